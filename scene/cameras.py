@@ -1,0 +1,106 @@
+"""`Cameras`: where photographs were taken from and through which lens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .geometry import Similarity, se3_from, se3_inverse
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras, OpenCV axes (x right, y down, z forward), the upper-left pixel's centre at (0.5, 0.5).
+
+    Readers deliver undistorted images, so there are no distortion coefficients here.
+    """
+
+    cam_from_world: Tensor  # [..., 4, 4] float32, rigid
+    K: Tensor  # [..., 3, 3] float32, pixels
+    width: Tensor  # [...] int64, pixels
+    height: Tensor  # [...] int64, pixels
+    times: Tensor | None = None  # [...] float32 in [0, 1]
+
+    def __post_init__(self) -> None:
+        batch = self.cam_from_world.shape[:-2]
+        found = (self.K.shape[:-2], self.width.shape, self.height.shape)
+        if self.cam_from_world.shape[-2:] != (4, 4) or self.K.shape[-2:] != (3, 3) or any(f != batch for f in found):
+            raise ValueError(
+                "expected cam_from_world [..., 4, 4], K [..., 3, 3], width [...], height [...], found "
+                f"{tuple(self.cam_from_world.shape)}, {tuple(self.K.shape)}, {tuple(self.width.shape)}, "
+                f"{tuple(self.height.shape)}"
+            )
+
+    @classmethod
+    def pinhole(
+        cls,
+        cam_from_world: Tensor,  # [..., 4, 4]
+        focal_px: float | Tensor,  # [] or [...] or [..., 2]
+        width: int,
+        height: int,
+        times: Tensor | None = None,
+    ) -> Cameras:
+        """Cameras of one image size with the principal point at the image centre."""
+        batch = cam_from_world.shape[:-2]
+        focal = torch.as_tensor(focal_px, dtype=cam_from_world.dtype)
+        if focal.ndim == 0 or focal.shape == batch:
+            focal = focal[..., None].expand(*batch, 2)
+        K = torch.zeros(*batch, 3, 3, dtype=cam_from_world.dtype)
+        K[..., 0, 0], K[..., 1, 1] = focal[..., 0], focal[..., 1]
+        K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = width / 2, height / 2, 1
+        size = torch.ones(batch, dtype=torch.int64)
+        return cls(cam_from_world, K, size * width, size * height, times)
+
+    def __len__(self) -> int:
+        return self.cam_from_world.shape[0]
+
+    def __getitem__(self, index: Any) -> Cameras:
+        times = None if self.times is None else self.times[index]
+        return Cameras(self.cam_from_world[index], self.K[index], self.width[index], self.height[index], times)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        times = None if self.times is None else self.times.to(device)
+        return Cameras(
+            self.cam_from_world.to(device), self.K.to(device), self.width.to(device), self.height.to(device), times
+        )
+
+    @property
+    def world_from_cam(self) -> Tensor:
+        """[..., 4, 4]"""
+        return se3_inverse(self.cam_from_world)
+
+    @property
+    def centers(self) -> Tensor:
+        """Centres of projection in the world, [..., 3]."""
+        return self.world_from_cam[..., :3, 3]
+
+    def resized(self, width: int | Tensor, height: int | Tensor) -> Cameras:
+        """The same cameras for images resized to width x height pixels."""
+        new_w = torch.as_tensor(width).expand_as(self.width).to(self.width)
+        new_h = torch.as_tensor(height).expand_as(self.height).to(self.height)
+        K = self.K.clone()
+        K[..., 0, :] *= (new_w / self.width)[..., None].to(K)
+        K[..., 1, :] *= (new_h / self.height)[..., None].to(K)
+        return replace(self, K=K, width=new_w.clone(), height=new_h.clone())
+
+    def transformed(self, new_from_world: Similarity) -> Cameras:
+        """The same cameras in another world frame; camera axes stay rigid, distances scale."""
+        world_from_cam = self.world_from_cam
+        rotation = new_from_world.rotation.to(world_from_cam) @ world_from_cam[..., :3, :3]
+        centers = new_from_world(world_from_cam[..., :3, 3])
+        return replace(self, cam_from_world=se3_inverse(se3_from(rotation, centers.to(rotation))))
+
+    @classmethod
+    def stack(cls, cameras: list[Cameras]) -> Cameras:
+        """One batch [len(cameras), ...] of cameras of equal shapes."""
+        times = [c.times for c in cameras if c.times is not None]
+        return cls(
+            torch.stack([c.cam_from_world for c in cameras]),
+            torch.stack([c.K for c in cameras]),
+            torch.stack([c.width for c in cameras]),
+            torch.stack([c.height for c in cameras]),
+            torch.stack(times) if cameras and len(times) == len(cameras) else None,
+        )

@@ -1,0 +1,97 @@
+"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import BadInputError, FewviewError
+
+MAX_JSON_BYTES = 256 * 2**20
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    Temporary file in the same folder, flush, fsync, rename, fsync of the folder.
+    Raises FewviewError when the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+        temporary = None
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise FewviewError(
+            f"{path} could not be written: {error.strerror or error}. What was there before is untouched; "
+            "free some space or choose another folder with -o."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with atomic_writer(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Two-space JSON, one trailing newline; NaN and infinity are refused (they are not JSON)."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"the number {name} is not finite")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text} is not finite")
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file of at most 256 MiB with finite numbers only.
+
+    Raises BadInputError that names the file, and the line where the text is not JSON.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise BadInputError(f"{path} has {size} bytes; a JSON file of at most {MAX_JSON_BYTES} bytes is expected.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
+    try:
+        return json.loads(text, parse_constant=_reject_constant, parse_float=_finite_float)
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path} is not JSON: {error.msg} at line {error.lineno}.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path} cannot be used: {error}.") from error

@@ -1,0 +1,67 @@
+"""`Gaussians`: a splat, as the raw values that optimisers and PLY files keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """N Gaussians in the world frame. The raw values are stored; activations are properties."""
+
+    means: Tensor  # [N, 3]
+    quats: Tensor  # [N, 4] wxyz, not necessarily unit
+    log_scales: Tensor  # [N, 3] ln of the standard deviation along each local axis
+    opacity_logits: Tensor  # [N]
+    sh: Tensor  # [N, K, 3] real spherical harmonics, coefficient-major, K = (degree + 1)^2
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0]
+        expected = ((n, 3), (n, 4), (n, 3), (n,), (n, self.sh.shape[1] if self.sh.ndim == 3 else -1, 3))
+        for field, shape in zip(fields(self), expected, strict=True):
+            found = tuple(getattr(self, field.name).shape)
+            if found != shape:
+                raise ValueError(f"{field.name}: expected shape {shape}, found {found}")
+        if (self.sh_degree + 1) ** 2 != self.sh.shape[1]:
+            raise ValueError(f"sh: expected 1, 4, 9, 16 or 25 coefficients, found {self.sh.shape[1]}")
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def __getitem__(self, index: Any) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def detach(self) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
+
+    @property
+    def sh_degree(self) -> int:
+        return max(0, int(round(self.sh.shape[1] ** 0.5)) - 1)
+
+    @property
+    def scales(self) -> Tensor:
+        """Standard deviations [N, 3] in world units."""
+        return self.log_scales.exp()
+
+    @property
+    def opacities(self) -> Tensor:
+        """[N] in (0, 1)"""
+        return self.opacity_logits.sigmoid()
+
+    @property
+    def base_colors(self) -> Tensor:
+        """Display-referred sRGB [N, 3] of the constant term; not clamped."""
+        return 0.5 + SH_C0 * self.sh[:, 0]
+
+    @classmethod
+    def cat(cls, parts: list[Gaussians]) -> Gaussians:
+        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))

@@ -1,0 +1,64 @@
+"""`PointCloud`: coloured points, and which views saw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """N points in the world frame. `metric` says whether a unit is a metre.
+
+    `seen_point` and `seen_view` are T observations: point `seen_point[t]` was matched in view `seen_view[t]`.
+    """
+
+    xyz: Tensor  # [N, 3] float32
+    rgb: Tensor  # [N, 3] uint8, sRGB
+    seen_point: Tensor | None = None  # [T] int64
+    seen_view: Tensor | None = None  # [T] int64
+    metric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.xyz.shape != self.rgb.shape or self.xyz.ndim != 2 or self.xyz.shape[1] != 3:
+            raise ValueError(
+                f"expected xyz [N, 3] and rgb [N, 3], found {tuple(self.xyz.shape)}, {tuple(self.rgb.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return self.xyz.shape[0]
+
+    def __getitem__(self, index: Any) -> PointCloud:
+        """A boolean mask [N] or indices [M]; observations are carried along."""
+        keep = torch.arange(len(self), device=self.xyz.device)[index]
+        if self.seen_point is None or self.seen_view is None:
+            return PointCloud(self.xyz[keep], self.rgb[keep], metric=self.metric)
+        new_index = torch.full((len(self),), -1, dtype=torch.int64, device=self.xyz.device)
+        new_index[keep] = torch.arange(len(keep), device=self.xyz.device)
+        moved = new_index[self.seen_point]
+        kept = moved >= 0
+        return PointCloud(self.xyz[keep], self.rgb[keep], moved[kept], self.seen_view[kept], self.metric)
+
+    def to(self, device: torch.device | str) -> PointCloud:
+        seen = (None if t is None else t.to(device) for t in (self.seen_point, self.seen_view))
+        return PointCloud(self.xyz.to(device), self.rgb.to(device), *seen, metric=self.metric)
+
+    def in_views(self, views: list[int], at_least: int = 2) -> PointCloud:
+        """The points that at least `at_least` of these views see, with views renumbered 0.. in the given order.
+
+        Points without observations are all kept: nothing is known against them.
+        """
+        if self.seen_point is None or self.seen_view is None:
+            return self
+        n_views = int(max([*self.seen_view.tolist(), *views], default=0)) + 1
+        new_view = torch.full((n_views,), -1, dtype=torch.int64)
+        new_view[torch.as_tensor(views, dtype=torch.int64)] = torch.arange(len(views))
+        view = new_view[self.seen_view]
+        inside = view >= 0
+        pairs = torch.unique(torch.stack([self.seen_point[inside], view[inside]], dim=1), dim=0)
+        count = torch.bincount(pairs[:, 0], minlength=len(self))
+        renumbered = PointCloud(self.xyz, self.rgb, pairs[:, 0], pairs[:, 1], self.metric)
+        return renumbered[count >= at_least]

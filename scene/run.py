@@ -1,0 +1,113 @@
+"""`Run`: the folder that a reconstruction lives in.
+
+    run/
+      config.json     what was asked for: command, options, input, versions
+      cameras.json    every placed view, transforms.json layout; images beside it
+      images/         the photographs at working size, so that nothing outside the folder is needed
+      points.ply      the sparse points that training starts from
+      splat.ply       the result
+      checkpoints/    state to continue from, bit for bit
+      metrics.json    held-out figures and timings
+      report.html     pictures and figures for people
+      renders/        images and films
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BadInputError
+from .files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path | str, config: dict[str, Any]) -> Run:
+        """Start a run in a new or empty folder.
+
+        Raises BadInputError when the folder holds something else, or cannot be written.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise BadInputError(f"{path} is a file; name a folder for the run with -o.")
+        if path.is_dir() and any(path.iterdir()):
+            what = "holds another run" if (path / "config.json").is_file() else "is not empty"
+            raise BadInputError(
+                f"The output folder {path} {what}; nothing was changed. "
+                "Choose another with -o, or add --resume to continue that run."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "checkpoints").mkdir(exist_ok=True)
+        except OSError as error:
+            raise BadInputError(
+                f"The output folder {path} cannot be made: {error.strerror}. Choose another with -o."
+            ) from error
+        if not os.access(path, os.W_OK):
+            raise BadInputError(f"The output folder {path} is not writable. Choose another with -o.")
+        run = cls(path)
+        write_json(run.config_path, config)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """A run that exists. Raises BadInputError when the folder is none."""
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise BadInputError(f"{path} is not a run: it has no config.json. A folder made by `fewview reconstruct` is expected.")
+        return cls(path)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def cameras_path(self) -> Path:
+        return self.path / "cameras.json"
+
+    @property
+    def images_path(self) -> Path:
+        return self.path / "images"
+
+    @property
+    def points_path(self) -> Path:
+        return self.path / "points.ply"
+
+    @property
+    def splat_path(self) -> Path:
+        return self.path / "splat.ply"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def renders_path(self) -> Path:
+        return self.path / "renders"
+
+    def config(self) -> dict[str, Any]:
+        config = read_json(self.config_path)
+        if not isinstance(config, dict):
+            raise BadInputError(f"{self.config_path} should hold a JSON object, found {type(config).__name__}.")
+        return config
+
+    def metrics(self) -> dict[str, Any]:
+        return read_json(self.metrics_path) if self.metrics_path.is_file() else {}
+
+    def update_metrics(self, **values: Any) -> None:
+        """Merge top-level entries into metrics.json."""
+        write_json(self.metrics_path, {**self.metrics(), **values})
