@@ -1,0 +1,94 @@
+"""The `fewview` command: finds the subcommand, and turns every error into one sentence and an exit code.
+
+0 is success, 1 a failure, 2 input that cannot be used, 130 an interruption from the keyboard.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from . import __version__
+
+# Subcommands live in `commands/NAME.py` and are imported only when named, so that help comes at once.
+COMMANDS = {
+    "demo": "Twelve bundled photographs to a splat, then how to look at it.",
+    "reconstruct": "Photographs, a video, or a data set with cameras, to a Gaussian splat.",
+    "poses": "Only the cameras: where each photograph was taken from.",
+    "view": "Look at a run, a splat file or a data set in the browser.",
+    "render": "A run or a splat file to pictures and a film.",
+    "eval": "Measure a run on its held-out photographs again.",
+    "doctor": "What is installed, what is missing, and what to type next.",
+}
+
+_HELP = f"""fewview {__version__}: photographs to a Gaussian splat with one command, on a CPU or a GPU
+
+usage: fewview COMMAND [INPUT] [OPTIONS]
+
+{{commands}}
+
+Start with `fewview demo`, then `fewview reconstruct FOLDER` with photographs of your own.
+`fewview COMMAND --help` tells the options."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        print(_HELP.format(commands="\n".join(f"  {n:<{width}}{what}" for n, what in COMMANDS.items())))
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(f"fewview {__version__}")
+        return 0
+    name, rest = args[0], args[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean `fewview {near[0]}`?" if near else "`fewview --help` lists them."
+        return _fail(f"There is no command {name!r}. {hint}", 2, rest)
+    return _guarded(name, rest)
+
+
+def _guarded(name: str, args: list[str]) -> int:
+    debug = "--debug" in args
+    try:
+        from .commands.options import parse
+
+        command = importlib.import_module(f".commands.{name}", __package__)
+        command.run(parse(command.Options, args, prog=f"fewview {name}"))
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "Interrupted.", 130, args, debug)
+    except BrokenPipeError:
+        # Whoever read the output has gone (`fewview doctor | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail("The memory ran out; lower --resolution, --max-gaussians or --views.", 1, args, debug)
+    except Exception as error:
+        code, sentence = _explain(error)
+        return _fail(sentence, code, args, debug)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    from .scene.errors import FewviewError
+
+    if isinstance(error, FewviewError):
+        return error.exit_code, str(error)
+    detail = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+    return 1, f"Unexpected {type(error).__name__}: {detail}. Run again with --debug to see where."
+
+
+def _fail(message: str, code: int, args: Sequence[str], debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr, flush=True)
+    if "--json" in args:
+        print(json.dumps({"error": message, "exit_code": code}))
+    return code

