@@ -1,0 +1,1 @@
+"""The browser app over a run, a splat file or a capture, and the report of a run."""

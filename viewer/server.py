@@ -1,0 +1,126 @@
+"""A viser server behind the guard: bound narrowly, checked on every request, without a share tunnel."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import viser
+import viser.infra._infra as viser_infra
+import websockets
+import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from ..scene.errors import BadInputError, FewviewError
+from .guard import EVERY_INTERFACE, Guard
+
+MAX_MESSAGE_BYTES = 8 * 2**20  # from a browser; it sends clicks and camera poses, a few hundred bytes each
+_construction = threading.Lock()
+
+
+class ViewerServer(viser.ViserServer):
+    """viser's server with the guard in front. Raises BadInputError for a port that is taken or an unsafe host."""
+
+    def __init__(self, host: str, port: int, label: str, token: str | None = None) -> None:
+        self.guard = Guard(host, token)
+        self.bound_host = host
+        _check_port(host, port)
+        with _construction, _guarded_serve(self.guard), _quiet():
+            super().__init__(host="0.0.0.0" if host in ("", "*") else host, port=port, label=label, verbose=False)
+        if not self._refuses_strangers():
+            self.stop()
+            raise FewviewError(
+                f"The viewer's access check could not be put into viser {viser.__version__}, so the viewer was closed "
+                "again. Install the version that `fewview doctor` names as tested."
+            )
+
+    @property
+    def url(self) -> str:
+        """The address to open on this machine, with the token where one is asked for."""
+        host = "localhost" if self.bound_host in EVERY_INTERFACE else self.bound_host
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        query = "" if self.guard.token is None else f"?token={self.guard.token}"
+        return f"http://{host}:{self.get_port()}/{query}"
+
+    def stop(self) -> None:
+        with _quiet():
+            super().stop()
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Never: the tunnel would publish the scene on somebody else's server, and any browser could ask for it."""
+        return None
+
+    def _refuses_strangers(self) -> bool:
+        """Asks the running server under a name that is not its own; the answer has to be 403."""
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(
+            self.bound_host, self.bound_host
+        )
+        connection = http.client.HTTPConnection(host, self.get_port(), timeout=10)
+        try:
+            connection.request("GET", "/", headers={"Host": "stranger.invalid"})
+            return connection.getresponse().status == http.HTTPStatus.FORBIDDEN
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+class _WebsocketsWithGuard:
+    """Stands for the `websockets` module inside viser while a server is made: `asyncio.server.serve` is guarded."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __getattr__(self, name: str) -> Any:
+        return self if name in ("asyncio", "server") else getattr(websockets, name)
+
+    def serve(self, handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
+        guard = self._guard
+
+        def guarded(connection: ServerConnection, request: Request) -> Response | None:
+            refused = guard.refusal(request)
+            if refused is not None:
+                return refused
+            response = process_request(connection, request)
+            return None if response is None else guard.dress(request, response)
+
+        options["max_size"] = MAX_MESSAGE_BYTES
+        return websockets.asyncio.server.serve(handler, host, port, process_request=guarded, **options)
+
+
+@contextlib.contextmanager
+def _guarded_serve(guard: Guard) -> Iterator[None]:
+    """viser has no hook for its request handling, so the name through which it starts its server is lent ours."""
+    original = viser_infra.websockets
+    viser_infra.websockets = _WebsocketsWithGuard(guard)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        viser_infra.websockets = original
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps viser's own banner off the terminal: it prints addresses without the token."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _check_port(host: str, port: int) -> None:
+    """viser would silently take the next free port; a person who forwards a port needs the one that was named."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("" if host in EVERY_INTERFACE else host, port))
+        except (OSError, OverflowError) as error:
+            raise BadInputError(
+                f"The viewer cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}. "
+                "Choose another port with --port, or 0 for any that is free."
+            ) from error
