@@ -31,6 +31,7 @@ from support.scenes import (
     viewing_directions,
     wide_scene,
 )
+from support.threads import one_torch_thread as one_torch_thread
 
 F64 = torch.float64
 
