@@ -93,7 +93,7 @@ def evenly_spaced(indices: Sequence[int], count: int) -> list[int]:
     """`count` of the indices, first and last included, rounded to the nearest (all of them when fewer)."""
     if count >= len(indices):
         return list(indices)
-    return [indices[int(round(p))] for p in np.linspace(0, len(indices) - 1, count)]
+    return [indices[round(float(p))] for p in np.linspace(0, len(indices) - 1, count)]
 
 
 def fit_size(width: int, height: int, max_side: int) -> tuple[int, int]:

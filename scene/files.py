@@ -33,8 +33,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
         temporary = None
         with contextlib.suppress(OSError):  # some file systems cannot sync a folder
             folder = os.open(path.parent, os.O_RDONLY)
@@ -50,7 +50,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -74,8 +74,17 @@ def _finite_float(text: str) -> float:
     return value
 
 
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:60]!r} is given twice in one object")
+    return table
+
+
 def read_json(path: Path) -> Any:
-    """The JSON value in a file of at most 256 MiB with finite numbers only.
+    """The JSON value in a file of at most 256 MiB with finite numbers and no key twice.
 
     Raises BadInputError that names the file, and the line where the text is not JSON.
     """
@@ -84,13 +93,18 @@ def read_json(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise BadInputError(f"{path} has {size} bytes; a JSON file of at most {MAX_JSON_BYTES} bytes is expected.")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some Windows tools write a byte order mark
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
     try:
-        return json.loads(text, parse_constant=_reject_constant, parse_float=_finite_float)
+        return json.loads(
+            text,
+            parse_constant=_reject_constant,
+            parse_float=_finite_float,
+            object_pairs_hook=_unique_keys,
+        )
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not JSON: {error.msg} at line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:

@@ -45,7 +45,7 @@ class Gaussians:
 
     @property
     def sh_degree(self) -> int:
-        return max(0, int(round(self.sh.shape[1] ** 0.5)) - 1)
+        return max(0, round(self.sh.shape[1] ** 0.5) - 1)
 
     @property
     def scales(self) -> Tensor:

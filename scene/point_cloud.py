@@ -43,8 +43,9 @@ class PointCloud:
         return PointCloud(self.xyz[keep], self.rgb[keep], moved[kept], self.seen_view[kept], self.metric)
 
     def to(self, device: torch.device | str) -> PointCloud:
-        seen = (None if t is None else t.to(device) for t in (self.seen_point, self.seen_view))
-        return PointCloud(self.xyz.to(device), self.rgb.to(device), *seen, metric=self.metric)
+        seen_point = None if self.seen_point is None else self.seen_point.to(device)
+        seen_view = None if self.seen_view is None else self.seen_view.to(device)
+        return PointCloud(self.xyz.to(device), self.rgb.to(device), seen_point, seen_view, self.metric)
 
     def in_views(self, views: list[int], at_least: int = 2) -> PointCloud:
         """The points that at least `at_least` of these views see, with views renumbered 0.. in the given order.
@@ -53,7 +54,7 @@ class PointCloud:
         """
         if self.seen_point is None or self.seen_view is None:
             return self
-        n_views = int(max([*self.seen_view.tolist(), *views], default=0)) + 1
+        n_views = max([int(self.seen_view.max()) if len(self.seen_view) else 0, *views]) + 1
         new_view = torch.full((n_views,), -1, dtype=torch.int64)
         new_view[torch.as_tensor(views, dtype=torch.int64)] = torch.arange(len(views))
         view = new_view[self.seen_view]

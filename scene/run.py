@@ -1,15 +1,15 @@
 """`Run`: the folder that a reconstruction lives in.
 
-    run/
-      config.json     what was asked for: command, options, input, versions
-      cameras.json    every placed view, transforms.json layout; images beside it
-      images/         the photographs at working size, so that nothing outside the folder is needed
-      points.ply      the sparse points that training starts from
-      splat.ply       the result
-      checkpoints/    state to continue from, bit for bit
-      metrics.json    held-out figures and timings
-      report.html     pictures and figures for people
-      renders/        images and films
+run/
+  config.json     what was asked for: command, options, input, versions
+  cameras.json    every placed view, transforms.json layout; images beside it
+  images/         the photographs at working size, so that nothing outside the folder is needed
+  points.ply      the sparse points that training starts from
+  splat.ply       the result
+  checkpoints/    state to continue from, bit for bit
+  metrics.json    held-out figures and timings
+  report.html     pictures and figures for people
+  renders/        images and films
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Run:
         """A run that exists. Raises BadInputError when the folder is none."""
         path = Path(path)
         if not (path / "config.json").is_file():
-            raise BadInputError(f"{path} is not a run: it has no config.json. A folder made by `fewview reconstruct` is expected.")
+            raise BadInputError(
+                f"{path} is not a run: it has no config.json. A folder made by `fewview reconstruct` is expected."
+            )
         return cls(path)
 
     @property

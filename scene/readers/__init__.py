@@ -1,0 +1,97 @@
+"""Anything that people call a capture to a `Capture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..capture import Capture
+from ..errors import BadInputError
+from ..images import SUFFIXES as IMAGE_SUFFIXES
+from ..run import Run
+from .blender import read_blender
+from .colmap import model_folder, read_colmap
+from .photos import photo_files, read_photos
+from .run_capture import load_run_capture as load_run_capture
+from .run_capture import save_capture as save_capture
+from .transforms_json import read_transforms
+from .video import SUFFIXES as VIDEO_SUFFIXES
+from .video import is_video_file, read_video
+
+__all__ = ["load_run_capture", "read_capture", "read_colmap", "read_photos", "read_video", "save_capture"]
+
+_EXPECTED = (
+    "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic or D-NeRF folder "
+    "is expected"
+)
+
+
+def read_capture(
+    path: Path | str,
+    *,
+    max_megapixels: float = 100.0,
+    allow_outside: bool = False,
+    images: Path | str | None = None,
+    video_frames: int = 24,
+) -> Capture:
+    """Whatever lies at `path`, decided by what is in it: photographs, a video, a COLMAP model, a transforms.json,
+    a NeRF-synthetic or D-NeRF folder, or a run.
+
+    `images` is the folder of a COLMAP model's photographs where they lie elsewhere; `video_frames` is how many
+    frames are taken from a video; `allow_outside` lets a data set name files outside of its folder.
+    Raises BadInputError.
+    """
+    path = Path(path)
+    image_folder = None if images is None else Path(images)
+    if image_folder is not None and not image_folder.is_dir():
+        raise BadInputError(f"{image_folder} is not a folder; the folder of the model's photographs is expected.")
+    if path.is_file():
+        capture = _read_file(path, max_megapixels, allow_outside, video_frames)
+    elif path.is_dir():
+        capture = _read_folder(path, image_folder, max_megapixels, allow_outside, video_frames)
+    else:
+        raise BadInputError(f"{path} is not there; {_EXPECTED}.")
+    _require_unique_names(capture)
+    return capture
+
+
+def _read_file(path: Path, max_megapixels: float, allow_outside: bool, video_frames: int) -> Capture:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    if suffix in IMAGE_SUFFIXES:
+        return read_photos(path, max_megapixels=max_megapixels)
+    if suffix in VIDEO_SUFFIXES:
+        return read_video(path, n_frames=video_frames, max_megapixels=max_megapixels)
+    raise BadInputError(f"{path} is a file of an unknown kind ('{suffix}'); {_EXPECTED}.")
+
+
+def _read_folder(
+    path: Path, image_folder: Path | None, max_megapixels: float, allow_outside: bool, video_frames: int
+) -> Capture:
+    if (path / "config.json").is_file() and (path / "cameras.json").is_file():
+        return load_run_capture(Run(path))
+    if (path / "transforms_train.json").is_file():
+        return read_blender(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    if (path / "transforms.json").is_file():
+        return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    if image_folder is not None or model_folder(path) is not None:
+        return read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    for folder in (path, path / "images"):
+        if folder.is_dir() and photo_files(folder):
+            return read_photos(folder, max_megapixels=max_megapixels)
+    videos = sorted(p for p in path.iterdir() if is_video_file(p))
+    if len(videos) == 1:
+        return read_video(videos[0], n_frames=video_frames, max_megapixels=max_megapixels)
+    if videos:
+        raise BadInputError(
+            f"{path} holds {len(videos)} videos and no photographs; name one of them, e.g. {videos[0]}."
+        )
+    raise BadInputError(f"{path} holds nothing that can be read; {_EXPECTED}.")
+
+
+def _require_unique_names(capture: Capture) -> None:
+    seen: set[str] = set()
+    for name in capture.names:
+        if name in seen:
+            raise BadInputError(f"{capture.source} has two photographs named {name!r}; names must differ.")
+        seen.add(name)

@@ -1,0 +1,49 @@
+"""A folder of photographs, or one photograph: no cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..capture import Capture, Frame
+from ..errors import BadInputError
+from ..images import SUFFIXES, check_decodes, is_image_file, read_header
+from .frames import file_frame
+from .paths import listed
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The photographs directly in a folder, in plain order of their names."""
+    return sorted((p for p in folder.iterdir() if is_image_file(p)), key=lambda p: p.name)
+
+
+def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
+    """The photographs of a folder in the order of their names, or one photograph.
+
+    Photographs that cannot be decoded are left out and named in the notes.
+    Raises BadInputError when none can be used.
+    """
+    files = [path] if path.is_file() else photo_files(path)
+    if not files:
+        raise BadInputError(f"{path} holds no photographs; files ending in {', '.join(sorted(SUFFIXES))} are expected.")
+    frames: list[Frame] = []
+    unreadable: list[str] = []
+    first_reason = ""
+    for file in files:
+        try:
+            header = read_header(file, max_megapixels)
+            check_decodes(file, max_megapixels)
+        except BadInputError as error:
+            unreadable.append(file.name)
+            first_reason = first_reason or str(error)
+            continue
+        frames.append(file_frame(file.name, file, max_megapixels, header=header))
+    if not frames:
+        if len(files) == 1:
+            raise BadInputError(first_reason)
+        raise BadInputError(f"None of the {len(files)} photographs in {path} can be used. The first: {first_reason}")
+    notes: tuple[str, ...] = ()
+    if unreadable:
+        notes = (
+            f"{len(unreadable)} of {len(files)} photographs could not be read and were left out: {listed(unreadable)}.",
+        )
+    return Capture(tuple(frames), str(path), notes=notes)

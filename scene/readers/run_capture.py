@@ -1,0 +1,154 @@
+"""The capture inside a run: working-size photographs, cameras and points, independent of where they came from."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..cameras import Cameras
+from ..capture import Capture, Frame, fit_size
+from ..errors import BadInputError, FewviewError
+from ..files import write_bytes, write_json
+from ..geometry import se3_inverse
+from ..ply import read_points, write_points
+from ..progress import Progress, silent
+from ..run import Run
+from .transforms_json import read_views, stack_cameras
+
+_LARGEST_MEGAPIXELS = 1000.0  # our own files; only a guard against a damaged header
+
+
+def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress = silent) -> Capture:
+    """Write a capture with cameras into the run, photographs at most `max_side` pixels long, and read it back.
+
+    Writes images/*.png, cameras.json (transforms.json layout), masks/, depths/ and points.ply where there are such.
+    Raises FewviewError when the disk is full.
+    """
+    if capture.cameras is None:
+        raise ValueError("save_capture needs a capture with cameras")
+    files = _file_names(capture.names)
+    entries = []
+    for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
+        width, height = fit_size(frame.width, frame.height, max_side)
+        pixels = capture.image(i, width, height).numpy()
+        _write_png(run.images_path / f"{file}.png", pixels)
+        camera = capture.cameras[i].resized(width, height)
+        entries.append(
+            {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
+            | _write_extras(run, frame, file, width, height)
+        )
+        progress("images", i + 1, len(files))
+    table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": list(capture.notes)}
+    if capture.test is not None:
+        held_out = set(capture.test)
+        table["train_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i not in held_out]
+        table["test_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i in held_out]
+    if capture.points is not None:
+        write_points(run.points_path, capture.points)
+        table["ply_file_path"] = run.points_path.name
+    write_json(run.cameras_path, table | {"frames": entries})
+    return load_run_capture(run)
+
+
+def load_run_capture(run: Run) -> Capture:
+    """The capture that `save_capture` wrote. Raises BadInputError when it is not there or damaged."""
+    path = run.cameras_path
+    if not path.is_file():
+        raise BadInputError(f"{run.path} has no {path.name}: its cameras were not found yet; continue the run first.")
+    views = read_views(path, run.path, max_megapixels=_LARGEST_MEGAPIXELS, allow_outside=False)
+    gone = (*views.missing, *views.missing_extras)
+    if gone:
+        raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
+    cameras, _ = stack_cameras(list(views.cameras), list(views.times), path)
+    named = {name: i for i, name in enumerate(views.named)}
+    test = views.table.get("test_filenames")
+    notes = views.table.get("notes", [])
+    try:
+        test_indices = None if test is None else tuple(named[name] for name in test)
+    except (KeyError, TypeError) as error:
+        raise BadInputError(f"{path}: 'test_filenames' names a photograph that is none of its frames.") from error
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise BadInputError(f"{path}: 'notes' should be a list of sentences.")
+    frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.table["frames"], strict=True)]
+    points = read_points(run.points_path) if "ply_file_path" in views.table else None
+    if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
+        raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
+    source = str(views.table.get("source", run.path))
+    return Capture(tuple(frames), source, cameras, points, test_indices, tuple(notes))
+
+
+def _name(entry: dict[str, Any], frame: Frame) -> str:
+    name = entry.get("name")
+    return name if isinstance(name, str) and name else frame.name
+
+
+def _file_names(names: list[str]) -> list[str]:
+    """One flat file name without extension for each frame name, all different even where case is ignored."""
+    files: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        path = PurePosixPath(name)
+        base = re.sub(r"[^\w.-]+", "_", "_".join(path.with_suffix("").parts).strip("/")).lstrip(".") or "image"
+        file, number = base, 2
+        while file.lower() in taken:
+            file, number = f"{base}_{number}", number + 1
+        taken.add(file.lower())
+        files.append(file)
+    return files
+
+
+def _camera_entry(camera: Cameras) -> dict[str, Any]:
+    world_from_cam = se3_inverse(camera.cam_from_world.detach().cpu().double())
+    world_from_cam[:3, 1:3] *= -1  # OpenCV to OpenGL axes
+    K = camera.K.detach().cpu().double()
+    entry: dict[str, Any] = {
+        "w": int(camera.width),
+        "h": int(camera.height),
+        "fl_x": float(K[0, 0]),
+        "fl_y": float(K[1, 1]),
+        "cx": float(K[0, 2]),
+        "cy": float(K[1, 2]),
+        "transform_matrix": world_from_cam.tolist(),
+    }
+    if camera.times is not None:
+        entry["time"] = float(camera.times)
+    return entry
+
+
+def _write_extras(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
+    """Masks and depth maps at working size, and the keys that name them."""
+    keys = {}
+    if frame.load_mask is not None:
+        mask = cv2.resize(frame.load_mask().astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        _write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
+        keys["mask_path"] = f"masks/{file}.png"
+    if frame.load_depth is not None:
+        depth = cv2.resize(frame.load_depth(), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        buffer = io.BytesIO()
+        np.save(buffer, depth * np.float32(1000), allow_pickle=False)  # millimetres, as the layout wants
+        _make_folder(run.path / "depths")
+        write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
+        keys["depth_file_path"] = f"depths/{file}.npy"
+    return keys
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    """uint8 [H, W], [H, W, 3] or [H, W, 4]."""
+    _make_folder(path.parent)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    write_bytes(path, data.tobytes())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FewviewError(f"{folder} could not be made: {error.strerror}.") from error
