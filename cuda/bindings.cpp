@@ -1,0 +1,340 @@
+// The Python face of the kernels: checks shapes, picks the instruction set, lets go of the interpreter lock.
+//
+// Arrays come as NumPy views of contiguous float32 tensors; results are written into arrays that the caller made.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace nb = nanobind;
+
+namespace fewview {
+
+#define FEWVIEW_DECLARE(isa) \
+    namespace isa {          \
+    extern const Kernels kernels; \
+    }
+#if defined(FEWVIEW_X86)
+FEWVIEW_DECLARE(sse2)
+FEWVIEW_DECLARE(avx2)
+FEWVIEW_DECLARE(avx512)
+#else
+FEWVIEW_DECLARE(plain)
+#endif
+
+namespace {
+
+using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Ints = nb::ndarray<int32_t, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
+
+// Fastest first; only those that this machine can run.
+std::vector<const Kernels *> usable_kernels() {
+#if defined(FEWVIEW_X86)
+    std::vector<const Kernels *> usable;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        usable.push_back(&avx512::kernels);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        usable.push_back(&avx2::kernels);
+    usable.push_back(&sse2::kernels);
+    return usable;
+#else
+    return {&plain::kernels};
+#endif
+}
+
+const Kernels *active = nullptr;
+
+std::vector<std::string> isas() {
+    std::vector<std::string> names;
+    for (const Kernels *k : usable_kernels()) names.emplace_back(k->name);
+    return names;
+}
+
+void set_isa(const std::string &name) {
+    for (const Kernels *k : usable_kernels())
+        if (name == k->name) {
+            active = k;
+            return;
+        }
+    std::string all;
+    for (const std::string &n : isas()) all += (all.empty() ? "" : ", ") + n;
+    throw std::invalid_argument("this machine has no kernels for '" + name + "'; it has " + all);
+}
+
+// Throws unless the array has exactly this shape.
+template <class Array>
+auto *checked(const Array &array, const char *name, std::initializer_list<int64_t> shape) {
+    bool same = array.ndim() == shape.size();
+    size_t axis = 0;
+    for (int64_t want : shape) same = same && (int64_t)array.shape(axis++) == want;
+    if (!same) {
+        std::string found, expected;
+        for (size_t i = 0; i < array.ndim(); i++) found += (i ? ", " : "") + std::to_string(array.shape(i));
+        for (int64_t want : shape) expected += (expected.empty() ? "" : ", ") + std::to_string(want);
+        throw std::invalid_argument(std::string(name) + ": expected shape [" + expected + "], found [" + found + "]");
+    }
+    return array.data();
+}
+
+template <class Array>
+auto *checked(const std::optional<Array> &array, const char *name, std::initializer_list<int64_t> shape) {
+    return array ? checked(*array, name, shape) : nullptr;
+}
+
+ProjectArgs project_args(Floats means, Floats quats, Floats scales, Floats opacities, Floats cam_from_world, Floats K,
+                         int width, int height, float eps2d, float near_plane, float far_plane, float radius_clip,
+                         bool antialiased, Ints radii, Floats means2d, Floats depths, Floats conics,
+                         Floats compensations) {
+    ProjectArgs a{};
+    const int64_t N = (int64_t)means.shape(0), C = (int64_t)cam_from_world.shape(0);
+    a.n = N;
+    a.cameras = (int)C;
+    a.means = checked(means, "means", {N, 3});
+    a.quats = checked(quats, "quats", {N, 4});
+    a.scales = checked(scales, "scales", {N, 3});
+    a.opacities = checked(opacities, "opacities", {N});
+    a.cam_from_world = checked(cam_from_world, "cam_from_world", {C, 4, 4});
+    a.K = checked(K, "K", {C, 3, 3});
+    a.options = {width, height, eps2d, near_plane, far_plane, radius_clip, antialiased};
+    a.radii = checked(radii, "radii", {C, N, 2});
+    a.means2d = checked(means2d, "means2d", {C, N, 2});
+    a.depths = checked(depths, "depths", {C, N});
+    a.conics = checked(conics, "conics", {C, N, 3});
+    a.compensations = checked(compensations, "compensations", {C, N});
+    return a;
+}
+
+void project(Floats means, Floats quats, Floats scales, Floats opacities, Floats cam_from_world, Floats K, int width,
+             int height, float eps2d, float near_plane, float far_plane, float radius_clip, bool antialiased, Ints radii,
+             Floats means2d, Floats depths, Floats conics, Floats compensations) {
+    active->project(project_args(means, quats, scales, opacities, cam_from_world, K, width, height, eps2d, near_plane,
+                                 far_plane, radius_clip, antialiased, radii, means2d, depths, conics, compensations));
+}
+
+void project_backward(Floats means, Floats quats, Floats scales, Floats opacities, Floats cam_from_world, Floats K,
+                      int width, int height, float eps2d, float near_plane, float far_plane, float radius_clip,
+                      bool antialiased, Ints radii, Floats means2d, Floats depths, Floats conics, Floats compensations,
+                      Floats v_means2d, Floats v_depths, Floats v_conics, Floats v_compensations, Floats v_means,
+                      Floats v_quats, Floats v_scales, std::optional<Floats> v_cam_from_world) {
+    ProjectBackwardArgs a{};
+    a.forward = project_args(means, quats, scales, opacities, cam_from_world, K, width, height, eps2d, near_plane,
+                             far_plane, radius_clip, antialiased, radii, means2d, depths, conics, compensations);
+    const int64_t N = a.forward.n, C = a.forward.cameras;
+    a.v_means2d = checked(v_means2d, "v_means2d", {C, N, 2});
+    a.v_depths = checked(v_depths, "v_depths", {C, N});
+    a.v_conics = checked(v_conics, "v_conics", {C, N, 3});
+    a.v_compensations = checked(v_compensations, "v_compensations", {C, N});
+    a.v_means = checked(v_means, "v_means", {N, 3});
+    a.v_quats = checked(v_quats, "v_quats", {N, 4});
+    a.v_scales = checked(v_scales, "v_scales", {N, 3});
+    a.v_cam_from_world = checked(v_cam_from_world, "v_cam_from_world", {C, 4, 4});
+    active->project_backward(a);
+}
+
+ShArgs sh_args(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors) {
+    ShArgs a{};
+    const int64_t N = (int64_t)means.shape(0), C = (int64_t)centers.shape(0);
+    const int64_t K = sh.ndim() == 3 ? (int64_t)sh.shape(1) : 0;
+    if (degree < 0 || degree > 4 || (degree + 1) * (degree + 1) > K)
+        throw std::invalid_argument("sh: degree " + std::to_string(degree) + " wants 0 <= degree <= 4 and (degree + 1)^2 <= K, found K = " + std::to_string(K));
+    a.n = N;
+    a.cameras = (int)C;
+    a.degree = degree;
+    a.stride = (int)K;
+    a.means = checked(means, "means", {N, 3});
+    a.centers = checked(centers, "centers", {C, 3});
+    a.sh = checked(sh, "sh", {N, K, 3});
+    a.radii = checked(radii, "radii", {C, N, 2});
+    a.colors = checked(colors, "colors", {C, N, 3});
+    return a;
+}
+
+void sh_colors(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors) {
+    active->sh_colors(sh_args(degree, means, centers, sh, radii, colors));
+}
+
+void sh_colors_backward(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors, Floats v_colors,
+                        Floats v_sh, Floats v_means, Floats v_centers) {
+    ShBackwardArgs a{};
+    a.forward = sh_args(degree, means, centers, sh, radii, colors);
+    const int64_t N = a.forward.n, C = a.forward.cameras;
+    a.v_colors = checked(v_colors, "v_colors", {C, N, 3});
+    a.v_sh = checked(v_sh, "v_sh", {N, a.forward.stride, 3});
+    a.v_means = checked(v_means, "v_means", {N, 3});
+    a.v_centers = checked(v_centers, "v_centers", {C, 3});
+    active->sh_colors_backward(a);
+}
+
+void bin(TileLists &lists, int width, int height, Ints radii, Floats means2d, Floats depths, Floats conics,
+         Floats opacities) {
+    if (width < 1 || height < 1 || (int64_t)width * height > (int64_t)1 << 31)
+        throw std::invalid_argument("width and height: expected a positive image size below 2^31 pixels");
+    BinArgs a{};
+    const int64_t N = (int64_t)means2d.shape(0);
+    a.n = N;
+    a.width = width;
+    a.height = height;
+    a.radii = checked(radii, "radii", {N, 2});
+    a.means2d = checked(means2d, "means2d", {N, 2});
+    a.depths = checked(depths, "depths", {N});
+    a.conics = checked(conics, "conics", {N, 3});
+    a.opacities = checked(opacities, "opacities", {N});
+    bin_gaussians(a, lists);
+}
+
+RasterizeArgs rasterize_args(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
+                             Floats opacities, std::optional<Floats> background, Floats out_colors,
+                             Floats out_transmittance) {
+    RasterizeArgs a{};
+    const int64_t N = (int64_t)means2d.shape(0), D = colors.ndim() == 2 ? (int64_t)colors.shape(1) : 0;
+    if (D < 1 || D > MAX_CHANNELS)
+        throw std::invalid_argument("colors: expected [N, 1..4] in one pass, found " + std::to_string(D) + " channels");
+    if (lists.tiles_x != (width + TILE - 1) / TILE || lists.tiles_y != (height + TILE - 1) / TILE)
+        throw std::invalid_argument("width and height: not the size that the tile lists were made for");
+    for (uint32_t g : lists.gaussian)
+        if ((int64_t)g >= N) throw std::invalid_argument("means2d: fewer Gaussians than the tile lists were made for");
+    a.lists = &lists;
+    a.width = width;
+    a.height = height;
+    a.channels = (int)D;
+    a.means2d = checked(means2d, "means2d", {N, 2});
+    a.conics = checked(conics, "conics", {N, 3});
+    a.colors = checked(colors, "colors", {N, D});
+    a.opacities = checked(opacities, "opacities", {N});
+    a.background = checked(background, "background", {D});
+    a.out_colors = checked(out_colors, "out_colors", {height, width, D});
+    a.out_transmittance = checked(out_transmittance, "out_transmittance", {height, width});
+    return a;
+}
+
+void rasterize(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
+               Floats opacities, std::optional<Floats> background, Floats out_colors, Floats out_transmittance) {
+    active->rasterize(rasterize_args(lists, width, height, means2d, conics, colors, opacities, background, out_colors,
+                                     out_transmittance));
+}
+
+void rasterize_backward(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
+                        Floats opacities, std::optional<Floats> background, Floats out_colors, Floats out_transmittance,
+                        Floats v_out_colors, Floats v_out_alphas, Floats v_means2d, Floats v_conics, Floats v_colors,
+                        Floats v_opacities) {
+    RasterizeBackwardArgs a{};
+    a.forward = rasterize_args(lists, width, height, means2d, conics, colors, opacities, background, out_colors,
+                               out_transmittance);
+    const int64_t N = (int64_t)means2d.shape(0), D = a.forward.channels;
+    a.n = N;
+    a.v_out_colors = checked(v_out_colors, "v_out_colors", {height, width, D});
+    a.v_out_alphas = checked(v_out_alphas, "v_out_alphas", {height, width});
+    a.v_means2d = checked(v_means2d, "v_means2d", {N, 2});
+    a.v_conics = checked(v_conics, "v_conics", {N, 3});
+    a.v_colors = checked(v_colors, "v_colors", {N, D});
+    a.v_opacities = checked(v_opacities, "v_opacities", {N});
+    active->rasterize_backward(a);
+}
+
+std::tuple<double, double> image_loss(Floats image, Floats target, float dssim_weight, std::optional<Floats> gradient) {
+    ImageLossArgs a{};
+    const int64_t H = (int64_t)image.shape(0), Wd = image.ndim() == 3 ? (int64_t)image.shape(1) : 0;
+    a.height = (int)H;
+    a.width = (int)Wd;
+    a.image = checked(image, "image", {H, Wd, 3});
+    a.target = checked(target, "target", {H, Wd, 3});
+    a.gradient = checked(gradient, "gradient", {H, Wd, 3});
+    a.dssim_weight = dssim_weight;
+    active->image_loss(a);
+    return {a.loss, a.ssim};
+}
+
+void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Floats lr_columns,
+               std::optional<Floats> row_scale, std::optional<Bytes> visible, float beta1, float beta2, float eps,
+               int64_t step) {
+    AdamArgs a{};
+    const int64_t N = (int64_t)param.shape(0), D = param.ndim() == 2 ? (int64_t)param.shape(1) : 0;
+    if (D < 1 || step < 1) throw std::invalid_argument("adam_step: expected param [N, D >= 1] and step >= 1");
+    a.rows = N;
+    a.columns = (int)D;
+    a.param = checked(param, "param", {N, D});
+    a.grad = checked(grad, "grad", {N, D});
+    a.exp_avg = checked(exp_avg, "exp_avg", {N, D});
+    a.exp_avg_sq = checked(exp_avg_sq, "exp_avg_sq", {N, D});
+    a.lr_columns = checked(lr_columns, "lr_columns", {D});
+    a.row_scale = checked(row_scale, "row_scale", {N});
+    a.visible = checked(visible, "visible", {N});
+    a.beta1 = beta1;
+    a.beta2 = beta2;
+    a.eps = eps;
+    a.step = step;
+    active->adam_step(a);
+}
+
+// gsplat's view of the lists: for each tile in turn, the flat indices of its Gaussians, front to back.
+void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints tiles_per_gaussian) {
+    int32_t *ids = checked(flatten_ids, "flatten_ids", {(int64_t)lists.tile_pairs.size()});
+    int32_t *starts = checked(tile_starts, "tile_starts", {lists.tiles_y, lists.tiles_x});
+    for (size_t i = 0; i < lists.tile_order.size(); i++) ids[i] = (int32_t)lists.gaussian[lists.tile_order[i]];
+    for (int t = 0; t < lists.tiles_x * lists.tiles_y; t++) starts[t] = (int32_t)lists.tile_start[t];
+    for (size_t k = 0; k < lists.gaussian.size(); k++) {
+        if (lists.gaussian[k] >= tiles_per_gaussian.shape(0)) throw std::invalid_argument("tiles_per_gaussian: too short");
+        tiles_per_gaussian.data()[lists.gaussian[k]] = (int32_t)(lists.first_pair[k + 1] - lists.first_pair[k]);
+    }
+}
+
+}  // namespace
+}  // namespace fewview
+
+NB_MODULE(_native, m) {
+    using namespace fewview;
+    using namespace nb::literals;
+    auto release = nb::call_guard<nb::gil_scoped_release>();
+    nb::set_leak_warnings(false);  // tensors may still hold tile lists when the interpreter ends
+    active = usable_kernels().front();
+    m.doc() = "CPU kernels; arrays are contiguous float32 NumPy arrays, results are written in place.";
+
+    m.def("isas", &isas, "Instruction sets that this machine can run, fastest first.");
+    m.def("isa", [] { return std::string(active->name); }, "The instruction set in use.");
+    m.def("set_isa", &set_isa, "name"_a, "Use another instruction set; ValueError names those there are.");
+    m.def("num_threads", &num_threads);
+    m.def(
+        "set_num_threads",
+        [](int n) {
+            if (n < 1 || n > 256) throw std::invalid_argument("threads: expected 1 to 256, found " + std::to_string(n));
+            set_num_threads(n);
+        },
+        "n"_a);
+
+    nb::class_<TileLists>(m, "TileLists", "Which Gaussians touch which tiles of one image, front to back.")
+        .def(nb::init<>())
+        .def_ro("tiles_x", &TileLists::tiles_x)
+        .def_ro("tiles_y", &TileLists::tiles_y)
+        .def_prop_ro("n_visible", [](const TileLists &l) { return l.gaussian.size(); })
+        .def_prop_ro("n_pairs", [](const TileLists &l) { return l.tile_pairs.size(); })
+        .def("bin", &bin, "width"_a, "height"_a, "radii"_a, "means2d"_a, "depths"_a, "conics"_a, "opacities"_a, release)
+        .def("flatten", &flatten, "flatten_ids"_a, "tile_starts"_a, "tiles_per_gaussian"_a);
+
+    m.def("project", &project, release);
+    m.def("project_backward", &project_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), release);
+    m.def("sh_colors", &sh_colors, release);
+    m.def("sh_colors_backward", &sh_colors_backward, release);
+    m.def("rasterize", &rasterize, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg(), nb::arg(), release);
+    m.def("rasterize_backward", &rasterize_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), release);
+    m.def("image_loss", &image_loss, "image"_a, "target"_a, "dssim_weight"_a, "gradient"_a.none(), release);
+    m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
+          "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);
+}

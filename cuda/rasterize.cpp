@@ -1,0 +1,303 @@
+// Front-to-back compositing of one image, tile by tile, and its gradient.
+//
+// A tile is 16 rows of 16 pixels; a row is 16 / W vectors. Both passes walk the same Gaussians in the same
+// order with the same arithmetic, so the backward pass meets exactly the transmittances that the forward pass
+// met and needs no record of them. A pixel that has stopped keeps its transmittance with the sign turned.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace fewview::FEWVIEW_ISA {
+namespace {
+
+constexpr int VECTORS = TILE / W;  // in a row
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float LOG2_ALPHA_MIN = -7.994353436858858f;  // log2(1 / 255)
+constexpr float LOG2_ALPHA_MAX = -0.0014434169f;       // log2(0.999)
+
+// A Gaussian as the pixel loops want it; the exponent is to base 2.
+struct Splat {
+    float x, y;
+    float xx, xy, yy;    // -log2(e) * (a / 2, b, c / 2)
+    float log2_opacity;
+    float half_height;   // of the 1/255 ellipse, pixels
+    float color[MAX_CHANNELS];
+};
+
+template <int D>
+std::unique_ptr<Splat[]> gather_splats(const RasterizeArgs &args) {
+    const TileLists &lists = *args.lists;
+    const int visible = (int)lists.gaussian.size();
+    std::unique_ptr<Splat[]> splats(new Splat[std::max(visible, 1)]);
+    constexpr int GRAIN = 4096;
+    parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
+        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++) {
+            uint32_t g = lists.gaussian[k];
+            const float *conic = args.conics + 3 * g;
+            float opacity = args.opacities[g];
+            Splat &s = splats[k];
+            s.x = args.means2d[2 * g];
+            s.y = args.means2d[2 * g + 1];
+            s.xx = -0.5f * LOG2_E * conic[0];
+            s.xy = -LOG2_E * conic[1];
+            s.yy = -0.5f * LOG2_E * conic[2];
+            s.log2_opacity = std::log2(opacity);
+            float det = conic[0] * conic[2] - conic[1] * conic[1];
+            float level = 2.0f * std::log(std::max(opacity, ALPHA_MIN) / ALPHA_MIN);
+            float half_height = std::sqrt(level * conic[0] / det) + 1e-3f;
+            s.half_height = half_height < 1e9f ? half_height : 1e9f;
+            for (int d = 0; d < D; d++) s.color[d] = args.colors[(size_t)g * D + d];
+        }
+    });
+    return splats;
+}
+
+struct alignas(64) Plane {
+    float at[TILE][TILE];
+};
+
+// The rows of the tile at `top` that the splat can reach, as a bit mask.
+inline uint32_t rows_of(const Splat &s, int top) {
+    float first = std::max(std::ceil(s.y - s.half_height - 0.5f) - top, 0.0f);
+    float last = std::min(std::floor(s.y + s.half_height - 0.5f) - top, (float)(TILE - 1));
+    if (!(first <= last)) return 0;
+    return (2u << (int)last) - (1u << (int)first);
+}
+
+struct RowTerms {
+    float constant, linear, dy;
+    RowTerms(const Splat &s, float pixel_y) {
+        dy = pixel_y - s.y;
+        constant = s.log2_opacity + s.yy * dy * dy;
+        linear = s.xy * dy;
+    }
+};
+
+struct TileGeometry {
+    int left, top, rows, columns;
+    TileGeometry(const RasterizeArgs &args, int tile) {
+        left = tile % args.lists->tiles_x * TILE;
+        top = tile / args.lists->tiles_x * TILE;
+        rows = std::min(TILE, args.height - top);
+        columns = std::min(TILE, args.width - left);
+    }
+    uint32_t all_rows() const { return (2u << (rows - 1)) - 1; }
+};
+
+template <int D>
+void forward_tile(const RasterizeArgs &args, const Splat *splats, int tile) {
+    const TileLists &lists = *args.lists;
+    const TileGeometry geometry(args, tile);
+    Plane T, C[D];
+    for (int r = 0; r < TILE; r++)
+        for (int v = 0; v < VECTORS; v++) {
+            // Columns beyond the image are born stopped, so that they never keep a row alive.
+            vf x = lanes() + (float)(v * W);
+            store(&T.at[r][v * W], select(less(x, splat((float)geometry.columns)), splat(1.0f), splat(-1.0f)));
+            for (int d = 0; d < D; d++) store(&C[d].at[r][v * W], vf{});
+        }
+    uint32_t live = geometry.all_rows();
+    for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1] && live; i++) {
+        const Splat &s = splats[lists.tile_order[i]];
+        vf dx[VECTORS];
+        for (int v = 0; v < VECTORS; v++) dx[v] = lanes() + ((float)(geometry.left + v * W) + 0.5f - s.x);
+        for (uint32_t rows = rows_of(s, geometry.top) & live; rows; rows &= rows - 1) {
+            const int r = __builtin_ctz(rows);
+            const RowTerms row(s, (float)(geometry.top + r) + 0.5f);
+            bool lives = false;
+            for (int v = 0; v < VECTORS; v++) {
+                float *t_at = &T.at[r][v * W];
+                vf t = load(t_at);
+                vf power = dx[v] * (dx[v] * s.xx + row.linear) + row.constant;
+                vmask hit = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
+                if (any(hit)) {
+                    vf alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
+                    vf next = t - t * alpha;
+                    vmask stop = both(hit, less_equal(next, splat(T_MIN)));
+                    vf weight = where(not_second(hit, stop), t * alpha);
+                    for (int d = 0; d < D; d++) {
+                        float *c_at = &C[d].at[r][v * W];
+                        store(c_at, load(c_at) + weight * s.color[d]);
+                    }
+                    t = select(stop, -t, select(hit, next, t));
+                    store(t_at, t);
+                }
+                lives |= any(less(vf{}, t));
+            }
+            if (!lives) live &= ~(1u << r);
+        }
+    }
+    for (int r = 0; r < geometry.rows; r++) {
+        size_t pixel = (size_t)(geometry.top + r) * args.width + geometry.left;
+        for (int x = 0; x < geometry.columns; x++, pixel++) {
+            float t = std::fabs(T.at[r][x]);
+            args.out_transmittance[pixel] = t;
+            for (int d = 0; d < D; d++)
+                args.out_colors[pixel * D + d] = C[d].at[r][x] + (args.background ? t * args.background[d] : 0.0f);
+        }
+    }
+}
+
+// Where one (Gaussian, tile) pair leaves its gradient: colours, then mean, conic and the power's own.
+template <int D>
+constexpr int PAIR_FLOATS = D + 6;
+
+template <int D>
+void backward_tile(const RasterizeBackwardArgs &args, const Splat *splats, float *pairs, int tile) {
+    const RasterizeArgs &forward = args.forward;
+    const TileLists &lists = *forward.lists;
+    const TileGeometry geometry(forward, tile);
+    // `behind` is the gradient-weighted colour that lies behind the current Gaussian, with what the final
+    // transmittance feeds (background and alpha): it shrinks from the whole pixel to nothing.
+    Plane T, behind, V[D];
+    for (int r = 0; r < TILE; r++)
+        for (int x = 0; x < TILE; x++) {
+            bool inside = r < geometry.rows && x < geometry.columns;
+            size_t pixel = (size_t)(geometry.top + r) * forward.width + geometry.left + x;
+            T.at[r][x] = inside ? 1.0f : -1.0f;
+            float whole = inside ? -args.v_out_alphas[pixel] * forward.out_transmittance[pixel] : 0.0f;
+            for (int d = 0; d < D; d++) {
+                float v = inside ? args.v_out_colors[pixel * D + d] : 0.0f;
+                V[d].at[r][x] = v;
+                if (inside) whole += v * forward.out_colors[pixel * D + d];
+            }
+            behind.at[r][x] = whole;
+        }
+    uint32_t live = geometry.all_rows();
+    for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1]; i++) {
+        const Splat &s = splats[lists.tile_order[i]];
+        float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D>;
+        vf dx[VECTORS], g0[VECTORS], g1[VECTORS], g2[VECTORS], c_sum[D];
+        for (int v = 0; v < VECTORS; v++) {
+            dx[v] = lanes() + ((float)(geometry.left + v * W) + 0.5f - s.x);
+            g0[v] = g1[v] = g2[v] = vf{};
+        }
+        for (int d = 0; d < D; d++) c_sum[d] = vf{};
+        bool touched = false;
+        for (uint32_t rows = rows_of(s, geometry.top) & live; rows; rows &= rows - 1) {
+            const int r = __builtin_ctz(rows);
+            const RowTerms row(s, (float)(geometry.top + r) + 0.5f);
+            bool lives = false;
+            for (int v = 0; v < VECTORS; v++) {
+                float *t_at = &T.at[r][v * W];
+                vf t = load(t_at);
+                vf power = dx[v] * (dx[v] * s.xx + row.linear) + row.constant;
+                vmask hit = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
+                if (any(hit)) {
+                    touched = true;
+                    vf alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
+                    vf next = t - t * alpha;
+                    vmask stop = both(hit, less_equal(next, splat(T_MIN)));
+                    vmask used = not_second(hit, stop);
+                    vf weight = where(used, t * alpha);
+                    vf shade = vf{};
+                    for (int d = 0; d < D; d++) {
+                        vf v_color = load(&V[d].at[r][v * W]);
+                        shade += v_color * s.color[d];
+                        c_sum[d] += weight * v_color;
+                    }
+                    float *behind_at = &behind.at[r][v * W];
+                    vf rest = load(behind_at) - weight * shade;
+                    store(behind_at, rest);
+                    // d loss / d sigma = -alpha * d loss / d alpha; nothing flows where alpha is clamped.
+                    vf v_sigma = -alpha * (t * shade - rest / (1.0f - alpha));
+                    v_sigma = where(both(used, less(power, splat(LOG2_ALPHA_MAX))), v_sigma);
+                    g0[v] += v_sigma;
+                    g1[v] += v_sigma * row.dy;
+                    g2[v] += v_sigma * (row.dy * row.dy);
+                    t = select(stop, -t, select(hit, next, t));
+                    store(t_at, t);
+                }
+                lives |= any(less(vf{}, t));
+            }
+            if (!lives) live &= ~(1u << r);
+        }
+        if (!touched) {
+            std::fill(out, out + PAIR_FLOATS<D>, 0.0f);
+            continue;
+        }
+        vf s0 = vf{}, sx = vf{}, sxx = vf{}, sy = vf{}, sxy = vf{}, syy = vf{};
+        for (int v = 0; v < VECTORS; v++) {
+            s0 += g0[v];
+            sx += g0[v] * dx[v];
+            sxx += g0[v] * dx[v] * dx[v];
+            sy += g1[v];
+            sxy += g1[v] * dx[v];
+            syy += g2[v];
+        }
+        for (int d = 0; d < D; d++) out[d] = sum(c_sum[d]);
+        out[D] = sum(sx);
+        out[D + 1] = sum(sy);
+        out[D + 2] = sum(sxx);
+        out[D + 3] = sum(sxy);
+        out[D + 4] = sum(syy);
+        out[D + 5] = sum(s0);
+    }
+}
+
+// Adds up each Gaussian's pairs in their order and turns moments of d loss / d sigma into gradients.
+template <int D>
+void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
+    const TileLists &lists = *args.forward.lists;
+    const int visible = (int)lists.gaussian.size();
+    constexpr int GRAIN = 2048;
+    parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
+        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++) {
+            float total[PAIR_FLOATS<D>] = {};
+            for (uint32_t p = lists.first_pair[k]; p < lists.first_pair[k + 1]; p++)
+                for (int j = 0; j < PAIR_FLOATS<D>; j++) total[j] += pairs[(size_t)p * PAIR_FLOATS<D> + j];
+            const size_t g = lists.gaussian[k];
+            const float *conic = args.forward.conics + 3 * g;
+            const float *moment = total + D;
+            for (int d = 0; d < D; d++) args.v_colors[g * D + d] = total[d];
+            args.v_means2d[2 * g] = -(conic[0] * moment[0] + conic[1] * moment[1]);
+            args.v_means2d[2 * g + 1] = -(conic[1] * moment[0] + conic[2] * moment[1]);
+            args.v_conics[3 * g] = 0.5f * moment[2];
+            args.v_conics[3 * g + 1] = moment[3];
+            args.v_conics[3 * g + 2] = 0.5f * moment[4];
+            args.v_opacities[g] = -moment[5] / args.forward.opacities[g];
+        }
+    });
+}
+
+template <int D>
+void rasterize_channels(const RasterizeArgs &args) {
+    auto splats = gather_splats<D>(args);
+    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, splats.get(), tile); });
+}
+
+template <int D>
+void rasterize_channels_backward(const RasterizeBackwardArgs &args) {
+    const TileLists &lists = *args.forward.lists;
+    auto splats = gather_splats<D>(args.forward);
+    std::unique_ptr<float[]> pairs(new float[std::max<size_t>(1, lists.tile_pairs.size() * PAIR_FLOATS<D>)]);
+    parallel_for(lists.tiles_x * lists.tiles_y,
+                 [&](int tile) { backward_tile<D>(args, splats.get(), pairs.get(), tile); });
+    reduce_pairs<D>(args, pairs.get());
+}
+
+}  // namespace
+
+void rasterize(const RasterizeArgs &args) {
+    switch (args.channels) {
+        case 1: return rasterize_channels<1>(args);
+        case 2: return rasterize_channels<2>(args);
+        case 3: return rasterize_channels<3>(args);
+        default: return rasterize_channels<4>(args);
+    }
+}
+
+void rasterize_backward(const RasterizeBackwardArgs &args) {
+    switch (args.forward.channels) {
+        case 1: return rasterize_channels_backward<1>(args);
+        case 2: return rasterize_channels_backward<2>(args);
+        case 3: return rasterize_channels_backward<3>(args);
+        default: return rasterize_channels_backward<4>(args);
+    }
+}
+
+}  // namespace fewview::FEWVIEW_ISA

@@ -1,0 +1,25 @@
+// Compiled once for each instruction set: the functions of this one, as a table.
+#include "kernels.h"
+#include "simd.h"
+
+namespace fewview::FEWVIEW_ISA {
+
+void project(const ProjectArgs &);
+void project_backward(const ProjectBackwardArgs &);
+void sh_colors(const ShArgs &);
+void sh_colors_backward(const ShBackwardArgs &);
+void rasterize(const RasterizeArgs &);
+void rasterize_backward(const RasterizeBackwardArgs &);
+void image_loss(ImageLossArgs &);
+void adam_step(const AdamArgs &);
+
+#define FEWVIEW_TEXT_(x) #x
+#define FEWVIEW_TEXT(x) FEWVIEW_TEXT_(x)
+
+extern const Kernels kernels;
+const Kernels kernels = {
+    FEWVIEW_TEXT(FEWVIEW_ISA), W, project, project_backward, sh_colors, sh_colors_backward,
+    rasterize, rasterize_backward, image_loss, adam_step,
+};
+
+}  // namespace fewview::FEWVIEW_ISA

@@ -1,0 +1,52 @@
+"""One camera's picture of a splat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..scene.cameras import Cameras
+from ..scene.gaussians import Gaussians
+from .rasterization import rasterization
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What one camera sees."""
+
+    rgb: Tensor  # [H, W, 3] display-referred sRGB, not clamped above
+    alpha: Tensor  # [H, W] in [0, 1)
+    depth: Tensor  # [H, W] accumulated z, world units
+    expected_depth: Tensor  # [H, W] depth / alpha, 0 where nothing is
+
+
+def render(
+    gaussians: Gaussians,
+    camera: Cameras,  # one camera, batch shape []
+    *,
+    background: Tensor | None = None,  # [3]
+    sh_degree: int | None = None,
+    antialiased: bool = False,
+) -> Rendering:
+    """Draw a splat in one camera, differentiably. `sh_degree` leaves the higher coefficients out."""
+    colors, alphas, _ = rasterization(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.opacities,
+        gaussians.sh,
+        camera.cam_from_world[None].to(gaussians.means),
+        camera.K[None].to(gaussians.means),
+        int(camera.width),
+        int(camera.height),
+        sh_degree=gaussians.sh_degree if sh_degree is None else sh_degree,
+        packed=False,
+        backgrounds=None if background is None else background[None].to(gaussians.means),
+        render_mode="RGB+D",
+        rasterize_mode="antialiased" if antialiased else "classic",
+    )
+    rgb, depth, alpha = colors[0, ..., :3], colors[0, ..., 3], alphas[0, ..., 0]
+    expected = torch.where(alpha > 0, depth / alpha.clamp_min(1e-10), torch.zeros_like(depth))
+    return Rendering(rgb, alpha, depth, expected)
