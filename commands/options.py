@@ -16,7 +16,7 @@ from ..scene.errors import BadInputError
 
 T = TypeVar("T")
 
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", str: "WORD", Path: "PATH"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class Common:
     debug: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise BadInputError(f"--threads {self.threads}: at least one thread is needed.")
+        if self.threads is not None and not 1 <= self.threads <= 256:
+            raise BadInputError(f"--threads {self.threads} cannot be used: 1 to 256 are possible.")
         if not 0 <= self.seed < 2**63:
-            raise BadInputError(f"--seed {self.seed}: a number from 0 to 2^63 - 1 is expected.")
+            raise BadInputError(f"--seed {self.seed} cannot be used: a number from 0 to 2^63 - 1 is expected.")
 
 
 def parse(options: type[T], args: Sequence[str], prog: str) -> T:

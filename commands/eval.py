@@ -1,0 +1,56 @@
+"""`fewview eval`: measure a run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ..recon.dataset import Dataset
+from ..recon.reconstruct import measure
+from ..scene.errors import BadInputError
+from ..scene.readers import load_run_capture
+from ..scene.run import Run
+from ..viewer.report import write_report
+from .device import prepare
+from .options import Common
+from .progress import TerminalProgress
+from .result import finish
+from .summary import quality, result_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Measure a run on its held-out photographs again, and write its report.
+
+    A run made without --eval has none; then some of its training photographs are measured, and the result says so.
+    """
+
+    # Run folder.
+    input: tyro.conf.Positional[Path]
+
+
+def run(options: Options) -> None:
+    if options.output is not None:
+        raise BadInputError("`fewview eval` writes into the run itself; leave -o out.")
+    finished = Run.open(options.input)
+    if not finished.splat_path.is_file():
+        raise BadInputError(f"{options.input} has no splat.ply yet; finish it with `fewview reconstruct ... --resume`.")
+    device = prepare(options)
+    with TerminalProgress(options.quiet) as progress:
+        capture = load_run_capture(finished)
+        dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(device)
+        measure(finished, dataset, progress, again=True)
+    write_report(finished)
+    evaluation = finished.metrics()["eval"]
+    lines = [
+        f"{v['name']:<32} PSNR {v['psnr']:6.2f}  SSIM {v['ssim']:.3f}"
+        + ("" if v["lpips"] is None else f"  LPIPS {v['lpips']:.3f}")
+        for v in evaluation["views"]
+    ]
+    lines += ["", quality(finished.metrics())]
+    if "lpips_missing" in evaluation:
+        lines.append(evaluation["lpips_missing"])
+    lines.append(f"Report: {finished.report_path}")
+    finish(options, {**result_of(finished), "views": evaluation["views"]}, lines)

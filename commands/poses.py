@@ -1,0 +1,60 @@
+"""`fewview poses`: only the cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ..recon.reconstruct import ReconstructConfig, open_run, place
+from .device import prepare
+from .options import Common
+from .progress import TerminalProgress
+from .reconstruct import default_output
+from .result import finish
+from .summary import lines_of, result_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Only the cameras: where each photograph was taken from.
+
+    The output folder holds cameras.json in the layout of transforms.json, the photographs beside it, and the sparse
+    points as points.ply. `fewview reconstruct` and `fewview view` take that folder as INPUT.
+    """
+
+    # Folder of photographs, or video file.
+    input: tyro.conf.Positional[Path]
+    # Place only this many photographs, evenly spaced in file-name order.
+    views: int | None = None
+    # Longer side of the photographs that are written, in pixels.
+    resolution: int = 1600
+    # Refuse photographs with more pixels than this, in millions.
+    max_megapixels: float = 100.0
+    # Accept data sets that name files outside their own folder.
+    allow_outside: bool = False
+
+
+def run(options: Options) -> None:
+    output = options.output or default_output(options.input)
+    device = prepare(options)
+    config = ReconstructConfig(
+        views=options.views,
+        resolution=options.resolution,
+        max_megapixels=options.max_megapixels,
+        allow_outside=options.allow_outside,
+        device=device.type,
+        seed=options.seed,
+    )
+    with (
+        TerminalProgress(options.quiet) as progress,
+        open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
+    ):
+        place(folder, options.input, config, progress)
+    lines = [*lines_of(folder), f"{'Cameras':<12} {folder.cameras_path}", ""]
+    finish(
+        options,
+        {**result_of(folder), "cameras": str(folder.cameras_path), "points": str(folder.points_path)},
+        [*lines, f"Look at them:  fewview view {output}", f"Then type:     fewview reconstruct {output}"],
+    )

@@ -1,0 +1,40 @@
+"""`fewview view`: the browser viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from ..scene.errors import BadInputError
+from ..viewer.app import DEFAULT_PORT, view
+from .options import Common
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Look at a run, a splat file or a data set in the browser, until Ctrl+C.
+
+    Only this computer can open the page, unless --host says otherwise; then a token is needed in the address.
+    """
+
+    # Run folder, splat file (.ply), or a data set with cameras.
+    input: tyro.conf.Positional[Path]
+    # Address to listen on.
+    host: str = "127.0.0.1"
+    # Port to listen on; 0 takes any that is free.
+    port: int = DEFAULT_PORT
+    # Word that the address must carry, for hosts other than this computer.
+    token: str | None = None
+    # Open the page in this computer's browser.
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.port < 65536:
+            raise BadInputError(f"--port {self.port} cannot be used: 0 to 65535 is expected.")
+
+
+def run(options: Options) -> None:
+    view(options.input, host=options.host, port=options.port, open_browser=options.open, token=options.token)
