@@ -133,7 +133,7 @@ class Dataset:
 
     @property
     def extent(self) -> float:
-        """World units: 1.1 times the largest distance of a training camera from their mean, as in 3DGS; 1 for one camera."""
+        """1.1 times the largest distance of a training camera from their mean, as in 3DGS; 1 for one camera."""
         centers = self.cameras.centers[list(self.train)]
         radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1
         return radius if radius > 1e-8 else 1.0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..scene.geometry import rotation_from_quat
-from .method import Drawn, ScreenGradient
+from .method import Drawn
 from .optimizer import Adam
 
 SPLIT_SHRINK = 1.6  # children of a split are this much smaller; 3DGS, section 5.2
@@ -36,6 +36,8 @@ class Rounds:
 class AdaptiveDensity:
     """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
 
+    wants_screen_gradient = True
+
     def __init__(
         self,
         rounds: Rounds,
@@ -48,7 +50,6 @@ class AdaptiveDensity:
         prune_opacity: float,
         prune_scale: float,  # extents, 0 for never
         opacity_resets: int,
-        absolute_gradient: bool,
         device: torch.device,
     ) -> None:
         self.rounds = rounds
@@ -57,7 +58,6 @@ class AdaptiveDensity:
         self.split_size = split_scale * extent
         self.prune_opacity = prune_opacity
         self.prune_size = prune_scale * extent if prune_scale > 0 else math.inf
-        self.screen_gradient: ScreenGradient = "absolute" if absolute_gradient else "signed"
         span = rounds.last - rounds.first
         self.reset_steps = {rounds.first + span * (i + 1) // (opacity_resets + 1) for i in range(opacity_resets)}
         self.gradient_sum = torch.zeros(count, device=device)  # [N] of the screen gradients' lengths
@@ -83,8 +83,7 @@ class AdaptiveDensity:
         self.gradient_sum, self.seen = state["gradient_sum"].to(device), state["seen"].to(device)
 
     def _observe(self, drawn: Drawn) -> None:
-        means2d = drawn.info["means2d"]
-        gradient = means2d.absgrad if self.screen_gradient == "absolute" else means2d.grad
+        gradient = drawn.info["means2d"].grad
         half_size = gradient.new_tensor([drawn.info["width"] / 2, drawn.info["height"] / 2])
         self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
         self.seen += drawn.visible()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..scene.geometry import rotation_from_quat
 from .densify_default import Rounds
-from .method import Drawn, ScreenGradient
+from .method import Drawn
 from .optimizer import Adam
 
 NOISE_SHARPNESS = 100.0  # of the gate that keeps noise from opaque Gaussians; equation 8, k
@@ -25,7 +25,7 @@ MAX_OPACITY = 1 - 2**-23  # the largest whose logit is finite in float32
 class Sampling:
     """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
 
-    screen_gradient: ScreenGradient = "none"
+    wants_screen_gradient = False
 
     def __init__(
         self,

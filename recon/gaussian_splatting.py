@@ -44,7 +44,6 @@ class GaussianSplattingConfig(TrainConfig):
     densify_until: float = 0.75  # Fraction of the run after which none is added any more.
     densify_every: int = 50  # Steps between two rounds; they collect statistics, so views count here, not the run.
     grow_gradient: float = 2e-4  # default: mean screen gradient (per half-width) above which a Gaussian multiplies.
-    absolute_gradient: bool = False  # default: sum the gradient's absolute values over pixels (AbsGS).
     split_scale: float = 0.01  # default: Gaussians larger than this (extents) split, smaller ones are copied.
     prune_opacity: float = 5e-3  # Gaussians below this opacity are removed (default) or moved (mcmc).
     prune_scale: float = 0.0  # default: Gaussians larger than this (extents) are removed; 0 for none.
@@ -119,7 +118,7 @@ class GaussianSplatting:
         self.densifier = _densifier(config, len(gaussians), extent, gaussians.means.device)
 
     def prepare(self, step: int, optimizer: Adam) -> None:
-        """Raise the degree when it is time. Coefficients of degrees not yet in use do not exist, so they cost nothing."""
+        """Raise the degree when it is time. Coefficients of degrees not yet in use do not exist and cost nothing."""
         wanted = (self.config.degree_at(step) + 1) ** 2
         if self.groups["sh"].tensor.shape[1] < wanted:
             optimizer.widen("sh", wanted)
@@ -214,6 +213,5 @@ def _densifier(config: GaussianSplattingConfig, count: int, extent: float, devic
         prune_opacity=config.prune_opacity,
         prune_scale=config.prune_scale,
         opacity_resets=config.opacity_resets,
-        absolute_gradient=config.absolute_gradient,
         device=device,
     )

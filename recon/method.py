@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -92,13 +92,10 @@ class Drawn:
         return (self.info["radii"][0] > 0).all(dim=-1)
 
 
-ScreenGradient = Literal["none", "signed", "absolute"]  # which of `info["means2d"]`: neither, `.grad`, also `.absgrad`
-
-
 class Densifier(Protocol):
     """What adds, moves and removes Gaussians while training runs."""
 
-    screen_gradient: ScreenGradient
+    wants_screen_gradient: bool  # whether `info["means2d"].grad` is to be kept
 
     def after_step(self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator) -> None:
         """Called after the optimiser's step, gradients of `drawn` still in place."""
@@ -114,7 +111,7 @@ class Densifier(Protocol):
 class FixedCount:
     """No densification: the Gaussians of the start stay, none comes and none goes."""
 
-    screen_gradient: ScreenGradient = "none"
+    wants_screen_gradient = False
 
     def after_step(
         self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator

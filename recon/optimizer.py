@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-try:
-    from .._native import adam_step as _native_adam_step
-except ImportError:
-    _native_adam_step = None
+from .. import _native
 
 
 @dataclass
@@ -25,7 +22,8 @@ class Parameters:
     row_scale: Tensor | None = None  # [N] float32, multiplies each row's learning rate (e.g. by its confidence)
 
     def __post_init__(self) -> None:
-        self.tensor = self.tensor.detach().contiguous().requires_grad_()
+        # A copy: learning in place must not reach what the values came from.
+        self.tensor = self.tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
 
 
 class Adam:
@@ -179,10 +177,10 @@ def adam_step(
     epsilon: float,
     step: int,
 ) -> None:
-    """One Adam update in place; `step` counts from 1. Native on the CPU where the kernels are built, else PyTorch."""
-    if _native_adam_step is not None and param.device.type == "cpu":
+    """One Adam update in place; `step` counts from 1. The native kernel on the CPU, PyTorch elsewhere."""
+    if param.device.type == "cpu":
         lr_columns = np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
-        _native_adam_step(
+        _native.adam_step(
             param.numpy(),
             grad.numpy(),
             exp_avg.numpy(),

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..render import rasterization
 from ..render.loss import l1_dssim
-from ..render.rasterize import rasterization
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.gaussians import Gaussians
@@ -114,11 +114,14 @@ class _Trainer:
         view = self.dataset.view(index, config.coarse_level(step))
         background = self._background()
         drawn = self._draw(index, view, background)
-        if model.densifier.screen_gradient != "none":
+        if model.densifier.wants_screen_gradient:
             drawn.info["means2d"].retain_grad()
 
         target = view.target(background)
-        image = drawn.rgb if view.mask is None else torch.where(view.mask[..., None], drawn.rgb, target)
+        image = drawn.rgb
+        if view.mask is not None:  # black on both sides, so that SSIM's windows see nothing of what does not count
+            counts = view.mask[..., None]
+            image, target = image * counts, target * counts
         loss = l1_dssim(image, target, config.dssim_weight)
         extra = model.extra_loss(step, drawn)
         if extra is not None:
@@ -153,7 +156,6 @@ class _Trainer:
             packed=False,
             backgrounds=None if self.is_black else background[None],
             render_mode="RGB+ED" if self.model.wants_depth else "RGB",
-            absgrad=self.model.densifier.screen_gradient == "absolute",
             rasterize_mode="antialiased" if self.config.antialiased else "classic",
         )
         rgb, depth = colors[0], None
@@ -231,8 +233,8 @@ class _Trainer:
             self.model_generator.set_state(checkpoint.tensors["generator/model"])
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise FewviewError(
-                f"The checkpoint at step {checkpoint.step} in {self.folder} does not fit this version's model: {error}. "
-                "Start the run again."
+                f"The checkpoint at step {checkpoint.step} in {self.folder} does not fit this version's model: "
+                f"{error}. Start the run again."
             ) from error
         self.step = self.saved_step = checkpoint.step
         self.earlier_seconds = checkpoint.seconds

@@ -1,0 +1,72 @@
+"""MCMC's relocation: equation 9 in exact arithmetic, and the picture that it must not change."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from math import comb
+
+import pytest
+import torch
+from fewview.recon.densify_default import Rounds
+from fewview.recon.densify_mcmc import Sampling, relocation
+from fewview.recon.optimizer import Adam, Parameters
+from fewview.scene.gaussians import Gaussians
+from support.training import photograph, ring, truth
+
+
+def exact_relocation(opacity: float, copies: int) -> tuple[float, float]:
+    """Equation 9 of 3DGS-MCMC as it is printed, in 80 digits."""
+    with localcontext() as context:
+        context.prec = 80
+        old = Decimal(opacity)
+        new = 1 - (1 - old) ** (Decimal(1) / copies)
+        total = Decimal(0)
+        for i in range(1, copies + 1):
+            for k in range(i):
+                total += comb(i - 1, k) * (-1) ** k * new ** (k + 1) / Decimal(k + 1).sqrt()
+        return float(new), float(old / total)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3, 10, 51, 100])
+@pytest.mark.parametrize("opacity", [0.006, 0.1, 0.5, 0.95, 0.9999])
+def test_relocation_equals_the_binomial_sum(opacity, copies):
+    opacity = float(torch.tensor(opacity))  # what float32 makes of it, so that both start from the same number
+    new, factor = relocation(torch.tensor([opacity]), torch.tensor([copies]))
+    expected_new, expected_factor = exact_relocation(opacity, copies)
+    # The result is rounded to float32 once, 6e-8 relative; the computation is in float64.
+    assert float(new) == pytest.approx(expected_new, rel=1e-7)
+    assert float(factor) == pytest.approx(expected_factor, rel=1e-7)
+
+
+def _optimizer(g: Gaussians) -> Adam:
+    names = ("means", "quats", "log_scales", "opacity_logits", "sh")
+    return Adam({n: Parameters(getattr(g, n).clone()) for n in names})
+
+
+def _gaussians(optimizer: Adam) -> Gaussians:
+    return Gaussians(**{n: g.tensor.detach() for n, g in optimizer.groups.items()})
+
+
+@pytest.mark.parametrize("what", ["relocate", "add"])
+def test_the_picture_stays(what):
+    scene = truth(seed=4)
+    cameras = ring(3)
+    logits = scene.opacity_logits.clone()
+    if what == "relocate":
+        logits[::4] = -7.0  # dead: opacity 0.0009
+    scene = Gaussians(scene.means, scene.quats, scene.log_scales, logits, scene.sh)
+    optimizer = _optimizer(scene)
+    sampling = Sampling(Rounds(0, 10, 1), count=len(scene), budget=36, min_opacity=0.005, noise_lr=0.0)
+    generator = torch.Generator().manual_seed(0)
+    if what == "relocate":
+        sampling._relocate(optimizer, generator)
+        assert (optimizer.groups["opacity_logits"].tensor > -7).all()
+    else:
+        sampling._add(36, optimizer, generator)
+        assert optimizer.groups["means"].tensor.shape[0] == 36
+    for i in range(3):
+        before, _ = photograph(scene, cameras, i)
+        after, _ = photograph(_gaussians(optimizer), cameras, i)
+        # Equation 9 keeps each Gaussian's integral exactly, its profile only nearly: 0.003 to 0.0065 here on average,
+        # while copies that share nothing give 0.019 to 0.037.
+        assert (after - before).abs().mean() < 0.01
