@@ -23,7 +23,7 @@ from ..scene.files import write_bytes
 
 SCHEMA = 1
 KEPT = 2  # so that one damaged file never costs the run
-_MANIFEST_KEY = "fewview_checkpoint"
+_MANIFEST, _MANIFEST_CRC = "fewview_checkpoint", "fewview_checkpoint_crc32"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{checkpoint.step:08d}.safetensors"
-    write_bytes(path, safetensors.torch.save(tensors, {_MANIFEST_KEY: json.dumps(manifest, allow_nan=False)}))
+    text = json.dumps(manifest, allow_nan=False)
+    metadata = {_MANIFEST: text, _MANIFEST_CRC: str(zlib.crc32(text.encode()))}
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
     for old in [*_newest_first(folder)[KEPT:], *folder.glob(".step_*.tmp")]:
         with contextlib.suppress(OSError):
             old.unlink()
@@ -98,7 +100,10 @@ def load(path: Path) -> Checkpoint:
     """Read one checkpoint. Raises BadInputError when the file is not whole or not one of ours."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            manifest = json.loads((file.metadata() or {})[_MANIFEST_KEY])
+            metadata = file.metadata() or {}
+            manifest = json.loads(metadata[_MANIFEST])
+            if metadata[_MANIFEST_CRC] != str(zlib.crc32(metadata[_MANIFEST].encode())):
+                raise ValueError("its manifest does not have the checksum that is noted for it")
             if manifest["schema"] != SCHEMA:
                 raise ValueError(f"it has schema {manifest['schema']}, expected {SCHEMA}")
             described = dict(manifest["tensors"])
@@ -131,7 +136,7 @@ def _description(tensor: Tensor) -> dict[str, Any]:
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "crc32": zlib.crc32(tensor.flatten().view(torch.uint8).numpy()) if tensor.numel() else 0,
+        "crc32": zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data) if tensor.numel() else 0,
     }
 
 

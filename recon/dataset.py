@@ -175,6 +175,6 @@ def _shrunk(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
         return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     values = pixels.astype(np.float32)
     values[..., :3] *= values[..., 3:] / 255
-    values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
-    values[..., :3] *= 255 / np.maximum(values[..., 3:], 1e-3)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    small = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
+    small[..., :3] *= 255 / np.maximum(small[..., 3:], 1e-3)
+    return np.clip(np.rint(small), 0, 255).astype(np.uint8)
