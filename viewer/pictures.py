@@ -1,0 +1,45 @@
+"""Renderings for people to look at: beside the photograph, and how they differ."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from ..render import render
+from ..scene.cameras import Cameras
+from ..scene.capture import fit_size
+from ..scene.gaussians import Gaussians
+
+ERROR_RANGE = 0.25  # the mean absolute difference of a pixel that is shown as the brightest
+
+
+def render_rgb8(
+    gaussians: Gaussians,
+    camera: Cameras,  # batch shape []
+    max_side_px: int,
+    antialiased: bool = False,
+) -> np.ndarray:
+    """uint8 [H, W, 3] rendering with all spherical harmonics over black, its longer side at most `max_side_px`."""
+    width, height = fit_size(int(camera.width), int(camera.height), max_side_px)
+    with torch.no_grad():
+        rgb = render(gaussians, camera.resized(width, height), antialiased=antialiased).rgb
+    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def error_map(
+    image: np.ndarray,  # uint8 [H, W, 3]
+    target: np.ndarray,  # uint8 [H, W, 3]
+) -> np.ndarray:
+    """uint8 [H, W, 3]: the mean absolute difference of each pixel, black where equal, yellow from 0.25 on."""
+    difference = np.abs(image.astype(np.float32) - target.astype(np.float32)).mean(-1) / 255
+    scaled = np.rint(np.clip(difference / ERROR_RANGE, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1])
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray, gap_px: int = 6) -> np.ndarray:
+    """uint8 pictures [H, W, 3] of one size next to each other when upright, above each other when wide."""
+    axis = 1 if left.shape[0] >= left.shape[1] else 0
+    gap_shape = list(left.shape)
+    gap_shape[axis] = gap_px
+    return np.concatenate([left, np.full(gap_shape, 255, np.uint8), right], axis=axis)
