@@ -21,7 +21,7 @@ ALPHA_MAX = 0.999  # keeps 1 / (1 - alpha) bounded in the backward pass
 TRANSMITTANCE_MIN = 1e-4  # a pixel is finished before its transmittance falls to this
 EXTENT_SIGMAS = 3.33  # sqrt(2 ln 255): where an opacity of 1 has fallen to ALPHA_MIN
 FOV_MARGIN = 0.3  # the Jacobian is taken at most this fraction of half the field of view outside the image
-RADIUS_MAX_PX = 2.0**30  # radii are int32; a larger one says nothing more
+RADIUS_MAX_PX = 1e9  # radii are int32; what is larger is no picture of anything, and culled
 EXPECTED_DEPTH_MIN_ALPHA = 1e-10  # expected depth divides by no less
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 
@@ -143,10 +143,10 @@ def _radii(
     size = means2d.new_tensor([width, height])
     seen = (depths >= near_plane) & (depths <= far_plane) & (opacities >= ALPHA_MIN)
     seen &= covars2d[:, 0] * covars2d[:, 2] - covars2d[:, 1] ** 2 > 0
-    seen &= (radii > radius_clip).any(-1)
+    seen &= (radii < RADIUS_MAX_PX).all(-1) & (radii > radius_clip).any(-1)
     seen &= ((means2d + radii > 0) & (means2d - radii < size)).all(-1)
     seen &= torch.isfinite(torch.cat([means2d, conics, opacities[:, None]], dim=-1)).all(-1)
-    return torch.where(seen[:, None], radii.clamp(max=RADIUS_MAX_PX), 0.0).to(torch.int32)
+    return torch.where(seen[:, None], radii, 0.0).to(torch.int32)
 
 
 def sh_basis(degree: int, dirs: Tensor) -> Tensor:

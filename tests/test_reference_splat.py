@@ -55,7 +55,7 @@ def write_splat_by_hand(path: Path, scene: SplatScene) -> None:
 @pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_twin_equals_the_independent_renderer(tmp_path: Path, degree: int, antialiased: bool) -> None:
-    scene = random_blobs(seed=11 + degree, count=400, sh_degree=degree)
+    scene = random_blobs(seed=11 + degree, count=600, sh_degree=degree)
     write_splat_by_hand(tmp_path / "splat.ply", scene)
     exported = scene_of(splat_of(scene), scene)
     # Both are float64 and start from the same float32 numbers, but the cameras must not be rounded here.
@@ -64,7 +64,7 @@ def test_twin_equals_the_independent_renderer(tmp_path: Path, degree: int, antia
         scene.Ks, scene.width, scene.height, sh_degree=degree, backgrounds=scene.backgrounds,
         rasterize_mode="antialiased" if antialiased else "classic",
     )  # fmt: skip
-    assert alpha.max() > 1 - 5e-4, "no pixel comes near its stop"
+    assert alpha.max() > 1 - 1e-3, "no pixel comes near its stop"
     for c in range(len(scene.viewmats)):
         rgb, opacity = render_ply(
             tmp_path / "splat.ply", scene.viewmats[c].numpy(), scene.Ks[c].numpy(), scene.width, scene.height,

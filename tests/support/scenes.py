@@ -68,7 +68,11 @@ def random_blobs(
     channels: int = 3,
     backgrounds: bool = True,
 ) -> SplatScene:
-    """Blobs of many shapes and opacities around the origin; some reach out of the image."""
+    """Blobs of many shapes and opacities around the origin; some reach out of the image.
+
+    No opacity exceeds 0.97, so a pixel that stops one blob early or late differs by less than 1/255: the last blob
+    then weighs at most 0.97 * 1e-4 / 0.03.
+    """
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -87,7 +91,7 @@ def random_blobs(
         means=1.1 * normal(count, 3),
         quats=normal(count, 4),
         scales=0.03 + 0.4 * uniform(count, 3) ** 2,
-        opacities=0.02 + 0.97 * uniform(count),
+        opacities=0.02 + 0.95 * uniform(count),
         colors=colors,
         viewmats=viewmats,
         Ks=Ks,
