@@ -191,51 +191,40 @@ void bin(TileLists &lists, int width, int height, Ints radii, Floats means2d, Fl
     a.depths = checked(depths, "depths", {N});
     a.conics = checked(conics, "conics", {N, 3});
     a.opacities = checked(opacities, "opacities", {N});
-    bin_gaussians(a, lists);
+    bin_gaussians(a, *active, lists);
 }
 
-RasterizeArgs rasterize_args(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
-                             Floats opacities, std::optional<Floats> background, Floats out_colors,
+RasterizeArgs rasterize_args(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
                              Floats out_transmittance) {
     RasterizeArgs a{};
-    const int64_t N = (int64_t)means2d.shape(0), D = colors.ndim() == 2 ? (int64_t)colors.shape(1) : 0;
+    const int64_t N = (int64_t)colors.shape(0), D = colors.ndim() == 2 ? (int64_t)colors.shape(1) : 0;
     if (D < 1 || D > MAX_CHANNELS)
         throw std::invalid_argument("colors: expected [N, 1..4] in one pass, found " + std::to_string(D) + " channels");
-    if (lists.tiles_x != (width + TILE - 1) / TILE || lists.tiles_y != (height + TILE - 1) / TILE)
-        throw std::invalid_argument("width and height: not the size that the tile lists were made for");
-    for (uint32_t g : lists.gaussian)
-        if ((int64_t)g >= N) throw std::invalid_argument("means2d: fewer Gaussians than the tile lists were made for");
+    if (N != lists.gaussians)
+        throw std::invalid_argument("colors: the tile lists were made for " + std::to_string(lists.gaussians) +
+                                    " Gaussians, found " + std::to_string(N));
     a.lists = &lists;
-    a.width = width;
-    a.height = height;
     a.channels = (int)D;
-    a.means2d = checked(means2d, "means2d", {N, 2});
-    a.conics = checked(conics, "conics", {N, 3});
-    a.colors = checked(colors, "colors", {N, D});
-    a.opacities = checked(opacities, "opacities", {N});
+    a.colors = colors.data();
     a.background = checked(background, "background", {D});
-    a.out_colors = checked(out_colors, "out_colors", {height, width, D});
-    a.out_transmittance = checked(out_transmittance, "out_transmittance", {height, width});
+    a.out_colors = checked(out_colors, "out_colors", {lists.height, lists.width, D});
+    a.out_transmittance = checked(out_transmittance, "out_transmittance", {lists.height, lists.width});
     return a;
 }
 
-void rasterize(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
-               Floats opacities, std::optional<Floats> background, Floats out_colors, Floats out_transmittance) {
-    active->rasterize(rasterize_args(lists, width, height, means2d, conics, colors, opacities, background, out_colors,
-                                     out_transmittance));
+void rasterize(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
+               Floats out_transmittance) {
+    active->rasterize(rasterize_args(lists, colors, background, out_colors, out_transmittance));
 }
 
-void rasterize_backward(const TileLists &lists, int width, int height, Floats means2d, Floats conics, Floats colors,
-                        Floats opacities, std::optional<Floats> background, Floats out_colors, Floats out_transmittance,
-                        Floats v_out_colors, Floats v_out_alphas, Floats v_means2d, Floats v_conics, Floats v_colors,
-                        Floats v_opacities) {
+void rasterize_backward(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
+                        Floats out_transmittance, Floats v_out_colors, Floats v_out_alphas, Floats v_means2d,
+                        Floats v_conics, Floats v_colors, Floats v_opacities) {
     RasterizeBackwardArgs a{};
-    a.forward = rasterize_args(lists, width, height, means2d, conics, colors, opacities, background, out_colors,
-                               out_transmittance);
-    const int64_t N = (int64_t)means2d.shape(0), D = a.forward.channels;
-    a.n = N;
-    a.v_out_colors = checked(v_out_colors, "v_out_colors", {height, width, D});
-    a.v_out_alphas = checked(v_out_alphas, "v_out_alphas", {height, width});
+    a.forward = rasterize_args(lists, colors, background, out_colors, out_transmittance);
+    const int64_t N = lists.gaussians, D = a.forward.channels;
+    a.v_out_colors = checked(v_out_colors, "v_out_colors", {lists.height, lists.width, D});
+    a.v_out_alphas = checked(v_out_alphas, "v_out_alphas", {lists.height, lists.width});
     a.v_means2d = checked(v_means2d, "v_means2d", {N, 2});
     a.v_conics = checked(v_conics, "v_conics", {N, 3});
     a.v_colors = checked(v_colors, "v_colors", {N, D});
@@ -329,11 +318,11 @@ NB_MODULE(_native, m) {
           nb::arg().none(), release);
     m.def("sh_colors", &sh_colors, release);
     m.def("sh_colors_backward", &sh_colors_backward, release);
-    m.def("rasterize", &rasterize, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg().none(), nb::arg(), nb::arg(), release);
-    m.def("rasterize_backward", &rasterize_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-          nb::arg(), release);
+    m.def("rasterize", &rasterize, "lists"_a, "colors"_a, "background"_a.none(), "out_colors"_a, "out_transmittance"_a,
+          release);
+    m.def("rasterize_backward", &rasterize_backward, "lists"_a, "colors"_a, "background"_a.none(), "out_colors"_a,
+          "out_transmittance"_a, "v_out_colors"_a, "v_out_alphas"_a, "v_means2d"_a, "v_conics"_a, "v_colors"_a,
+          "v_opacities"_a, release);
     m.def("image_loss", &image_loss, "image"_a, "target"_a, "dssim_weight"_a, "gradient"_a.none(), release);
     m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);

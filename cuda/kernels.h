@@ -11,7 +11,9 @@ namespace fewview {
 
 constexpr int TILE = 16;                    // pixels a side
 constexpr float ALPHA_MIN = 1.0f / 255.0f;  // weaker contributions are skipped (3DGS)
+constexpr float LOG2_ALPHA_MIN = -7.994353436858858f;
 constexpr float ALPHA_MAX = 0.999f;         // stronger ones are clamped (gsplat 1.5)
+constexpr float LOG2_ALPHA_MAX = -0.0014434169f;
 constexpr float T_MIN = 1e-4f;              // a pixel stops before its transmittance falls to this (3DGS)
 constexpr int MAX_CHANNELS = 4;             // in one pass of the rasteriser
 
@@ -54,6 +56,15 @@ struct ShBackwardArgs {
     float *v_centers;       // [C, 3]
 };
 
+// A projected Gaussian as the pixel loops want it. The exponent is to base 2:
+// log2(alpha) = xx dx^2 + xy dx dy + yy dy^2 + log2_opacity.
+struct Splat {
+    float x, y;                     // pixels
+    float xx, xy, yy;               // -log2(e) * (a / 2, b, c / 2) of the conic (a, b, c)
+    float log2_opacity;
+    float half_width, half_height;  // of the ellipse alpha = 1/255, pixels; huge where the conic is degenerate
+};
+
 // Which Gaussians touch which tiles of one image, front to back.
 //
 // A pair is (Gaussian, tile). Pairs are numbered Gaussian by Gaussian in depth order; `first_pair[k]` is where
@@ -61,7 +72,9 @@ struct ShBackwardArgs {
 // The backward pass leaves its sums at the pair's number, so adding them up for a Gaussian reads one stretch
 // of memory in a fixed order: no atomics, and the same bits for any number of threads.
 struct TileLists {
-    int tiles_x = 0, tiles_y = 0;
+    int64_t gaussians = 0;  // in the input, visible or not
+    int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
+    std::vector<Splat> splats;         // [visible] nearest first
     std::vector<uint32_t> gaussian;    // [visible] index into the input, nearest first
     std::vector<uint32_t> first_pair;  // [visible + 1]
     std::vector<uint32_t> tile_start;  // [tiles + 1]
@@ -77,17 +90,16 @@ struct BinArgs {
 };
 
 struct RasterizeArgs {
-    const TileLists *lists;
-    int width, height, channels;
-    const float *means2d, *conics, *colors, *opacities;  // [N, 2] [N, 3] [N, D] [N]
-    const float *background;                             // [D] or null
-    float *out_colors, *out_transmittance;               // [H, W, D] [H, W]
+    const TileLists *lists;  // made from the same Gaussians
+    int channels;
+    const float *colors;                    // [N, D]
+    const float *background;                // [D] or null
+    float *out_colors, *out_transmittance;  // [H, W, D] [H, W]
 };
 
 struct RasterizeBackwardArgs {
     RasterizeArgs forward;
-    const float *v_out_colors, *v_out_alphas;             // [H, W, D] [H, W]
-    int64_t n;
+    const float *v_out_colors, *v_out_alphas;              // [H, W, D] [H, W]
     float *v_means2d, *v_conics, *v_colors, *v_opacities;  // zeroed by the caller
 };
 
@@ -113,8 +125,6 @@ struct AdamArgs {
     int64_t step;  // 1 at the first update
 };
 
-void bin_gaussians(const BinArgs &args, TileLists &lists);
-
 struct Kernels {
     const char *name;
     int lanes;
@@ -122,10 +132,14 @@ struct Kernels {
     void (*project_backward)(const ProjectBackwardArgs &);
     void (*sh_colors)(const ShArgs &);
     void (*sh_colors_backward)(const ShBackwardArgs &);
+    void (*make_splats)(const BinArgs &, TileLists &);  // `splats` from `gaussian`
     void (*rasterize)(const RasterizeArgs &);
     void (*rasterize_backward)(const RasterizeBackwardArgs &);
     void (*image_loss)(ImageLossArgs &);
     void (*adam_step)(const AdamArgs &);
 };
+
+// Fills the lists; everything in them but `splats` is made here.
+void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists);
 
 }  // namespace fewview

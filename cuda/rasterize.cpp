@@ -16,44 +16,23 @@ namespace {
 
 constexpr int VECTORS = TILE / W;  // in a row
 constexpr float LOG2_E = 1.4426950408889634f;
-constexpr float LOG2_ALPHA_MIN = -7.994353436858858f;  // log2(1 / 255)
-constexpr float LOG2_ALPHA_MAX = -0.0014434169f;       // log2(0.999)
+constexpr float DEGENERATE = 1e9f;  // pixels
 
-// A Gaussian as the pixel loops want it; the exponent is to base 2.
-struct Splat {
-    float x, y;
-    float xx, xy, yy;    // -log2(e) * (a / 2, b, c / 2)
-    float log2_opacity;
-    float half_height;   // of the 1/255 ellipse, pixels
-    float color[MAX_CHANNELS];
+struct Color {
+    float at[MAX_CHANNELS];
 };
 
+// Colours in depth order, beside the splats.
 template <int D>
-std::unique_ptr<Splat[]> gather_splats(const RasterizeArgs &args) {
-    const TileLists &lists = *args.lists;
-    const int visible = (int)lists.gaussian.size();
-    std::unique_ptr<Splat[]> splats(new Splat[std::max(visible, 1)]);
-    constexpr int GRAIN = 4096;
+std::unique_ptr<Color[]> gather_colors(const RasterizeArgs &args) {
+    const int visible = (int)args.lists->gaussian.size();
+    std::unique_ptr<Color[]> colors(new Color[std::max(visible, 1)]);
+    constexpr int GRAIN = 8192;
     parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
-        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++) {
-            uint32_t g = lists.gaussian[k];
-            const float *conic = args.conics + 3 * g;
-            float opacity = args.opacities[g];
-            Splat &s = splats[k];
-            s.x = args.means2d[2 * g];
-            s.y = args.means2d[2 * g + 1];
-            s.xx = -0.5f * LOG2_E * conic[0];
-            s.xy = -LOG2_E * conic[1];
-            s.yy = -0.5f * LOG2_E * conic[2];
-            s.log2_opacity = std::log2(opacity);
-            float det = conic[0] * conic[2] - conic[1] * conic[1];
-            float level = 2.0f * std::log(std::max(opacity, ALPHA_MIN) / ALPHA_MIN);
-            float half_height = std::sqrt(level * conic[0] / det) + 1e-3f;
-            s.half_height = half_height < 1e9f ? half_height : 1e9f;
-            for (int d = 0; d < D; d++) s.color[d] = args.colors[(size_t)g * D + d];
-        }
+        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++)
+            for (int d = 0; d < D; d++) colors[k].at[d] = args.colors[(size_t)args.lists->gaussian[k] * D + d];
     });
-    return splats;
+    return colors;
 }
 
 struct alignas(64) Plane {
@@ -66,6 +45,15 @@ inline uint32_t rows_of(const Splat &s, int top) {
     float last = std::min(std::floor(s.y + s.half_height - 0.5f) - top, (float)(TILE - 1));
     if (!(first <= last)) return 0;
     return (2u << (int)last) - (1u << (int)first);
+}
+
+// Tile lists visit splats in depth order, which is no order in memory.
+inline void prefetch(const TileLists &lists, const Color *colors, uint32_t i) {
+    constexpr uint32_t AHEAD = 6;
+    if (i + AHEAD >= lists.tile_order.size()) return;
+    const uint32_t k = lists.tile_order[i + AHEAD];
+    __builtin_prefetch(&lists.splats[k]);
+    __builtin_prefetch(&colors[k]);
 }
 
 struct RowTerms {
@@ -82,14 +70,14 @@ struct TileGeometry {
     TileGeometry(const RasterizeArgs &args, int tile) {
         left = tile % args.lists->tiles_x * TILE;
         top = tile / args.lists->tiles_x * TILE;
-        rows = std::min(TILE, args.height - top);
-        columns = std::min(TILE, args.width - left);
+        rows = std::min(TILE, args.lists->height - top);
+        columns = std::min(TILE, args.lists->width - left);
     }
     uint32_t all_rows() const { return (2u << (rows - 1)) - 1; }
 };
 
 template <int D>
-void forward_tile(const RasterizeArgs &args, const Splat *splats, int tile) {
+void forward_tile(const RasterizeArgs &args, const Color *colors, int tile) {
     const TileLists &lists = *args.lists;
     const TileGeometry geometry(args, tile);
     Plane T, C[D];
@@ -102,7 +90,9 @@ void forward_tile(const RasterizeArgs &args, const Splat *splats, int tile) {
         }
     uint32_t live = geometry.all_rows();
     for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1] && live; i++) {
-        const Splat &s = splats[lists.tile_order[i]];
+        prefetch(lists, colors, i);
+        const Splat &s = lists.splats[lists.tile_order[i]];
+        const float *color = colors[lists.tile_order[i]].at;
         vf dx[VECTORS];
         for (int v = 0; v < VECTORS; v++) dx[v] = lanes() + ((float)(geometry.left + v * W) + 0.5f - s.x);
         for (uint32_t rows = rows_of(s, geometry.top) & live; rows; rows &= rows - 1) {
@@ -121,7 +111,7 @@ void forward_tile(const RasterizeArgs &args, const Splat *splats, int tile) {
                     vf weight = where(not_second(hit, stop), t * alpha);
                     for (int d = 0; d < D; d++) {
                         float *c_at = &C[d].at[r][v * W];
-                        store(c_at, load(c_at) + weight * s.color[d]);
+                        store(c_at, load(c_at) + weight * color[d]);
                     }
                     t = select(stop, -t, select(hit, next, t));
                     store(t_at, t);
@@ -132,7 +122,7 @@ void forward_tile(const RasterizeArgs &args, const Splat *splats, int tile) {
         }
     }
     for (int r = 0; r < geometry.rows; r++) {
-        size_t pixel = (size_t)(geometry.top + r) * args.width + geometry.left;
+        size_t pixel = (size_t)(geometry.top + r) * lists.width + geometry.left;
         for (int x = 0; x < geometry.columns; x++, pixel++) {
             float t = std::fabs(T.at[r][x]);
             args.out_transmittance[pixel] = t;
@@ -147,7 +137,7 @@ template <int D>
 constexpr int PAIR_FLOATS = D + 6;
 
 template <int D>
-void backward_tile(const RasterizeBackwardArgs &args, const Splat *splats, float *pairs, int tile) {
+void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float *pairs, int tile) {
     const RasterizeArgs &forward = args.forward;
     const TileLists &lists = *forward.lists;
     const TileGeometry geometry(forward, tile);
@@ -157,7 +147,7 @@ void backward_tile(const RasterizeBackwardArgs &args, const Splat *splats, float
     for (int r = 0; r < TILE; r++)
         for (int x = 0; x < TILE; x++) {
             bool inside = r < geometry.rows && x < geometry.columns;
-            size_t pixel = (size_t)(geometry.top + r) * forward.width + geometry.left + x;
+            size_t pixel = (size_t)(geometry.top + r) * lists.width + geometry.left + x;
             T.at[r][x] = inside ? 1.0f : -1.0f;
             float whole = inside ? -args.v_out_alphas[pixel] * forward.out_transmittance[pixel] : 0.0f;
             for (int d = 0; d < D; d++) {
@@ -169,7 +159,9 @@ void backward_tile(const RasterizeBackwardArgs &args, const Splat *splats, float
         }
     uint32_t live = geometry.all_rows();
     for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1]; i++) {
-        const Splat &s = splats[lists.tile_order[i]];
+        prefetch(lists, colors, i);
+        const Splat &s = lists.splats[lists.tile_order[i]];
+        const float *color = colors[lists.tile_order[i]].at;
         float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D>;
         vf dx[VECTORS], g0[VECTORS], g1[VECTORS], g2[VECTORS], c_sum[D];
         for (int v = 0; v < VECTORS; v++) {
@@ -197,7 +189,7 @@ void backward_tile(const RasterizeBackwardArgs &args, const Splat *splats, float
                     vf shade = vf{};
                     for (int d = 0; d < D; d++) {
                         vf v_color = load(&V[d].at[r][v * W]);
-                        shade += v_color * s.color[d];
+                        shade += v_color * color[d];
                         c_sum[d] += weight * v_color;
                     }
                     float *behind_at = &behind.at[r][v * W];
@@ -251,36 +243,70 @@ void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
             for (uint32_t p = lists.first_pair[k]; p < lists.first_pair[k + 1]; p++)
                 for (int j = 0; j < PAIR_FLOATS<D>; j++) total[j] += pairs[(size_t)p * PAIR_FLOATS<D> + j];
             const size_t g = lists.gaussian[k];
-            const float *conic = args.forward.conics + 3 * g;
+            const Splat &s = lists.splats[k];
+            const float a = s.xx * (-2.0f / LOG2_E), b = s.xy * (-1.0f / LOG2_E), c = s.yy * (-2.0f / LOG2_E);
             const float *moment = total + D;
             for (int d = 0; d < D; d++) args.v_colors[g * D + d] = total[d];
-            args.v_means2d[2 * g] = -(conic[0] * moment[0] + conic[1] * moment[1]);
-            args.v_means2d[2 * g + 1] = -(conic[1] * moment[0] + conic[2] * moment[1]);
+            args.v_means2d[2 * g] = -(a * moment[0] + b * moment[1]);
+            args.v_means2d[2 * g + 1] = -(b * moment[0] + c * moment[1]);
             args.v_conics[3 * g] = 0.5f * moment[2];
             args.v_conics[3 * g + 1] = moment[3];
             args.v_conics[3 * g + 2] = 0.5f * moment[4];
-            args.v_opacities[g] = -moment[5] / args.forward.opacities[g];
+            args.v_opacities[g] = -moment[5] * std::exp2(-s.log2_opacity);
         }
     });
 }
 
 template <int D>
 void rasterize_channels(const RasterizeArgs &args) {
-    auto splats = gather_splats<D>(args);
-    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, splats.get(), tile); });
+    auto colors = gather_colors<D>(args);
+    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.get(), tile); });
 }
 
 template <int D>
 void rasterize_channels_backward(const RasterizeBackwardArgs &args) {
     const TileLists &lists = *args.forward.lists;
-    auto splats = gather_splats<D>(args.forward);
+    auto colors = gather_colors<D>(args.forward);
     std::unique_ptr<float[]> pairs(new float[std::max<size_t>(1, lists.tile_pairs.size() * PAIR_FLOATS<D>)]);
     parallel_for(lists.tiles_x * lists.tiles_y,
-                 [&](int tile) { backward_tile<D>(args, splats.get(), pairs.get(), tile); });
+                 [&](int tile) { backward_tile<D>(args, colors.get(), pairs.get(), tile); });
     reduce_pairs<D>(args, pairs.get());
 }
 
 }  // namespace
+
+void make_splats(const BinArgs &args, TileLists &lists) {
+    const int visible = (int)lists.gaussian.size();
+    lists.splats.resize(visible);
+    constexpr int GRAIN = 2048;
+    parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
+        const int end = std::min(visible, (part + 1) * GRAIN);
+        for (int k = part * GRAIN; k < end; k += W) {
+            alignas(64) float lane[6][W];
+            for (int l = 0; l < W; l++) {
+                const uint32_t g = lists.gaussian[std::min(k + l, end - 1)];
+                lane[0][l] = args.conics[3 * g];
+                lane[1][l] = args.conics[3 * g + 1];
+                lane[2][l] = args.conics[3 * g + 2];
+                lane[3][l] = args.opacities[g];
+            }
+            const vf a = load(lane[0]), b = load(lane[1]), c = load(lane[2]);
+            const vf log2_opacity = log2(max(load(lane[3]), splat(1e-30f)));
+            // 2 ln(255 o), and a little more: rounding here must never lose what the pixel loops would draw.
+            const vf level = max((log2_opacity - LOG2_ALPHA_MIN) * (2.0f / LOG2_E), vf{}) / (a * c - b * b);
+            const vf half_width = sqrt(level * c) + 1e-3f, half_height = sqrt(level * a) + 1e-3f;
+            const vf degenerate = splat(DEGENERATE);
+            store(lane[3], log2_opacity);
+            store(lane[4], select(less(half_width, degenerate), half_width, degenerate));
+            store(lane[5], select(less(half_height, degenerate), half_height, degenerate));
+            for (int l = 0; l < std::min(W, end - k); l++) {
+                const uint32_t g = lists.gaussian[k + l];
+                lists.splats[k + l] = {args.means2d[2 * g], args.means2d[2 * g + 1], -0.5f * LOG2_E * lane[0][l],
+                                       -LOG2_E * lane[1][l], -0.5f * LOG2_E * lane[2][l], lane[3][l], lane[4][l], lane[5][l]};
+            }
+        }
+    });
+}
 
 void rasterize(const RasterizeArgs &args) {
     switch (args.channels) {

@@ -117,4 +117,19 @@ inline vf exp2(vf x) {
     return (vf)((vi)p + ((vi)shifted << 23));
 }
 
+// log2(x) for normal x > 0, absolute error below 2e-7 near 1.
+//
+// The mantissa is brought into [sqrt(1/2), sqrt(2)) and goes through ln m = 2 atanh((m - 1) / (m + 1)).
+inline vf log2(vf x) {
+    vi bits = (vi)x;
+    vi exponent = (bits - 0x3F3504F3) >> 23;  // 0x3F3504F3 is sqrt(1/2)
+    vf m = (vf)(bits - (exponent << 23));
+    vf t = (m - 1.0f) / (m + 1.0f), tt = t * t;
+    vf p = tt * 0.32059889f + 0.41219858f;
+    p = p * tt + 0.57707802f;
+    p = p * tt + 0.96179669f;
+    p = p * tt + 2.88539008f;
+    return p * t + __builtin_convertvector(exponent, vf);
+}
+
 }  // namespace fewview::FEWVIEW_ISA

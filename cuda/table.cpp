@@ -8,6 +8,7 @@ void project(const ProjectArgs &);
 void project_backward(const ProjectBackwardArgs &);
 void sh_colors(const ShArgs &);
 void sh_colors_backward(const ShBackwardArgs &);
+void make_splats(const BinArgs &, TileLists &);
 void rasterize(const RasterizeArgs &);
 void rasterize_backward(const RasterizeBackwardArgs &);
 void image_loss(ImageLossArgs &);
@@ -19,7 +20,7 @@ void adam_step(const AdamArgs &);
 extern const Kernels kernels;
 const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), W, project, project_backward, sh_colors, sh_colors_backward,
-    rasterize, rasterize_backward, image_loss, adam_step,
+    make_splats, rasterize, rasterize_backward, image_loss, adam_step,
 };
 
 }  // namespace fewview::FEWVIEW_ISA

@@ -48,48 +48,44 @@ void sort_by_depth(std::vector<Key> &keys, std::vector<Key> &scratch) {
     }
 }
 
-// The pixel centres inside the ellipse a dx^2 + 2 b dx dy + c dy^2 = level, tile row by tile row.
+// Calls tile(tx, ty) for every tile with a pixel centre inside the splat's ellipse.
 //
 // In a tile row the widest part of the ellipse is at its extreme point if that lies in the row, else at the
-// nearest edge of the row; no tile is named whose pixel centres all lie outside (Speedy-Splat's AccuTile).
-struct Ellipse {
-    float x, y, a, b, c, level;
-
-    // Calls tile(tx, ty) for every tile touched.
-    template <class F>
-    void walk(int tiles_x, int tiles_y, int width, int height, F &&tile) const {
-        constexpr float SLACK = 1e-3f;  // pixels: float rounding here must never lose what the rasteriser draws
-        float det = a * c - b * b;
-        float half_height = std::sqrt(level * a / det) + SLACK;
-        float half_width = std::sqrt(level * c / det);
-        if (!(half_height < 1e9f) || !(half_width < 1e9f)) {
-            // A degenerate conic: its strip may be anywhere, so every tile is named.
-            for (int ty = 0; ty < tiles_y; ty++)
-                for (int tx = 0; tx < tiles_x; tx++) tile(tx, ty);
-            return;
-        }
-        float extreme_dy = -b / c * half_width;  // where the right-most point is; the left-most mirrors it
-        int row0 = std::max(0, (int)std::ceil(std::max(y - half_height - 0.5f, -1.0f)));
-        int row1 = std::min(height - 1, (int)std::floor(std::min(y + half_height - 0.5f, (float)height)));
-        if (row0 > row1) return;
-        for (int ty = row0 / TILE; ty <= row1 / TILE; ty++) {
-            float dy0 = std::max(ty * TILE, row0) + 0.5f - y;
-            float dy1 = std::min(ty * TILE + TILE - 1, row1) + 0.5f - y;
-            float right_dy = std::min(std::max(extreme_dy, dy0), dy1);
-            float left_dy = std::min(std::max(-extreme_dy, dy0), dy1);
-            float right = x - b / a * right_dy + half_chord(right_dy, det) + SLACK;
-            float left = x - b / a * left_dy - half_chord(left_dy, det) - SLACK;
-            int col0 = std::max(0, (int)std::ceil(std::max(left - 0.5f, -1.0f)));
-            int col1 = std::min(width - 1, (int)std::floor(std::min(right - 0.5f, (float)width)));
-            if (col0 > col1) continue;
-            for (int tx = col0 / TILE; tx <= col1 / TILE; tx++) tile(tx, ty);
-        }
+// nearest edge of the row (Speedy-Splat's AccuTile). Where the bounding box spans one row or one column of tiles
+// there is nothing to cut away.
+template <class F>
+void walk_tiles(const Splat &s, const TileLists &lists, F &&tile) {
+    const float top = std::max(s.y - s.half_height - 0.5f, -1.0f), left = std::max(s.x - s.half_width - 0.5f, -1.0f);
+    const float bottom = std::min(s.y + s.half_height - 0.5f, (float)lists.height);
+    const float right = std::min(s.x + s.half_width - 0.5f, (float)lists.width);
+    if (!(top <= bottom && left <= right)) return;
+    const int row0 = std::max(0, (int)std::ceil(top)), row1 = std::min(lists.height - 1, (int)std::floor(bottom));
+    const int col0 = std::max(0, (int)std::ceil(left)), col1 = std::min(lists.width - 1, (int)std::floor(right));
+    if (row0 > row1 || col0 > col1) return;
+    const int ty0 = row0 / TILE, ty1 = row1 / TILE, tx0 = col0 / TILE, tx1 = col1 / TILE;
+    if (ty0 == ty1 || tx0 == tx1 || s.half_width >= 1e9f || s.half_height >= 1e9f) {
+        for (int ty = ty0; ty <= ty1; ty++)
+            for (int tx = tx0; tx <= tx1; tx++) tile(tx, ty);
+        return;
     }
-
-    float half_chord(float dy, float det) const {
-        return std::sqrt(std::max(0.0f, (level * a - det * dy * dy))) / a;
+    constexpr float SLACK = 1e-3f;  // pixels: float rounding here must never lose what the rasteriser draws
+    const float a = -s.xx, b = -0.5f * s.xy, c = -s.yy, det = a * c - b * b;
+    const float level_a = (s.log2_opacity - LOG2_ALPHA_MIN) * a, inverse_a = 1.0f / a;
+    const float extreme_dy = -b / c * s.half_width;  // of the right-most point; the left-most mirrors it
+    auto half_chord = [&](float dy) { return std::sqrt(std::max(0.0f, level_a - det * dy * dy)) * inverse_a + SLACK; };
+    for (int ty = ty0; ty <= ty1; ty++) {
+        const float dy0 = (float)std::max(ty * TILE, row0) + 0.5f - s.y;
+        const float dy1 = (float)std::min(ty * TILE + TILE - 1, row1) + 0.5f - s.y;
+        const float right_dy = std::min(std::max(extreme_dy, dy0), dy1);
+        const float left_dy = std::min(std::max(-extreme_dy, dy0), dy1);
+        const float from = s.x - b * inverse_a * left_dy - half_chord(left_dy) - 0.5f;
+        const float to = s.x - b * inverse_a * right_dy + half_chord(right_dy) - 0.5f;
+        const int first = std::max(col0, (int)std::ceil(std::max(from, -1.0f)));
+        const int last = std::min(col1, (int)std::floor(std::min(to, (float)lists.width)));
+        if (first > last) continue;
+        for (int tx = first / TILE; tx <= last / TILE; tx++) tile(tx, ty);
     }
-};
+}
 
 // A stretch of the depth order that one thread bins by itself.
 struct Part {
@@ -109,8 +105,11 @@ Scratch &scratch() {
 
 }  // namespace
 
-void bin_gaussians(const BinArgs &args, TileLists &lists) {
+void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists) {
     Scratch &s = scratch();
+    lists.gaussians = args.n;
+    lists.width = args.width;
+    lists.height = args.height;
     lists.tiles_x = (args.width + TILE - 1) / TILE;
     lists.tiles_y = (args.height + TILE - 1) / TILE;
     const int tiles = lists.tiles_x * lists.tiles_y;
@@ -123,6 +122,8 @@ void bin_gaussians(const BinArgs &args, TileLists &lists) {
 
     const int visible = (int)s.keys.size();
     lists.gaussian.resize(visible);
+    for (int k = 0; k < visible; k++) lists.gaussian[k] = s.keys[k].gaussian;
+    kernels.make_splats(args, lists);
     lists.first_pair.resize(visible + 1);
     const int n_parts = std::max(1, std::min({num_threads() * 2, visible / 512, 64}));
     if ((int)s.parts.size() < n_parts) s.parts.resize(n_parts);
@@ -135,15 +136,8 @@ void bin_gaussians(const BinArgs &args, TileLists &lists) {
         part.pair_tile.clear();
         part.next.assign(tiles, 0);
         for (int k = begin_of(p); k < begin_of(p + 1); k++) {
-            uint32_t g = shared->keys[k].gaussian;
-            lists.gaussian[k] = g;
             lists.first_pair[k] = (uint32_t)part.pair_tile.size();  // within the part, for now
-            const float *conic = args.conics + 3 * g;
-            float opacity = args.opacities[g];
-            if (!(opacity >= ALPHA_MIN)) continue;
-            float level = 2.0f * std::log(opacity / ALPHA_MIN);
-            Ellipse e{args.means2d[2 * g], args.means2d[2 * g + 1], conic[0], conic[1], conic[2], level};
-            e.walk(lists.tiles_x, lists.tiles_y, args.width, args.height, [&](int tx, int ty) {
+            walk_tiles(lists.splats[k], lists, [&](int tx, int ty) {
                 uint32_t tile = (uint32_t)(ty * lists.tiles_x + tx);
                 part.pair_tile.push_back(tile);
                 part.next[tile]++;

@@ -163,40 +163,36 @@ def bin_gaussians(
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means2d, conics, colors, opacities, backgrounds, images, width, height):  # type: ignore[override]
-        flat = [t.detach().contiguous() for t in (means2d, conics, colors, opacities)]
-        arrays = [t.numpy() for t in flat]
+        colors = colors.detach().contiguous()
+        color_array = colors.numpy()
         out = torch.empty(len(images), height, width, colors.shape[-1])
         transmittance = torch.empty(len(images), height, width)
         bg = None if backgrounds is None else _array(backgrounds)
         for i, image in enumerate(images):
             _native.rasterize(
-                image.lists, width, height,
-                *(a[image.begin : image.end] for a in arrays),
-                None if bg is None else bg[i],
+                image.lists, color_array[image.begin : image.end], None if bg is None else bg[i],
                 out[i].numpy(), transmittance[i].numpy(),
             )  # fmt: skip
-        ctx.save_for_backward(*flat, backgrounds, out, transmittance)
-        ctx.images, ctx.size = images, (width, height)
+        ctx.save_for_backward(colors, backgrounds, out, transmittance)
+        ctx.images, ctx.shapes = images, (means2d.shape, conics.shape, colors.shape, opacities.shape)
         ctx.set_materialize_grads(False)
         return out, (1 - transmittance)[..., None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_out, v_alphas):  # type: ignore[override]
-        *flat, backgrounds, out, transmittance = ctx.saved_tensors
-        arrays = [t.numpy() for t in flat]
+        colors, backgrounds, out, transmittance = ctx.saved_tensors
+        color_array = colors.numpy()
         bg = None if backgrounds is None else _array(backgrounds)
         v_out_array = _grad_array(v_out, out.shape)
         v_alpha_array = _grad_array(v_alphas, (*transmittance.shape, 1))[..., 0]
-        gradients = [torch.zeros_like(t) for t in flat]
+        gradients = [torch.zeros(shape) for shape in ctx.shapes]
         for i, image in enumerate(ctx.images):
             stretch = slice(image.begin, image.end)
             _native.rasterize_backward(
-                image.lists, *ctx.size,
-                *(a[stretch] for a in arrays),
-                None if bg is None else bg[i],
+                image.lists, color_array[stretch], None if bg is None else bg[i],
                 out[i].numpy(), transmittance[i].numpy(), v_out_array[i], v_alpha_array[i],
-                *(gradients[j][stretch].numpy() for j in (0, 1, 2, 3)),
+                *(gradient[stretch].numpy() for gradient in gradients),
             )  # fmt: skip
         v_background = None
         if backgrounds is not None and ctx.needs_input_grad[4]:
