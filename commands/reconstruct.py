@@ -87,7 +87,7 @@ def run_to_report(
             raise KeyboardInterrupt("Interrupted; nothing was written.") from None
         again = f"fewview {command}" if command == "demo" else f"fewview {command} {_quoted(source)}"
         raise KeyboardInterrupt(
-            f"Interrupted; what is finished is kept in {output}. Continue with: {again} -o {_quoted(output)} --resume"
+            f"Interrupted; what is finished is kept in {output}. Continue with `{again} -o {_quoted(output)} --resume`."
         ) from None
 
 

@@ -108,7 +108,10 @@ class Run:
         return config
 
     def metrics(self) -> dict[str, Any]:
-        return read_json(self.metrics_path) if self.metrics_path.is_file() else {}
+        metrics = read_json(self.metrics_path) if self.metrics_path.is_file() else {}
+        if not isinstance(metrics, dict):
+            raise BadInputError(f"{self.metrics_path} should hold a JSON object, found {type(metrics).__name__}.")
+        return metrics
 
     def update_metrics(self, **values: Any) -> None:
         """Merge top-level entries into metrics.json."""

@@ -1,0 +1,163 @@
+"""The pipeline: photographs in, a run with a splat and its figures out.
+
+Every stage leaves its result in the run folder, so an interrupted run continues where it stopped: photographs and
+cameras (`poses.json` is written last), training (`checkpoints/`, then `splat.ply`), evaluation (`metrics.json`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..render import render
+from ..render.metrics import psnr
+from ..scene.gaussians import Gaussians
+from ..scene.ply import read_splat, write_splat
+from ..scene.progress import Progress, silent
+from ..scene.run import Run
+from .dataset import Dataset
+from .evaluate import MAX_PSNR_DB, evaluate
+from .gaussian_splatting import GaussianSplattingConfig, initialise
+from .method import Model, TrainConfig, settings
+from .placement import open_run, place
+from .reconstruct_config import ReconstructConfig
+from .train import Callback, fit
+
+STEPS_CPU, STEPS_CUDA = 2000, 7000
+MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA = 60_000, 1_000_000
+CURVE_POINTS = 40  # of the training curve; each costs one more rendered view
+
+
+def reconstruct(
+    source: Path | str,
+    output: Path | str,
+    config: ReconstructConfig | None = None,
+    *,
+    resume: bool = False,
+    command: str = "reconstruct",
+    progress: Progress = silent,
+    callbacks: Sequence[Callback] = (),
+    keep_when_stopped: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Photographs, a video or a data set at `source` to a splat with figures in the folder `output`.
+
+    With `resume` a run that was interrupted continues; what it has finished is not done again. `callbacks` are the
+    trainer's; `keep_when_stopped` says, after Ctrl-C in training, whether the splat is taken as it is then.
+    Raises BadInputError, and leaves nothing behind, when the input or the output folder cannot be used.
+    """
+    asked = config or ReconstructConfig()
+    with open_run(source, output, asked, resume=resume, command=command) as (run, config):
+        capture = place(run, source, config, progress)
+    dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
+    train(run, dataset, config, progress, callbacks, keep_when_stopped)
+    measure(run, dataset, progress)
+    return run
+
+
+def train(
+    run: Run,
+    dataset: Dataset,
+    config: ReconstructConfig,
+    progress: Progress = silent,
+    callbacks: Sequence[Callback] = (),
+    keep_when_stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train, or go on training, and write `splat.ply`; nothing when that is there.
+
+    Raises KeyboardInterrupt after Ctrl-C, when the checkpoint is written, unless `keep_when_stopped`.
+    """
+    if run.splat_path.is_file():
+        return
+    chosen = method_config(config, dataset)
+    model = initialise(dataset, chosen, config.device)
+    curve = _Curve(dataset, chosen, run.metrics().get("training", {}).get("curve", []))
+    result = fit(model, dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks])
+    training = {"gaussians": len(result.gaussians), "steps": result.step, "curve": curve.points}
+    _add(run, notes=result.notes, seconds={"training": result.seconds}, training=training | _told(chosen))
+    if result.interrupted and not keep_when_stopped():
+        raise KeyboardInterrupt
+    write_splat(run.splat_path, result.gaussians, antialiased=chosen.antialiased)
+
+
+def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: bool = False) -> None:
+    """Compare the splat with the photographs and put `eval` into metrics.json; once, unless `again`."""
+    if "eval" in run.metrics() and not again:
+        return
+    splat = read_splat(run.splat_path)
+    background = torch.tensor(run.metrics().get("training", {}).get("background", [0.0, 0.0, 0.0]))
+    device = dataset.cameras.K.device
+    started = time.perf_counter()
+    result = evaluate(
+        run,
+        dataset,
+        splat.gaussians.to(device),
+        background=background.to(device),
+        antialiased=splat.antialiased,
+        progress=progress,
+    )
+    _add(run, seconds={"evaluation": time.perf_counter() - started}, eval=result)
+
+
+def method_config(config: ReconstructConfig, dataset: Dataset) -> GaussianSplattingConfig:
+    """The method's own config: what was asked for, and for the rest what suits the device and the photographs."""
+    on_cpu = config.device == "cpu"
+    transparent = any(view.pixels.shape[-1] == 4 for view in dataset.views)
+    values: dict[str, Any] = {
+        "seed": config.seed,
+        "steps": config.steps or (STEPS_CPU if on_cpu else STEPS_CUDA),
+        "max_gaussians": config.max_gaussians or (MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA),
+        "refine_poses": bool(config.refine_poses),
+        # As published figures of the synthetic data sets are: transparent photographs on white.
+        "background": (1.0, 1.0, 1.0) if transparent else (0.0, 0.0, 0.0),
+    }
+    if config.sh_degree is not None:
+        values["sh_degree"] = config.sh_degree
+    if config.densify == "mcmc":
+        return GaussianSplattingConfig.mcmc(**values)
+    if config.densify != "auto":
+        values["densification"] = config.densify
+    return GaussianSplattingConfig(**values)
+
+
+class _Curve:
+    """Loss and PSNR over the steps: [step, loss, PSNR of one view in dB], the held-out one nearest to the middle."""
+
+    def __init__(self, dataset: Dataset, config: TrainConfig, earlier: Sequence[Sequence[float]]) -> None:
+        views = dataset.test or dataset.train
+        self._index = views[len(views) // 2]
+        self._dataset, self._config = dataset, config
+        self._background = torch.tensor(config.background, device=dataset.cameras.K.device)
+        self._every = max(1, config.steps // CURVE_POINTS)
+        self.points: list[list[float]] = [list(p) for p in earlier]
+
+    def __call__(self, step: int, model: Model, figures: Mapping[str, float | int]) -> None:
+        if step % self._every and step != self._config.steps:
+            return
+        self.points = [p for p in self.points if p[0] < step]
+        self.points.append([step, float(figures["loss"]), self._psnr(model.gaussians().detach())])
+
+    @torch.no_grad()
+    def _psnr(self, gaussians: Gaussians) -> float:
+        camera, target = self._dataset.cameras[self._index], self._dataset.view(self._index).target(self._background)
+        image = render(gaussians, camera, background=self._background, antialiased=self._config.antialiased).rgb
+        return min(psnr(image.clamp(0, 1), target), MAX_PSNR_DB)
+
+
+def _told(config: TrainConfig) -> dict[str, Any]:
+    """What the report and a later evaluation need to know about the training."""
+    return {"background": list(config.background), "settings": settings(config)}
+
+
+def _add(run: Run, *, notes: Sequence[str] = (), seconds: Mapping[str, float] = {}, **values: Any) -> None:
+    """Merge into metrics.json: notes are appended once, seconds are set by stage."""
+    metrics = run.metrics()
+    known = metrics.get("notes", [])
+    run.update_metrics(
+        notes=[*known, *(n for n in notes if n not in known)],
+        seconds={**metrics.get("seconds", {}), **seconds},
+        **values,
+    )

@@ -1,0 +1,154 @@
+"""Wrong input to the commands: one sentence, the right exit code, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from support.capture_folder import write_capture, write_photographs
+from support.command import assert_one_sentence, fewview, fewview_process
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working directory."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "poses", "view", "render", "eval"])
+def test_missing_input(here: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert_one_sentence(fewview(capsys, command, "nowhere"), 2, "nowhere")
+    assert list(here.iterdir()) == []
+
+
+def test_empty_folder(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    assert_one_sentence(fewview(capsys, "reconstruct", tmp_path / "photos"), 2, "photos")
+    assert list(here.iterdir()) == []
+
+
+def test_one_photograph(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_photographs(tmp_path / "photos", 1)
+    assert_one_sentence(fewview(capsys, "reconstruct", photos), 2, "one photograph", "at least two")
+    assert list(here.iterdir()) == []
+
+
+def test_photographs_that_show_nothing_in_common(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_photographs(tmp_path / "photos", 2)
+    outcome = fewview(capsys, "reconstruct", photos, "--quiet")
+    assert_one_sentence(outcome, outcome.code)
+    assert outcome.code in (1, 2)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--views", "0"),
+        ("--views", "-3"),
+        ("--resolution", "3"),
+        ("--steps", "0"),
+        ("--max-gaussians", "0"),
+        ("--sh-degree", "7"),
+        ("--max-megapixels", "0"),
+        ("--threads", "0"),
+        ("--seed", "-1"),
+    ],
+)
+def test_values_that_cannot_be_used(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert_one_sentence(fewview(capsys, "reconstruct", tmp_path, option, value), 2, f"{option} {value}")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_where_there_is_none(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_capture(tmp_path / "capture")
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "--device", "cuda"), 2, "--device cuda", "CPU")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [["--stpes", "3"], ["--method", "magic"], ["--steps", "many"], []])
+def test_usage(here: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    outcome = fewview(capsys, "reconstruct", *(["photos", *wrong] if wrong else []))
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err + outcome.out
+    assert list(here.iterdir()) == []
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_sentence(fewview(capsys, "reconstrct"), 2, "reconstrct", "Did you mean `fewview reconstruct`?")
+    assert_one_sentence(fewview(capsys, "zzz"), 2, "`fewview --help`")
+
+
+def test_output_that_holds_something(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_capture(tmp_path / "capture")
+    keep = here / "taken" / "letter.txt"
+    keep.parent.mkdir()
+    keep.write_text("dear")
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "-o", "taken"), 2, "taken", "not empty", "-o")
+    assert keep.read_text() == "dear"
+    assert [p.name for p in keep.parent.iterdir()] == ["letter.txt"]
+
+
+def test_output_that_is_a_file(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_capture(tmp_path / "capture")
+    (here / "taken").write_text("dear")
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "-o", "taken"), 2, "taken", "file")
+    assert (here / "taken").read_text() == "dear"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_that_cannot_be_written(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_capture(tmp_path / "capture")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "-o", locked / "run"), 2, "locked")
+
+
+def test_output_below_a_file(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_capture(tmp_path / "capture")
+    (here / "file").write_text("")
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "-o", "file/run"), 2, "file", "-o")
+
+
+def test_unexpected_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from fewview.commands import doctor
+
+    def broken() -> None:
+        raise RuntimeError("something odd\nwith a second line")
+
+    monkeypatch.setattr(doctor, "examine", broken)
+    assert_one_sentence(fewview(capsys, "doctor"), 1, "RuntimeError", "something odd", "--debug")
+    with_trace = fewview(capsys, "doctor", "--debug")
+    assert with_trace.code == 1
+    assert "Traceback" in with_trace.err
+
+
+def test_errors_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = fewview(capsys, "reconstruct", "nowhere", "--json")
+    assert outcome.json == {"error": outcome.err.strip(), "exit_code": 2}
+
+
+def test_exit_codes_of_the_process(tmp_path: Path) -> None:
+    assert_one_sentence(fewview_process("reconstruct", "nowhere", cwd=tmp_path), 2, "nowhere")
+    assert list(tmp_path.iterdir()) == []
+    assert fewview_process("--help").code == 0
+    assert fewview_process("--version").out.startswith("fewview ")
+
+
+def test_help_does_not_load_pytorch() -> None:
+    # Two seconds on a laptop, for a page of text.
+    import subprocess
+    import sys
+
+    code = "import sys; from fewview.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
