@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -132,23 +134,30 @@ def draw_cameras(
             wxyz=rotations[i],
             position=positions[i],
         )
-        handle.on_click(lambda event, i=i: on_click(i, event.client))
+        handle.on_click(functools.partial(_clicked, on_click, i))
         handles.append(handle)
     return handles
 
 
-def thumbnail(capture: Capture, index: int, max_side_px: int = THUMBNAIL_PX) -> np.ndarray:
-    """uint8 [H, W, 3], transparent pixels white."""
+def _clicked(on_click: Callable[[int, viser.ClientHandle], None], index: int, event: Any) -> None:
+    on_click(index, event.client)
+
+
+def thumbnail(
+    capture: Capture, index: int, max_side_px: int = THUMBNAIL_PX, background: Sequence[float] | None = None
+) -> np.ndarray:
+    """uint8 [H, W, 3], transparent pixels in the colour of `background` [3]."""
     frame = capture.frames[index]
-    return opaque(capture.image(index, *fit_size(frame.width, frame.height, max_side_px)).numpy())
+    return opaque(capture.image(index, *fit_size(frame.width, frame.height, max_side_px)).numpy(), background)
 
 
-def opaque(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of [H, W, 3 or 4] with straight alpha, over white."""
+def opaque(pixels: np.ndarray, background: Sequence[float] | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] of [H, W, 3 or 4] with straight alpha, over `background` [3] in [0, 1], white unless given."""
     if pixels.shape[-1] == 3:
         return pixels
     alpha = pixels[..., 3:].astype(np.float32) / 255
-    return np.rint(pixels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    under = 255 * np.asarray((1.0, 1.0, 1.0) if background is None else background, np.float32)
+    return np.rint(pixels[..., :3] * alpha + under * (1 - alpha)).astype(np.uint8)
 
 
 def vertical_fov(camera: Cameras) -> float:

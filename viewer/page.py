@@ -171,8 +171,8 @@ class Page:
             if self._frusta:
                 self._show_cameras = gui.add_checkbox("Cameras", True)
                 self._show_cameras.on_update(lambda _: self._set_current(self._current))
-                size = gui.add_slider("Camera size", 0.0, 2.0, 0.02, round(self._size / 0.02) * 0.02)
-                size.on_update(lambda _: [setattr(f, "scale", max(size.value, 1e-3)) for f in self._frusta])
+                size = gui.add_slider("Camera size", 0.02, 2.0, 0.02, round(self._size, 2))
+                size.on_update(lambda _: self._set_size(size.value))
 
     def _build_photograph_controls(self) -> None:
         assert self.shown.capture is not None
@@ -223,6 +223,11 @@ class Page:
         for i, frustum in enumerate(self._frusta):
             frustum.visible = self._show_cameras.value and i not in blocking
 
+    def _set_size(self, size: float) -> None:
+        self._size = max(size, 1e-3)
+        for frustum in self._frusta:
+            frustum.scale = self._size
+
     def _blocking(self, index: int) -> set[int]:
         """The camera itself and those that stand between it and the subject."""
         if self.cameras is None or index < 0:
@@ -248,12 +253,13 @@ class Page:
         assert capture is not None
         assert cameras is not None
         name, kind = capture.names[index], "held out from training" if index in (capture.test or ()) else ""
-        photo = layers.thumbnail(capture, index, COMPARE_PX)
-        self._comparison.image, self._comparison.visible = photo, True
+        photo = layers.thumbnail(capture, index, COMPARE_PX, self.shown.background)
+        self._comparison.image = photo
+        self._comparison.visible = True
         self._caption.content = _caption(name, kind, "" if gaussians is None else "rendering ...")
         if gaussians is None:
             return
-        rendering = render_rgb8(gaussians, cameras[index], COMPARE_PX, self.shown.antialiased)
+        rendering = render_rgb8(gaussians, cameras[index], COMPARE_PX, self.shown.antialiased, self.shown.background)
         photo = layers.resize_to(photo, rendering.shape[1], rendering.shape[0])
         figure = psnr(*(torch.from_numpy(p).float() / 255 for p in (rendering, photo)))
         self._comparison.image = side_by_side(photo, rendering)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -19,11 +21,13 @@ def render_rgb8(
     camera: Cameras,  # batch shape []
     max_side_px: int,
     antialiased: bool = False,
+    background: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """uint8 [H, W, 3] rendering with all spherical harmonics over black, its longer side at most `max_side_px`."""
+    """uint8 [H, W, 3] rendering with all spherical harmonics, its longer side at most `max_side_px`."""
     width, height = fit_size(int(camera.width), int(camera.height), max_side_px)
     with torch.no_grad():
-        rgb = render(gaussians, camera.resized(width, height), antialiased=antialiased).rgb
+        under = torch.tensor(background, dtype=gaussians.means.dtype, device=gaussians.means.device)
+        rgb = render(gaussians, camera.resized(width, height), background=under, antialiased=antialiased).rgb
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 

@@ -22,6 +22,7 @@ class Shown:
     capture: Capture | None = None
     splat_path: Path | None = None  # offered for download
     antialiased: bool = False  # how the splat was trained, and so has to be rendered
+    background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
     notes: tuple[str, ...] = ()
 
 
@@ -43,7 +44,7 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
         return _shown_run(Run.open(path))
     if path.is_file() and path.suffix.lower() == ".ply":
         splat = read_splat(path)
-        return Shown(path.name, splat.gaussians, None, path, splat.antialiased, splat.notes)
+        return Shown(path.name, splat.gaussians, None, path, splat.antialiased, notes=splat.notes)
     return _shown_capture(read_capture(path))
 
 
@@ -61,8 +62,15 @@ def _shown_run(run: Run) -> Shown:
         capture,
         None if splat is None else run.splat_path,
         splat is not None and splat.antialiased,
+        _background(run),
         () if splat is None else splat.notes,
     )
+
+
+def _background(run: Run) -> tuple[float, ...]:
+    training = run.metrics().get("training")
+    background = training.get("background") if isinstance(training, dict) else None
+    return tuple(map(float, background)) if isinstance(background, list) and len(background) == 3 else (0.0, 0.0, 0.0)
 
 
 def _shown_capture(capture: Capture) -> Shown:
