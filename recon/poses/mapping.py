@@ -1,0 +1,145 @@
+"""Incremental structure from motion over a verified view graph, tuned for few views, with several attempts."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from .verification import ViewGraph
+
+MIN_FOCAL, MAX_FOCAL = 0.4, 4.0  # of the longer side: 103 to 14 degrees of view; outside it the solution has run away
+MAX_RADIAL = 0.5  # |k1| beyond this is no photographic lens
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of asking the mapper: how strict it is about pairs and views."""
+
+    min_angle_deg: float  # triangulation angle of the first pair
+    min_inliers: int  # of the first pair
+    min_seen: int  # points that a further view must see
+    forward_motion: float = 0.95  # the first pair's largest share of motion along the view
+
+
+ATTEMPTS = (
+    Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20),
+    Attempt(min_angle_deg=2.0, min_inliers=25, min_seen=12, forward_motion=0.99),
+    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A reconstruction and how good it is; image ids are view indices + 1."""
+
+    reconstruction: pycolmap.Reconstruction
+    focal_ratio: float  # of the longer side, first camera
+
+    @property
+    def views(self) -> list[int]:
+        return sorted(i - 1 for i in self.reconstruction.reg_image_ids())
+
+    @property
+    def error_px(self) -> float:
+        return float(self.reconstruction.compute_mean_reprojection_error())
+
+    @property
+    def observations(self) -> int:
+        return int(self.reconstruction.compute_num_observations())
+
+    @property
+    def distortion(self) -> float:
+        """k1 of the first view's camera, 0 for a pinhole."""
+        camera = self.reconstruction.camera(self.reconstruction.image(self.views[0] + 1).camera_id)
+        return float(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
+
+    def is_sane(self) -> bool:
+        cameras = self.reconstruction.cameras.values()
+        used = {self.reconstruction.image(v + 1).camera_id for v in self.views}
+        for camera in (c for c in cameras if c.camera_id in used):
+            ratio = camera.mean_focal_length() / max(camera.width, camera.height)
+            radial = abs(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
+            if not (MIN_FOCAL <= ratio <= MAX_FOCAL) or radial > MAX_RADIAL:
+                return False
+        return bool(np.isfinite(self.error_px)) and self.observations > 0
+
+
+class Mapper:
+    """The mapper of pycolmap over one view graph; its database lives in a temporary folder."""
+
+    def __init__(self, graph: ViewGraph, camera_of_view: list[int], seed: int) -> None:
+        self._graph = graph
+        self._camera_of_view = camera_of_view
+        self._seed = seed
+
+    def run(self, cameras: list[pycolmap.Camera], attempt: Attempt, refine_focal: bool = True) -> Model | None:
+        """The largest model that this attempt gives from these starting intrinsics, or None."""
+        options = self._options(attempt)
+        options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = refine_focal
+        with tempfile.TemporaryDirectory(prefix="fewview-poses-") as folder:
+            database = Path(folder) / "database.db"
+            self._write(database, cameras)
+            (Path(folder) / "models").mkdir()
+            pycolmap.set_random_seed(self._seed)
+            found = pycolmap.incremental_mapping(database, folder, Path(folder) / "models", options)
+        models = [Model(r, _focal_ratio(r)) for r in found.values()]
+        models = [m for m in models if len(m.views) >= 2]
+        return max(models, key=lambda m: (len(m.views), m.observations), default=None)
+
+    def _write(self, path: Path, cameras: list[pycolmap.Camera]) -> None:
+        graph = self._graph
+        with pycolmap.Database.open(path) as database:
+            for camera in cameras:
+                database.write_camera(camera, use_camera_id=True)
+                rig = pycolmap.Rig(rig_id=camera.camera_id)
+                rig.add_ref_sensor(camera.sensor_id)
+                database.write_rig(rig, use_rig_id=True)
+            for view, features in enumerate(graph.features):
+                camera_id = self._camera_of_view[view]
+                image = pycolmap.Image(name=f"{view:06d}", camera_id=camera_id, image_id=view + 1)
+                frame = pycolmap.Frame(frame_id=view + 1, rig_id=camera_id)
+                frame.add_data_id(image.data_id)
+                database.write_image(image, use_image_id=True)
+                database.write_frame(frame, use_frame_id=True)
+                database.write_keypoints(view + 1, features.xy_px.numpy())
+            for (a, b), geometry in graph.geometries.items():
+                database.write_matches(a + 1, b + 1, geometry.inlier_matches)
+                database.write_two_view_geometry(a + 1, b + 1, geometry)
+
+    def _options(self, attempt: Attempt) -> pycolmap.IncrementalPipelineOptions:
+        options = pycolmap.IncrementalPipelineOptions()
+        options.random_seed = self._seed
+        options.num_threads = 1  # sums in a fixed order: the same photographs give the same bits
+        options.extract_colors = False
+        options.min_num_matches = 10
+        options.min_model_size = 2
+        options.max_num_models = 5
+        options.min_focal_length_ratio, options.max_focal_length_ratio = MIN_FOCAL / 2, MAX_FOCAL * 2
+        mapper = options.mapper
+        mapper.init_min_tri_angle = attempt.min_angle_deg
+        mapper.init_min_num_inliers = attempt.min_inliers
+        mapper.init_max_forward_motion = attempt.forward_motion
+        mapper.abs_pose_min_num_inliers = attempt.min_seen
+        mapper.abs_pose_min_inlier_ratio = 0.15
+        mapper.abs_pose_max_error = 6.0
+        mapper.filter_max_reproj_error = 3.0
+        mapper.filter_min_tri_angle = min(1.0, attempt.min_angle_deg)
+        mapper.random_seed = self._seed
+        mapper.num_threads = 1
+        triangulation = options.triangulation
+        # With three views most tracks have two of them; without those there is little left to stand on.
+        triangulation.ignore_two_view_tracks = False
+        triangulation.min_angle = min(1.0, attempt.min_angle_deg)
+        triangulation.complete_max_reproj_error = triangulation.merge_max_reproj_error = 3.0
+        triangulation.random_seed = self._seed
+        return options
+
+
+def _focal_ratio(reconstruction: pycolmap.Reconstruction) -> float:
+    image = reconstruction.image(min(reconstruction.reg_image_ids()))
+    camera = reconstruction.camera(image.camera_id)
+    return camera.mean_focal_length() / max(camera.width, camera.height)

@@ -1,0 +1,59 @@
+"""Why a photograph could not be placed, as a sentence for the person who took it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...scene.capture import Capture
+from .verification import MIN_INLIERS, ViewGraph
+
+FEW_FEATURES = 100  # a photograph with fewer shows next to nothing to hold on to
+BLURRED = 0.35  # of the median sharpness
+
+
+def reasons_for_unplaced(
+    capture: Capture,
+    graph: ViewGraph,
+    placed: list[int],
+    sharpness: np.ndarray,  # [N]
+) -> dict[int, str]:
+    """For every view that is not in `placed`, the likeliest reason, naming files."""
+    names = capture.names
+    group_of = {view: group for group in graph.components() for view in group}
+    reasons = {}
+    for view in range(len(capture)):
+        if view in placed:
+            continue
+        reason = _reason(view, names, graph, placed, group_of[view])
+        others = np.delete(sharpness, view)
+        if len(others) and sharpness[view] < BLURRED * float(np.median(others)):
+            reason += " It is also much less sharp than the others."
+        reasons[view] = reason
+    return reasons
+
+
+def _reason(view: int, names: list[str], graph: ViewGraph, placed: list[int], group: list[int]) -> str:
+    name = names[view]
+    n_features = len(graph.features[view])
+    if n_features < FEW_FEATURES and not graph.links[view]:
+        return f"{name} has too little texture to hold on to: {n_features} features, {FEW_FEATURES} or more are usual."
+    if not graph.links[view]:
+        partner, count = graph.best_partner(view)
+        if partner is None:
+            return f"{name} shares too little with the others: it looks like none of them."
+        return (
+            f"{name} shares too little with the others: at best {count} matches, with {names[partner]}, and fewer than "
+            f"the {MIN_INLIERS} that are needed agree on one motion of the camera."
+        )
+    if placed and not set(group) & set(placed):
+        partner = max(graph.links[view], key=lambda v: graph.links[view][v])
+        return (
+            f"{name} belongs to another scene: it matches {names[partner]} but none of the {len(placed)} photographs "
+            f"that were placed."
+        )
+    linked = sorted(graph.links[view], key=lambda v: -graph.links[view][v])
+    inliers = graph.links[view][linked[0]]
+    return (
+        f"{name} could not be verified: it matches {names[linked[0]]} ({inliers} points), but not enough of them fix "
+        f"its place; a photograph from between, or from a step aside, would help."
+    )
