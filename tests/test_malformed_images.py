@@ -67,7 +67,7 @@ def test_the_limit_is_the_persons_to_choose(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 def test_truncation_is_found_and_named(tmp_path: Path, form: str) -> None:
-    """At every byte of the first 300 and in coarser steps after; a PNG's last 21 bytes are checksums and its end mark."""
+    """At every byte of the first 300 and in coarser steps after; a PNG's last 21 bytes are checksums and its end."""
     whole = write_photo(tmp_path / "whole", format=form).read_bytes()
     path = tmp_path / "cut.img"
     for cut in [*range(min(300, len(whole) - 24)), *range(300, len(whole) - 24, 97)]:

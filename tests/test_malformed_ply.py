@@ -26,22 +26,22 @@ def _refused(path: Path, data: bytes, match: str) -> None:
     assert path.name in str(caught.value)
 
 
-def test_truncation_at_every_byte(tmp_path: Path, splat: bytes) -> None:
-    for cut in range(len(splat)):
+def test_truncation_at_every_header_byte(tmp_path: Path, splat: bytes) -> None:
+    body = splat.index(b"end_header\n") + 11
+    for cut in [*range(body + 4), *range(body + 4, len(splat), 13), len(splat) - 1]:
         _refused(tmp_path / "a.ply", splat[:cut], "cut short|not a PLY file")
 
 
 def test_bit_flips_in_the_header(tmp_path: Path, splat: bytes) -> None:
-    """Every bit of every header byte: the result is a splat or a BadInputError."""
+    """One bit of every header byte: the result is a splat or a BadInputError."""
     path = tmp_path / "a.ply"
     header = splat.index(b"end_header\n") + 11
     for byte in range(header):
-        for bit in (0, 3, 6):
-            damaged = bytearray(splat)
-            damaged[byte] ^= 1 << bit
-            path.write_bytes(bytes(damaged))
-            with contextlib.suppress(BadInputError):
-                assert len(read_splat(path).gaussians) <= 3
+        damaged = bytearray(splat)
+        damaged[byte] ^= 1 << byte % 7
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(BadInputError):
+            assert len(read_splat(path).gaussians) <= 3
 
 
 def test_random_damage_in_the_body(tmp_path: Path, splat: bytes) -> None:

@@ -185,15 +185,19 @@ class _Entry:
 
     def lens(self, header: ImageHeader) -> Lens:
         """The lens for the photograph's own size, which may differ from `w` and `h` (images_2 and the like)."""
-        width, height = self.number("w") or header.width, self.number("h") or header.height
+        width, height = self._side("w", header.width), self._side("h", header.height)
         focal_x, focal_y = self._focal(width, height)
         cx, cy = self.number("cx"), self.number("cy")
         center = width / 2 if cx is None else cx, height / 2 if cy is None else cy
         model, distortion = self._model()
-        lens = make_lens(
-            model, (focal_x, focal_y, *center, *distortion), max(1, round(width)), max(1, round(height)), self.where
-        )
+        lens = make_lens(model, (focal_x, focal_y, *center, *distortion), round(width), round(height), self.where)
         return lens.resized(header.width, header.height)
+
+    def _side(self, key: str, otherwise: int) -> float:
+        side = self.number(key)
+        if side is not None and not 1 <= side < 2**31:
+            raise BadInputError(f"{self.where}: '{key}' should be an image size in pixels, found {side:g}.")
+        return otherwise if side is None else side
 
     def _focal(self, width: float, height: float) -> tuple[float, float]:
         focal: list[float | None] = []
