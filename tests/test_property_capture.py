@@ -89,6 +89,7 @@ def test_cameras_must_match_frames() -> None:
         replace(_capture(3), cameras=ring_cameras(2))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(2, 20))
 def test_evenly_spaced_takes_both_ends(n: int, count: int) -> None:
     chosen = evenly_spaced(range(n), count)
@@ -97,6 +98,7 @@ def test_evenly_spaced_takes_both_ends(n: int, count: int) -> None:
     assert (chosen[0], chosen[-1]) == (0, n - 1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 2000))
 def test_fitting_never_enlarges(width: int, height: int, max_side: int) -> None:
     w, h = fit_size(width, height, max_side)

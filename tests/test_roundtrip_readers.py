@@ -13,6 +13,7 @@ import pycolmap
 import pytest
 import torch
 from fewview.scene.capture import Capture
+from fewview.scene.errors import BadInputError
 from fewview.scene.ply import write_points
 from fewview.scene.readers import load_run_capture, read_capture, save_capture
 from fewview.scene.readers.lens import make_lens
@@ -252,7 +253,7 @@ def test_videos_give_the_sharp_frame_of_each_window(tmp_path: Path) -> None:
     assert capture.image(1).shape == (48, 64, 3)
     assert len(read_capture(path, video_frames=100)) == 40
     (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(Exception, match=r"cut\.mp4"):
+    with pytest.raises(BadInputError, match=r"cut\.mp4"):
         read_capture(tmp_path / "cut.mp4")
 
 
