@@ -1,0 +1,81 @@
+"""The C++ kernels. Arrays are contiguous float32 on the CPU unless said otherwise; results are written in place."""
+
+from numpy import ndarray
+
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+
+class TileLists:
+    """Which Gaussians touch which tiles of one image, front to back."""
+
+    tiles_x: int
+    tiles_y: int
+    n_visible: int
+    n_pairs: int
+    def bin(
+        self,
+        width: int,
+        height: int,
+        radii: ndarray,  # [N, 2] int32
+        means2d: ndarray,  # [N, 2]
+        depths: ndarray,  # [N]
+        conics: ndarray,  # [N, 3]
+        opacities: ndarray,  # [N]
+    ) -> None: ...
+    def flatten(self, flatten_ids: ndarray, tile_starts: ndarray, tiles_per_gaussian: ndarray) -> None: ...
+
+# means [N, 3], quats [N, 4], scales [N, 3], opacities [N], cam_from_world [C, 4, 4], K [C, 3, 3], then width, height,
+# eps2d, near_plane, far_plane, radius_clip, antialiased, then radii int32 [C, N, 2], means2d [C, N, 2],
+# depths [C, N], conics [C, N, 3], compensations [C, N].
+def project(*arguments: object) -> None: ...
+
+# The same, then the gradients of the four float results, then those of means, quats, scales and cam_from_world or None.
+def project_backward(*arguments: object) -> None: ...
+
+# degree, means [N, 3], centers [C, 3], sh [N, K, 3], radii int32 [C, N, 2], colors [C, N, 3].
+def sh_colors(*arguments: object) -> None: ...
+
+# The same, then v_colors [C, N, 3], v_sh [N, K, 3], v_means [N, 3], v_centers [C, 3].
+def sh_colors_backward(*arguments: object) -> None: ...
+def rasterize(
+    lists: TileLists,
+    colors: ndarray,  # [N, 1..4]
+    background: ndarray | None,  # [D]
+    out_colors: ndarray,  # [H, W, D]
+    out_transmittance: ndarray,  # [H, W]
+) -> None: ...
+def rasterize_backward(
+    lists: TileLists,
+    colors: ndarray,
+    background: ndarray | None,
+    out_colors: ndarray,
+    out_transmittance: ndarray,
+    v_out_colors: ndarray,  # [H, W, D]
+    v_out_alphas: ndarray,  # [H, W]
+    v_means2d: ndarray,  # [N, 2]
+    v_conics: ndarray,  # [N, 3]
+    v_colors: ndarray,  # [N, D]
+    v_opacities: ndarray,  # [N]
+) -> None: ...
+def image_loss(
+    image: ndarray,  # [H, W, 3]
+    target: ndarray,  # [H, W, 3]
+    dssim_weight: float,
+    gradient: ndarray | None,  # [H, W, 3]
+) -> tuple[float, float]: ...  # the loss and the mean SSIM
+def adam_step(
+    param: ndarray,  # [N, D]
+    grad: ndarray,
+    exp_avg: ndarray,
+    exp_avg_sq: ndarray,
+    lr_columns: ndarray,  # [D]
+    row_scale: ndarray | None,  # [N]
+    visible: ndarray | None,  # [N] uint8
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+) -> None: ...

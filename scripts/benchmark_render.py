@@ -1,0 +1,273 @@
+"""Times of the CPU renderer: one training step by stage, scaling with threads, large pictures, memory.
+
+    python scripts/benchmark_render.py [--only step|threads|large|memory]
+
+The scene is synthetic and seeded: Gaussians spread through the frustum of one 270 x 480 camera (the size of the
+training photographs in the reconstruction benchmark), as large as it takes to cover the picture about as a trained
+scene does. Every figure is a median over repeats; beside it stands the floor that its bytes set on this
+machine, measured by a copy of 256 MB and a multiply-add loop of the same instruction set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fewview import _native
+from fewview.render import native, rasterization
+from fewview.render.loss import l1_dssim
+
+WIDTH, HEIGHT, FOCAL_PX = 270, 480, 350.0
+SH_DEGREE = 3
+FLOATS_PER_GAUSSIAN = 59  # 3 mean, 4 quaternion, 3 scale, 1 opacity, 48 SH
+NAMES = ("means", "quats", "scales", "opacities", "sh")
+
+
+@dataclass
+class Scene:
+    tensors: dict[str, torch.Tensor]
+    moments: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    viewmats: torch.Tensor
+    Ks: torch.Tensor
+    target: torch.Tensor
+    width: int
+    height: int
+
+
+def make_scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> Scene:
+    """`count` Gaussians between depth 2 and 6, with a standard deviation that shrinks as their number grows."""
+    g = torch.Generator().manual_seed(0)
+    focal = FOCAL_PX * width / WIDTH
+    z = torch.rand(count, generator=g) * 4 + 2
+    xy = (torch.rand(count, 2, generator=g) - 0.5) * z[:, None] * torch.tensor([width, height]) / focal
+    sigma_px = 0.9 * (width * height / count) ** 0.5
+    scales = (sigma_px / focal * z)[:, None] * torch.exp(torch.randn(count, 3, generator=g) * 0.4) * 0.5
+    tensors = {
+        "means": torch.cat([xy, z[:, None]], dim=1),
+        "quats": torch.randn(count, 4, generator=g),
+        "scales": scales,
+        "opacities": torch.rand(count, generator=g) * 0.7 + 0.1,
+        "sh": torch.randn(count, (SH_DEGREE + 1) ** 2, 3, generator=g) * 0.2,
+    }
+    tensors = {name: t.contiguous().requires_grad_() for name, t in tensors.items()}
+    moments = {name: (torch.zeros_like(t.detach()), torch.zeros_like(t.detach())) for name, t in tensors.items()}
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Scene(
+        tensors, moments, torch.eye(4)[None], K[None], torch.rand(height, width, 3, generator=g), width, height
+    )
+
+
+def forward(scene: Scene) -> tuple[torch.Tensor, dict]:
+    colors, _, meta = rasterization(
+        *(scene.tensors[n] for n in NAMES), scene.viewmats, scene.Ks, scene.width, scene.height,
+        sh_degree=SH_DEGREE, packed=False,
+    )  # fmt: skip
+    return colors[0], meta
+
+
+def adam(scene: Scene, meta: dict, step: int) -> None:
+    visible = (meta["radii"][0] > 0).all(-1).to(torch.uint8).numpy()
+    for name, tensor in scene.tensors.items():
+        first, second = scene.moments[name]
+        flat = [t.detach().reshape(len(tensor), -1).numpy() for t in (tensor, tensor.grad, first, second)]
+        rates = np.full(flat[0].shape[1], 1e-8, np.float32)  # so small that the scene stays what it is
+        _native.adam_step(*flat, rates, None, visible, 0.9, 0.999, 1e-15, step)
+        tensor.grad = None
+
+
+def step_times(count: int, repeats: int) -> tuple[dict[str, float], int]:
+    """Median seconds of each part of a whole training step, and the number of (Gaussian, tile) pairs."""
+    scene = make_scene(count)
+    times: dict[str, list[float]] = {"forward": [], "loss": [], "backward": [], "Adam": [], "step": []}
+    pairs = 0
+    for step in range(1, repeats + 4):
+        marks = [time.perf_counter()]
+        image, meta = forward(scene)
+        marks.append(time.perf_counter())
+        loss = l1_dssim(image, scene.target)
+        marks.append(time.perf_counter())
+        loss.backward()
+        marks.append(time.perf_counter())
+        adam(scene, meta, step)
+        marks.append(time.perf_counter())
+        pairs = meta._images[0].lists.n_pairs
+        if step > 3:
+            for name, a, b in zip(times, marks[:-1], marks[1:], strict=False):
+                times[name].append(b - a)
+            times["step"].append(marks[-1] - marks[0])
+    return {name: statistics.median(t) for name, t in times.items()}, pairs
+
+
+def kernel_times(count: int, repeats: int) -> dict[str, float]:
+    """Median seconds of each kernel, forward and backward apart."""
+    scene = make_scene(count)
+    s = scene.tensors
+    options = native.ProjectOptions(scene.width, scene.height)
+    times: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        result = work(*arguments, **options)
+        times.setdefault(name, []).append(time.perf_counter() - start)
+        return result
+
+    gaussians = [s[n] for n in NAMES[:4]]
+    for _ in range(repeats + 2):
+        radii, means2d, depths, conics, _ = timed(
+            "project", native.project, *gaussians, scene.viewmats, scene.Ks, options
+        )
+        colors = timed("SH", native.sh_colors, SH_DEGREE, s["means"], torch.zeros(1, 3), s["sh"], radii)
+        flat = (means2d[0], depths[0], conics[0], s["opacities"], radii[0])
+        images = timed("sort and bin", native.bin_gaussians, *flat, [(0, count)], scene.width, scene.height)
+        image, _ = timed(
+            "composite", native.rasterize, flat[0], flat[2], colors[0], flat[3], None, images, scene.width, scene.height
+        )
+        timed("loss", l1_dssim, image[0], scene.target)
+        projected = [means2d, conics, colors]
+        inner = timed("composite, backward", torch.autograd.grad, image.sum(), projected)
+        spatial = [s["means"], s["quats"], s["scales"]]
+        timed("project, backward", torch.autograd.grad, projected[:2], spatial, list(inner[:2]))
+        timed("SH, backward", torch.autograd.grad, colors, [s["means"], s["sh"]], inner[2])
+    return {name: statistics.median(t[2:]) for name, t in times.items()}
+
+
+def bandwidth() -> float:
+    """Bytes a second of a large copy by all threads that NumPy uses (one), read and written bytes counted."""
+    a, b = np.zeros(64 << 20, np.float32), np.empty(64 << 20, np.float32)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.copyto(b, a)
+        seconds.append(time.perf_counter() - start)
+    return 2 * a.nbytes / min(seconds)
+
+
+def floor_bytes(count: int, pairs: int) -> dict[str, int]:
+    """Bytes that must move at least once in a step: every array that a stage reads or writes, caches ignored.
+
+    Small scenes fit the caches and beat this; for large ones it is what memory allows.
+    """
+    pixels = WIDTH * HEIGHT
+    n = count * 4
+    return {
+        "forward": n * (11 + 48 + 14) + pairs * (8 + 48) + pixels * 16,
+        "loss": pixels * 3 * 4 * (2 + 2 * 3 + 2 + 1),
+        "backward": n * (11 + 48 + 14 + 59 + 9) + pairs * (8 + 48 + 2 * 36) + pixels * 32,
+        "Adam": n * FLOATS_PER_GAUSSIAN * 7,
+    }
+
+
+def peak_memory(count: int) -> float:
+    """Peak resident bytes above an empty process, per Gaussian, of three training steps; in a process of its own."""
+    code = f"import scripts_benchmark_render as b; b.print_peak({count})"
+    with_scene = _peak_of(code)
+    return (with_scene - _peak_of("import scripts_benchmark_render as b; b.print_peak(1)")) / count
+
+
+def print_peak(count: int) -> None:
+    step_times(count, 1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def _peak_of(code: str) -> int:
+    load = (
+        "import importlib.util, sys; "
+        f"spec = importlib.util.spec_from_file_location('scripts_benchmark_render', {__file__!r}); "
+        "module = importlib.util.module_from_spec(spec); sys.modules[spec.name] = module; "
+        "spec.loader.exec_module(module); "
+    )
+    done = subprocess.run([sys.executable, "-c", load + code], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def report_step() -> None:
+    rate = bandwidth()
+    print(
+        f"\n### One training step, {WIDTH} x {HEIGHT}, SH degree {SH_DEGREE}, milliseconds (memory floor in brackets)\n"
+    )
+    print("| Gaussians | pairs | forward | loss | backward | Adam | step | step / floor |")
+    print("|---|---|---|---|---|---|---|---|")
+    for count in (10_800, 100_000, 1_000_000):
+        times, pairs = step_times(count, 30 if count < 10**6 else 5)
+        floor = {k: v / rate for k, v in floor_bytes(count, pairs).items()}
+        cells = [f"{times[k] * 1e3:.1f} ({floor[k] * 1e3:.1f})" for k in ("forward", "loss", "backward", "Adam")]
+        print(
+            f"| {count:,} | {pairs:,} | {' | '.join(cells)} | {times['step'] * 1e3:.1f} | "
+            f"{times['step'] / sum(floor.values()):.1f} |"
+        )
+    print("\n### Kernels alone, milliseconds\n")
+    rows = {count: kernel_times(count, 9) for count in (10_800, 100_000)}
+    print("| kernel | " + " | ".join(f"{c:,}" for c in rows) + " |")
+    print("|---|" + "---|" * len(rows))
+    for name in next(iter(rows.values())):
+        print(f"| {name} | " + " | ".join(f"{rows[c][name] * 1e3:.2f}" for c in rows) + " |")
+
+
+def report_threads() -> None:
+    print("\n### Threads and instruction sets, 100,000 Gaussians, milliseconds a step\n")
+    print("| instruction set | threads | step | forward | backward |")
+    print("|---|---|---|---|---|")
+    before = _native.isa(), _native.num_threads()
+    for isa in _native.isas():
+        for threads in sorted({1, before[1]}):
+            _native.set_isa(isa)
+            _native.set_num_threads(threads)
+            t, _ = step_times(100_000, 11)
+            print(
+                f"| {isa} | {threads} | {t['step'] * 1e3:.1f} | {t['forward'] * 1e3:.1f} | {t['backward'] * 1e3:.1f} |"
+            )
+    _native.set_isa(before[0])
+    _native.set_num_threads(before[1])
+
+
+def report_large() -> None:
+    print("\n### Forward only, 1,000,000 Gaussians, 1920 x 1080\n")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scene = make_scene(1_000_000, 1920, 1080)
+    seconds, pairs = [], 0
+    with torch.no_grad():
+        for _ in range(4):
+            start = time.perf_counter()
+            _, meta = forward(scene)
+            seconds.append(time.perf_counter() - start)
+            pairs = meta._images[0].lists.n_pairs
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{statistics.median(seconds[1:]) * 1e3:.0f} ms, {pairs:,} pairs; "
+        f"{(after - before) / 2**20:.2f} GiB more memory at the peak, the scene and Adam's moments included."
+    )
+
+
+def report_memory() -> None:
+    print("\n### Peak memory of training, bytes per Gaussian\n")
+    for count in (100_000, 1_000_000):
+        print(f"* {count:,}: {peak_memory(count):,.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reports = {"step": report_step, "threads": report_threads, "large": report_large, "memory": report_memory}
+    parser.add_argument("--only", choices=reports)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as the trainer does: the kernels have their own threads
+    print(
+        f"{platform.machine()}, {_native.isa()}, {_native.num_threads()} threads, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, copy at {bandwidth() / 2**30:.1f} GiB/s"
+    )
+    for name, report in reports.items():
+        if arguments.only in (None, name):
+            report()
+
+
+if __name__ == "__main__":
+    main()
