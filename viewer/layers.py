@@ -24,7 +24,7 @@ from ..scene.point_cloud import PointCloud
 FOCUS_DISTANCE = 5.0  # page units from the median camera to what it looks at
 THUMBNAIL_PX = 192
 MAX_SIGMA = 200.0  # page units; viser keeps covariances as float16, whose largest value is 65504
-CAMERA_COLOR, HELD_OUT_COLOR = (36, 99, 235), (217, 119, 6)
+CAMERA_COLOR, HELD_OUT_COLOR = (72, 133, 255), (240, 150, 40)  # to be seen on black and on white
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import rich.markup
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from .app import DEFAULT_PORT, how_to_open, serve
+from .server import port_problem
 from .target import Shown
 
 SHARE_OF_TIME = 0.1  # of the wall clock that the page's updates may take
@@ -37,6 +38,8 @@ class LiveViewer:
         seconds_between: float = 3.0,
         title: str = "Training",
     ) -> None:
+        # A port that is taken must not end a run that has begun: the address is printed, so any other will do.
+        port = 0 if port_problem(host, port) else port
         self._server, self._page = serve(Shown(title, capture=capture), host=host, port=port, token=token)
         self._seconds_between = seconds_between
         self._not_before = 0.0

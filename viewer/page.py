@@ -44,6 +44,7 @@ class Page:
         self._up = self.stage.up.numpy().astype(float)
         self._gaussians = shown.gaussians
         self._splat: Any = None
+        self._background: np.ndarray | None = None
         self._closed = threading.Event()
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()  # photographs to compare; None ends it
         self._orbiting: dict[int, threading.Event] = {}
@@ -67,6 +68,7 @@ class Page:
         arrays = layers.splat_arrays(gaussians, self.stage)
         with self.server.atomic():
             self._splat = layers.draw_splat(self.server, arrays, visible=self._show_splat.value)
+            self._match_background()
         self._gaussians = gaussians
         self._set_header()
 
@@ -101,6 +103,7 @@ class Page:
         self._points: Any = None
         if self._gaussians is not None:
             self._splat = layers.draw_splat(self.server, layers.splat_arrays(self._gaussians, self.stage))
+            self._match_background()
         if capture is None or self.cameras is None:
             return
         if capture.points is not None and len(capture.points):
@@ -108,6 +111,13 @@ class Page:
             self._points.visible = self._gaussians is None
         self._size = layers.frustum_size(self.cameras, self.stage)
         self._frusta = layers.draw_cameras(self.server, capture, self.stage, self._size, self._go_to)
+
+    def _match_background(self) -> None:
+        """What the splat was trained over shines through where it is thin; any other colour would look like holes."""
+        color = np.rint(255 * np.array(self.shown.background)).astype(np.uint8)
+        if self._background is None or (color != self._background).any():
+            self.server.scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
+            self._background = color
 
     def _work(self) -> None:
         """Thumbnails first, then comparisons as they are asked for, all on one thread."""
@@ -210,7 +220,8 @@ class Page:
         """Fly to a photograph's camera and put its rendering beside it."""
         assert self.shown.capture is not None
         if self._choice.value != self.shown.capture.names[index]:
-            self._choice.value = self.shown.capture.names[index]  # comes back here without a client
+            # Comes back here without a client.
+            self._choice.value = self.shown.capture.names[index]  # type: ignore[misc]  # viser's setter is overloaded
         if client is not None:
             self._set_current(index)
             self._wanted.put(index)

@@ -227,11 +227,26 @@ def _next_steps(run: Run, config: Mapping[str, Any]) -> list[str]:
         source = shlex.quote(str(config.get("input", "INPUT")))
         commands.insert(0, ("Continue it", f"fewview reconstruct {source} -o {folder} --resume"))
     parts = [f"{paragraph(what)}<pre>{text(command)}</pre>" for what, command in commands]
-    made_by = config.get("command")
-    if made_by:
-        line = shlex.join(map(str, made_by)) if isinstance(made_by, list) else str(made_by)
-        parts.append(f"{paragraph('This run was made by')}<pre>{text(line)}</pre>")
+    if config.get("command"):
+        parts.append(f"{paragraph('This run was made by')}<pre>{text(_command_line(config))}</pre>")
     return parts
+
+
+def _command_line(config: Mapping[str, Any]) -> str:
+    """The line that makes such a run: as it was recorded, or from the subcommand, the input and the options."""
+    command = config["command"]
+    if isinstance(command, list):
+        return shlex.join(map(str, command))
+    if " " in str(command):
+        return str(command)
+    words = ["fewview", str(command), str(config.get("input", "INPUT"))]
+    for name, value in _mapping(config, "options").items():
+        flag = "--" + str(name).replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words += [flag, str(value)]
+    return shlex.join(words)
 
 
 def duration(seconds: float) -> str:

@@ -37,9 +37,10 @@ th { font-weight: 600; color: var(--soft); font-size: 13px; } td { overflow-wrap
 td.n, th.n { text-align: right; white-space: nowrap; }
 .view { padding: 14px; margin: 14px 0; } .view h3 { margin: 0 0 10px; font-size: 15px; overflow-wrap: anywhere; }
 .view h3 small { font-weight: 400; color: var(--soft); margin-left: 10px; }
-.pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; }
+.pictures { display: flex; gap: 12px; align-items: flex-start; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
-img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--rule); }
+img { display: block; max-width: 100%; width: auto; height: auto; max-height: 400px; border-radius: 6px;
+  background: var(--rule); }
 svg { width: 100%; height: auto; display: block; } svg.map { max-height: 560px; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg text.value { fill: var(--ink); font-weight: 600; }
 .grid { stroke: var(--rule); } .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
@@ -53,7 +54,7 @@ code, pre { font: 13px/1.5 ui-monospace, monospace; } pre { background: var(--ca
   border-radius: 8px; padding: 10px 14px; margin: 8px 0; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 ul { margin: 8px 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; } .warn { color: var(--warn); }
-@media (max-width: 640px) { .pictures { grid-template-columns: 1fr; } .stage { grid-template-columns: 92px 1fr 70px; } }
+@media (max-width: 640px) { .pictures { flex-direction: column; } .stage { grid-template-columns: 92px 1fr 70px; } }
 @media print { body { background: #fff; } .view, .tile, .panel { break-inside: avoid; } }
 """
 

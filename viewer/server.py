@@ -114,13 +114,21 @@ def _quiet() -> Iterator[None]:
 
 def _check_port(host: str, port: int) -> None:
     """viser would silently take the next free port; a person who forwards a port needs the one that was named."""
+    problem = port_problem(host, port)
+    if problem is not None:
+        raise BadInputError(
+            f"The viewer cannot listen on {host}:{port}: {problem}. "
+            "Choose another port with --port, or 0 for any that is free."
+        )
+
+
+def port_problem(host: str, port: int) -> str | None:
+    """Why a server could not be bound to host and port, None when it could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("" if host in EVERY_INTERFACE else host, port))
         except (OSError, OverflowError) as error:
-            raise BadInputError(
-                f"The viewer cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}. "
-                "Choose another port with --port, or 0 for any that is free."
-            ) from error
+            return str(getattr(error, "strerror", None) or error)
+    return None

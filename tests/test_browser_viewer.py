@@ -1,0 +1,246 @@
+"""The viewer in a real browser, and what it shows in plain arrays; the browser part skips where there is none."""
+
+import http.client
+import shutil
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fewview.scene.errors import BadInputError
+from fewview.scene.gaussians import Gaussians
+from fewview.viewer.app import how_to_open, serve
+from fewview.viewer.layers import Stage, frustum_size, opaque, splat_arrays
+from fewview.viewer.live import LiveViewer
+from fewview.viewer.pictures import error_map, side_by_side
+from fewview.viewer.report import write_report
+from fewview.viewer.target import load_shown
+from support.small_run import small_capture, small_gaussians, small_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def served(tmp_path):
+    server, page = serve(load_shown(small_run(tmp_path / "my_run").path), port=0)
+    yield server, page
+    page.close()
+    server.stop()
+
+
+def until(condition, seconds=20):
+    """Waits for a condition; the time is a limit for a slow machine, not a measurement."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def wait_for_canvas(tab):
+    tab.wait_for_selector("canvas", timeout=30_000)
+    tab.get_by_text("Photographs", exact=True).first.wait_for(timeout=30_000)
+
+
+def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
+    server, _ = served
+    tab = browser.new_page(viewport={"width": 1000, "height": 700})
+    requests = []
+    tab.on("request", lambda r: requests.append(r.url))
+    tab.goto(server.url)
+    wait_for_canvas(tab)
+    assert tab.get_by_text("5 photographs · 400 sparse points · 400 Gaussians").count() == 1
+    assert tab.get_by_text("spherical harmonics of degree 0").count() == 1
+    until(lambda: len(server.get_clients()) == 1)
+    colours = set()
+
+    def shows_something():
+        tab.wait_for_timeout(300)
+        png = np.frombuffer(tab.screenshot(clip={"x": 0, "y": 200, "width": 550, "height": 400}), np.uint8)
+        pixels = cv2.imdecode(png, cv2.IMREAD_COLOR)
+        colours.update(map(tuple, pixels[::20, ::20].reshape(-1, 3)))
+        return len(colours) > 50
+
+    until(shows_something)  # a smooth cube of coloured Gaussians, not an empty page
+    assert all(u.startswith((server.url, "data:", "blob:")) for u in requests)
+    tab.close()
+
+
+def test_choosing_a_photograph_flies_there_and_compares(browser, served):
+    server, page = served
+    tab = browser.new_page(viewport={"width": 1000, "height": 700})
+    tab.goto(server.url)
+    wait_for_canvas(tab)
+    until(lambda: len(server.get_clients()) == 1)
+    tab.get_by_role("button", name="Next").click()
+    tab.get_by_text("photograph, then rendering").wait_for(timeout=20_000)
+    assert tab.get_by_text("held out from training").count() == 1  # photo_1 is
+    assert tab.get_by_text("photo_1.jpg").count() >= 1
+    client = next(iter(server.get_clients().values()))
+    expected = page.stage.place(page.cameras.centers[1])
+    until(lambda: np.abs(client.camera.position - expected).max() < 1e-3)
+    assert page._comparison.image.shape[0] > 64
+    tab.close()
+
+
+def test_wide_server_opens_with_the_token_only(browser, tmp_path):
+    shown = load_shown(small_gaussians())
+    server, page = serve(shown, host="0.0.0.0", port=0, token="long-enough-token")
+    try:
+        tab = browser.new_page()
+        assert tab.goto(server.url.split("?")[0]).status == 403
+        tab.goto(server.url)
+        tab.wait_for_selector("canvas", timeout=30_000)
+        until(lambda: len(server.get_clients()) == 1)  # the WebSocket came through by the cookie
+        tab.close()
+    finally:
+        page.close()
+        server.stop()
+
+
+def test_report_fits_wide_and_narrow_windows(browser, tmp_path):
+    path = write_report(small_run(tmp_path / "run"))
+    for width in (1180, 380):
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        problems = []
+        tab.on("console", lambda m, problems=problems: problems.append(m.text))
+        tab.goto(path.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert problems == []
+        tab.close()
+
+
+def test_live_viewer_never_blocks_or_breaks_the_training(browser):
+    with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
+        tab = browser.new_page()
+        tab.goto(live.url)
+        wait_for_canvas(tab)
+        assert live.update(small_gaussians(), 1, {"loss": 0.25})
+        tab.get_by_text("0.25").wait_for(timeout=20_000)
+        tab.close()  # a browser that goes away in the middle
+        for step in range(2, 50):
+            live.update(small_gaussians(seed=step), step, {"loss": 0.1})
+    live.update(small_gaussians(), 99)  # after the end: dropped
+    live.close()
+
+
+def test_live_viewer_drops_what_comes_too_fast_and_copies_what_it_takes():
+    with LiveViewer(small_capture(), port=0, seconds_between=30.0) as live:
+        gaussians = small_gaussians()
+        gaussians = Gaussians(*(t.requires_grad_() for t in vars(gaussians).values()))
+        taken = [live.update(gaussians, step, {}) for step in range(20)]
+        assert taken == [True] + [False] * 19
+        with torch.no_grad():
+            gaussians.means.fill_(float("nan"))
+        until(lambda: live._page._gaussians is not None)
+        assert torch.isfinite(live._page._gaussians.means).all()
+
+
+def test_live_viewer_failure_is_told_once_and_kept_away(capsys, monkeypatch):
+    with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
+
+        def broken(_):
+            raise RuntimeError("no more colours")
+
+        monkeypatch.setattr(live._page, "set_splat", broken)
+        assert live.update(small_gaussians(), 1, {})
+        until(lambda: live._broken)
+        assert not live.update(small_gaussians(), 2, {})
+    assert "Training goes on" in capsys.readouterr().err
+
+
+def test_live_viewer_takes_another_port_when_its_own_is_taken():
+    with LiveViewer(small_capture(), port=0) as first:
+        port = first._server.get_port()
+        with LiveViewer(small_capture(), port=port) as second:
+            assert second._server.get_port() != port
+
+
+def test_pause_and_stop_end_together():
+    with LiveViewer(small_capture(), port=0) as live:
+        live.wait_while_paused()  # not paused: returns
+        live._toggle_pause()
+        waiting = threading.Thread(target=live.wait_while_paused)
+        waiting.start()
+        assert waiting.is_alive()
+        live.close()
+        waiting.join(timeout=10)
+        assert not waiting.is_alive()
+
+
+def test_how_to_open_names_the_address_and_the_ssh_line(served):
+    server, _ = served
+    told = how_to_open(server)
+    assert server.url in told
+    assert f"ssh -L {server.get_port()}:127.0.0.1:{server.get_port()} " in told
+    connection = http.client.HTTPConnection("127.0.0.1", server.get_port(), timeout=10)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 200
+
+
+def test_splat_arrays_on_the_page():
+    gaussians = small_gaussians()
+    means = gaussians.means.clone()
+    means[0], means[1] = float("nan"), float("inf")
+    opacity = gaussians.opacity_logits.clone()
+    opacity[2] = -20.0
+    log_scales = gaussians.log_scales.clone()
+    log_scales[3] = 50.0
+    capture = small_capture()
+    stage = Stage.of(capture.cameras, None)
+    arrays = splat_arrays(Gaussians(means, gaussians.quats, log_scales, opacity, gaussians.sh), stage)
+    assert len(arrays.centers) == len(gaussians) - 3  # NaN, infinity, invisible
+    with np.errstate(over="raise"):
+        assert np.isfinite(arrays.covariances.astype(np.float16)).all()  # what viser stores
+    expected = (np.exp(gaussians.log_scales[9, 0].item()) * stage.scale) ** 2
+    np.testing.assert_allclose(arrays.covariances[-1], expected * np.eye(3), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(arrays.centers[-1], (means[-1] - stage.center).numpy() * stage.scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_stage_gives_every_scene_a_human_size(unit):
+    cameras = small_capture().cameras
+    pose = cameras.cam_from_world.clone()
+    pose[:, :3, 3] *= unit
+    scaled = type(cameras)(pose, cameras.K, cameras.width, cameras.height)
+    stage = Stage.of(scaled, None)
+    distance = np.linalg.norm(stage.place(scaled.centers), axis=1)
+    np.testing.assert_allclose(np.median(distance), 5.0, rtol=1e-3)
+    np.testing.assert_allclose(stage.up.numpy(), [0, -1, 0], atol=0.15)  # the prior leaves a few degrees of tilt
+    assert 0.05 < frustum_size(scaled, stage) < 0.5
+
+
+def test_targets_that_cannot_be_shown_are_sentences(tmp_path):
+    with pytest.raises(BadInputError, match="does not exist"):
+        load_shown(tmp_path / "absent")
+    capture = small_capture()
+    without = type(capture)(capture.frames, "photos")
+    with pytest.raises(BadInputError, match="fewview poses"):
+        load_shown(without)
+
+
+def test_pictures():
+    left, right = np.zeros((4, 6, 3), np.uint8), np.full((4, 6, 3), 255, np.uint8)
+    assert side_by_side(left, right, 2).shape == (10, 6, 3)  # wide ones above each other
+    assert side_by_side(left.swapaxes(0, 1), right.swapaxes(0, 1), 2).shape == (6, 10, 3)
+    assert error_map(left, left).max() <= 4  # the colour map's black is (0, 0, 4)
+    assert error_map(left, right)[0, 0].min() > 150
+    half = np.dstack([np.full((1, 1, 3), 200, np.uint8), np.full((1, 1, 1), 0, np.uint8)])
+    assert opaque(half).tolist() == [[[255, 255, 255]]]
+    assert opaque(half, (0, 0, 0)).tolist() == [[[0, 0, 0]]]
