@@ -75,8 +75,8 @@ def orbit(cameras: Cameras, n: int, *, loops: int = 1) -> Cameras:
     """`n` cameras [n] on a smooth closed orbit through the region that `cameras` cover, looking at their focus.
 
     Where the cameras surround the object (over 270 degrees) it is a full circle at their median distance and
-    elevation. Otherwise it is an ellipse in azimuth and elevation that touches the outermost cameras and never
-    leaves the photographed side. The lens and the image size are those of the camera with the median field of view.
+    elevation. Otherwise it is an ellipse in azimuth and elevation that touches the outermost azimuths, spans
+    the middle 80 % of the elevations (single high and low shots say little) and never leaves the photographed side. The lens and the image size are those of the camera with the median field of view.
     `loops` is how often the orbit is closed within the `n` cameras; the last one does not repeat the first.
     """
     _check(cameras, n)
@@ -94,12 +94,13 @@ def orbit(cameras: Cameras, n: int, *, loops: int = 1) -> Cameras:
         path_radius = radius.median().expand(n)
     else:
         relative = torch.remainder(azimuth - start + 1e-9, 2 * math.pi) - covered / 2
-        half_elevation = float(elevation.max() - elevation.min()) / 2
+        lowest, highest = elevation.quantile(0.1), elevation.quantile(0.9)
+        half_elevation = float(highest - lowest) / 2
         wide = max(covered / 2, MIN_ROUNDNESS * half_elevation, 0.02)
         high = max(half_elevation, MIN_ROUNDNESS * wide)
         swing = wide * phase.cos()
         path_azimuth = start + covered / 2 + swing
-        path_elevation = (elevation.max() + elevation.min()) / 2 + high * phase.sin()
+        path_elevation = (highest + lowest) / 2 + high * phase.sin()
         path_radius = _radius_along(relative, radius, swing)
     path_elevation = path_elevation.clamp(-MAX_ELEVATION_RAD, MAX_ELEVATION_RAD)
     flat = path_azimuth.cos()[:, None] * east + path_azimuth.sin()[:, None] * north
