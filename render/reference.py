@@ -83,7 +83,7 @@ def _project_pairs(
     height: int,
     eps2d: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """means2d [M, 2], depths [M], covars2d [M, 3] (xx, xy, yy), conics [M, 3], compensations [M] of M pairs."""
+    """means2d [M, 2], depths [M], variances [M, 2], conics [M, 3], compensations [M] of M pairs."""
     half = (rotation_from_quat(quats) * scales[:, None, :])[gaussian_ids]  # [M, 3, 3], covariance = half half^T
     rotation = cam_from_world[:, :3, :3][camera_ids]
     x, y, z = ((rotation @ means[gaussian_ids, :, None]).squeeze(-1) + cam_from_world[camera_ids, :3, 3]).unbind(-1)
@@ -96,13 +96,14 @@ def _project_pairs(
     half2d = jacobian @ rotation @ half
     xx, xy, yy = (half2d[:, [0, 0, 1]] * half2d[:, [0, 1, 1]]).sum(-1).unbind(-1)
 
-    det_sharp = xx * yy - xy * xy
+    # |a x b|^2 is xx yy - xy^2 without the cancellation that erases long thin Gaussians in float32.
+    det_sharp = torch.linalg.cross(half2d[:, 0], half2d[:, 1]).square().sum(-1)
+    det = det_sharp + eps2d * (xx + yy) + eps2d**2
     xx, yy = xx + eps2d, yy + eps2d
-    det = xx * yy - xy * xy
     means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
-    covars2d = torch.stack([xx, xy, yy], dim=-1)
+    variances = torch.stack([xx, yy], dim=-1)
     conics = torch.stack([yy, -xy, xx], dim=-1) / det[:, None]
-    return means2d, z, covars2d, conics, _sqrt_or_zero(det_sharp / det)
+    return means2d, z, variances, conics, _sqrt_or_zero(det_sharp / det)
 
 
 def _clamp_tangent(tangent: Tensor, size: int, focal: Tensor, center: Tensor) -> Tensor:
@@ -120,7 +121,7 @@ def _sqrt_or_zero(x: Tensor) -> Tensor:
 def _radii(
     means2d: Tensor,  # [M, 2]
     depths: Tensor,  # [M]
-    covars2d: Tensor,  # [M, 3]
+    variances: Tensor,  # [M, 2]
     conics: Tensor,  # [M, 3]
     compensations: Tensor,  # [M]
     opacities: Tensor,  # [M]
@@ -133,16 +134,14 @@ def _radii(
 ) -> Tensor:
     """Radii int32 [M, 2] in pixels, 0 for what is culled.
 
-    Every condition is written so that NaN fails it.
+    Every condition is written so that NaN fails it. A singular covariance has conics that are not finite.
     """
     if antialiased:
         opacities = opacities * compensations
-    variances = covars2d[:, [0, 2]]
     extent = (2 * (opacities / ALPHA_MIN).log()).sqrt().clamp(max=EXTENT_SIGMAS)
     radii = (extent[:, None] * variances.sqrt()).ceil()
     size = means2d.new_tensor([width, height])
     seen = (depths >= near_plane) & (depths <= far_plane) & (opacities >= ALPHA_MIN)
-    seen &= covars2d[:, 0] * covars2d[:, 2] - covars2d[:, 1] ** 2 > 0
     seen &= (radii < RADIUS_MAX_PX).all(-1) & (radii > radius_clip).any(-1)
     seen &= ((means2d + radii > 0) & (means2d - radii < size)).all(-1)
     seen &= torch.isfinite(torch.cat([means2d, conics, opacities[:, None]], dim=-1)).all(-1)
