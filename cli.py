@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from . import __version__
 
@@ -60,7 +63,8 @@ def _guarded(name: str, args: list[str]) -> int:
         from .commands.options import parse
 
         command = importlib.import_module(f".commands.{name}", __package__)
-        code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
+        with _termination_as_interruption():
+            code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
         sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as interrupt:
@@ -74,6 +78,19 @@ def _guarded(name: str, args: list[str]) -> int:
     except Exception as error:
         code, sentence = _explain(error)
         return _fail(sentence, code, args, debug)
+
+
+@contextlib.contextmanager
+def _termination_as_interruption() -> Iterator[None]:
+    """A polite `kill` saves the state like Ctrl-C does. (pycolmap's import has put a crash report there instead.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

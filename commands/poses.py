@@ -47,11 +47,14 @@ def run(options: Options) -> None:
         device=device.type,
         seed=options.seed,
     )
-    with (
-        TerminalProgress(options.quiet) as progress,
-        open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
-    ):
-        place(folder, options.input, config, progress)
+    try:
+        with (
+            TerminalProgress(options.quiet) as progress,
+            open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
+        ):
+            place(folder, options.input, config, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted before the cameras were found; nothing was written.") from None
     lines = [*lines_of(folder), f"{'Cameras':<12} {folder.cameras_path}", ""]
     finish(
         options,

@@ -84,7 +84,7 @@ def run_to_report(
         return finished
     except KeyboardInterrupt:
         if not (output / "config.json").is_file():
-            raise KeyboardInterrupt("Interrupted; nothing was written.") from None
+            raise KeyboardInterrupt("Interrupted before the cameras were found; nothing was written.") from None
         again = f"fewview {command}" if command == "demo" else f"fewview {command} {_quoted(source)}"
         raise KeyboardInterrupt(
             f"Interrupted; what is finished is kept in {output}. Continue with `{again} -o {_quoted(output)} --resume`."

@@ -42,7 +42,7 @@ def open_run(
     run = Run.create(path, description)
     try:
         yield run, config
-    except Exception:
+    except BaseException:  # also Ctrl-C: nothing of this stage can be continued
         _vanish(run, absent)
         raise
 
