@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fewview.commands import reconstruct as command_module
+from fewview.commands.progress import TerminalProgress
 from fewview.scene.ply import read_splat
 from fewview.scene.run import Run
 from PIL import Image
@@ -102,18 +107,20 @@ def test_an_interrupted_run_continues_to_the_same_splat(
     capsys: pytest.CaptureFixture[str], capture_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reconstruct(capsys, capture_folder, "-o", "whole")
-    from fewview.commands import reconstruct as command
-    from fewview.commands.progress import TerminalProgress
 
     class StopsHalfway(TerminalProgress):
-        def __call__(self, stage: str, done: int, total: int, figures: dict = {}) -> None:  # noqa: B006
+        def __call__(
+            self,
+            stage: str,
+            done: int,
+            total: int,
+            figures: Mapping[str, float | int | str] = {},
+        ) -> None:
             if stage == "training" and done == STEPS // 2:
-                import signal
-
                 signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "TerminalProgress", StopsHalfway)
+        patch.setattr(command_module, "TerminalProgress", StopsHalfway)
         stopped = fewview(capsys, "reconstruct", capture_folder, "-o", "parts", "--steps", STEPS)
     assert_one_sentence(stopped, 130, "Interrupted", "--resume", "-o parts")
     assert not Path("parts/splat.ply").exists()
@@ -157,8 +164,6 @@ def test_eval_measures_again(capsys: pytest.CaptureFixture[str], capture_folder:
 
 
 def test_a_run_needs_nothing_outside_its_folder(capsys: pytest.CaptureFixture[str], capture_folder: Path) -> None:
-    import shutil
-
     first = reconstruct(capsys, capture_folder, "-o", "run", "--eval").json["eval"]
     shutil.rmtree(capture_folder)
     Path("run").rename("moved")
