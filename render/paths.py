@@ -75,8 +75,9 @@ def orbit(cameras: Cameras, n: int, *, loops: int = 1) -> Cameras:
     """`n` cameras [n] on a smooth closed orbit through the region that `cameras` cover, looking at their focus.
 
     Where the cameras surround the object (over 270 degrees) it is a full circle at their median distance and
-    elevation. Otherwise it is an ellipse in azimuth and elevation that touches the outermost azimuths, spans
-    the middle 80 % of the elevations (single high and low shots say little) and never leaves the photographed side. The lens and the image size are those of the camera with the median field of view.
+    elevation. Otherwise it is an ellipse in azimuth and elevation that touches the outermost azimuths, spans the
+    middle 80 % of the elevations (single high and low shots say little) and never leaves the photographed side.
+    The lens and the image size are those of the camera with the median field of view.
     `loops` is how often the orbit is closed within the `n` cameras; the last one does not repeat the first.
     """
     _check(cameras, n)

@@ -8,9 +8,6 @@ import threading
 import webbrowser
 from pathlib import Path
 
-import rich
-import rich.markup
-
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
@@ -35,7 +32,7 @@ def view(
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
     server, page = serve(load_shown(target), host=host, port=port, token=token)
-    rich.print(rich.markup.escape(how_to_open(server)))
+    print(how_to_open(server), flush=True)
     if open_browser:
         webbrowser.open(server.url)
     try:

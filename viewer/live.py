@@ -9,9 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-import rich
-import rich.markup
-
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from .app import DEFAULT_PORT, how_to_open, serve
@@ -51,7 +48,7 @@ class LiveViewer:
         self._build_controls()
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
-        rich.print(rich.markup.escape(how_to_open(self._server)))
+        print(how_to_open(self._server), flush=True)
 
     @property
     def url(self) -> str:

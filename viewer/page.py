@@ -66,6 +66,8 @@ class Page:
     def set_splat(self, gaussians: Gaussians) -> None:
         """Show another splat in place of the present one; from any thread."""
         arrays = layers.splat_arrays(gaussians, self.stage)
+        if self._gaussians is None and self._points is not None:
+            self._show_points.value = self._points.visible = False  # they would sit on the first splat like dust
         with self.server.atomic():
             self._splat = layers.draw_splat(self.server, arrays, visible=self._show_splat.value)
             self._match_background()
@@ -174,8 +176,8 @@ class Page:
             self._show_splat = gui.add_checkbox("Splat", True)
             self._show_splat.on_update(lambda _: _set_visible(self._splat, self._show_splat.value))
             if self._points is not None:
-                points = gui.add_checkbox("Sparse points", self._points.visible)
-                points.on_update(lambda _: _set_visible(self._points, points.value))
+                self._show_points = gui.add_checkbox("Sparse points", self._points.visible)
+                self._show_points.on_update(lambda _: _set_visible(self._points, self._show_points.value))
                 dot = gui.add_slider("Point size", 0.002, 0.1, 0.002, 0.02)
                 dot.on_update(lambda _: setattr(self._points, "point_size", dot.value))
             if self._frusta:
