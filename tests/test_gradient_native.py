@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,9 @@ from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
 
 BLOBS = {"count": 150, "width": 90, "height": 70}
+blobs = functools.cache(random_blobs)
+smooth = functools.cache(smooth_scene)
+wide = functools.cache(wide_scene)
 
 
 def weights_like(x: Tensor, seed: int) -> Tensor:
@@ -41,6 +45,12 @@ def gradients(
     return dict(zip(used, torch.autograd.grad(loss_of(image, alpha), list(used.values())), strict=True)), inputs
 
 
+@functools.cache
+def twin_gradients(scene: SplatScene, **options: object) -> dict[str, Tensor]:
+    """The twin is slow and knows no instruction sets: once for each scene object is enough."""
+    return gradients(reference.rasterization, scene, torch.float64, **options)[0]
+
+
 def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """By several measures at once, since each alone lets some fault through (the practice of gsplat's tests)."""
     assert found.keys() == expected.keys()
@@ -64,26 +74,22 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor])
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
 def test_harmonics(degree: int, isa: str) -> None:
-    scene = random_blobs(seed=60 + degree, sh_degree=degree, **BLOBS)
-    assert_same_gradients(
-        gradients(rasterization, scene, torch.float32)[0], gradients(reference.rasterization, scene, torch.float64)[0]
-    )
+    scene = blobs(seed=60 + degree, sh_degree=degree, **BLOBS)
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 @pytest.mark.parametrize("backgrounds", [False, True])
 def test_channels(channels: int, backgrounds: bool, isa: str) -> None:
-    scene = random_blobs(seed=70, sh_degree=None, channels=channels, backgrounds=backgrounds, **BLOBS)
-    assert_same_gradients(
-        gradients(rasterization, scene, torch.float32)[0], gradients(reference.rasterization, scene, torch.float64)[0]
-    )
+    scene = blobs(seed=70, sh_degree=None, channels=channels, backgrounds=backgrounds, **BLOBS)
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
 @pytest.mark.parametrize("render_mode", reference.RENDER_MODES)
 def test_modes(render_mode: str, rasterize_mode: str, packed: bool) -> None:
-    scene = random_blobs(seed=80, **BLOBS)
+    scene = blobs(seed=80, **BLOBS)
     if "ED" in render_mode:
         # Expected depth divides by alpha, and near its edge a blob's alpha is one term at the 1/255 cut; one wide
         # blob behind the others keeps alpha away from 0.
@@ -91,7 +97,7 @@ def test_modes(render_mode: str, rasterize_mode: str, packed: bool) -> None:
     options = {"render_mode": render_mode, "rasterize_mode": rasterize_mode}
     assert_same_gradients(
         gradients(rasterization, scene, torch.float32, packed=packed, **options)[0],
-        gradients(reference.rasterization, scene, torch.float64, **options)[0],
+        twin_gradients(scene, **options),
     )
 
 
@@ -109,48 +115,53 @@ def with_a_back_wall(scene: SplatScene) -> SplatScene:
 
 
 def test_colours_of_their_own_for_each_camera() -> None:
-    scene = random_blobs(seed=81, sh_degree=None, **BLOBS)
+    scene = blobs(seed=81, sh_degree=None, **BLOBS)
     scene = replace(scene, colors=torch.stack([scene.colors, 1 - scene.colors]))
-    assert_same_gradients(
-        gradients(rasterization, scene, torch.float32)[0], gradients(reference.rasterization, scene, torch.float64)[0]
-    )
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
 
 
 def test_the_clamped_alpha_has_no_gradient(isa: str) -> None:
-    scene = random_blobs(seed=82, **BLOBS)
+    scene = blobs(seed=82, **BLOBS)
     scene = replace(scene, opacities=torch.ones_like(scene.opacities), scales=3 * scene.scales)
     found = gradients(rasterization, scene, torch.float32)[0]
-    expected = gradients(reference.rasterization, scene, torch.float64)[0]
+    expected = twin_gradients(scene)
     for key, value in expected.items():
         # At full opacity a pixel at its stop may carry a tenth of the light, so one flip is worth more here.
         assert relative_error(found[key], value) <= 2e-2, key
 
 
 SMOOTH = {
-    "harmonics": lambda: smooth_scene(sh_degree=3),
-    "colours": lambda: smooth_scene(sh_degree=None),
-    "beyond the tangent clamp": wide_scene,
+    "harmonics": lambda: smooth(sh_degree=2),
+    "colours": lambda: smooth(sh_degree=None),
+    "beyond the tangent clamp": wide,
 }
 
 
-@pytest.mark.parametrize("name", list(SMOOTH))
-@pytest.mark.parametrize(
-    "options", [{}, {"rasterize_mode": "antialiased", "render_mode": "RGB+ED"}], ids=["rgb", "all"]
-)
-def test_finite_differences_of_the_twin(name: str, options: dict, isa: str) -> None:
+OPTIONS = {"rgb": {}, "all": {"rasterize_mode": "antialiased", "render_mode": "RGB+ED"}}
+
+
+@functools.cache
+def twin_differences(name: str, kind: str) -> dict[str, Tensor]:
+    """Central differences of the twin for every input."""
     scene = SMOOTH[name]()
-    found, _ = gradients(rasterization, scene, torch.float32, **options)
     inputs = scene.inputs(torch.float64)
 
     def loss() -> Tensor:
-        image, alpha, _ = scene.render(reference.rasterization, inputs, **options)
+        image, alpha, _ = scene.render(reference.rasterization, inputs, **OPTIONS[kind])
         return loss_of(image, alpha)
 
-    assert_same_gradients(found, {key: central_differences(loss, leaf) for key, leaf in inputs.items()})
+    return {key: central_differences(loss, leaf) for key, leaf in inputs.items()}
+
+
+@pytest.mark.parametrize("name", list(SMOOTH))
+@pytest.mark.parametrize("kind", list(OPTIONS))
+def test_finite_differences_of_the_twin(name: str, kind: str, isa: str) -> None:
+    found, _ = gradients(rasterization, SMOOTH[name](), torch.float32, **OPTIONS[kind])
+    assert_same_gradients(found, twin_differences(name, kind))
 
 
 def test_gradients_flow_only_where_asked() -> None:
-    scene = smooth_scene()
+    scene = smooth()
     inputs = scene.inputs(torch.float32)
     full, _ = gradients(rasterization, scene, torch.float32)
     for key in inputs:
@@ -163,7 +174,7 @@ def test_gradients_flow_only_where_asked() -> None:
 
 def test_depths_and_means2d_in_meta_carry_gradients() -> None:
     """Losses on what meta holds (as depth supervision at points uses it) reach the inputs."""
-    scene = random_blobs(seed=83, **BLOBS)
+    scene = blobs(seed=83, **BLOBS)
     results = []
     for function, dtype, extra in (
         (rasterization, torch.float32, {"packed": False}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -17,12 +18,20 @@ from torch import Tensor
 
 # Wide enough for many tiles, and no multiple of their size.
 BLOBS = {"count": 300, "width": 150, "height": 117}
+DEGENERATE = degenerate_scenes()
+blobs = functools.cache(random_blobs)
+
+
+@functools.cache
+def twin(scene: SplatScene, **options: object) -> tuple[Tensor, Tensor, dict]:
+    """The twin is slow and knows no instruction sets: once for each scene object is enough."""
+    return scene.render(reference.rasterization, scene.inputs(torch.float64), **options)
 
 
 def both(scene: SplatScene, **options: object) -> tuple[tuple, tuple]:
     """(native float32, twin float64), each as (colors, alphas, meta), from the same float32 numbers."""
     native = scene.render(rasterization, scene.inputs(torch.float32), packed=False, **options)
-    return native, scene.render(reference.rasterization, scene.inputs(torch.float64), **options)
+    return native, twin(scene, **options)
 
 
 def assert_same_render(scene: SplatScene, **options: object) -> None:
@@ -34,36 +43,36 @@ def assert_same_render(scene: SplatScene, **options: object) -> None:
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
 def test_harmonics(degree: int, isa: str) -> None:
-    assert_same_render(random_blobs(seed=30 + degree, sh_degree=degree, **BLOBS))
+    assert_same_render(blobs(seed=30 + degree, sh_degree=degree, **BLOBS))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 @pytest.mark.parametrize("backgrounds", [False, True])
 def test_channels(channels: int, backgrounds: bool, isa: str) -> None:
-    assert_same_render(random_blobs(seed=40, sh_degree=None, channels=channels, backgrounds=backgrounds, **BLOBS))
+    assert_same_render(blobs(seed=40, sh_degree=None, channels=channels, backgrounds=backgrounds, **BLOBS))
 
 
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
 @pytest.mark.parametrize("render_mode", reference.RENDER_MODES)
 def test_modes(render_mode: str, rasterize_mode: str) -> None:
-    scene = random_blobs(seed=50, cameras=3, **BLOBS)
+    scene = blobs(seed=50, cameras=3, **BLOBS)
     if render_mode == "ED":
         # Where alpha is nearly 0 the quotient of two small sums is not determined; a background of blobs helps.
         scene = replace(scene, opacities=scene.opacities.clamp_min(0.3))
-    native, twin = both(scene, render_mode=render_mode, rasterize_mode=rasterize_mode)
-    solid = twin[1] > 0.05
-    assert_same_picture(native[1], twin[1])
-    assert_same_picture(native[0] * solid, twin[0] * solid)
+    native, expected = both(scene, render_mode=render_mode, rasterize_mode=rasterize_mode)
+    solid = expected[1] > 0.05
+    assert_same_picture(native[1], expected[1])
+    assert_same_picture(native[0] * solid, expected[0] * solid)
 
 
 def test_colours_of_their_own_for_each_camera() -> None:
-    scene = random_blobs(seed=51, sh_degree=None, **BLOBS)
+    scene = blobs(seed=51, sh_degree=None, **BLOBS)
     colors = torch.stack([scene.colors, 1 - scene.colors])
     assert_same_render(replace(scene, colors=colors))
 
 
 def test_fewer_degrees_than_stored() -> None:
-    assert_same_render(replace(random_blobs(seed=52, sh_degree=3, **BLOBS), sh_degree=1))
+    assert_same_render(replace(blobs(seed=52, sh_degree=3, **BLOBS), sh_degree=1))
 
 
 @pytest.mark.parametrize("scene", [smooth_scene(), smooth_scene(None), wide_scene(), single_blob()])
@@ -76,12 +85,12 @@ def test_hand_made_scenes(scene: SplatScene, isa: str) -> None:
 
 @pytest.mark.parametrize("change", [{"near_plane": 4.0}, {"far_plane": 4.0}, {"radius_clip": 9.0}, {"eps2d": 1.5}])
 def test_options(change: dict) -> None:
-    assert_same_render(random_blobs(seed=53, **BLOBS), **change)
+    assert_same_render(blobs(seed=53, **BLOBS), **change)
 
 
 def test_projection(isa: str) -> None:
     for mode in ("classic", "antialiased"):
-        (_, _, found), (_, _, expected) = both(random_blobs(seed=54, **BLOBS), rasterize_mode=mode)
+        (_, _, found), (_, _, expected) = both(blobs(seed=54, **BLOBS), rasterize_mode=mode)
         same = (found["radii"] == expected["radii"]).all(-1)
         # A radius is a rounded-up number: rounding may move it, or cull at the edge, in rare cases.
         assert same.double().mean() > 0.99
@@ -91,10 +100,10 @@ def test_projection(isa: str) -> None:
             torch.testing.assert_close(found[key][same].double(), expected[key][same], atol=2e-4, rtol=2e-3)
 
 
-@pytest.mark.parametrize("name", list(degenerate_scenes()))
+@pytest.mark.parametrize("name", list(DEGENERATE))
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
 def test_degenerate_scenes(name: str, rasterize_mode: str, isa: str) -> None:
-    scene = degenerate_scenes()[name]
+    scene = DEGENERATE[name]
     inputs = scene.inputs(torch.float32, requires_grad=True)
     image, alpha, _ = scene.render(rasterization, inputs, rasterize_mode=rasterize_mode)
     assert image.shape == (2, scene.height, scene.width, 3)
@@ -108,7 +117,7 @@ def test_degenerate_scenes(name: str, rasterize_mode: str, isa: str) -> None:
 
 def needles_across_the_image() -> SplatScene:
     """Slanting lines hundreds of pixels long and one pixel wide."""
-    scene = random_blobs(seed=55, count=8, cameras=1, sh_degree=None, width=150, height=117)
+    scene = blobs(seed=55, count=8, cameras=1, sh_degree=None, width=150, height=117)
     t = torch.arange(8, dtype=torch.float64)
     slant = torch.stack([torch.cos(0.2 + 0.35 * t), 0 * t, 0 * t, torch.sin(0.2 + 0.35 * t)], dim=-1)
     length = torch.tensor([20.0, 0.002, 0.002], dtype=torch.float64).expand(8, 3)
@@ -138,7 +147,7 @@ def test_long_needles_are_drawn_whole(isa: str) -> None:
 
 
 def test_instruction_sets_agree() -> None:
-    scene = random_blobs(seed=56, **BLOBS)
+    scene = blobs(seed=56, **BLOBS)
     before = _native.isa()
     pictures: list[Tensor] = []
     for name in _native.isas():
@@ -150,7 +159,7 @@ def test_instruction_sets_agree() -> None:
 
 
 def test_thread_counts_give_the_same_bits(isa: str, keep_threads: None) -> None:
-    scene = random_blobs(seed=57, count=900, width=230, height=130)
+    scene = blobs(seed=57, count=900, width=230, height=130)
     results = []
     for threads in (1, 2, 2, 5):
         _native.set_num_threads(threads)
