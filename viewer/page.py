@@ -67,7 +67,8 @@ class Page:
         """Show another splat in place of the present one; from any thread."""
         arrays = layers.splat_arrays(gaussians, self.stage)
         if self._gaussians is None and self._points is not None:
-            self._show_points.value = self._points.visible = False  # they would sit on the first splat like dust
+            self._points.visible = False  # they would sit on the first splat like dust
+            self._show_points.value = False  # type: ignore[misc]
         with self.server.atomic():
             self._splat = layers.draw_splat(self.server, arrays, visible=self._show_splat.value)
             self._match_background()
