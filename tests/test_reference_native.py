@@ -140,7 +140,7 @@ def test_long_needles_are_drawn_whole(isa: str) -> None:
         scene.backgrounds.float().double(),
     )  # fmt: skip
     assert twin_alpha.max() > 0.9
-    # 1e-3: sums of products a dx^2 of 10^4 that cancel to 1 carry 1e-3 in float32, whatever their order.
+    # Sums of products a dx^2 of 10^4 that cancel to 1 carry 1e-3 in float32, whatever their order.
     for found, expected in ((alpha, twin_alpha), (image, twin_image)):
         error = (found.double() - expected).abs().amax(-1)
         assert (error > 5e-3).double().mean() < 5e-3, f"{error.max()}"
