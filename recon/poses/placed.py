@@ -79,7 +79,9 @@ def _undistorted_mask(load_mask: Callable[[], np.ndarray] | None, lens: Lens) ->
 def _points(model: Model, colors: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """xyz [P, 3] float64, rgb [P, 3] uint8 (mean over the views), and observations (point, place in `views`) [T]."""
     place = {view: position for position, view in enumerate(model.views)}
-    xyz, rgb, seen = [], [], []
+    xyz: list[np.ndarray] = []
+    rgb: list[np.ndarray] = []
+    seen: list[tuple[int, int]] = []
     for _, point in sorted(model.reconstruction.points3D.items()):
         elements = [(e.image_id - 1, e.point2D_idx) for e in point.track.elements if e.image_id - 1 in place]
         views = sorted({view for view, _ in elements})

@@ -11,6 +11,7 @@ from .mapping import ATTEMPTS, Attempt, Mapper, Model
 from .verification import ViewGraph
 
 MANY_VIEWS = 8  # from here on a complete model pins the focal length down by itself: the first sane one is taken
+USUAL_FOCAL_RATIO = 0.85  # of the longer side, between a phone's main camera and a standard lens
 EXIF_TOLERANCE = 1.25  # a focal length that leaves EXIF's by more than this factor has run away
 
 
@@ -29,12 +30,14 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     best: Model | None = None
     total = len(ATTEMPTS) * len(starts)
     for done, (attempt, start) in enumerate((a, s) for a in ATTEMPTS for s in starts):
-        if best is not None and len(best.views) == reachable:
-            if done % len(starts) == 0 or reachable >= MANY_VIEWS:
-                break
-        placed = len(best.views) if best else 0
-        progress("Placing cameras", done, total, {"placed": placed})
+        is_complete = best is not None and len(best.views) == reachable
+        if is_complete and (done % len(starts) == 0 or reachable >= MANY_VIEWS):
+            break
+        progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
         best = _better(best, _attempt(mapper, lenses, model, start, attempt))
+        if best is not None and len(best.views) == 2 and not lenses.is_known:
+            fixed = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
+            best = _better(best, fixed)
     progress("Placing cameras", total, total, {"placed": len(best.views) if best else 0})
     return best
 
@@ -60,9 +63,14 @@ def _keeps_to_exif(model: Model, lenses: Lenses) -> bool:
 
 
 def _better(a: Model | None, b: Model | None) -> Model | None:
-    """More views win, then more observations; the earlier one where they are as good as equal."""
+    """More views win, then clearly more observations, then the more usual focal length.
+
+    Two views often say nothing about the focal length: then many explain the same observations.
+    """
     if a is None or b is None:
         return a if b is None else b
     if len(a.views) != len(b.views):
         return a if len(a.views) > len(b.views) else b
-    return b if b.observations > 1.02 * a.observations else a
+    if max(a.observations, b.observations) > 1.02 * min(a.observations, b.observations):
+        return a if a.observations > b.observations else b
+    return min(a, b, key=lambda m: abs(math.log(m.focal_ratio / USUAL_FOCAL_RATIO)))

@@ -37,5 +37,5 @@ def upright_frame(
     rotation = torch.stack([torch.linalg.cross(ahead, up), ahead, up])
     distance = (world_from_cam[seen_view, :3, 3] - xyz[seen_point]).norm(dim=1)
     scale = MEDIAN_DEPTH / distance.median().clamp_min(1e-12)
-    center = xyz.median(dim=0).values
-    return Similarity(scale, rotation, -scale * rotation @ center)
+    center = (xyz @ rotation.T).median(dim=0).values
+    return Similarity(scale, rotation, -scale * center)
