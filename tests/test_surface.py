@@ -1,0 +1,45 @@
+"""The public surface: what the rooms' doors name, compared with the list in `public_surface.txt`.
+
+A difference is a change that users see. If it is meant, put the new list into the file and tell it in CHANGELOG.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+ROOMS = ("", "scene", "scene.readers", "render", "recon", "recon.poses", "viewer")
+LISTED = Path(__file__).with_name("public_surface.txt")
+
+
+def _doors() -> list[str]:
+    """Every name that a door re-exports as `X as X`, or lists in `__all__`, with its room."""
+    names: list[str] = []
+    for room in ROOMS:
+        module = importlib.import_module(f"fewview.{room}" if room else "fewview")
+        assert module.__file__ is not None
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        aliases = [a for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for a in node.names]
+        public = {a.name for a in aliases if a.asname == a.name} | set(getattr(module, "__all__", ()))
+        names += [f"{module.__name__}.{name}" for name in sorted(public)]
+    return names
+
+
+def test_the_public_names_are_those_listed() -> None:
+    assert _doors() == LISTED.read_text(encoding="utf-8").split()
+
+
+def test_every_public_name_is_there() -> None:
+    for full_name in _doors():
+        room, _, name = full_name.rpartition(".")
+        assert hasattr(importlib.import_module(room), name), full_name
+
+
+def test_every_command_has_options_and_a_sentence() -> None:
+    from fewview.cli import COMMANDS
+
+    for name, sentence in COMMANDS.items():
+        command = importlib.import_module(f"fewview.commands.{name}")
+        assert callable(command.run)
+        assert command.Options.__doc__.startswith(sentence.rstrip(".")), name
