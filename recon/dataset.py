@@ -66,7 +66,7 @@ class Dataset:
     train: tuple[int, ...]
     test: tuple[int, ...] = ()
     points: PointCloud | None = None
-    _halves: dict[tuple[int, int], View] = field(default_factory=dict, repr=False, compare=False)
+    _halves: dict[tuple[int, int], View] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.views) == len(self.cameras) == len(self.names):
@@ -175,6 +175,6 @@ def _shrunk(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
         return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     values = pixels.astype(np.float32)
     values[..., :3] *= values[..., 3:] / 255
-    small = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
+    small: np.ndarray = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
     small[..., :3] *= 255 / np.maximum(small[..., 3:], 1e-3)
     return np.clip(np.rint(small), 0, 255).astype(np.uint8)

@@ -24,6 +24,7 @@ class TrainConfig:
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Colour behind everything, sRGB in [0, 1].
     random_background: bool = False  # A new background colour at every step, so that nothing can hide in it.
     antialiased: bool = False  # Compensate opacities for the screen-space blur (Mip-Splatting's 2D filter).
+    drop_rate: float = 0.0  # Share of Gaussians left out of a step by chance, rising linearly to this at the end.
     sparse_adam: bool = False  # Update only the Gaussians that the step's view sees.
     coarse_levels: int = 0  # How many times the photographs are halved when training begins.
     coarse_until: float = 0.5  # Fraction of the run after which they have their full size.
@@ -38,7 +39,7 @@ class TrainConfig:
         at_least(self, 1, "steps")
         at_least(self, 0, "coarse_levels", "pose_rotation_lr", "pose_translation_lr")
         at_least(self, 0, "checkpoint_every_s", "checkpoint_every_steps")
-        fraction(self, "dssim_weight", "coarse_until", "pose_lr_final")
+        fraction(self, "dssim_weight", "coarse_until", "pose_lr_final", "drop_rate")
         if len(self.background) != 3 or not all(0 <= c <= 1 for c in self.background):
             raise BadInputError(f"background is {self.background}; three numbers from 0 to 1 are expected.")
 

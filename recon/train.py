@@ -146,7 +146,7 @@ class _Trainer:
             gaussians.means,
             gaussians.quats,
             scales,
-            opacities,
+            self._thinned(opacities),
             gaussians.sh,
             self._cam_from_world(index)[None],
             view.K[None],
@@ -162,6 +162,18 @@ class _Trainer:
         if self.model.wants_depth:
             rgb, depth = colors[0, ..., :3], colors[0, ..., 3]
         return Drawn(index, gaussians, opacities, scales, rgb, alphas[0, ..., 0], depth, info)
+
+    def _thinned(self, opacities: Tensor) -> Tensor:
+        """Some Gaussians made invisible by chance, the others stronger to make up for it.
+
+        With few views, Gaussians behind others get no gradient and fit nothing; dropping those in front lets them
+        learn (DropGaussian, Park et al. 2025, equations 4 and 5).
+        """
+        rate = self.config.drop_rate * self.step / self.config.steps
+        if rate <= 0:
+            return opacities
+        kept = torch.rand(opacities.shape, generator=self.model_generator, device=opacities.device) >= rate
+        return (opacities * (kept / (1 - rate))).clamp(max=1)
 
     def _background(self) -> Tensor:
         if not self.config.random_background:

@@ -69,7 +69,7 @@ def test_levels_stop_at_small_pictures():
     dataset = tiny_dataset()
     assert dataset.view(0, 3) is dataset.view(0, 0)  # 24 rows are under 32
     big = View(torch.zeros(70, 90, 3, dtype=torch.uint8), None, torch.eye(3))
-    dataset = replace(dataset, views=(big,) * 5, _halves={})
+    dataset = replace(dataset, views=(big,) * 5)
     assert [dataset.view(0, level).height for level in range(4)] == [70, 35, 17, 17]
 
 

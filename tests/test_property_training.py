@@ -98,7 +98,7 @@ def test_masked_pixels_do_not_count():
         damaged.append((View(pixels, mask, view.K), View(view.pixels, mask, view.K)))
     results = []
     for which in (0, 1):
-        masked = replace(dataset, views=tuple(pair[which] for pair in damaged), _halves={})
+        masked = replace(dataset, views=tuple(pair[which] for pair in damaged))
         results.append(fit(initialise(masked, CONFIG), masked, CONFIG).gaussians)
     assert same_bits(*results)
 
@@ -155,7 +155,14 @@ def test_pose_refinement_recovers_a_moved_camera(frozen):
     assert after[1] < share * before[1]
 
 
-def test_ties_to_the_capture_are_checked():
+def test_the_mcmc_preset_trains_within_its_budget():
+    dataset = tiny_dataset()
+    config = GaussianSplattingConfig.mcmc(steps=40, max_gaussians=50, densify_every=5, scale_weight=0.0)
+    assert (config.densification, config.initial_opacity, config.scale_weight) == ("mcmc", 0.5, 0.0)
+    assert len(fit(initialise(dataset, config), dataset, config).gaussians) == 50
+
+
+def test_settings_that_cannot_be_are_refused():
     with pytest.raises(BadInputError, match="sh_degree is 7"):
         GaussianSplattingConfig(sh_degree=7)
     with pytest.raises(BadInputError, match=r"dssim_weight is 1\.5"):

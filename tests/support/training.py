@@ -78,7 +78,7 @@ def tiny_dataset(views: int = 5, *, seed: int = 0, rgba: bool = False, with_poin
 
 
 def with_cameras(dataset: Dataset, cameras: Cameras) -> Dataset:
-    return replace(dataset, cameras=cameras, _halves={})
+    return replace(dataset, cameras=cameras)
 
 
 def same_bits(a: Gaussians, b: Gaussians) -> bool:
