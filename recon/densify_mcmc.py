@@ -51,8 +51,8 @@ class Sampling:
             self._explore(optimizer, means_lr * self.noise_lr, generator)
 
     def target_count(self, step: int) -> int:
-        """Gaussians after `step`: a geometric path from the start's count to the budget."""
-        span = max(1, self.rounds.last - self.rounds.first)
+        """Gaussians after `step`: a geometric path from the start's count to the budget at the last round."""
+        span = max(1, (self.rounds.last - self.rounds.first) // self.rounds.every * self.rounds.every)
         progress = min(1.0, max(0.0, (step + 1 - self.rounds.first) / span))
         return min(self.budget, round(self.start_count * (self.budget / self.start_count) ** progress))
 
