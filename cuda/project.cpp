@@ -150,10 +150,14 @@ void project_block(const ProjectArgs &args, int64_t i, int count) {
         vf xx = q.T[0][0] * q.T[0][0] + q.T[0][1] * q.T[0][1] + q.T[0][2] * q.T[0][2];
         vf xy = q.T[0][0] * q.T[1][0] + q.T[0][1] * q.T[1][1] + q.T[0][2] * q.T[1][2];
         vf yy = q.T[1][0] * q.T[1][0] + q.T[1][1] * q.T[1][1] + q.T[1][2] * q.T[1][2];
-        vf det_before = xx * yy - xy * xy;
+        // |T0 x T1|^2 is xx yy - xy^2 without the cancellation that would erase long thin Gaussians.
+        vf nx = q.T[0][1] * q.T[1][2] - q.T[0][2] * q.T[1][1];
+        vf ny = q.T[0][2] * q.T[1][0] - q.T[0][0] * q.T[1][2];
+        vf nz = q.T[0][0] * q.T[1][1] - q.T[0][1] * q.T[1][0];
+        vf det_before = nx * nx + ny * ny + nz * nz;
+        vf det = det_before + o.eps2d * (xx + yy) + o.eps2d * o.eps2d;
         xx += o.eps2d;
         yy += o.eps2d;
-        vf det = xx * yy - xy * xy;
         vf inverse_det = 1.0f / det;
         vf compensation = sqrt(max(det_before * inverse_det, vf{}));
         vf visible_opacity = o.antialiased ? opacity[0] * compensation : opacity[0];
@@ -173,7 +177,9 @@ void project_block(const ProjectArgs &args, int64_t i, int count) {
             radii[2 * l] = radii[2 * l + 1] = 0;
             const float z = lane[2][l], alpha = lane[5][l];
             // Written so that NaN fails every one of them.
-            if (!(z >= o.near_plane && z <= o.far_plane && det_lane[l] > 0.0f && alpha >= ALPHA_MIN)) continue;
+            if (!(z >= o.near_plane && z <= o.far_plane && det_lane[l] > 0.0f && alpha >= ALPHA_MIN &&
+                  alpha < 1e9f))
+                continue;
             float extent = std::min(3.33f, std::sqrt(2.0f * std::log(alpha / ALPHA_MIN)));
             float rx = std::ceil(extent * std::sqrt(lane[3][l])), ry = std::ceil(extent * std::sqrt(lane[4][l]));
             if (!(rx < 1e9f && ry < 1e9f) || (rx <= o.radius_clip && ry <= o.radius_clip)) continue;
