@@ -16,9 +16,7 @@ class PosesConfig:
 
     features: Kind = "auto"  # aliked (slow), xfeat (fast), sift (no weights); auto: xfeat, and aliked where that fails
     image_side_px: int = 1024  # longer side of the copies in which features are looked for
-    keypoints: int = (
-        0  # features kept in each photograph; 0: 2048 for up to 8 photographs, 1536 for up to 24, else 1024
-    )
+    keypoints: int = 0  # features kept in each photograph; 0: 2048 for up to 12 photographs, 1536 up to 24, else 1024
     all_pairs_up_to: int = 24  # photographs; every pair is matched up to this many, likely pairs only beyond it
     neighbours: int = 8  # likely partners that each photograph is matched with, beyond `all_pairs_up_to`
     distortion: Literal["auto", "on", "off"] = "auto"  # radial lens distortion; auto: from 7 photographs on
@@ -33,7 +31,7 @@ class PosesConfig:
         """Features an image: matching costs their square for each pair, and pairs grow with the images."""
         if self.keypoints:
             return self.keypoints
-        return 2048 if n_images <= 8 else 1536 if n_images <= 24 else 1024
+        return 2048 if n_images <= 12 else 1536 if n_images <= 24 else 1024
 
     def wants_distortion(self, n_images: int) -> bool:
         return self.distortion == "on" or (self.distortion == "auto" and n_images >= DISTORTION_MIN_VIEWS)

@@ -23,6 +23,7 @@ from .placed import placed_capture
 from .reasons import reasons_for_unplaced
 from .solve import solve
 from .verification import Pair, ViewGraph, verify
+from .workers import each
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -127,18 +128,17 @@ def _n_views(model: Model | None) -> int:
 
 
 def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progress) -> list[_Image]:
-    images = []
-    for index, frame in enumerate(capture.frames):
-        progress("Finding features", index, len(capture))
+    def one(index: int) -> _Image:
+        frame = capture.frames[index]
         width, height = fit_size(frame.width, frame.height, side_px)
         pixels = capture.image(index, width, height).numpy()
         image = np.ascontiguousarray(pixels[..., :3])
         features = _inside_mask(matcher.extract(image), _mask(frame, pixels))
         column, row = features.xy_px.long().clamp_min(0).unbind(1)
         colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-        images.append(_Image(features, colors, _sharpness(image)))
-    progress("Finding features", len(capture), len(capture))
-    return images
+        return _Image(features, colors, _sharpness(image))
+
+    return each("Finding features", one, range(len(capture)), progress)
 
 
 def _mask(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
@@ -171,12 +171,10 @@ def _match(
     features: list[Features], matcher: Matcher, config: PosesConfig, progress: Progress
 ) -> dict[Pair, np.ndarray]:
     pairs = choose_pairs(features, config.all_pairs_up_to, config.neighbours, progress)
-    matches = {}
-    for done, (a, b) in enumerate(pairs):
-        progress("Matching photographs", done, len(pairs))
-        matches[a, b] = matcher.match(features[a], features[b])
-    progress("Matching photographs", len(pairs), len(pairs))
-    return matches
+    found = each(
+        "Matching photographs", lambda pair: matcher.match(features[pair[0]], features[pair[1]]), pairs, progress
+    )
+    return dict(zip(pairs, found, strict=True))
 
 
 def _without_weak_views(model: Model | None) -> Model | None:
