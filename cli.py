@@ -18,6 +18,10 @@ from collections.abc import Iterator, Sequence
 
 from . import __version__
 
+# Read by OpenMP when PyTorch is loaded. Its threads otherwise spin while they wait, and where other programs want the
+# same cores that makes matching photographs several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # Subcommands live in `commands/NAME.py` and are imported only when named, so that help comes at once.
 COMMANDS = {
     "demo": "Twelve bundled photographs to a splat, then how to look at it.",
