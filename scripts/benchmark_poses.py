@@ -90,8 +90,9 @@ def main() -> None:
     for path in args.data:
         capture = read_capture(path)
         capture = replace(capture, frames=tuple(at_size(frame, args.side) for frame in capture.frames))
+        name = path.resolve().parent.name if path.name == "images" else path.name
         for views in args.views or [None]:
-            print(row(path.name, chosen(capture, views), config), flush=True)
+            print(row(name, chosen(capture, views), config), flush=True)
 
 
 if __name__ == "__main__":
