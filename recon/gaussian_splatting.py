@@ -17,9 +17,13 @@ from ..scene.point_cloud import PointCloud
 from .dataset import Dataset
 from .densify_default import AdaptiveDensity, Rounds
 from .densify_mcmc import Sampling
+from .fill_points import fill_points
 from .initial_points import neighbour_distances, random_points
 from .method import Densifier, Drawn, FixedCount, TrainConfig, at_least, fraction
 from .optimizer import Adam, Parameters
+
+FEW_VIEWS = 24  # up to so many photographs starting points are filled in
+PIXELS_PER_GAUSSIAN = 50  # of the training photographs; more Gaussians only memorise them
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class GaussianSplattingConfig(TrainConfig):
     initial_opacity: float = 0.1  # Opacity of every Gaussian at the start.
     initial_scale: float = 1.0  # Scale at the start, in root mean square distances to the three nearest points.
     random_points: int = 10_000  # Gaussians at the start where the capture has no points.
+    fill_cells: int = 0  # Further points at the start: a grid of this many cells along each photograph's longer side.
     max_gaussians: int = 100_000  # Never more than this many.
     densification: Literal["default", "mcmc", "none"] = "default"  # Gradient rules, sampling, or a fixed count.
     densify_from: float = 0.1  # Fraction of the run after which Gaussians are added.
@@ -60,7 +65,7 @@ class GaussianSplattingConfig(TrainConfig):
             raise BadInputError(f"densification is '{self.densification}'; default, mcmc or none is expected.")
         at_least(self, 1, "random_points", "max_gaussians", "densify_every")
         at_least(self, 0, "means_lr", "means_lr_final", "sh_lr", "sh_rest_lr", "opacity_lr", "scale_lr", "quat_lr")
-        at_least(self, 0, "grow_gradient", "split_scale", "prune_scale", "opacity_resets", "noise_lr")
+        at_least(self, 0, "grow_gradient", "split_scale", "prune_scale", "opacity_resets", "noise_lr", "fill_cells")
         at_least(self, 0, "opacity_weight", "scale_weight")
         fraction(self, "sh_every", "densify_from", "densify_until")
         if not 0 < self.initial_opacity < 1 or not 0 <= self.prune_opacity < 0.5 or not self.initial_scale > 0:
@@ -156,6 +161,9 @@ def initialise(
     if points is not None:
         points = points.to("cpu")
         points = points[points.xyz.isfinite().all(dim=-1)]
+        filled = fill_points(dataset, config.fill_cells) if config.fill_cells > 0 else None
+        if filled is not None:
+            points = PointCloud(torch.cat([points.xyz, filled.xyz]), torch.cat([points.rgb, filled.rgb]))
     if points is None or len(points) == 0:
         points = random_points(dataset, min(config.random_points, config.max_gaussians), generator)
     if len(points) > config.max_gaussians:
@@ -175,6 +183,21 @@ def gaussians_from_points(points: PointCloud, config: GaussianSplattingConfig, e
         opacity_logits=torch.full((count,), logit),
         sh=((points.rgb.float() / 255 - 0.5) / SH_C0)[:, None],
     )
+
+
+def few_view_values(dataset: Dataset, most: int) -> dict[str, Any]:
+    """Config values for as many training photographs as there are; `most` bounds the Gaussians.
+
+    Found on 3, 6 and 12 photographs of one scene: with few of them Gaussians must be few and must learn behind one
+    another (`drop_rate`), and starting points must cover what only one photograph shows (`fill_cells`).
+    """
+    views = len(dataset.train)
+    pixels = sum(dataset.views[i].width * dataset.views[i].height for i in dataset.train)
+    return {
+        "max_gaussians": min(most, max(10_000, pixels // PIXELS_PER_GAUSSIAN)),
+        "drop_rate": 0.3 if views <= 4 else 0.2 if views <= 8 else 0.0,
+        "fill_cells": 40 if views <= FEW_VIEWS else 0,
+    }
 
 
 def log_linear(start: float, end: float, progress: float) -> float:

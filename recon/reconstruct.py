@@ -21,14 +21,14 @@ from ..scene.progress import Progress, silent
 from ..scene.run import Run
 from .dataset import Dataset
 from .evaluate import MAX_PSNR_DB, evaluate
-from .gaussian_splatting import GaussianSplattingConfig, initialise
+from .gaussian_splatting import GaussianSplattingConfig, few_view_values, initialise
 from .method import Model, TrainConfig, settings
 from .placement import open_run, place
 from .reconstruct_config import ReconstructConfig
 from .train import Callback, fit
 
-STEPS_CPU, STEPS_CUDA = 2000, 7000
-MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA = 60_000, 1_000_000
+STEPS_CPU, STEPS_CUDA = 1500, 7000
+MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA = 100_000, 1_000_000
 CURVE_POINTS = 40  # of the training curve; each costs one more rendered view
 
 
@@ -109,11 +109,13 @@ def method_config(config: ReconstructConfig, dataset: Dataset) -> GaussianSplatt
     values: dict[str, Any] = {
         "seed": config.seed,
         "steps": config.steps or (STEPS_CPU if on_cpu else STEPS_CUDA),
-        "max_gaussians": config.max_gaussians or (MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA),
-        "refine_poses": bool(config.refine_poses),
+        "refine_poses": config.refine_poses,
         # As published figures of the synthetic data sets are: transparent photographs on white.
         "background": (1.0, 1.0, 1.0) if transparent else (0.0, 0.0, 0.0),
     }
+    values |= few_view_values(dataset, MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA)
+    if config.max_gaussians is not None:
+        values["max_gaussians"] = config.max_gaussians
     if config.sh_degree is not None:
         values["sh_degree"] = config.sh_degree
     if config.densify == "mcmc":

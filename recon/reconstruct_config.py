@@ -24,16 +24,16 @@ class ReconstructConfig:
     eval: bool = False
     # Longer side of the photographs in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
     resolution: int | None = None
-    # Training steps, one photograph each.
+    # Training steps, one photograph each; auto is 1500 on a CPU and 7000 on a GPU.
     steps: int | None = None
-    # The splat has at most this many Gaussians.
+    # The splat has at most this many Gaussians; auto is one for 50 pixels of the photographs.
     max_gaussians: int | None = None
     # Degree of the spherical harmonics that hold view-dependent colour, 0 to 3.
     sh_degree: int | None = None
     # How Gaussians are added in training.
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
-    # Improve the training cameras together with the Gaussians; auto does when the cameras were estimated.
-    refine_poses: bool | None = None
+    # Improve the training cameras together with the Gaussians; held-out cameras stay as they are.
+    refine_poses: bool = False
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.

@@ -224,7 +224,9 @@ def _refuse_unsupported(arguments: dict[str, Any], others: list[str]) -> None:
         found = ", ".join(f"{name}={arguments[name]!r}" if name in arguments else name for name in refused)
         raise BadInputError(f"rasterization on the CPU does not support {found}; leave it out, or use CUDA tensors.")
     if arguments["render_mode"] not in RENDER_MODES:
-        raise BadInputError(f"render_mode: expected one of {', '.join(RENDER_MODES)}, found {arguments['render_mode']!r}.")
+        raise BadInputError(
+            f"render_mode: expected one of {', '.join(RENDER_MODES)}, found {arguments['render_mode']!r}."
+        )
     if arguments["rasterize_mode"] not in ("classic", "antialiased"):
         raise BadInputError(
             f"rasterize_mode: expected 'classic' or 'antialiased', found {arguments['rasterize_mode']!r}."
