@@ -17,7 +17,8 @@ KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", 
 COMMON = ["parallel", "tiles", "bindings"]
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
-    "-Wall", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-psabi", "-Wno-ignored-attributes", "-Wno-unknown-pragmas",
+    "-Wall", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-psabi", "-Wno-ignored-attributes",
+    "-Wno-unknown-pragmas",
 ]  # fmt: skip
 IS_X86 = platform.machine().lower() in {"x86_64", "amd64"}
 # The plainest first: where an inline function is compiled several times, the linker keeps the first.
@@ -43,7 +44,9 @@ class BuildNative(build_ext):
             source, group, flags = job
             target = Path(self.build_temp) / group / f"{source.stem}.o"
             headers = Path("cuda").glob("*.h")
-            newest = max(source.stat().st_mtime, Path("setup.py").stat().st_mtime, *(h.stat().st_mtime for h in headers))
+            newest = max(
+                source.stat().st_mtime, Path("setup.py").stat().st_mtime, *(h.stat().st_mtime for h in headers)
+            )
             if not target.exists() or target.stat().st_mtime < newest:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.spawn(

@@ -5,6 +5,7 @@ CPU tensors go to the native kernels here, CUDA tensors to gsplat itself.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Literal
 
@@ -156,7 +157,7 @@ def rasterization(
             t[camera_ids, gaussian_ids] for t in (radii, means2d, depths, conics, image_opacities, colors)
         )
         ends = torch.searchsorted(camera_ids, torch.arange(C + 1)).tolist()
-        bounds = list(zip(ends[:-1], ends[1:], strict=True))
+        bounds = list(itertools.pairwise(ends))
     else:
         bounds = [(c * N, (c + 1) * N) for c in range(C)]
 

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from fewview.render import rasterization, reference
 from fewview.render.loss import l1_dssim
+from torch import Tensor
 
 WIDTH, HEIGHT = 270, 480
 NAMES = ("means", "quats", "scales", "opacities", "sh", "viewmats")
