@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import sample_textures as paint
 import torch
+from fewview.scene.files import write_bytes, write_json
 from PIL import Image
 from sample_raycaster import Box, Lathe, Patch, Scene, linear_albedo, pose, smooth_profile
 from torch import Tensor
@@ -27,6 +27,7 @@ WIDTH, HEIGHT = 800, 600
 FOCAL_35MM = 30  # millimetres on a frame whose diagonal is 43.27 mm, as EXIF has it
 FOCAL_PX = FOCAL_35MM * math.hypot(WIDTH, HEIGHT) / math.hypot(36, 24)
 VIEWS = 12
+OVERSAMPLING = 3  # rays per pixel along each axis
 JPEG_QUALITY = 88
 LICENSE = "These photographs were made by scripts/make_sample.py and are dedicated to the public domain (CC0 1.0).\n"
 
@@ -313,6 +314,36 @@ def _add_fruit(b: Builder) -> None:
     b.lathe(stick, (-8.0, 6.5, 6.2), bark, pose(20, 10, -8), 0, 10)
 
 
+def _add_foreground(b: Builder) -> None:
+    rng = b.rng
+
+    def beech(points: np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
+        grain = paint.solid_noise(points * np.array([1.8, 0.2, 1.8]), 1.5, rng, 5)
+        stripes = paint.step(np.sin(points[..., 1] * 5) + 1.2 * (abs(points[..., 1]) > 13.2), 1.7, 0.2)
+        picture = paint.mix((0.62, 0.42, 0.24), (0.90, 0.72, 0.48), 0.55 + 0.28 * grain)
+        return paint.mix(picture, (0.60, 0.20, 0.14), stripes * 0.85)
+
+    half = [
+        (2.6, 0),
+        (2.6, 11.5),
+        (2.3, 12.4),
+        (1.1, 12.9),
+        (1.0, 13.4),
+        (1.5, 15),
+        (1.6, 16.5),
+        (1.1, 17.6),
+        (0, 17.9),
+    ]
+    pin = [(radius, -y) for radius, y in reversed(half[1:])] + half
+    b.lathe(pin, (14, 2.6, 36.5), beech, pose(14, 0, 90), gloss=0.3, segments=48)
+
+    def postcard(h: int, w: int) -> np.ndarray:
+        picture = paint.frame_lines(paint.landscape(h, w, rng), 3, 7, paint.CREAM)
+        return paint.write(picture, "GREETINGS FROM TERRA LENTIS", (0.5, 0.86), 0.1, paint.CREAM)
+
+    b.box((16, 0.1, 11), (-16, 0, 36), {"+y": postcard, "other": _plain(paint.CREAM)}, pose(21))
+
+
 def _add_small_things(b: Builder) -> None:
     rng = b.rng
     tea = ((0.13, 0.36, 0.33), (0.88, 0.70, 0.34), ["TEA", "LEAF & LENS", "No. 12"])
@@ -380,10 +411,19 @@ def _add_small_things(b: Builder) -> None:
 def build_scene(quality: Quality) -> Scene:
     """The still life, painted and lit."""
     builder = Builder(quality)
-    for add in (_add_room, _add_pictures, _add_cloth_and_books, _add_vase, _add_globe, _add_fruit, _add_small_things):
+    for add in (
+        _add_room,
+        _add_pictures,
+        _add_cloth_and_books,
+        _add_vase,
+        _add_globe,
+        _add_fruit,
+        _add_small_things,
+        _add_foreground,
+    ):
         add(builder)
     # The window hangs to the left of the photographer, above the table.
-    corners = [[-150, 155, 120], [-70, 155, 190], [-70, 75, 190], [-150, 75, 120]]
+    corners = [[-165, 155, 110], [-110, 155, 175], [-110, 75, 175], [-165, 75, 110]]
     scene = Scene(builder.bodies, torch.tensor(corners).float())
     scene.bake(quality.light_cm, quality.window_side, quality.room_rays)
     return scene
@@ -398,15 +438,15 @@ def world_from_cams() -> Tensor:
         distance = 100 + rng.normal(0, 4)
         a, e = math.radians(azimuth), math.radians(elevation)
         offset = distance * np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-        target = np.array([-1, 10.5, -1]) + rng.normal(0, 1.2, 3)
+        target = np.array([-1, 9.5, -1]) + rng.normal(0, 1.2, 3)
         forward = -offset / distance
         right = np.cross(forward, [0, 1, 0])
         right /= np.linalg.norm(right)
         down, roll = np.cross(forward, right), math.radians(rng.normal(0, 2.0))
         c, s = math.cos(roll), math.sin(roll)
-        pose_ = np.eye(4)
-        pose_[:3] = np.stack([c * right + s * down, c * down - s * right, forward, target + offset], axis=1)
-        poses.append(pose_)
+        world_from_cam = np.eye(4)
+        world_from_cam[:3] = np.stack([c * right + s * down, c * down - s * right, forward, target + offset], axis=1)
+        poses.append(world_from_cam)
     return torch.from_numpy(np.stack(poses)).float()
 
 
@@ -445,22 +485,22 @@ def cameras_json(poses: Tensor, names: list[str]) -> dict:
 def main() -> None:
     root = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=root / "scene" / "sample", help="folder of the JPEGs")
-    parser.add_argument("--cameras", type=Path, default=root / "tests" / "data" / "sample_cameras.json")
-    parser.add_argument("--views", type=int, nargs="*", default=range(1, VIEWS + 1), help="only these, 1 to 12")
-    parser.add_argument("--oversampling", type=int, default=3, help="rays per pixel along each axis")
+    parser.add_argument("--output", type=Path, default=root / "scene" / "sample", help="folder of the photographs")
+    parser.add_argument(
+        "--cameras", type=Path, default=root / "tests" / "data" / "sample_cameras.json", help="file of the true cameras"
+    )
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     poses = world_from_cams()
     names = [f"photo_{k + 1:02d}.jpg" for k in range(VIEWS)]
     scene = build_scene(Quality())
-    for k in args.views:
-        linear = scene.render(poses[k - 1], FOCAL_PX, WIDTH, HEIGHT, args.oversampling)
-        data = jpeg_bytes(develop(linear, np.random.default_rng(100 + k)))
-        (args.output / names[k - 1]).write_bytes(data)
-        print(f"{names[k - 1]}: {len(data)} bytes")
-    (args.output / "LICENSE.txt").write_text(LICENSE)
-    args.cameras.write_text(json.dumps(cameras_json(poses, names), indent=1) + "\n")
+    for number, (name, world_from_cam) in enumerate(zip(names, poses, strict=True)):
+        linear = scene.render(world_from_cam, FOCAL_PX, WIDTH, HEIGHT, OVERSAMPLING)
+        data = jpeg_bytes(develop(linear, np.random.default_rng(101 + number)))
+        write_bytes(args.output / name, data)
+        print(f"{name}: {len(data)} bytes")
+    write_bytes(args.output / "LICENSE.txt", LICENSE.encode())
+    write_json(args.cameras, cameras_json(poses, names))
 
 
 if __name__ == "__main__":

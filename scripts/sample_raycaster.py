@@ -21,7 +21,9 @@ RAY_CHUNK = 1 << 16
 TILE_PX = 80
 LIFT_CM = 0.03  # rays leave a surface from this far above it, so that they do not hit it again
 WINDOW_COLOR = torch.tensor([1.0, 0.93, 0.82])
+WINDOW_STRENGTH, WINDOW_DISTANCE_CM = 1.75, 180.0  # irradiance over pi that the whole window sends that far
 ROOM_COLOR = torch.tensor([0.74, 0.82, 1.0])
+ROOM_STRENGTH = 0.75
 
 
 @dataclass
@@ -295,8 +297,8 @@ class Scene:
             lit = torch.nonzero(strength > 1e-4)[:, 0]
             for part in lit.split(RAY_CHUNK):
                 free = self.trace(points[part], direction[part])[0] > distance[part, 0]
-                arriving = free * strength[part] * (180 / distance[part, 0]) ** 2
-                total[part, :3] += arriving[:, None] * WINDOW_COLOR * 1.3
+                arriving = free * strength[part] * (WINDOW_DISTANCE_CM / distance[part, 0]) ** 2
+                total[part, :3] += arriving[:, None] * WINDOW_COLOR * WINDOW_STRENGTH
                 total[part, 3] += free
         return total / side**2
 
@@ -313,7 +315,7 @@ class Scene:
             for part in torch.arange(len(points)).split(RAY_CHUNK):
                 hit = self.trace(points[part], direction[part])
                 total[part, :3] += self.shade(direction[part], hit, False, points[part])
-        return total * 0.85 / rays
+        return total * ROOM_STRENGTH / rays
 
     def render(self, world_from_cam: Tensor, focal_px: float, width: int, height: int, oversampling: int) -> Tensor:
         """Linear picture [height, width, 3] from an OpenCV camera [4, 4], the mean of oversampling^2 rays a pixel."""

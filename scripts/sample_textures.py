@@ -60,8 +60,8 @@ def write(
     """
     height, width = picture.shape[:2]
     mask = Image.new("L", (width, height))
-    length = ImageFont.load_default(size * height).getlength(text)
-    font = ImageFont.load_default(size * height * min(1, room * width / max(length, 1)))
+    length = ImageFont.load_default(max(1.0, size * height)).getlength(text)
+    font = ImageFont.load_default(max(1.0, size * height * min(1, room * width / max(length, 1))))
     ImageDraw.Draw(mask).text((center[0] * width, center[1] * height), text, 255, font, anchor="mm")
     return mix(picture, color, np.asarray(mask, np.float32) / 255)
 
