@@ -1,6 +1,6 @@
 """Times of the CPU renderer: one training step by stage, scaling with threads, large pictures, memory.
 
-    python scripts/benchmark_render.py [--only step|threads|large|memory]
+    python scripts/benchmark_render.py [--only step|threads|large|memory] [--run RUN ...]
 
 The scene is synthetic and seeded: Gaussians spread through the frustum of one 270 x 480 camera (the size of the
 training photographs in the reconstruction benchmark), as large as it takes to cover the picture about as a trained
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ import torch
 from fewview import _native
 from fewview.render import native, rasterization
 from fewview.render.loss import l1_dssim
+from fewview.scene.ply import read_splat
+from fewview.scene.readers import load_run_capture
+from fewview.scene.run import Run
 
 WIDTH, HEIGHT, FOCAL_PX = 270, 480, 350.0
 SH_DEGREE = 3
@@ -67,6 +70,23 @@ def make_scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> Scene:
     )
 
 
+def run_scene(path: Path) -> Scene:
+    """The splat of a run seen from its first camera, with that camera's photograph as the target."""
+    run = Run.open(path)
+    capture, g = load_run_capture(run), read_splat(run.splat_path).gaussians
+    assert capture.cameras is not None
+    camera = capture.cameras[0]
+    sh = torch.zeros(len(g), (SH_DEGREE + 1) ** 2, 3)
+    sh[:, : g.sh.shape[1]] = g.sh
+    values = (g.means, g.quats, g.scales, g.opacities, sh)
+    tensors = {name: t.contiguous().requires_grad_() for name, t in zip(NAMES, values, strict=True)}
+    moments = {name: (torch.zeros_like(t.detach()), torch.zeros_like(t.detach())) for name, t in tensors.items()}
+    target = capture.image(0)[..., :3].float() / 255
+    return Scene(
+        tensors, moments, camera.cam_from_world[None], camera.K[None], target, int(camera.width), int(camera.height)
+    )
+
+
 def forward(scene: Scene) -> tuple[torch.Tensor, dict]:
     colors, _, meta = rasterization(
         *(scene.tensors[n] for n in NAMES), scene.viewmats, scene.Ks, scene.width, scene.height,
@@ -85,9 +105,8 @@ def adam(scene: Scene, meta: dict, step: int) -> None:
         tensor.grad = None
 
 
-def step_times(count: int, repeats: int) -> tuple[dict[str, float], int]:
+def step_times(scene: Scene, repeats: int) -> tuple[dict[str, float], int]:
     """Median seconds of each part of a whole training step, and the number of (Gaussian, tile) pairs."""
-    scene = make_scene(count)
     times: dict[str, list[float]] = {"forward": [], "loss": [], "backward": [], "Adam": [], "step": []}
     pairs = 0
     for step in range(1, repeats + 4):
@@ -108,10 +127,10 @@ def step_times(count: int, repeats: int) -> tuple[dict[str, float], int]:
     return {name: statistics.median(t) for name, t in times.items()}, pairs
 
 
-def kernel_times(count: int, repeats: int) -> dict[str, float]:
+def kernel_times(scene: Scene, repeats: int) -> dict[str, float]:
     """Median seconds of each kernel, forward and backward apart."""
-    scene = make_scene(count)
     s = scene.tensors
+    count = len(s["means"])
     options = native.ProjectOptions(scene.width, scene.height)
     times: dict[str, list[float]] = {}
 
@@ -152,12 +171,11 @@ def bandwidth() -> float:
     return 2 * a.nbytes / min(seconds)
 
 
-def floor_bytes(count: int, pairs: int) -> dict[str, int]:
+def floor_bytes(count: int, pairs: int, pixels: int) -> dict[str, int]:
     """Bytes that must move at least once in a step: every array that a stage reads or writes, caches ignored.
 
     Small scenes fit the caches and beat this; for large ones it is what memory allows.
     """
-    pixels = WIDTH * HEIGHT
     n = count * 4
     return {
         "forward": n * (11 + 48 + 14) + pairs * (8 + 48) + pixels * 16,
@@ -167,50 +185,65 @@ def floor_bytes(count: int, pairs: int) -> dict[str, int]:
     }
 
 
-def peak_memory(count: int) -> float:
-    """Peak resident bytes above an empty process, per Gaussian, of three training steps; in a process of its own."""
-    code = f"import scripts_benchmark_render as b; b.print_peak({count})"
-    with_scene = _peak_of(code)
-    return (with_scene - _peak_of("import scripts_benchmark_render as b; b.print_peak(1)")) / count
-
-
-def print_peak(count: int) -> None:
-    step_times(count, 1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def _peak_of(code: str) -> int:
-    load = (
+def in_own_process(call: str) -> str:
+    """What a call of a function in this file prints, in a process whose memory holds nothing else."""
+    code = (
         "import importlib.util, sys; "
-        f"spec = importlib.util.spec_from_file_location('scripts_benchmark_render', {__file__!r}); "
+        f"spec = importlib.util.spec_from_file_location('benchmark_render', {__file__!r}); "
         "module = importlib.util.module_from_spec(spec); sys.modules[spec.name] = module; "
-        "spec.loader.exec_module(module); "
+        f"spec.loader.exec_module(module); module.{call}"
     )
-    done = subprocess.run([sys.executable, "-c", load + code], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def report_step() -> None:
+def peak_bytes() -> int:
+    """Peak resident memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
+def print_training_peak(count: int) -> None:
+    torch.set_num_threads(1)
+    step_times(make_scene(count), 1)
+    print(peak_bytes())
+
+
+def print_large() -> None:
+    """Median seconds, pairs and bytes of a forward pass of a million Gaussians at 1920 x 1080."""
+    torch.set_num_threads(1)
+    scene = make_scene(1_000_000, 1920, 1080)
+    before, seconds, pairs = peak_bytes(), [], 0
+    with torch.no_grad():
+        for _ in range(6):
+            start = time.perf_counter()
+            _, meta = forward(scene)
+            seconds.append(time.perf_counter() - start)
+            pairs = meta._images[0].lists.n_pairs
+    print(statistics.median(seconds[1:]), pairs, peak_bytes() - before)
+
+
+def report_step(runs: list[Path]) -> None:
     rate = bandwidth()
-    print(
-        f"\n### One training step, {WIDTH} x {HEIGHT}, SH degree {SH_DEGREE}, milliseconds (memory floor in brackets)\n"
-    )
-    print("| Gaussians | pairs | forward | loss | backward | Adam | step | step / floor |")
-    print("|---|---|---|---|---|---|---|---|")
-    for count in (10_800, 100_000, 1_000_000):
-        times, pairs = step_times(count, 30 if count < 10**6 else 5)
-        floor = {k: v / rate for k, v in floor_bytes(count, pairs).items()}
+    scenes = {f"{n:,} (synthetic)": make_scene(n) for n in (10_800, 100_000, 1_000_000)}
+    scenes |= {f"{len(s.tensors['means']):,} ({run.name})": s for run in runs for s in [run_scene(run)]}
+    print("\n### One training step, SH degree 3, milliseconds (memory floor in brackets)\n")
+    print("| Gaussians | pixels | pairs | forward | loss | backward | Adam | step | step / floor |")
+    print("|" + "---|" * 9)
+    for name, scene in scenes.items():
+        count = len(scene.tensors["means"])
+        times, pairs = step_times(scene, 30 if count < 10**6 else 5)
+        floor = {k: v / rate for k, v in floor_bytes(count, pairs, scene.width * scene.height).items()}
         cells = [f"{times[k] * 1e3:.1f} ({floor[k] * 1e3:.1f})" for k in ("forward", "loss", "backward", "Adam")]
         print(
-            f"| {count:,} | {pairs:,} | {' | '.join(cells)} | {times['step'] * 1e3:.1f} | "
-            f"{times['step'] / sum(floor.values()):.1f} |"
+            f"| {name} | {scene.width} x {scene.height} | {pairs:,} | {' | '.join(cells)} | "
+            f"{times['step'] * 1e3:.1f} | {times['step'] / sum(floor.values()):.1f} |"
         )
     print("\n### Kernels alone, milliseconds\n")
-    rows = {count: kernel_times(count, 9) for count in (10_800, 100_000)}
-    print("| kernel | " + " | ".join(f"{c:,}" for c in rows) + " |")
+    rows = {name: kernel_times(scene, 9) for name, scene in scenes.items() if len(scene.tensors["means"]) < 10**6}
+    print("| kernel | " + " | ".join(rows) + " |")
     print("|---|" + "---|" * len(rows))
-    for name in next(iter(rows.values())):
-        print(f"| {name} | " + " | ".join(f"{rows[c][name] * 1e3:.2f}" for c in rows) + " |")
+    for kernel in next(iter(rows.values())):
+        print(f"| {kernel} | " + " | ".join(f"{times[kernel] * 1e3:.2f}" for times in rows.values()) + " |")
 
 
 def report_threads() -> None:
@@ -222,7 +255,7 @@ def report_threads() -> None:
         for threads in sorted({1, before[1]}):
             _native.set_isa(isa)
             _native.set_num_threads(threads)
-            t, _ = step_times(100_000, 11)
+            t, _ = step_times(make_scene(100_000), 11)
             print(
                 f"| {isa} | {threads} | {t['step'] * 1e3:.1f} | {t['forward'] * 1e3:.1f} | {t['backward'] * 1e3:.1f} |"
             )
@@ -232,32 +265,31 @@ def report_threads() -> None:
 
 def report_large() -> None:
     print("\n### Forward only, 1,000,000 Gaussians, 1920 x 1080\n")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scene = make_scene(1_000_000, 1920, 1080)
-    seconds, pairs = [], 0
-    with torch.no_grad():
-        for _ in range(4):
-            start = time.perf_counter()
-            _, meta = forward(scene)
-            seconds.append(time.perf_counter() - start)
-            pairs = meta._images[0].lists.n_pairs
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, pairs, memory = in_own_process("print_large()").split()
     print(
-        f"{statistics.median(seconds[1:]) * 1e3:.0f} ms, {pairs:,} pairs; "
-        f"{(after - before) / 2**20:.2f} GiB more memory at the peak, the scene and Adam's moments included."
+        f"{float(seconds) * 1e3:.0f} ms, {int(pairs):,} pairs, {int(memory) / 2**20:.0f} MiB at the peak besides the "
+        f"scene's own {59 * 4 * 10**6 / 2**20:.0f} MiB."
     )
 
 
 def report_memory() -> None:
-    print("\n### Peak memory of training, bytes per Gaussian\n")
+    print("\n### Peak memory of training, bytes per Gaussian, Adam's moments included\n")
+    empty = int(in_own_process("print_training_peak(1)"))
     for count in (100_000, 1_000_000):
-        print(f"* {count:,}: {peak_memory(count):,.0f}")
+        peak = int(in_own_process(f"print_training_peak({count})"))
+        print(f"* {count:,} Gaussians: {(peak - empty) / count:,.0f} (parameters alone: {4 * FLOATS_PER_GAUSSIAN})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reports = {"step": report_step, "threads": report_threads, "large": report_large, "memory": report_memory}
+    reports = {
+        "step": lambda: report_step(arguments.run),
+        "threads": report_threads,
+        "large": report_large,
+        "memory": report_memory,
+    }
     parser.add_argument("--only", choices=reports)
+    parser.add_argument("--run", type=Path, action="append", default=[], help="also time the splat of this run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as the trainer does: the kernels have their own threads
     print(
