@@ -24,6 +24,7 @@ from ..scene.run import Run
 from .reconstruct_config import ReconstructConfig, continued, options_as_json
 
 HOLD_OUT_EVERY = 8  # the LLFF rule
+MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than random ones everywhere
 VIDEO_FRAMES = 24  # taken from a video when nothing is said
 
 
@@ -63,6 +64,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
 
     Where the input has no cameras, those of the held-out photographs are estimated together with the others, so that
     there is something to compare; but only points that two training photographs see are kept to start from.
+    Where it has cameras but no points, these are triangulated from the training photographs alone.
     """
     stage_path = run.path / "poses.json"
     if stage_path.is_file():
@@ -89,6 +91,11 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
                 "The cameras of the held-out photographs were estimated together with the others; the points that "
                 "training starts from are those that training photographs see."
             )
+    elif capture.points is None:
+        started = time.perf_counter()
+        capture, note = _with_points(capture, config, progress)
+        seconds["points"] = time.perf_counter() - started
+        notes.append(note)
     capture = _without_test_points(capture)
     started = time.perf_counter()
     capture = save_capture(run, capture, config.max_side_px, progress)
@@ -135,6 +142,25 @@ def _selected(capture: Capture, config: ReconstructConfig) -> Capture:
     subset = capture.subset(kept)
     held = set(test)
     return replace(subset, test=tuple(i for i, k in enumerate(kept) if k in held), notes=notes)
+
+
+def _with_points(capture: Capture, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:
+    """The capture with points that its training photographs give with its cameras, if there are enough; and a note."""
+    from .poses import PosesConfig, triangulate
+
+    train = capture.split()[0]
+    points = triangulate(capture.subset(train), PosesConfig(seed=config.seed), progress)
+    if len(points) < MIN_POINTS:
+        return capture, (
+            f"The input has cameras but no points, and matches between the photographs gave only {len(points)}: "
+            "training starts from random ones."
+        )
+    assert points.seen_view is not None
+    points = replace(points, seen_view=torch.tensor(train)[points.seen_view])
+    return replace(capture, points=points), (
+        f"The input has cameras but no points; {len(points)} were triangulated from matches between the {len(train)} "
+        "training photographs."
+    )
 
 
 def _without_test_points(capture: Capture) -> Capture:

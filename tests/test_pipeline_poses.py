@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from fewview.recon.placement import place
 from fewview.recon.poses import PosesConfig, estimate_poses, pose_errors
 from fewview.recon.poses.features import is_available
+from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.scene import Capture, Frame
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.readers import read_capture
+from fewview.scene.run import Run
 from support.data import shared_data
 
 WIDTH, HEIGHT = 540, 960
@@ -52,3 +56,26 @@ def test_a_few_photographs_of_the_fox_are_placed(views: int, mean_deg: float) ->
     assert int(points.seen_view.max()) == views - 1
     assert float(points.rgb.float().std()) > 20  # colours were sampled, not made up
     assert torch.isfinite(points.xyz).all()
+
+
+def test_a_data_set_with_cameras_gets_points_from_its_training_photographs(tmp_path: Path) -> None:
+    if not is_available("xfeat"):
+        pytest.skip("the package with the weights of xfeat is not installed")
+    source = shared_data("fox") / "transforms.json"
+    run = Run.create(tmp_path / "run", {})
+    capture = place(run, source, ReconstructConfig(views=5, eval=True, resolution=320))
+    given = read_capture(source)
+    names = given.names
+    chosen = given.cameras[torch.tensor([names.index(name) for name in capture.names])]
+    assert torch.allclose(capture.cameras.cam_from_world, chosen.cam_from_world, atol=1e-5)  # float32 through JSON
+    points, (train, test) = capture.points, capture.split()
+    assert len(points) > 300
+    assert len(test) == 7
+    assert set(points.seen_view.tolist()) == set(train)
+    in_camera = torch.einsum(
+        "tij,tj->ti", chosen.cam_from_world[points.seen_view, :3, :3], points.xyz[points.seen_point]
+    )
+    in_camera += chosen.cam_from_world[points.seen_view, :3, 3]
+    assert bool((in_camera[:, 2] > 0).all())
+    assert "points" in run.metrics()["seconds"]
+    assert any("triangulated" in note for note in run.metrics()["notes"])

@@ -6,16 +6,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses import PosesConfig, estimate, estimate_poses, pair_errors, pose_errors
+from fewview.recon.poses import PosesConfig, estimate_poses, evidence, pair_errors, pose_errors
+from fewview.recon.poses.evidence import Evidence, Image
 from fewview.recon.poses.features import Features, is_available, load_matcher, mutual_nearest
 from fewview.recon.poses.focal import group_lenses
-from fewview.recon.poses.pairs import choose_pairs
+from fewview.recon.poses.pairs import choose_pairs, pairs_of_cameras
 from fewview.recon.poses.placed import placed_capture
 from fewview.recon.poses.reasons import reasons_for_unplaced
 from fewview.recon.poses.solve import solve
+from fewview.recon.poses.triangulate import _points, triangulate
 from fewview.recon.poses.upright import upright_frame
 from fewview.recon.poses.verification import ViewGraph, verify
-from fewview.scene import BadInputError, Capture, FewviewError, Frame
+from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
 from support.posed_photos import FOCAL_PX, HEIGHT, WIDTH, PosedPhotos, arc, posed_photos
 
 GRAY = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
@@ -147,7 +149,7 @@ def test_masked_pixels_give_no_features() -> None:
     features = Features(torch.tensor([[10.5, 10.5], [30.5, 10.5]]), torch.eye(2), 40, 20)
     mask = np.zeros((20, 40), bool)
     mask[:, 20:] = True
-    assert estimate._inside_mask(features, mask).xy_px.tolist() == [[30.5, 10.5]]
+    assert evidence._inside_mask(features, mask).xy_px.tolist() == [[30.5, 10.5]]
 
 
 def test_cameras_are_shared_by_size_and_exif_focal_length() -> None:
@@ -172,6 +174,62 @@ def test_the_number_of_pairs_grows_linearly() -> None:
     pairs = choose_pairs(features(60), all_pairs_up_to=24, neighbours=8)
     assert len(pairs) <= 60 * (8 + 3)
     assert {(i, i + 1) for i in range(59)} <= set(pairs)
+
+
+def evidence_of(photos: PosedPhotos) -> Evidence:
+    images = [Image(f, c, 1.0) for f, c in zip(photos.features, gray_colors(photos), strict=True)]
+    return Evidence(images, photos.matches)
+
+
+def test_points_are_triangulated_in_the_world_of_given_cameras() -> None:
+    # Twice the working size, off-centre, oblong pixels: what a pinhole with its own K and size may be.
+    size, center = torch.tensor([2 * WIDTH, 2 * HEIGHT]), torch.tensor([WIDTH + 20.0, HEIGHT - 10.0])
+    photos = posed_photos(arc(6, seed=13), seed=14)
+    stretch = torch.tensor([1.0, 1.02])
+    for features in photos.features:
+        features.xy_px.sub_(torch.tensor([WIDTH / 2, HEIGHT / 2])).mul_(stretch).add_(center / 2)
+    K = torch.eye(3).repeat(6, 1, 1)
+    K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = 2 * FOCAL_PX, 2 * FOCAL_PX * float(stretch[1]), center
+    n_pixels = size.repeat(6, 1)
+    cameras = Cameras(photos.cam_from_world.float(), K, n_pixels[:, 0], n_pixels[:, 1])
+    found = _points(cameras, evidence_of(photos), seed=0)
+    truth = torch.from_numpy(np.random.default_rng(14).uniform(-1, 1, (600, 3)) * [1.2, 1.2, 0.9])
+    distance = torch.cdist(found.xyz.double(), truth).min(dim=1).values
+    assert len(found) > 550
+    # Half a pixel at 520 px and a distance of 4 is 0.004 across the ray, and several times that along it.
+    assert float(distance.median()) < 0.01
+    # A tenth of the matches of each pair are wrong, and of those one in a hundred lies on its epipolar line by chance.
+    assert float((distance > 0.1).double().mean()) < 0.05
+    assert torch.bincount(found.seen_point, minlength=len(found)).min() >= 2
+    assert bool((torch.bincount(found.seen_view, minlength=6) > 300).all())
+
+
+def test_wrong_cameras_or_no_texture_give_few_points_rather_than_an_error() -> None:
+    photos = posed_photos(arc(4, seed=15), seed=16)
+    rolled = photos.cam_from_world.float()
+    rolled[::2, :3] = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ rolled[::2, :3]
+    wrong = Cameras.pinhole(rolled, FOCAL_PX, WIDTH, HEIGHT)
+    del photos.matches[0, 2], photos.matches[1, 3]  # those that are rolled alike fit each other
+    # One match in eighty lies within 3 px of its line across 480 px by chance: 30 of 4 x 600; thrice that is room.
+    assert len(_points(wrong, evidence_of(photos), seed=0)) < 90
+    cameras = Cameras.pinhole(photos.cam_from_world.float(), FOCAL_PX, WIDTH, HEIGHT)
+    for n in (1, 4):
+        blank = triangulate(capture_of(n).with_cameras(cameras[:n], None), PosesConfig(features="sift"))
+        assert len(blank) == 0
+        assert blank.seen_point is not None
+    with pytest.raises(ValueError, match="cameras"):
+        triangulate(capture_of(4))
+
+
+def test_known_cameras_are_paired_with_near_ones_that_look_the_same_way() -> None:
+    ring = Cameras.pinhole(arc(36, seed=17, span_deg=350).float(), FOCAL_PX, WIDTH, HEIGHT)
+    pairs = pairs_of_cameras(ring, all_pairs_up_to=24, neighbours=4)
+    assert len(pairs) <= 36 * 4
+    assert {v for pair in pairs for v in pair} == set(range(36))
+    assert max(min(j - i, 36 - (j - i)) for i, j in pairs) <= 8
+    every = pairs_of_cameras(ring, all_pairs_up_to=36, neighbours=4)
+    # 75 degrees are seven and a half steps of the ring; heights and aiming noise move that by a step at most.
+    assert 6 <= max(min(j - i, 36 - (j - i)) for i, j in every) <= 9
 
 
 def test_mutual_nearest_neighbours_of_few_or_no_features() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pycolmap
 from .verification import ViewGraph
 
 MIN_FOCAL, MAX_FOCAL = 0.4, 4.0  # of the longer side: 103 to 14 degrees of view; outside it the solution has run away
+MAX_ERROR_PX = 3.0  # of an observation of a point, in the copies that features were found in
 MAX_RADIAL = 0.5  # |k1| beyond this is no photographic lens
 
 
@@ -82,7 +85,7 @@ class Mapper:
         options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = refine_focal
         with tempfile.TemporaryDirectory(prefix="fewview-poses-") as folder:
             database = Path(folder) / "database.db"
-            self._write(database, cameras)
+            write_database(database, self._graph, cameras, self._camera_of_view)
             (Path(folder) / "models").mkdir()
             pycolmap.set_random_seed(self._seed)
             found = pycolmap.incremental_mapping(database, folder, Path(folder) / "models", options)
@@ -90,31 +93,8 @@ class Mapper:
         models = [m for m in models if len(m.views) >= 2]
         return max(models, key=lambda m: (len(m.views), m.observations), default=None)
 
-    def _write(self, path: Path, cameras: list[pycolmap.Camera]) -> None:
-        graph = self._graph
-        with pycolmap.Database.open(path) as database:
-            for camera in cameras:
-                database.write_camera(camera, use_camera_id=True)
-                rig = pycolmap.Rig(rig_id=camera.camera_id)
-                rig.add_ref_sensor(camera.sensor_id)
-                database.write_rig(rig, use_rig_id=True)
-            for view, features in enumerate(graph.features):
-                camera_id = self._camera_of_view[view]
-                image = pycolmap.Image(name=f"{view:06d}", camera_id=camera_id, image_id=view + 1)
-                frame = pycolmap.Frame(frame_id=view + 1, rig_id=camera_id)
-                frame.add_data_id(image.data_id)
-                database.write_image(image, use_image_id=True)
-                database.write_frame(frame, use_frame_id=True)
-                database.write_keypoints(view + 1, features.xy_px.numpy())
-            for (a, b), geometry in graph.geometries.items():
-                database.write_matches(a + 1, b + 1, geometry.inlier_matches)
-                database.write_two_view_geometry(a + 1, b + 1, geometry)
-
     def _options(self, attempt: Attempt) -> pycolmap.IncrementalPipelineOptions:
-        options = pycolmap.IncrementalPipelineOptions()
-        options.random_seed = self._seed
-        options.num_threads = 1  # sums in a fixed order: the same photographs give the same bits
-        options.extract_colors = False
+        options = pipeline_options(min(1.0, attempt.min_angle_deg), self._seed)
         options.min_num_matches = 10
         options.min_model_size = 2
         options.max_num_models = 5
@@ -126,20 +106,63 @@ class Mapper:
         mapper.abs_pose_min_num_inliers = attempt.min_seen
         mapper.abs_pose_min_inlier_ratio = 0.15
         mapper.abs_pose_max_error = 6.0
-        mapper.filter_max_reproj_error = 3.0
-        mapper.filter_min_tri_angle = min(1.0, attempt.min_angle_deg)
-        mapper.random_seed = self._seed
-        mapper.num_threads = 1
-        triangulation = options.triangulation
-        # With three views most tracks have two of them; without those there is little left to stand on.
-        triangulation.ignore_two_view_tracks = False
-        triangulation.min_angle = min(1.0, attempt.min_angle_deg)
-        triangulation.complete_max_reproj_error = triangulation.merge_max_reproj_error = 3.0
-        triangulation.random_seed = self._seed
         return options
+
+
+def write_database(
+    path: Path,
+    graph: ViewGraph,
+    cameras: list[pycolmap.Camera],
+    camera_of_view: list[int],  # camera id of each view
+) -> None:
+    """A new database of COLMAP's with keypoints and verified matches; image ids are view indices + 1."""
+    with pycolmap.Database.open(path) as database:
+        for camera in cameras:
+            database.write_camera(camera, use_camera_id=True)
+            rig = pycolmap.Rig(rig_id=camera.camera_id)
+            rig.add_ref_sensor(camera.sensor_id)
+            database.write_rig(rig, use_rig_id=True)
+        for view, features in enumerate(graph.features):
+            camera_id = camera_of_view[view]
+            image = pycolmap.Image(name=f"{view:06d}", camera_id=camera_id, image_id=view + 1)
+            frame = pycolmap.Frame(frame_id=view + 1, rig_id=camera_id)
+            frame.add_data_id(image.data_id)
+            database.write_image(image, use_image_id=True)
+            database.write_frame(frame, use_frame_id=True)
+            database.write_keypoints(view + 1, features.xy_px.numpy())
+        for (a, b), geometry in graph.geometries.items():
+            database.write_matches(a + 1, b + 1, geometry.inlier_matches)
+            database.write_two_view_geometry(a + 1, b + 1, geometry)
+
+
+def pipeline_options(min_angle_deg: float, seed: int) -> pycolmap.IncrementalPipelineOptions:
+    """What mapping and triangulation have in common: points need this triangulation angle and at most MAX_ERROR_PX."""
+    options = pycolmap.IncrementalPipelineOptions()
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
+    options.num_threads = options.mapper.num_threads = 1  # sums in a fixed order: the same photographs, the same bits
+    options.extract_colors = False
+    options.mapper.filter_max_reproj_error = MAX_ERROR_PX
+    options.mapper.filter_min_tri_angle = min_angle_deg
+    triangulation = options.triangulation
+    # With three views most tracks have two of them; without those there is little left to stand on.
+    triangulation.ignore_two_view_tracks = False
+    triangulation.min_angle = min_angle_deg
+    triangulation.complete_max_reproj_error = triangulation.merge_max_reproj_error = MAX_ERROR_PX
+    return options
 
 
 def _focal_ratio(reconstruction: pycolmap.Reconstruction) -> float:
     image = reconstruction.image(min(reconstruction.reg_image_ids()))
     camera = reconstruction.camera(image.camera_id)
     return camera.mean_focal_length() / max(camera.width, camera.height)
+
+
+@contextlib.contextmanager
+def quiet_pycolmap() -> Iterator[None]:
+    """Failed attempts are expected, and its remarks about them are for developers: only fatal ones are printed."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before

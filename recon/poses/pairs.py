@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import torch
 
+from ...scene.cameras import Cameras
 from ...scene.progress import Progress, silent
 from .features import Features, mutual_nearest
 from .verification import Pair
 
 PROBE = 256  # strongest features that vote; matching them costs a hundredth of a full match
+MAX_TURN_DEG = 75.0  # between two viewing directions; matchers find next to nothing across larger ones
 STEPS = (1, 2, 4)  # distances in name order that are always tried: photographs of a walk or a film are neighbours
 
 
@@ -33,6 +36,23 @@ def choose_pairs(
         order = np.argsort(-votes[i], kind="stable")[:neighbours]
         chosen.update((min(i, int(j)), max(i, int(j))) for j in order if j != i and votes[i, j] > 0)
     return sorted(chosen)
+
+
+def pairs_of_cameras(cameras: Cameras, all_pairs_up_to: int, neighbours: int) -> list[Pair]:
+    """Pairs (i < j) of known cameras [N] to match: those that look in similar directions, near ones if they are many.
+
+    Beyond `all_pairs_up_to` cameras each is paired with every second of its 2 * neighbours nearest: the very nearest
+    see the same from nearly the same place, which fixes no depth, and tracks join over them anyway.
+    """
+    n = len(cameras)
+    centers = cameras.centers.double()
+    forward = torch.nn.functional.normalize(cameras.cam_from_world[:, 2, :3].double(), dim=-1)
+    similar = forward @ forward.T >= math.cos(math.radians(MAX_TURN_DEG))
+    distance = torch.cdist(centers, centers).masked_fill(~similar, math.inf).fill_diagonal_(math.inf)
+    order = distance.argsort(dim=1, stable=True)
+    wanted = range(n - 1) if n <= all_pairs_up_to else range(0, min(2 * neighbours, n - 1), 2)
+    chosen = {(min(i, j), max(i, j)) for i in range(n) for j in order[i, list(wanted)].tolist() if similar[i, j]}
+    return sorted((i, j) for i, j in chosen if i != j)
 
 
 def _votes(features: list[Features], progress: Progress) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pycolmap
 import torch
 
 from ...scene.cameras import Cameras
@@ -36,7 +37,7 @@ def placed_capture(
         torch.tensor([frame.width for frame in frames]),
         torch.tensor([frame.height for frame in frames]),
     )
-    xyz, rgb, seen_point, seen_view = _points(model, colors)
+    xyz, rgb, seen_point, seen_view = observed_points(model.reconstruction, views, colors)
     upright = upright_frame(cam_from_world, xyz, seen_point, seen_view)
     cameras = cameras.transformed(upright)
     cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
@@ -76,18 +77,22 @@ def _undistorted_mask(load_mask: Callable[[], np.ndarray] | None, lens: Lens) ->
     return mask
 
 
-def _points(model: Model, colors: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def observed_points(
+    reconstruction: pycolmap.Reconstruction,
+    views: list[int],
+    colors: list[np.ndarray],  # [N, 3] uint8 for each view of the capture, at its keypoints
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """xyz [P, 3] float64, rgb [P, 3] uint8 (mean over the views), and observations (point, place in `views`) [T]."""
-    place = {view: position for position, view in enumerate(model.views)}
+    place = {view: position for position, view in enumerate(views)}
     xyz: list[np.ndarray] = []
     rgb: list[np.ndarray] = []
     seen: list[tuple[int, int]] = []
-    for _, point in sorted(model.reconstruction.points3D.items()):
+    for _, point in sorted(reconstruction.points3D.items()):
         elements = [(e.image_id - 1, e.point2D_idx) for e in point.track.elements if e.image_id - 1 in place]
-        views = sorted({view for view, _ in elements})
-        if len(views) < 2 or not np.isfinite(point.xyz).all():
+        seen_by = sorted({view for view, _ in elements})
+        if len(seen_by) < 2 or not np.isfinite(point.xyz).all():
             continue
-        seen.extend((len(xyz), place[view]) for view in views)
+        seen.extend((len(xyz), place[view]) for view in seen_by)
         xyz.append(point.xyz)
         rgb.append(np.mean([colors[view][index] for view, index in elements], axis=0))
     observations = torch.tensor(seen, dtype=torch.int64).reshape(-1, 2)

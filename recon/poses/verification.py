@@ -79,6 +79,48 @@ def verify(
     return ViewGraph(features, {pair: len(m) for pair, m in matches.items()}, geometries)
 
 
+def verify_with_cameras(
+    features: list[Features],
+    matches: dict[Pair, np.ndarray],  # [M, 2] int64 each
+    cam_from_world: np.ndarray,  # [N, 4, 4] float64
+    K: np.ndarray,  # [N, 3, 3] float64, pixels of the images that the features were found in
+    max_error_px: float,
+) -> ViewGraph:
+    """Keep the matches that lie on each other's epipolar lines, which known cameras give: no two are too few."""
+    geometries = {}
+    xy1 = [np.pad(f.xy_px.numpy().astype(np.float64), ((0, 0), (0, 1)), constant_values=1) for f in features]
+    K_inverse = np.linalg.inv(K)
+    for (a, b), pairs in sorted(matches.items()):
+        b_from_a = cam_from_world[b] @ np.linalg.inv(cam_from_world[a])
+        if not len(pairs) or not np.linalg.norm(b_from_a[:3, 3]) > 0:
+            continue
+        fundamental = K_inverse[b].T @ _cross_matrix(b_from_a[:3, 3]) @ b_from_a[:3, :3] @ K_inverse[a]
+        inliers = pairs[_sampson_px(fundamental, xy1[a][pairs[:, 0]], xy1[b][pairs[:, 1]]) <= max_error_px]
+        if len(inliers):
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+            geometry.F = fundamental
+            geometry.inlier_matches = inliers.astype(np.uint32)
+            geometries[a, b] = geometry
+    return ViewGraph(features, {pair: len(m) for pair, m in matches.items()}, geometries)
+
+
+def _cross_matrix(v: np.ndarray) -> np.ndarray:
+    """[3, 3] with _cross_matrix(v) @ w = v x w."""
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+
+
+def _sampson_px(
+    fundamental: np.ndarray,  # [3, 3] of xy_b^T F xy_a = 0
+    xy1_a: np.ndarray,  # [M, 3] homogeneous pixels
+    xy1_b: np.ndarray,  # [M, 3]
+) -> np.ndarray:
+    """How far [M] pixels a match is from the nearest one that obeys the geometry, to first order."""
+    line_b, line_a = xy1_a @ fundamental.T, xy1_b @ fundamental
+    slope = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
+    return np.abs((xy1_b * line_b).sum(1)) / np.sqrt(np.maximum(slope, 1e-300))
+
+
 _UNUSABLE = (
     pycolmap.TwoViewGeometryConfiguration.UNDEFINED,
     pycolmap.TwoViewGeometryConfiguration.DEGENERATE,
