@@ -22,7 +22,7 @@ from .initial_points import neighbour_distances, random_points
 from .method import Densifier, Drawn, FixedCount, TrainConfig, at_least, fraction
 from .optimizer import Adam, Parameters
 
-FEW_VIEWS = 24  # up to so many photographs starting points are filled in
+FEW_VIEWS = 48  # up to so many photographs starting points are filled in
 PIXELS_PER_GAUSSIAN = 50  # of the training photographs; more Gaussians only memorise them
 
 
