@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ..scene.progress import duration
+
 Figures = Mapping[str, float | int | str]
 
 PLAIN_LINE_EVERY_S = 10.0
@@ -37,18 +39,6 @@ def _format(value: float | int | str) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
-
-
-def format_seconds(seconds: float) -> str:
-    """`42 s`, `3 min 20 s` or `1 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class TerminalProgress:
@@ -109,7 +99,7 @@ class TerminalProgress:
         seconds = time.monotonic() - self._started
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
-        summary = f"{self._stage}: done in {format_seconds(seconds)}"
+        summary = f"{self._stage}: done in {duration(seconds)}"
         figures = format_figures(self._last_figures)
         self.say(f"{summary}, {figures}" if figures else summary)
         self._stage, self._task, self._last_figures = "", None, {}
@@ -124,7 +114,7 @@ def _plain(stage: str, done: int, total: int, seconds: float, figures: Figures) 
         rate = done / seconds
         parts.append(f"{_format_rate(rate)}")
         if total > done:
-            parts.append(f"{format_seconds((total - done) / rate)} left")
+            parts.append(f"{duration((total - done) / rate)} left")
     if figures:
         parts.append(format_figures(figures))
     return ", ".join(parts)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..scene.progress import duration
 from ..scene.run import Run
-from .progress import format_seconds
 
 MAX_NAMED = 5  # photographs that are named one by one
 
@@ -82,8 +82,8 @@ def _time(metrics: Mapping[str, Any]) -> str:
     seconds = metrics.get("seconds") or {}
     if not seconds:
         return ""
-    parts = ", ".join(f"{stage} {format_seconds(s)}" for stage, s in seconds.items() if s >= 0.5)
-    total = format_seconds(sum(seconds.values()))
+    parts = ", ".join(f"{stage} {duration(s)}" for stage, s in seconds.items() if s >= 0.5)
+    total = duration(sum(seconds.values()))
     return f"{total} ({parts})" if parts else total
 
 

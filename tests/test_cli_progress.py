@@ -6,11 +6,12 @@ import io
 
 import pytest
 from fewview.commands import progress as progress_module
-from fewview.commands.progress import TerminalProgress, format_figures, format_seconds
+from fewview.commands.progress import TerminalProgress, format_figures
+from fewview.scene.progress import duration
 
 
 def test_seconds_and_figures() -> None:
-    assert [format_seconds(s) for s in (3.21, 42.4, 200, 3900)] == ["3.2 s", "42 s", "3 min 20 s", "1 h 5 min"]
+    assert [duration(s) for s in (3.21, 42.4, 200, 3900)] == ["3.2 s", "42 s", "3 min 20 s", "1 h 05 min"]
     assert format_figures({"loss": 0.03124, "PSNR": 24.318, "gaussians": 20000}) == (
         "loss 0.0312, PSNR 24.32, gaussians 20,000"
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fewview.recon.placement import place
 from fewview.recon.poses import PosesConfig, estimate_poses, pose_errors
-from fewview.recon.poses.features import is_available
+from fewview.recon.poses.matchers import is_available
 from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.scene import Capture, Frame
 from fewview.scene.capture import evenly_spaced

@@ -8,8 +8,9 @@ import pytest
 import torch
 from fewview.recon.poses import PosesConfig, estimate_poses, evidence, pair_errors, pose_errors
 from fewview.recon.poses.evidence import Evidence, Image
-from fewview.recon.poses.features import Features, is_available, load_matcher, mutual_nearest
+from fewview.recon.poses.features import Features, mutual_nearest
 from fewview.recon.poses.focal import group_lenses
+from fewview.recon.poses.matchers import is_available, load_matcher
 from fewview.recon.poses.pairs import choose_pairs, pairs_of_cameras
 from fewview.recon.poses.placed import placed_capture
 from fewview.recon.poses.reasons import reasons_for_unplaced

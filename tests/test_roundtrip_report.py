@@ -7,8 +7,9 @@ import re
 import cv2
 import numpy as np
 import pytest
+from fewview.scene.progress import duration
 from fewview.scene.run import Run
-from fewview.viewer.report import duration, write_report
+from fewview.viewer.report import write_report
 from fewview.viewer.report_svg import line_chart, round_ticks
 from support.small_run import small_run
 

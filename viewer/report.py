@@ -14,6 +14,7 @@ from ..scene.capture import Capture, evenly_spaced, fit_size
 from ..scene.errors import BadInputError
 from ..scene.files import write_bytes
 from ..scene.images import load_pixels
+from ..scene.progress import duration
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
 from .layers import opaque, resize_to
@@ -247,18 +248,6 @@ def _command_line(config: Mapping[str, Any]) -> str:
         elif value is not None and value is not False:
             words += [flag, str(value)]
     return shlex.join(words)
-
-
-def duration(seconds: float) -> str:
-    """`0.8 s`, `42 s`, `3 min 05 s`, `2 h 04 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _figures(entry: Mapping[str, Any]) -> tuple[str, str, str]:

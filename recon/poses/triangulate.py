@@ -15,8 +15,9 @@ from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
 from .config import PosesConfig
 from .evidence import Evidence, gather
-from .features import Features, load_matcher, matcher_kinds
+from .features import Features
 from .mapping import MAX_ERROR_PX, pipeline_options, quiet_pycolmap, write_database
+from .matchers import load_matcher, matcher_kinds
 from .pairs import pairs_of_cameras
 from .placed import observed_points
 from .verification import Pair, ViewGraph, verify_with_cameras
