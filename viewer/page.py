@@ -89,9 +89,14 @@ class Page:
         view.position, view.look_at, view.up, view.fov = position, target, self._up, fov
 
     def _first_view(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """(position, look-at, vertical field of view) of the first photograph, or of a guess in front of the splat."""
+        """(position, look-at, vertical field of view) to begin with: the photograph nearest to the middle of all.
+
+        The first one is often at the edge of what was photographed. Without cameras a guess in front of the splat.
+        """
         if self.cameras is not None and len(self.cameras):
-            return self._view_of(0)
+            centers = self.cameras.centers
+            position, target, fov = self._view_of(int((centers - centers.mean(dim=0)).norm(dim=-1).argmin()))
+            return position + 0.15 * (target - position), target, fov  # in front of that camera's own thumbnail
         return np.array([0.0, 0.0, -layers.FOCUS_DISTANCE]), np.zeros(3), math.radians(60)
 
     def _view_of(self, index: int) -> tuple[np.ndarray, np.ndarray, float]:
