@@ -21,7 +21,7 @@ from support.training import same_bits, tiny_dataset
 
 CONFIG = GaussianSplattingConfig(
     steps=36, sh_degree=2, densify_from=0.1, densify_until=0.8, densify_every=6, max_gaussians=60, grow_gradient=1e-5,
-    opacity_resets=1, refine_poses=True, random_background=True, coarse_levels=1, checkpoint_every_s=0,
+    opacity_resets=1, refine_poses=True, random_background=True, coarse_levels=1, checkpoint_every_s=0, drop_rate=0.3,
 )  # fmt: skip
 
 
