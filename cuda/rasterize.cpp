@@ -65,6 +65,27 @@ struct RowTerms {
     }
 };
 
+// What a splat does to one vector of pixels; both passes ask here, so that they meet the same numbers.
+struct Hit {
+    vf power, alpha, next, weight;  // log2 of alpha before the clamp; transmittance behind; share of the splat's colour
+    vmask reached, stopped, used;
+
+    // False when no pixel is reached: those that are live and where alpha is at least 1/255.
+    bool find(const Splat &s, const RowTerms &row, vf dx, vf t) {
+        power = dx * (dx * s.xx + row.linear) + row.constant;
+        reached = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
+        if (!any(reached)) return false;
+        alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
+        next = t - t * alpha;
+        stopped = both(reached, less_equal(next, splat(T_MIN)));
+        used = not_second(reached, stopped);
+        weight = where(used, t * alpha);
+        return true;
+    }
+
+    vf transmittance_after(vf t) const { return select(stopped, -t, select(reached, next, t)); }
+};
+
 struct TileGeometry {
     int left, top, rows, columns;
     TileGeometry(const RasterizeArgs &args, int tile) {
@@ -102,18 +123,13 @@ void forward_tile(const RasterizeArgs &args, const Color *colors, int tile) {
             for (int v = 0; v < VECTORS; v++) {
                 float *t_at = &T.at[r][v * W];
                 vf t = load(t_at);
-                vf power = dx[v] * (dx[v] * s.xx + row.linear) + row.constant;
-                vmask hit = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
-                if (any(hit)) {
-                    vf alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
-                    vf next = t - t * alpha;
-                    vmask stop = both(hit, less_equal(next, splat(T_MIN)));
-                    vf weight = where(not_second(hit, stop), t * alpha);
+                Hit hit;
+                if (hit.find(s, row, dx[v], t)) {
                     for (int d = 0; d < D; d++) {
                         float *c_at = &C[d].at[r][v * W];
-                        store(c_at, load(c_at) + weight * color[d]);
+                        store(c_at, load(c_at) + hit.weight * color[d]);
                     }
-                    t = select(stop, -t, select(hit, next, t));
+                    t = hit.transmittance_after(t);
                     store(t_at, t);
                 }
                 lives |= any(less(vf{}, t));
@@ -177,31 +193,25 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
             for (int v = 0; v < VECTORS; v++) {
                 float *t_at = &T.at[r][v * W];
                 vf t = load(t_at);
-                vf power = dx[v] * (dx[v] * s.xx + row.linear) + row.constant;
-                vmask hit = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
-                if (any(hit)) {
+                Hit hit;
+                if (hit.find(s, row, dx[v], t)) {
                     touched = true;
-                    vf alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
-                    vf next = t - t * alpha;
-                    vmask stop = both(hit, less_equal(next, splat(T_MIN)));
-                    vmask used = not_second(hit, stop);
-                    vf weight = where(used, t * alpha);
                     vf shade = vf{};
                     for (int d = 0; d < D; d++) {
                         vf v_color = load(&V[d].at[r][v * W]);
                         shade += v_color * color[d];
-                        c_sum[d] += weight * v_color;
+                        c_sum[d] += hit.weight * v_color;
                     }
                     float *behind_at = &behind.at[r][v * W];
-                    vf rest = load(behind_at) - weight * shade;
+                    vf rest = load(behind_at) - hit.weight * shade;
                     store(behind_at, rest);
                     // d loss / d sigma = -alpha * d loss / d alpha; nothing flows where alpha is clamped.
-                    vf v_sigma = -alpha * (t * shade - rest / (1.0f - alpha));
-                    v_sigma = where(both(used, less(power, splat(LOG2_ALPHA_MAX))), v_sigma);
+                    vf v_sigma = -hit.alpha * (t * shade - rest / (1.0f - hit.alpha));
+                    v_sigma = where(both(hit.used, less(hit.power, splat(LOG2_ALPHA_MAX))), v_sigma);
                     g0[v] += v_sigma;
                     g1[v] += v_sigma * row.dy;
                     g2[v] += v_sigma * (row.dy * row.dy);
-                    t = select(stop, -t, select(hit, next, t));
+                    t = hit.transmittance_after(t);
                     store(t_at, t);
                 }
                 lives |= any(less(vf{}, t));

@@ -126,6 +126,7 @@ def rasterization(
     )
     C, N = viewmats.shape[0], means.shape[0]
     _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree)
+    _check_backgrounds(backgrounds, C, 3 if sh_degree is not None else colors.shape[-1])
     options = native.ProjectOptions(
         width, height, eps2d, near_plane, far_plane, radius_clip, antialiased=rasterize_mode == "antialiased"
     )
@@ -260,3 +261,8 @@ def _check_shapes(
         raise BadInputError(f"colors: expected {layout} with C = {C}, N = {N}, found {tuple(colors.shape)}.")
     if sh_degree is not None and not (0 <= sh_degree <= 4 and (sh_degree + 1) ** 2 <= tail[0]):
         raise BadInputError(f"sh_degree: expected 0 to 4 with (sh_degree + 1)^2 <= K = {tail[0]}, found {sh_degree}.")
+
+
+def _check_backgrounds(backgrounds: Tensor | None, C: int, D: int) -> None:
+    if backgrounds is not None and tuple(backgrounds.shape) != (C, D):
+        raise BadInputError(f"backgrounds: expected shape {(C, D)}, found {tuple(backgrounds.shape)}.")
