@@ -19,6 +19,7 @@ from fewview.recon.poses.triangulate import _points, triangulate
 from fewview.recon.poses.upright import upright_frame
 from fewview.recon.poses.verification import ViewGraph, verify
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
+from fewview.scene.readers import read_capture
 from support.posed_photos import FOCAL_PX, HEIGHT, WIDTH, PosedPhotos, arc, posed_photos
 
 GRAY = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
@@ -263,3 +264,18 @@ def test_keypoints_count_from_the_corner_of_the_first_pixel(kind: str) -> None:
     # The wrong convention moves x by one whole pixel; learned detectors prefer one side of an edge by a tenth or two.
     assert abs(float((here - back[nearest])[near, 0].mean())) < 0.3
     assert abs(float((here - back[nearest])[near, 1].mean())) < 0.3
+
+
+def still_photographs(folder):
+    """Three photographs of one textured wall from the same place, with noise of their own."""
+    rng = np.random.default_rng(0)
+    wall = cv2.resize(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    for i in range(3):
+        noisy = np.clip(wall + rng.normal(0, 3, wall.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), noisy)
+    return folder
+
+
+def test_a_camera_that_stood_still_is_told_at_once(tmp_path):
+    with pytest.raises(FewviewError, match="taken from one place"):
+        estimate_poses(read_capture(still_photographs(tmp_path)), PosesConfig(features="sift"))

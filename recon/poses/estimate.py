@@ -21,6 +21,9 @@ from .verification import Pair, ViewGraph, verify
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
+STILL_PX = 2.0  # median move of matched keypoints, in copies of 1024 pixels at most, that a standing camera stays under
+MIN_MATCHES_TO_JUDGE = 30
+
 
 def estimate_poses(
     capture: Capture,
@@ -50,6 +53,7 @@ def estimate_poses(
     for kind in kinds:
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
         more = gather(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
+        _refuse_still_camera(capture, more)
         evidence = more if evidence is None else evidence.joined(more)
         names.append(matcher.name)
         new_graph, new_model = _place(capture, evidence, config, seconds, progress)
@@ -77,6 +81,20 @@ def _place(
     with timed("mapping", seconds), quiet_pycolmap():
         model = solve(graph, lenses, config, progress)
         return graph, _without_weak_views(model)
+
+
+def _refuse_still_camera(capture: Capture, evidence: Evidence) -> None:
+    """Raises FewviewError when everything that matches stays where it is: no depth can be told from that."""
+    moved_px = []
+    for (a, b), matches in evidence.matches.items():
+        if len(matches) >= MIN_MATCHES_TO_JUDGE:
+            xy_a, xy_b = evidence.images[a].features.xy_px, evidence.images[b].features.xy_px
+            moved_px.append(float((xy_a[matches[:, 0]] - xy_b[matches[:, 1]]).norm(dim=1).median()))
+    if moved_px and max(moved_px) < STILL_PX:
+        raise FewviewError(
+            f"The {len(capture)} photographs of {capture.source} were all taken from one place: what they share moves "
+            f"by less than {STILL_PX:g} pixels. Take them from places at least a step apart."
+        )
 
 
 def _n_views(model: Model | None) -> int:
