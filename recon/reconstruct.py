@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..render.metrics import psnr
 from ..scene.gaussians import Gaussians
 from ..scene.ply import read_splat, write_splat
 from ..scene.progress import Progress, silent
+from ..scene.readers import save_cameras
 from ..scene.run import Run
 from .dataset import Dataset
 from .evaluate import MAX_PSNR_DB, evaluate
@@ -53,7 +55,7 @@ def reconstruct(
     with open_run(source, output, asked, resume=resume, command=command) as (run, config):
         capture = place(run, source, config, progress)
     dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
-    train(run, dataset, config, progress, callbacks, keep_when_stopped)
+    dataset = train(run, dataset, config, progress, callbacks, keep_when_stopped)
     measure(run, dataset, progress)
     return run
 
@@ -65,13 +67,14 @@ def train(
     progress: Progress = silent,
     callbacks: Sequence[Callback] = (),
     keep_when_stopped: Callable[[], bool] = lambda: False,
-) -> None:
+) -> Dataset:
     """Train, or go on training, and write `splat.ply`; nothing when that is there.
 
+    The data set comes back with the cameras as training left them; refined ones are the run's from then on.
     Raises KeyboardInterrupt after Ctrl-C, when the checkpoint is written, unless `keep_when_stopped`.
     """
     if run.splat_path.is_file():
-        return
+        return dataset
     chosen = method_config(config, dataset)
     model = initialise(dataset, chosen, config.device)
     curve = _Curve(dataset, chosen, run.metrics().get("training", {}).get("curve", []))
@@ -81,6 +84,10 @@ def train(
     if result.interrupted and not keep_when_stopped():
         raise KeyboardInterrupt
     write_splat(run.splat_path, result.gaussians, antialiased=chosen.antialiased)
+    if not chosen.refine_poses:
+        return dataset
+    save_cameras(run, result.cameras)
+    return replace(dataset, cameras=result.cameras)
 
 
 def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: bool = False) -> None:

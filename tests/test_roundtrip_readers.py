@@ -15,7 +15,7 @@ import torch
 from fewview.scene.capture import Capture
 from fewview.scene.errors import BadInputError
 from fewview.scene.ply import write_points
-from fewview.scene.readers import load_run_capture, read_capture, save_capture
+from fewview.scene.readers import load_run_capture, read_capture, save_cameras, save_capture
 from fewview.scene.readers.lens import make_lens
 from fewview.scene.run import Run
 from PIL import Image
@@ -292,6 +292,19 @@ class TestRun:
             assert first.load_depth is not None
             assert first.load_mask().sum() == 600
             assert first.load_depth() == pytest.approx(np.full((30, 40), 2.5))
+
+    def test_refined_cameras_replace_those_of_the_run_and_nothing_else(self, tmp_path: Path) -> None:
+        run = Run.create(tmp_path / "run", {})
+        before = save_capture(run, self._capture(tmp_path / "data"), max_side=1000)
+        refined = _cameras(before).cam_from_world.clone()
+        refined[:, 0, 3] += 0.25
+        save_cameras(run, replace(_cameras(before), cam_from_world=refined))
+        after = load_run_capture(run)
+        torch.testing.assert_close(_cameras(after).cam_from_world, refined, **POSE)
+        assert (after.names, after.test, after.notes) == (before.names, before.test, before.notes)
+        assert torch.equal(_cameras(after).K, _cameras(before).K)
+        with pytest.raises(ValueError, match="expected 4 cameras"):
+            save_cameras(run, _cameras(before)[:2])
 
     def test_photographs_are_made_smaller(self, tmp_path: Path) -> None:
         capture = self._capture(tmp_path / "data")

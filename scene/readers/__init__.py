@@ -12,12 +12,21 @@ from .blender import read_blender
 from .colmap import model_folder, read_colmap
 from .photos import photo_files, read_photos
 from .run_capture import load_run_capture as load_run_capture
+from .run_capture import save_cameras as save_cameras
 from .run_capture import save_capture as save_capture
 from .transforms_json import read_transforms
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import is_video_file, read_video
 
-__all__ = ["load_run_capture", "read_capture", "read_colmap", "read_photos", "read_video", "save_capture"]
+__all__ = [
+    "load_run_capture",
+    "read_capture",
+    "read_colmap",
+    "read_photos",
+    "read_video",
+    "save_cameras",
+    "save_capture",
+]
 
 _EXPECTED = (
     "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic or D-NeRF folder "

@@ -14,7 +14,7 @@ import numpy as np
 from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
 from ..errors import BadInputError, FewviewError
-from ..files import write_bytes, write_json
+from ..files import read_json, write_bytes, write_json
 from ..geometry import se3_inverse
 from ..ply import read_points, write_points
 from ..progress import Progress, silent
@@ -54,6 +54,18 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         table["ply_file_path"] = run.points_path.name
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
+
+
+def save_cameras(run: Run, cameras: Cameras) -> None:
+    """Replace the cameras of the run's photographs, in their order, by others at the same size, e.g. refined ones.
+
+    Raises ValueError when their number differs.
+    """
+    table = read_json(run.cameras_path)
+    if len(table["frames"]) != len(cameras):
+        raise ValueError(f"expected {len(table['frames'])} cameras, one for each photograph, found {len(cameras)}")
+    table["frames"] = [entry | _camera_entry(cameras[i]) for i, entry in enumerate(table["frames"])]
+    write_json(run.cameras_path, table)
 
 
 def load_run_capture(run: Run) -> Capture:
