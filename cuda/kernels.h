@@ -127,7 +127,6 @@ struct AdamArgs {
 
 struct Kernels {
     const char *name;
-    int lanes;
     void (*project)(const ProjectArgs &);
     void (*project_backward)(const ProjectBackwardArgs &);
     void (*sh_colors)(const ShArgs &);

@@ -1,6 +1,5 @@
 // Compiled once for each instruction set: the functions of this one, as a table.
 #include "kernels.h"
-#include "simd.h"
 
 namespace fewview::FEWVIEW_ISA {
 
@@ -19,7 +18,7 @@ void adam_step(const AdamArgs &);
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    FEWVIEW_TEXT(FEWVIEW_ISA), W, project, project_backward, sh_colors, sh_colors_backward,
+    FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step,
 };
 
