@@ -62,9 +62,9 @@ def _vanish(run: Run, absent: list[Path]) -> None:
 def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Progress = silent) -> Capture:
     """The chosen photographs with cameras, as the run keeps them: read, selected, placed and copied on first call.
 
-    Where the input has no cameras, those of the held-out photographs are estimated together with the others, so that
-    there is something to compare; but only points that two training photographs see are kept to start from.
-    Where it has cameras but no points, these are triangulated from the training photographs alone.
+    Where the input has no cameras, those of the training photographs are estimated from them alone; held-out ones are
+    registered to that solution afterwards, so that there is something to compare. Where it has cameras but no points,
+    these are triangulated from the training photographs alone.
     """
     stage_path = run.path / "poses.json"
     if stage_path.is_file():
@@ -88,8 +88,8 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
         stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds}
         if capture.test:
             notes.append(
-                "The cameras of the held-out photographs were estimated together with the others; the points that "
-                "training starts from are those that training photographs see."
+                "The cameras were estimated from the training photographs alone; held-out photographs were registered "
+                "to them afterwards."
             )
     elif capture.points is None:
         started = time.perf_counter()

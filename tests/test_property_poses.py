@@ -50,7 +50,7 @@ def test_known_cameras_are_recovered(n_views: int, tolerance_deg: float) -> None
     model = solve(graph, lenses, PosesConfig(distortion="off"))
     assert model is not None
     assert model.views == list(range(n_views))
-    placed = placed_capture(capture, model, gray_colors(photos), {})
+    placed = placed_capture(capture, model, lenses, {}, gray_colors(photos), {})
     errors = pair_errors(placed.cameras.cam_from_world, photos.cam_from_world)
     assert float(errors.rotation_deg.max()) < tolerance_deg
     # The largest error of a focal length that two or three noisy views allow is some per cent.
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_cameras() -> None:
     for _ in range(2):
         graph, lenses = graph_of(photos, capture)
         model = solve(graph, lenses, PosesConfig(seed=3))
-        results.append(placed_capture(capture, model, gray_colors(photos), {}))
+        results.append(placed_capture(capture, model, lenses, {}, gray_colors(photos), {}))
     assert torch.equal(results[0].cameras.cam_from_world, results[1].cameras.cam_from_world)
     assert torch.equal(results[0].points.xyz, results[1].points.xyz)
 
@@ -98,7 +98,7 @@ def test_points_are_seen_where_they_project_and_the_world_is_upright() -> None:
     capture = capture_of(6)
     graph, lenses = graph_of(photos, capture)
     model = solve(graph, lenses, PosesConfig(distortion="off"))
-    placed = placed_capture(capture, model, gray_colors(photos), {})
+    placed = placed_capture(capture, model, lenses, {}, gray_colors(photos), {})
     cameras, points = placed.cameras, placed.points
     in_cam = cameras.cam_from_world[points.seen_view, :3, :3] @ points.xyz[points.seen_point, :, None]
     in_cam = in_cam.squeeze(-1) + cameras.cam_from_world[points.seen_view, :3, 3]

@@ -10,7 +10,8 @@ from ...scene.progress import Progress, silent
 from .config import Poses, PosesConfig
 from .evidence import Evidence, gather, timed
 from .features import Features
-from .focal import group_lenses
+from .focal import Lenses, group_lenses
+from .held_out import register_held_out
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
 from .pairs import choose_pairs
@@ -34,6 +35,7 @@ def estimate_poses(
 
     Cameras that the capture already has are not looked at. Photographs that cannot be placed are named with a reason,
     and the others go on; of photographs of several scenes, those of the largest group are placed.
+    Photographs in `capture.test` take no part: they are registered to the finished solution and change nothing in it.
     Where lens distortion was found, the frames of the result are undistorted when loaded.
     Raises BadInputError for fewer than two photographs, FewviewError when fewer than two can be placed.
     """
@@ -46,9 +48,11 @@ def estimate_poses(
     seconds: dict[str, float] = {}
     kinds = matcher_kinds(config.features, len(capture))
     evidence, graph, model, names = None, None, None, []
+    held_out = set(capture.test or ())
 
     def likely_pairs(features: list[Features]) -> list[Pair]:
-        return choose_pairs(features, config.all_pairs_up_to, config.neighbours, progress)
+        pairs = choose_pairs(features, config.all_pairs_up_to, config.neighbours, progress)
+        return [(a, b) for a, b in pairs if a not in held_out or b not in held_out]
 
     for kind in kinds:
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
@@ -56,28 +60,44 @@ def estimate_poses(
         _refuse_still_camera(capture, more)
         evidence = more if evidence is None else evidence.joined(more)
         names.append(matcher.name)
-        new_graph, new_model = _place(capture, evidence, config, seconds, progress)
+        lenses = _lenses(capture, evidence)
+        new_graph, new_model = _place(evidence, lenses, held_out, config, seconds, progress)
         if graph is None or _n_views(new_model) >= _n_views(model):
             graph, model, used = new_graph, new_model, evidence
-        if _n_views(model) == len(capture):
+        if _n_views(model) == len(capture) - len(held_out):
             break
     assert graph is not None
     sharpness = np.array([image.sharpness for image in used.images])
-    unplaced = reasons_for_unplaced(capture, graph, [] if model is None else model.views, sharpness)
+    mapped = [] if model is None else model.views
+    unplaced = reasons_for_unplaced(capture, graph, sorted({*mapped, *held_out}), sharpness)
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
-    placed = placed_capture(capture, model, [image.colors for image in used.images], unplaced)
-    return Poses(placed, model.views, unplaced, seconds, _stats(names, graph, model, placed))
+    with timed("held-out", seconds):
+        registered, reasons = register_held_out(capture, used, lenses, model, sorted(held_out), config.seed)
+    unplaced |= reasons
+    placed = placed_capture(capture, model, lenses, registered, [image.colors for image in used.images], unplaced)
+    stats = _stats(names, graph, model, placed)
+    return Poses(placed, sorted([*model.views, *registered]), unplaced, seconds, stats)
+
+
+def _lenses(capture: Capture, evidence: Evidence) -> Lenses:
+    features = [image.features for image in evidence.images]
+    return group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
 
 
 def _place(
-    capture: Capture, evidence: Evidence, config: PosesConfig, seconds: dict[str, float], progress: Progress
+    evidence: Evidence,
+    lenses: Lenses,
+    held_out: set[int],
+    config: PosesConfig,
+    seconds: dict[str, float],
+    progress: Progress,
 ) -> tuple[ViewGraph, Model | None]:
     features = [image.features for image in evidence.images]
-    lenses = group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
+    matches = {pair: m for pair, m in evidence.matches.items() if not held_out & set(pair)}
     with timed("verification", seconds):
         cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
-        graph = verify(features, evidence.matches, cameras, config.seed, progress)
+        graph = verify(features, matches, cameras, config.seed, progress)
     with timed("mapping", seconds), quiet_pycolmap():
         model = solve(graph, lenses, config, progress)
         return graph, _without_weak_views(model)
@@ -131,7 +151,7 @@ def _stats(features: list[str], graph: ViewGraph, model: Model, placed: Capture)
         "features": "+".join(features),
         "keypoints": sum(len(f) for f in graph.features),
         "photographs": len(graph.features),
-        "placed": len(model.views),
+        "placed": len(placed),
         "pairs": len(graph.matches),
         "verified_pairs": len(graph.geometries),
         "matches": sum(graph.matches.values()),

@@ -13,6 +13,8 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture, Frame
 from ...scene.point_cloud import PointCloud
 from ...scene.readers.lens import Lens
+from .focal import Lenses
+from .held_out import camera_of
 from .mapping import Model
 from .upright import upright_frame
 
@@ -20,15 +22,23 @@ from .upright import upright_frame
 def placed_capture(
     capture: Capture,
     model: Model,
+    lens_groups: Lenses,
+    registered: dict[int, np.ndarray],  # cam_from_world [3, 4] of held-out views
     colors: list[np.ndarray],  # [N, 3] uint8 for each view of the capture, at its keypoints
     unplaced: dict[int, str],
 ) -> Capture:
-    """The placed frames with cameras at the frames' own size; see `Poses` for the world frame."""
-    views = model.views
+    """The placed frames with cameras at the frames' own size; see `Poses` for the world frame.
+
+    The held-out ones among them have no part in the choice of the world frame either.
+    """
+    views = sorted([*model.views, *registered])
     subset = replace(capture.subset(views), cameras=None, points=None)
-    lenses = [_lens(model, view, frame) for view, frame in zip(views, subset.frames, strict=True)]
+    lenses = [
+        _lens(camera_of(lens_groups, model, view), frame) for view, frame in zip(views, subset.frames, strict=True)
+    ]
     frames = tuple(_undistorted(frame, lens) for frame, lens in zip(subset.frames, lenses, strict=True))
-    poses = [model.reconstruction.image(view + 1).cam_from_world().matrix() for view in views]
+    mapped = {view: model.reconstruction.image(view + 1).cam_from_world().matrix() for view in model.views}
+    poses = [(mapped | registered)[view] for view in views]
     cam_from_world = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
     cam_from_world[:, :3] = torch.from_numpy(np.stack(poses))
     cameras = Cameras(
@@ -38,7 +48,9 @@ def placed_capture(
         torch.tensor([frame.height for frame in frames]),
     )
     xyz, rgb, seen_point, seen_view = observed_points(model.reconstruction, views, colors)
-    upright = upright_frame(cam_from_world, xyz, seen_point, seen_view)
+    to_mapped = torch.cumsum(torch.tensor([view in mapped for view in views]), 0) - 1
+    mapped_cameras = cam_from_world[[i for i, view in enumerate(views) if view in mapped]]
+    upright = upright_frame(mapped_cameras, xyz, seen_point, to_mapped[seen_view])
     cameras = cameras.transformed(upright)
     cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
     points = PointCloud(upright(xyz).float(), rgb, seen_point, seen_view)
@@ -46,9 +58,8 @@ def placed_capture(
     return replace(subset, frames=frames, cameras=cameras, points=points, notes=notes)
 
 
-def _lens(model: Model, view: int, frame: Frame) -> Lens:
-    """The lens of a view at its frame's own size."""
-    camera = model.reconstruction.camera(model.reconstruction.image(view + 1).camera_id)
+def _lens(camera: pycolmap.Camera, frame: Frame) -> Lens:
+    """A camera of a view's working size as the lens of its frame's own size."""
     working = Lens(camera.model_name, tuple(float(p) for p in camera.params), camera.width, camera.height)
     return working.resized(frame.width, frame.height)
 
