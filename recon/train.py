@@ -64,7 +64,7 @@ def fit(
     trainer = _Trainer(model, dataset, config, run)
     notes = trainer.resume() if resume else []
     loss = math.nan
-    with _one_thread(trainer.device), _interruption() as interrupted:
+    with one_thread(trainer.device), _interruption() as interrupted:
         while trainer.step < config.steps and not interrupted.is_set():
             loss = trainer.advance()
             figures: dict[str, float | int] = {"loss": loss, "gaussians": model.groups["means"].tensor.shape[0]}
@@ -254,7 +254,7 @@ class _Trainer:
 
 
 @contextlib.contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def one_thread(device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
