@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "patch_match.h"
+
 namespace fewview {
 
 constexpr int TILE = 16;                    // pixels a side
@@ -136,7 +138,11 @@ struct Kernels {
     void (*rasterize_backward)(const RasterizeBackwardArgs &);
     void (*image_loss)(ImageLossArgs &);
     void (*adam_step)(const AdamArgs &);
+    void (*patch_match_costs)(const PatchMatchArgs &);
+    void (*patch_match_sweep)(const PatchMatchArgs &, const PatchMatchSweep &);
 };
+
+const Kernels &active_kernels();  // the ones in use
 
 // Fills the lists; everything in them but `splats` is made here.
 void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists);
