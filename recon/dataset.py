@@ -17,6 +17,8 @@ from ..scene.errors import BadInputError
 from ..scene.point_cloud import PointCloud
 from ..scene.progress import Progress, silent
 
+OPAQUE = 128  # alpha from which a pixel shows the scene
+
 
 @dataclass(frozen=True)
 class View:
@@ -41,6 +43,14 @@ class View:
             alpha = self.pixels[..., 3:].to(torch.float32).mul_(1 / 255)
             rgb = torch.addcmul(background.expand_as(rgb), alpha, rgb - background)
         return rgb
+
+    def counts(self) -> Tensor | None:
+        """bool [H, W] on the CPU, False where a mask excludes the pixel or it is transparent; None where all count."""
+        counts = None if self.mask is None else self.mask.cpu()
+        if self.pixels.shape[-1] == 4:
+            opaque = self.pixels[..., 3].cpu() >= OPAQUE
+            counts = opaque if counts is None else counts & opaque
+        return counts
 
     def halved(self) -> View:
         """Half the size, each pixel the mean of those it covers; a pixel counts when all of those do."""

@@ -35,10 +35,10 @@ def fill_points(dataset: Dataset, cells: int) -> PointCloud | None:
         view = dataset.view(index)
         K, pixels = view.K.cpu(), view.pixels.cpu()
         columns, rows = _grid(view.width, view.height, cells)
-        counts = torch.ones(len(rows), dtype=torch.bool) if view.mask is None else view.mask.cpu()[rows, columns]
-        if pixels.shape[-1] == 4:
-            counts &= pixels[rows, columns, 3] >= 128
-        columns, rows = columns[counts], rows[counts]
+        counts = view.counts()
+        if counts is not None:
+            kept = counts[rows, columns]
+            columns, rows = columns[kept], rows[kept]
         rays = torch.stack([(columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]], dim=1)
         depth = interpolated_depth(in_camera, rays)
         filled = torch.cat([rays, torch.ones(len(rays), 1)], dim=1) * depth[:, None]

@@ -44,11 +44,10 @@ def random_points(dataset: Dataset, count: int, generator: torch.Generator) -> P
     xyz, rgb = [], []
     for view_index, share in zip(train, shares.tolist(), strict=True):
         view = dataset.view(view_index)
-        pixels = view.pixels.cpu()
-        counts = torch.ones(pixels.shape[:2], dtype=torch.bool) if view.mask is None else view.mask.cpu()
-        if pixels.shape[-1] == 4:
-            counts = counts & (pixels[..., 3] >= 128)
-        rows, columns = (counts if counts.any() else torch.ones_like(counts)).nonzero(as_tuple=True)
+        pixels, counts = view.pixels.cpu(), view.counts()
+        if counts is None or not counts.any():
+            counts = torch.ones(pixels.shape[:2], dtype=torch.bool)
+        rows, columns = counts.nonzero(as_tuple=True)
         chosen = torch.randint(len(rows), (share,), generator=generator)
         rows, columns = rows[chosen], columns[chosen]
         depth = (near_far[0] + (near_far[1] - near_far[0]) * torch.rand(share, generator=generator)).exp()

@@ -66,8 +66,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     registered to that solution afterwards, so that there is something to compare. Where it has cameras but no points,
     these are triangulated from the training photographs alone.
     """
-    stage_path = run.path / "poses.json"
-    if stage_path.is_file():
+    if run.poses_path.is_file():
         return load_run_capture(run)
     started = time.perf_counter()
     capture = _read(source, config)
@@ -103,7 +102,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     run.update_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
-    write_json(stage_path, stage)
+    write_json(run.poses_path, stage)
     return capture
 
 

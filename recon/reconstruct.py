@@ -16,6 +16,7 @@ import torch
 
 from ..render import render
 from ..render.metrics import psnr
+from ..scene.files import write_bytes
 from ..scene.gaussians import Gaussians
 from ..scene.ply import read_splat, write_splat
 from ..scene.progress import Progress, silent
@@ -23,14 +24,13 @@ from ..scene.readers import save_cameras
 from ..scene.run import Run
 from .dataset import Dataset
 from .evaluate import MAX_PSNR_DB, evaluate
-from .gaussian_splatting import GaussianSplattingConfig, few_view_values, initialise
 from .method import Model, TrainConfig, settings
+from .methods import cameras_are_estimated, model_for
 from .placement import open_run, place
 from .reconstruct_config import ReconstructConfig
+from .refine_held_out import refine_held_out
 from .train import Callback, fit
 
-STEPS_CPU, STEPS_CUDA = 1500, 7000
-MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA = 100_000, 1_000_000
 CURVE_POINTS = 40  # of the training curve; each costs one more rendered view
 
 
@@ -75,61 +75,46 @@ def train(
     """
     if run.splat_path.is_file():
         return dataset
-    chosen = method_config(config, dataset)
-    model = initialise(dataset, chosen, config.device)
+    chosen, model, seconds = model_for(run, dataset, config, progress)
     curve = _Curve(dataset, chosen, run.metrics().get("training", {}).get("curve", []))
     result = fit(model, dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks])
     training = {"gaussians": len(result.gaussians), "steps": result.step, "curve": curve.points}
-    _add(run, notes=result.notes, seconds={"training": result.seconds}, training=training | _told(chosen))
+    _add(run, notes=result.notes, seconds=seconds | {"training": result.seconds}, training=training | _told(chosen))
     if result.interrupted and not keep_when_stopped():
         raise KeyboardInterrupt
     write_splat(run.splat_path, result.gaussians, antialiased=chosen.antialiased)
     if not chosen.refine_poses:
         return dataset
+    write_bytes(run.estimated_cameras_path, run.cameras_path.read_bytes())
     save_cameras(run, result.cameras)
     return replace(dataset, cameras=result.cameras)
 
 
 def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: bool = False) -> None:
-    """Compare the splat with the photographs and put `eval` into metrics.json; once, unless `again`."""
-    if "eval" in run.metrics() and not again:
+    """Compare the splat with the photographs and put `eval` into metrics.json; once, unless `again`.
+
+    Held-out cameras that had to be estimated are fitted to the splat first, once, and both figures are kept.
+    """
+    known = run.metrics().get("eval")
+    if known is not None and not again:
         return
     splat = read_splat(run.splat_path)
-    background = torch.tensor(run.metrics().get("training", {}).get("background", [0.0, 0.0, 0.0]))
     device = dataset.cameras.K.device
+    background = torch.tensor(run.metrics().get("training", {}).get("background", [0.0, 0.0, 0.0]), device=device)
+    gaussians = splat.gaussians.to(device)
     started = time.perf_counter()
-    result = evaluate(
-        run,
-        dataset,
-        splat.gaussians.to(device),
-        background=background.to(device),
-        antialiased=splat.antialiased,
-        progress=progress,
-    )
+
+    def measured(views: Dataset) -> dict[str, Any]:
+        return evaluate(run, views, gaussians, background=background, antialiased=splat.antialiased, progress=progress)
+
+    result = measured(dataset)
+    if known is not None and "before_alignment" in known:
+        result["before_alignment"] = known["before_alignment"]
+    elif dataset.test and cameras_are_estimated(run):
+        aligned = refine_held_out(gaussians, dataset, background, antialiased=splat.antialiased, progress=progress)
+        save_cameras(run, aligned.cameras)
+        result = measured(aligned) | {"before_alignment": result["mean"]}
     _add(run, seconds={"evaluation": time.perf_counter() - started}, eval=result)
-
-
-def method_config(config: ReconstructConfig, dataset: Dataset) -> GaussianSplattingConfig:
-    """The method's own config: what was asked for, and for the rest what suits the device and the photographs."""
-    on_cpu = config.device == "cpu"
-    transparent = any(view.pixels.shape[-1] == 4 for view in dataset.views)
-    values: dict[str, Any] = {
-        "seed": config.seed,
-        "steps": config.steps or (STEPS_CPU if on_cpu else STEPS_CUDA),
-        "refine_poses": config.refine_poses,
-        # As published figures of the synthetic data sets are: transparent photographs on white.
-        "background": (1.0, 1.0, 1.0) if transparent else (0.0, 0.0, 0.0),
-    }
-    values |= few_view_values(dataset, MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA)
-    if config.max_gaussians is not None:
-        values["max_gaussians"] = config.max_gaussians
-    if config.sh_degree is not None:
-        values["sh_degree"] = config.sh_degree
-    if config.densify == "mcmc":
-        return GaussianSplattingConfig.mcmc(**values)
-    if config.densify != "auto":
-        values["densification"] = config.densify
-    return GaussianSplattingConfig(**values)
 
 
 class _Curve:

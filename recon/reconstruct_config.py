@@ -16,24 +16,24 @@ MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX = 640, 1600
 class ReconstructConfig:
     """What decides a reconstruction. None means: what the method and the device suggest."""
 
-    # The method; auto is 3dgs (3D Gaussian Splatting).
-    method: Literal["auto", "3dgs"] = "auto"
+    # The method; auto is instantsplat for 2 to 24 photographs without cameras, else 3dgs (3D Gaussian Splatting).
+    method: Literal["auto", "3dgs", "instantsplat"] = "auto"
     # Train on this many photographs, evenly spaced in file-name order among those not held out.
     views: int | None = None
     # Hold out every 8th photograph in file-name order, or the split of the data set, and measure on it.
     eval: bool = False
     # Longer side of the photographs in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
     resolution: int | None = None
-    # Training steps, one photograph each; auto is 1500 on a CPU and 7000 on a GPU.
+    # Training steps, one photograph each; auto is 1000 for instantsplat, else 1500 on a CPU and 7000 on a GPU.
     steps: int | None = None
-    # The splat has at most this many Gaussians; auto is one for 50 pixels of the photographs.
+    # The splat has at most this many Gaussians; auto depends on how many pixels the photographs have.
     max_gaussians: int | None = None
     # Degree of the spherical harmonics that hold view-dependent colour, 0 to 3.
     sh_degree: int | None = None
-    # How Gaussians are added in training.
+    # How Gaussians are added in training; instantsplat adds none.
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
-    # Improve the training cameras together with the Gaussians; held-out cameras stay as they are.
-    refine_poses: bool = False
+    # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
+    refine_poses: Literal["auto", "on", "off"] = "auto"
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..render import render
-from ..scene.cameras import Cameras
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import se3_exp
 from ..scene.progress import Progress, silent
@@ -48,7 +47,7 @@ def refine_held_out(
     background: Tensor,  # [3]
     *,
     antialiased: bool = False,
-    config: RefineConfig = RefineConfig(),  # noqa: B008
+    config: RefineConfig = RefineConfig(),
     progress: Progress = silent,
 ) -> Dataset:
     """The data set with each held-out camera where the render is nearest to its photograph; never further than now."""
@@ -69,7 +68,7 @@ def refine_camera(
     background: Tensor,  # [3]
     *,
     antialiased: bool = False,
-    config: RefineConfig = RefineConfig(),  # noqa: B008
+    config: RefineConfig = RefineConfig(),
 ) -> RefinedCamera:
     """Fit one camera by Adam on a left-multiplied twist, coarse sizes first; the best at full size is kept."""
     frozen = gaussians.detach()

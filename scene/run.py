@@ -4,7 +4,10 @@ run/
   config.json     what was asked for: command, options, input, versions
   cameras.json    every placed view, transforms.json layout; images beside it
   images/         the photographs at working size, so that nothing outside the folder is needed
-  points.ply      the sparse points that training starts from
+  poses.json      where the cameras come from; written when the first stage is done
+  cameras_estimated.json  the cameras as they were before training refined them
+  points.ply      the sparse points
+  stereo.safetensors  depth and confidence of the training views, where the method starts from them
   splat.ply       the result
   checkpoints/    state to continue from, bit for bit
   metrics.json    held-out figures and timings
@@ -80,6 +83,18 @@ class Run:
     @property
     def points_path(self) -> Path:
         return self.path / "points.ply"
+
+    @property
+    def poses_path(self) -> Path:
+        return self.path / "poses.json"
+
+    @property
+    def estimated_cameras_path(self) -> Path:
+        return self.path / "cameras_estimated.json"
+
+    @property
+    def stereo_path(self) -> Path:
+        return self.path / "stereo.safetensors"
 
     @property
     def splat_path(self) -> Path:

@@ -71,7 +71,9 @@ class _View:
         rgb = np.ascontiguousarray(image.cpu().numpy()[..., :3])
         height, width = rgb.shape[:2]
         self.sizes = [(max(1, round(width / 2**k)), max(1, round(height / 2**k))) for k in range(levels)]
-        self.rgb = [rgb if k == 0 else cv2.resize(rgb, s, interpolation=cv2.INTER_AREA) for k, s in enumerate(self.sizes)]
+        self.rgb = [
+            rgb if k == 0 else cv2.resize(rgb, s, interpolation=cv2.INTER_AREA) for k, s in enumerate(self.sizes)
+        ]
         # cv2 drops no axis of a colour picture, but the grey one of a single row needs its shape back.
         grey = [cv2.cvtColor(level, cv2.COLOR_RGB2GRAY).reshape(level.shape[:2]) for level in self.rgb]
         self.native = _native.StereoImage(grey)
@@ -141,7 +143,9 @@ class _Matcher:
                 for view in self.views:
                     self._refine(view, level)
             for index, view in enumerate(self.views):
-                self.progress("stereo", (self.levels - 1 - level) * len(self.views) + index, self.levels * len(self.views))
+                self.progress(
+                    "stereo", (self.levels - 1 - level) * len(self.views) + index, self.levels * len(self.views)
+                )
                 count = self.config.coarsest_sweeps if coarsest else self.config.sweeps
                 self._match(index, level, self._sweeps(index, level, 0, count), None)
             for turn in range(self.config.geometric_rounds):
@@ -232,9 +236,7 @@ class _Matcher:
         cost = self._match(index, level, [], None, prior=False)
         there, back = self._transforms(index, level, to_finest=False)
         others = [self.views[s].planes for s in view.sources]
-        views = consistent_views(
-            view.planes, others, there, back, config.max_error_px, config.max_depth_difference
-        )
+        views = consistent_views(view.planes, others, there, back, config.max_error_px, config.max_depth_difference)
         trusted = (views >= 1) & (cost < config.max_cost)
         if view.masks[level] is not None:
             trusted &= view.masks[level] > 0

@@ -1,0 +1,143 @@
+"""InstantSplat (Fan et al. 2024, arXiv 2403.20309): Gaussians behind the pixels of dense stereo, trained with the cameras.
+
+Their number never changes: what several views show is taken from the most confident one, and training moves points
+the more freely the less stereo trusted them, while the cameras are refined with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..scene.errors import BadInputError
+from ..scene.point_cloud import PointCloud
+from .co_visibility import Rule, redundant_pixels
+from .dataset import Dataset
+from .gaussian_splatting import GaussianSplatting, GaussianSplattingConfig, gaussians_from_points, log_linear
+from .method import at_least
+from .stereo import Stereo
+
+RATE_HORIZON = 30_000  # steps over which the means' rate falls to a hundredth, however few are taken
+PIXELS_PER_GAUSSIAN = 8  # of the training photographs
+RATE_GAIN = 99.0  # what distrust adds to a point's rate at most, times the half that sigmoid(1) leaves of it
+
+
+@dataclass(frozen=True)
+class InstantSplatConfig(GaussianSplattingConfig):
+    """The paper's values (XL, 1000 steps); `instantsplat_config` fills in those that depend on the number of steps."""
+
+    steps: int = 1000  # XL; 200 is S.
+    densification: Literal["default", "mcmc", "none"] = "none"  # The number of Gaussians stays as it is.
+    sh_degree: int = 0  # The paper's runs are too short for its rule of one more degree each 1000 steps.
+    sh_lr: float = 2.5e-2  # Learning rate of the constant colour.
+    sh_rest_lr: float = 1.25e-3  # Learning rate of the view-dependent colour.
+    scale_lr: float = 5e-2  # Learning rate of the log-scales.
+    quat_lr: float = 1e-2  # Learning rate of the quaternions.
+    max_gaussians: int = 1_500_000  # More pixels than this are thinned out, confident ones last.
+    refine_poses: bool = True  # Optimise the cameras together with the Gaussians.
+    pose_rotation_lr: float = 2e-4  # Radians a step; the paper's 1e-4 is of quaternions, which turn by twice as much.
+    pose_translation_lr: float = 1e-4  # Extents a step.
+    confidence_rates: bool = True  # Move a point the faster the less stereo trusted it.
+    co_visibility: Rule | Literal["off"] = "projected"  # How pixels that a better view shows, too, are told.
+    co_visibility_threshold: float = 0.01  # Relative difference of depth up to which two pixels show the same.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.densification != "none":
+            raise BadInputError("InstantSplat keeps the number of its Gaussians: densification 'none' is expected.")
+        if self.co_visibility not in ("projected", "normalised", "off"):
+            raise BadInputError(f"co_visibility is '{self.co_visibility}'; projected, normalised or off is expected.")
+        at_least(self, 0, "co_visibility_threshold")
+
+
+def instantsplat_config(steps: int = 1000, **changes: Any) -> InstantSplatConfig:
+    """The paper's values for a run of `steps`: the means' rate falls as if the run had 30,000."""
+    means_lr = InstantSplatConfig.means_lr
+    final = log_linear(means_lr, means_lr / 100, steps / RATE_HORIZON)
+    return InstantSplatConfig(**({"steps": steps, "means_lr_final": final} | changes))
+
+
+def initialise(
+    dataset: Dataset,
+    stereo: Stereo,  # of the training views, in the order of `dataset.train`
+    config: InstantSplatConfig,
+    device: torch.device | str = "cpu",
+) -> GaussianSplatting:
+    """One Gaussian behind every pixel that no better view shows.
+
+    Colours come from the photographs at the size of the maps. Transparent and masked pixels give none. Raises
+    BadInputError when no pixel is left.
+    """
+    cloud, confidence = _points(dataset, stereo, config)
+    if len(cloud) == 0:
+        raise BadInputError("Dense stereo left no pixel to start from: every one is masked, or shown by a better view.")
+    gaussians = gaussians_from_points(cloud, config, dataset.extent)
+    factor = position_rates(confidence).to(device) if config.confidence_rates else None
+    return GaussianSplatting(gaussians.to(device), config, dataset.extent, factor)
+
+
+def position_rates(confidence: Tensor) -> Tensor:
+    """Factor [N] on a point's learning rate: 1 + 99 (1 - sigmoid(O)), from 27.6 for a guess down to 1."""
+    return 1 + RATE_GAIN * (1 - confidence.sigmoid())
+
+
+def _points(dataset: Dataset, stereo: Stereo, config: InstantSplatConfig) -> tuple[PointCloud, Tensor]:
+    """The points that Gaussians start from, and their confidence [N]."""
+    drop = (
+        [torch.zeros_like(m.depth, dtype=torch.bool) for m in stereo.maps]
+        if config.co_visibility == "off"
+        else redundant_pixels(stereo, config.co_visibility_threshold, config.co_visibility)
+    )
+    xyz, rgb, confidence = [], [], []
+    for view, index in enumerate(dataset.train):
+        pixels, counts = _photograph(dataset, index, *stereo.maps[view].depth.shape)
+        keep = counts & ~drop[view]
+        xyz.append(stereo.points(view)[keep])
+        rgb.append(pixels[keep])
+        confidence.append(stereo.maps[view].confidence[keep])
+    cloud, trust = PointCloud(torch.cat(xyz), torch.cat(rgb)), torch.cat(confidence)
+    if len(cloud) <= config.max_gaussians:
+        return cloud, trust
+    generator = torch.Generator().manual_seed(config.seed)
+    chosen = thinned(trust, config.max_gaussians, generator)
+    return cloud[chosen], trust[chosen]
+
+
+def thinned(confidence: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of N indices without replacement, ascending; weight 1 + confidence normalised to [0, 1].
+
+    Gumbel keys, because torch.multinomial stops at 2^24 categories.
+    """
+    low, high = confidence.min(), confidence.max()
+    weight = 1 + (confidence - low) / (high - low).clamp_min(1e-12)
+    uniform = torch.rand(len(weight), generator=generator).clamp_min(1e-12)
+    keys = weight.log() - (-uniform.log()).log()
+    return keys.topk(count).indices.sort().values
+
+
+def _photograph(dataset: Dataset, index: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Colours [H, W, 3] uint8 of a view at the size of its map, and which pixels count (bool [H, W])."""
+    view = dataset.view(index)
+    pixels, counts = view.pixels[..., :3].cpu(), view.counts()
+    if counts is None:
+        counts = torch.ones(pixels.shape[:2], dtype=torch.bool)
+    if pixels.shape[:2] != (height, width):
+        pixels = torch.from_numpy(cv2.resize(pixels.numpy(), (width, height), interpolation=cv2.INTER_AREA))
+        share = cv2.resize(counts.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        counts = torch.from_numpy(share > 0.5)
+    return pixels, counts
+
+
+def few_view_values(dataset: Dataset, on_cpu: bool) -> dict[str, Any]:
+    """Config values for as many training photographs as there are."""
+    views = len(dataset.train)
+    pixels = sum(dataset.views[i].width * dataset.views[i].height for i in dataset.train)
+    values: dict[str, Any] = {"drop_rate": 0.3 if views <= 4 else 0.2 if views <= 8 else 0.0}
+    if on_cpu:
+        values["max_gaussians"] = min(150_000, max(10_000, pixels // PIXELS_PER_GAUSSIAN))
+    return values
