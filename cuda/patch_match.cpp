@@ -16,7 +16,7 @@ namespace {
 constexpr int SAMPLES = 32;  // every second pixel of 11 x 11 in both directions, without the corners
 constexpr int VECTORS = SAMPLES / W;
 constexpr int MAX_SOURCES = 16;
-constexpr int SPARE_SOURCES = 1;         // beyond those that count, where the depth is roughly known
+constexpr int SPARE_SOURCES = 0;         // beyond those that count, where the depth is roughly known
 constexpr float INVALID_COST = 1.0f;      // of a source that does not show the point: as bad as no correlation
 constexpr float MAX_SLOPE = 5.0f;         // tangent: planes seen at less than about 11 degrees are not matched
 constexpr float SPATIAL_SIGMA_PX = 5.0f;  // of the bilateral weight, about the patch's radius

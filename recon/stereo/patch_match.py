@@ -19,7 +19,6 @@ from .contract import DepthMap
 from .fill import EdgeAwareFill
 from .source_views import in_picture, project, seen_by, source_views
 
-
 MIN_POINTS = 4  # that a view must see before its own points say how deep it looks
 
 FILL_ITERATIONS = 100  # of conjugate gradients at each level, which starts from the coarser one's result
@@ -33,9 +32,9 @@ class PatchMatchConfig:
     sources: int = 6  # views that each view is matched with, at most 16
     coarsest_px: int = 100  # the pyramid ends at the first level whose longer side is not above this, pixels
     coarsest_sweeps: int = 8  # red-black sweeps at the coarsest level, which searches the whole range of depth
-    sweeps: int = 2  # red-black sweeps at the other levels, each before depths of other views count
-    geometric_rounds: int = 2  # sweeps at each level in which depths of other views count
-    sigma_grey: float = 20.0  # grey levels over which a patch's pixels lose weight by e
+    sweeps: int = 1  # red-black sweeps at the other levels, each before depths of other views count
+    geometric_rounds: int = 2  # sweeps in which depths of other views count, at the finest level only one
+    sigma_grey: float = 40.0  # grey levels over which a patch's pixels lose weight by e
     noise_variance: float = 4.0  # of the photographs, squared grey levels; keeps blank patches from correlating
     geometric_weight: float = 0.1  # cost of a pixel's distance after the way to a source and back by its depth
     geometric_max_px: float = 3.0  # that distance is cut off here, pixels
@@ -124,7 +123,7 @@ class _Matcher:
         self.views = [_View(i, cameras[v], m, self.levels) for v, (i, m) in enumerate(zip(images, masks, strict=True))]
         chosen = source_views(cameras, points, config.sources)
         seen = seen_by(cameras, points)
-        for index, view in enumerate(self.views):
+        for index in range(len(self.views)):
             view.sources = chosen[index]
             self._start(view, cameras[index], points, seen[index])
 
@@ -150,13 +149,13 @@ class _Matcher:
             if not coarsest:
                 for view in self.views:
                     self._refine(view, level)
-            for index, view in enumerate(self.views):
+            for index in range(len(self.views)):
                 self.progress(
                     "stereo", (self.levels - 1 - level) * len(self.views) + index, self.levels * len(self.views)
                 )
                 count = self.config.coarsest_sweeps if coarsest else self.config.sweeps
                 self._match(index, level, self._sweeps(index, level, 0, count), None)
-            for turn in range(self.config.geometric_rounds):
+            for turn in range(self.config.geometric_rounds if level else min(1, self.config.geometric_rounds)):
                 before = [view.planes.copy() for view in self.views]
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
