@@ -79,3 +79,29 @@ def adam_step(
     eps: float,
     step: int,
 ) -> None: ...
+
+class StereoImage:
+    def __init__(self, levels: list[ndarray]) -> None: ...  # uint8 [H, W] each, every one half as large as the one before
+
+def patch_match(
+    reference: StereoImage,
+    level: int,  # of the reference, and of the source planes
+    sources: list[StereoImage],
+    source_from_reference: ndarray,  # [S, 3, 4] (A | b): A (x, y, 1) + b / depth, to pixels of level 0
+    reference_from_source: ndarray,  # [S, 3, 4] from pixels of `level`
+    source_planes: list[ndarray] | None,  # S of [Hs, Ws, 3]
+    prior: ndarray | None,  # [H, W] inverse depth
+    mask: ndarray | None,  # [H, W] uint8
+    lens: tuple[float, float, float, float],  # fx, fy, cx, cy
+    range: tuple[float, float],  # of inverse depth
+    best: int,
+    sigma_grey: float,
+    noise_variance: float,
+    geometric_weight: float,
+    geometric_max_px: float,
+    prior_weight: float,
+    prior_max: float,
+    planes: ndarray,  # [H, W, 3] inverse depth, change per pixel to the right, down; replaced by better ones
+    costs: ndarray,  # [H, W] of the planes at the end
+    sweeps: list[tuple[int, float, float, bool]],  # seed, depth step, slope step, whether to explore
+) -> None: ...

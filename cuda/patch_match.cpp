@@ -16,6 +16,7 @@ namespace {
 constexpr int SAMPLES = 32;  // every second pixel of 11 x 11 in both directions, without the corners
 constexpr int VECTORS = SAMPLES / W;
 constexpr int MAX_SOURCES = 16;
+constexpr int SPARE_SOURCES = 0;         // beyond those that count, where the depth is roughly known
 constexpr float INVALID_COST = 1.0f;      // of a source that does not show the point: as bad as no correlation
 constexpr float MAX_SLOPE = 5.0f;         // tangent: planes seen at less than about 11 degrees are not matched
 constexpr float SPATIAL_SIGMA_PX = 5.0f;  // of the bilateral weight, about the patch's radius
@@ -156,17 +157,30 @@ float geometric_error(const PatchMatchArgs &a, int s, const Warp &warp, float px
     return std::min(std::sqrt(dx * dx + dy * dy), a.geometric_max_px);
 }
 
-// What is minimised: the mean over the sources that agree best, and the distance from what is expected.
-float total_cost(const PatchMatchArgs &a, const Offsets &offsets, const Patch &patch, int x, int y, Plane h) {
+// The sources that a pixel is compared with, the most promising first.
+struct Choice {
+    int count;
+    int source[MAX_SOURCES];
+};
+
+// What is minimised: the mean over the sources that agree best, and the distance from what is expected. With
+// `ranked`, also the choice of sources in the order in which they agree.
+float total_cost(const PatchMatchArgs &a, const Offsets &offsets, const Patch &patch, const Choice &choice, int x, int y,
+                 Plane h, Choice *ranked = nullptr) {
     const float px = (float)x + 0.5f, py = (float)y + 0.5f;
     float lowest[MAX_SOURCES];
-    for (int s = 0; s < a.sources; s++) {
+    for (int i = 0; i < choice.count; i++) {
+        const int s = choice.source[i];
         const Warp warp(a.source_from_reference + 12 * s, px, py, h);
         float cost = std::min(source_cost(a, offsets, patch, *a.source[s], warp), INVALID_COST);
         if (a.source_planes) cost += a.geometric_weight * geometric_error(a, s, warp, px, py);
-        int k = s;
-        for (; k > 0 && lowest[k - 1] > cost; k--) lowest[k] = lowest[k - 1];
+        int k = i;
+        for (; k > 0 && lowest[k - 1] > cost; k--) {
+            lowest[k] = lowest[k - 1];
+            if (ranked) ranked->source[k] = ranked->source[k - 1];
+        }
         lowest[k] = cost;
+        if (ranked) ranked->source[k] = s;
     }
     float total = 0.0f;
     for (int k = 0; k < a.best; k++) total += lowest[k];
@@ -176,6 +190,12 @@ float total_cost(const PatchMatchArgs &a, const Offsets &offsets, const Patch &p
         total += a.prior_weight * std::min(std::fabs(h.w - expected) / (expected * a.prior_max), 1.0f);
     }
     return total;
+}
+
+Choice all_sources(const PatchMatchArgs &a) {
+    Choice all{a.sources, {}};
+    for (int s = 0; s < a.sources; s++) all.source[s] = s;
+    return all;
 }
 
 // Numbers that depend on nothing but the seed and the pixel (a 32-bit hash chain, "lowbias32").
@@ -219,6 +239,7 @@ struct Pixel {
     const Offsets &offsets;
     int x, y, width, height;
     Patch patch;
+    Choice choice;
     Plane best;
     float cost;
 
@@ -229,7 +250,7 @@ struct Pixel {
         if (std::fabs(h.w - best.w) < same && std::fabs(h.wx - best.wx) * 5.0f < same &&
             std::fabs(h.wy - best.wy) * 5.0f < same)
             return;
-        const float c = total_cost(a, offsets, patch, x, y, h);
+        const float c = total_cost(a, offsets, patch, choice, x, y, h);
         if (c < cost) cost = c, best = h;
     }
 
@@ -293,6 +314,7 @@ struct Pixel {
 void patch_match_costs(const PatchMatchArgs &a) {
     const StereoLevel &level = a.reference->levels[a.level];
     const Offsets offsets;
+    const Choice all = all_sources(a);
     parallel_for(level.height, [&](int y) {
         Patch patch;
         for (int x = 0; x < level.width; x++) {
@@ -303,7 +325,7 @@ void patch_match_costs(const PatchMatchArgs &a) {
             }
             make_patch(a, offsets, x, y, patch);
             const float *h = a.planes + 3 * at;
-            a.costs[at] = total_cost(a, offsets, patch, x, y, {h[0], h[1], h[2]});
+            a.costs[at] = total_cost(a, offsets, patch, all, x, y, {h[0], h[1], h[2]});
         }
     });
 }
@@ -311,14 +333,19 @@ void patch_match_costs(const PatchMatchArgs &a) {
 void patch_match_sweep(const PatchMatchArgs &a, const PatchMatchSweep &sweep) {
     const StereoLevel &level = a.reference->levels[a.level];
     const Offsets offsets;
+    const Choice all = all_sources(a);
     for (int color = 0; color < 2; color++)
         parallel_for(level.height, [&](int y) {
             for (int x = (y + color) & 1; x < level.width; x += 2) {
                 const size_t at = (size_t)y * level.width + x;
                 if (a.mask && !a.mask[at]) continue;
                 float *h = a.planes + 3 * at;
-                Pixel pixel{a, offsets, x, y, level.width, level.height, {}, {h[0], h[1], h[2]}, a.costs[at]};
+                Pixel pixel{a, offsets, x, y, level.width, level.height, {}, all, {h[0], h[1], h[2]}, a.costs[at]};
                 make_patch(a, offsets, x, y, pixel.patch);
+                if (!sweep.explore && all.count > a.best + SPARE_SOURCES) {
+                    total_cost(a, offsets, pixel.patch, all, x, y, pixel.best, &pixel.choice);
+                    pixel.choice.count = a.best + SPARE_SOURCES;
+                }
                 Random random(sweep.seed, (uint32_t)at);
                 pixel.propagate();
                 pixel.refine(sweep, random);

@@ -40,7 +40,7 @@ def fill_points(dataset: Dataset, cells: int) -> PointCloud | None:
             kept = counts[rows, columns]
             columns, rows = columns[kept], rows[kept]
         rays = torch.stack([(columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]], dim=1)
-        depth = interpolated_depth(in_camera, rays)
+        depth = _interpolated_depth(in_camera, rays)
         filled = torch.cat([rays, torch.ones(len(rays), 1)], dim=1) * depth[:, None]
         xyz.append(transform_points(dataset.cameras.world_from_cam[index].cpu(), filled))
         rgb.append(pixels[rows, columns, :3])
@@ -57,7 +57,7 @@ def _grid(width: int, height: int, cells: int) -> tuple[Tensor, Tensor]:
     return grid_columns.flatten(), grid_rows.flatten()
 
 
-def interpolated_depth(
+def _interpolated_depth(
     in_camera: Tensor,  # [N, 3] z > 0
     rays: Tensor,  # [M, 2] x / z, y / z
 ) -> Tensor:

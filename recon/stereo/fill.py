@@ -1,4 +1,4 @@
-"""Depth for pixels that stereo could not match: interpolated between those it could, along the photograph's surfaces."""
+"""Depth for pixels that stereo could not match: continued from those it could, along the photograph's surfaces."""
 
 from __future__ import annotations
 
@@ -6,58 +6,82 @@ import numpy as np
 
 EDGE_GREY = 6.0  # a step of this many grey levels between neighbours divides their tie by e
 WEAKEST_TIE = 1e-3  # across the strongest edge; above zero, so that no pixel is ever without a neighbour
+HOLD = 1e-6  # pull towards the first guess, so that the system has a solution where nothing is known
 
 
-def fill(
-    value: np.ndarray,  # [H, W] float32, what is known
-    weight: np.ndarray,  # [H, W] float32 >= 0, how well; 0: unknown
-    image: np.ndarray,  # [H, W, 3] uint8, whose edges the result respects
-    start: np.ndarray,  # [H, W] float32, a first guess: unknown pixels far from all others keep it
-    iterations: int,
-) -> np.ndarray:
-    """The map [H, W] that lies near the known values and changes least where the photograph does not.
+class EdgeAwareFill:
+    """Weighted least squares on the grid of one photograph (Farbman et al., "Edge-Preserving Decompositions", 2008).
 
-    Weighted least squares: sum of weight (u - value)^2 + sum over neighbours of tie (u_p - u_q)^2, by `iterations` of
-    conjugate gradients preconditioned by the diagonal (Farbman et al., "Edge-Preserving Decompositions", 2008).
+    Minimises sum of weight (u - value)^2 + sum over neighbours p, q of tie (u_q - u_p - step)^2, where ties are weak
+    across the photograph's edges, by conjugate gradients preconditioned by the diagonal.
     """
-    right, down = _ties(image, 1), _ties(image, 0)
-    diagonal = weight + 1e-6
-    diagonal[:, :-1] += right
-    diagonal[:, 1:] += right
-    diagonal[:-1] += down
-    diagonal[1:] += down
-    off = weight + 1e-6
 
-    def system(u: np.ndarray) -> np.ndarray:
-        out = off * u
-        step = right * (u[:, 1:] - u[:, :-1])
-        out[:, :-1] -= step
-        out[:, 1:] += step
-        step = down * (u[1:] - u[:-1])
-        out[:-1] -= step
-        out[1:] += step
+    def __init__(self, image: np.ndarray) -> None:  # [H, W, 3] uint8
+        self.right, self.down = _ties(image, 1), _ties(image, 0)
+
+    def solve(
+        self,
+        value: np.ndarray,  # [H, W] float32, what is known
+        weight: np.ndarray,  # [H, W] float32 >= 0, how well; 0: unknown
+        start: np.ndarray,  # [H, W] float32, a first guess
+        iterations: int,
+        steps: tuple[np.ndarray, np.ndarray] | None = None,  # expected change to the right and down, [H, W] each
+    ) -> np.ndarray:
+        """The filled map [H, W]."""
+        pull = weight + np.float32(HOLD)
+        diagonal = pull + self._spread(np.ones_like(pull), 1)
+        u = start.astype(np.float32, copy=True)
+        residual = weight * value + np.float32(HOLD) * start - self._system(pull, u)
+        if steps is not None:
+            flow = self.right * 0.5 * (steps[0][:, :-1] + steps[0][:, 1:])
+            residual[:, :-1] -= flow
+            residual[:, 1:] += flow
+            flow = self.down * 0.5 * (steps[1][:-1] + steps[1][1:])
+            residual[:-1] -= flow
+            residual[1:] += flow
+        scaled = residual / diagonal
+        direction = scaled.copy()
+        energy = first = _dot(residual, scaled)
+        for _ in range(iterations):
+            if energy <= 1e-8 * first or energy <= 0.0:
+                break
+            moved = self._system(pull, direction)
+            length = np.float32(energy / _dot(direction, moved))
+            u += length * direction
+            residual -= length * moved
+            scaled = residual / diagonal
+            before, energy = energy, _dot(residual, scaled)
+            direction *= np.float32(energy / before)
+            direction += scaled
+        return u
+
+    def _system(self, pull: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return pull * u + self._spread(u, -1)
+
+    def _spread(self, u: np.ndarray, sign: int) -> np.ndarray:
+        """Ties times differences to the neighbours (sign -1), or times sums."""
+        out = np.zeros_like(u)
+        if sign < 0:
+            flow = self.right * (u[:, 1:] - u[:, :-1])
+            out[:, :-1] -= flow
+            out[:, 1:] += flow
+            flow = self.down * (u[1:] - u[:-1])
+            out[:-1] -= flow
+            out[1:] += flow
+        else:
+            out[:, :-1] += self.right
+            out[:, 1:] += self.right
+            out[:-1] += self.down
+            out[1:] += self.down
         return out
 
-    u = start.astype(np.float32, copy=True)
-    residual = weight * value + 1e-6 * start - system(u)
-    scaled = residual / diagonal
-    direction = scaled.copy()
-    energy = float(np.vdot(residual, scaled))
-    first = energy
-    for _ in range(iterations):
-        if energy <= 1e-8 * first or energy <= 0.0:
-            break
-        moved = system(direction)
-        step_size = energy / float(np.vdot(direction, moved))
-        u += step_size * direction
-        residual -= step_size * moved
-        scaled = residual / diagonal
-        before, energy = energy, float(np.vdot(residual, scaled))
-        direction = scaled + (energy / before) * direction
-    return u
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    # Not BLAS: its threads wait for one another on a busy machine, and their number shows in the bits.
+    return float(np.einsum("ij,ij->", a, b))
 
 
 def _ties(image: np.ndarray, axis: int) -> np.ndarray:
     """Between each pixel and the next along the axis, [H, W - 1] or [H - 1, W]: 1 within a surface."""
     difference = np.abs(np.diff(image.astype(np.float32), axis=axis)).max(axis=2)
-    return WEAKEST_TIE + np.exp(-difference / EDGE_GREY)
+    return WEAKEST_TIE + np.exp(-difference / np.float32(EDGE_GREY))

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from ... import _native
 from ...scene.cameras import Cameras
-from ...scene.geometry import transform_points
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
-from ..fill_points import MIN_POINTS, interpolated_depth
 from .consistency import confidence, consistent_views, without_specks
 from .contract import DepthMap
-from .fill import fill
+from .fill import EdgeAwareFill
 from .source_views import in_picture, project, seen_by, source_views
+
+MIN_POINTS = 4  # that a view must see before its own points say how deep it looks
+
+FILL_ITERATIONS = 100  # of conjugate gradients at each level, which starts from the coarser one's result
+SLOPE_WEIGHT = 0.01  # of a trusted pixel's slope against a tie of 1: slopes are noisy, and walls are flat
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class PatchMatchConfig:
     sources: int = 6  # views that each view is matched with, at most 16
     coarsest_px: int = 100  # the pyramid ends at the first level whose longer side is not above this, pixels
     coarsest_sweeps: int = 8  # red-black sweeps at the coarsest level, which searches the whole range of depth
-    sweeps: int = 2  # red-black sweeps at the other levels, each before depths of other views count
-    geometric_rounds: int = 2  # sweeps at each level in which depths of other views count
-    sigma_grey: float = 20.0  # grey levels over which a patch's pixels lose weight by e
+    sweeps: int = 1  # red-black sweeps at the other levels, each before depths of other views count
+    geometric_rounds: int = 2  # sweeps in which depths of other views count, at the finest level only one
+    sigma_grey: float = 40.0  # grey levels over which a patch's pixels lose weight by e
     noise_variance: float = 4.0  # of the photographs, squared grey levels; keeps blank patches from correlating
     geometric_weight: float = 0.1  # cost of a pixel's distance after the way to a source and back by its depth
     geometric_max_px: float = 3.0  # that distance is cut off here, pixels
@@ -89,6 +92,15 @@ class _View:
         self.planes = np.empty((0, 0, 3), np.float32)
         self.prior = np.empty((0, 0), np.float32)
 
+    def anchored(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inverse depths [H, W] of the sparse points at their pixels, and weights [H, W] that are 1 there."""
+        (width, height), (full_width, full_height) = self.sizes[level], self.sizes[0]
+        column = np.clip(self.anchors[:, 0] * width / full_width, 0, width - 1).astype(int)
+        row = np.clip(self.anchors[:, 1] * height / full_height, 0, height - 1).astype(int)
+        value, weight = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+        value[row, column], weight[row, column] = self.anchors[:, 2], 1
+        return value, weight
+
 
 class _Matcher:
     def __init__(
@@ -111,7 +123,7 @@ class _Matcher:
         self.views = [_View(i, cameras[v], m, self.levels) for v, (i, m) in enumerate(zip(images, masks, strict=True))]
         chosen = source_views(cameras, points, config.sources)
         seen = seen_by(cameras, points)
-        for index, view in enumerate(self.views):
+        for index in range(len(self.views)):
             view.sources = chosen[index]
             self._start(view, cameras[index], points, seen[index])
 
@@ -121,17 +133,12 @@ class _Matcher:
         here = seen & in_picture(camera, points.xyz)
         view.anchors = torch.cat([pixel, 1 / depth.clamp_min(1e-9)[:, None]], dim=1)[here].double().numpy()
         known = here if int(here.sum()) >= MIN_POINTS else in_picture(camera, points.xyz)
-        width, height = view.sizes[-1]
-        if int(known.sum()) < MIN_POINTS:
-            inverse = np.full((height, width), 1.0)
-        else:
-            K = view.K[-1]
-            x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-            rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1]], axis=-1).reshape(-1, 2)
-            in_camera = transform_points(camera.cam_from_world, points.xyz[known])
-            inverse = 1 / interpolated_depth(in_camera, torch.from_numpy(rays)).numpy().reshape(height, width)
         spread = 1 / depth[known].numpy() if int(known.sum()) else np.ones(1)
         view.range = (float(np.quantile(spread, 0.02)) / 1.6, float(np.quantile(spread, 0.98)) * 1.6)
+        level = self.levels - 1
+        value, weight = view.anchored(level)
+        start = np.full_like(value, np.median(spread))
+        inverse = EdgeAwareFill(view.rgb[level]).solve(value, weight, start, 300)
         view.prior = np.clip(inverse, *view.range).astype(np.float32)
         view.planes = _as_planes(view.prior)
 
@@ -142,13 +149,13 @@ class _Matcher:
             if not coarsest:
                 for view in self.views:
                     self._refine(view, level)
-            for index, view in enumerate(self.views):
+            for index in range(len(self.views)):
                 self.progress(
                     "stereo", (self.levels - 1 - level) * len(self.views) + index, self.levels * len(self.views)
                 )
                 count = self.config.coarsest_sweeps if coarsest else self.config.sweeps
                 self._match(index, level, self._sweeps(index, level, 0, count), None)
-            for turn in range(self.config.geometric_rounds):
+            for turn in range(self.config.geometric_rounds if level else min(1, self.config.geometric_rounds)):
                 before = [view.planes.copy() for view in self.views]
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
@@ -243,16 +250,12 @@ class _Matcher:
         inverse = view.planes[..., 0]
         trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), 0.03)
         certainty = confidence(cost, views, trusted, config.confidence_gain, config.confidence_cost)
-        weight = (certainty - 1).astype(np.float32)
-        known = inverse.copy()
-        width, height = view.sizes[level]
-        full_w, full_h = view.sizes[0]
-        column = np.clip(view.anchors[:, 0] * width / full_w, 0, width - 1).astype(int)
-        row = np.clip(view.anchors[:, 1] * height / full_h, 0, height - 1).astype(int)
-        free = ~trusted[row, column]
-        known[row[free], column[free]] = view.anchors[free, 2]
-        weight[row[free], column[free]] = 1.0
-        filled = fill(known, weight, view.rgb[level], view.prior, 100)
+        known, weight = view.anchored(level)
+        known[trusted], weight[trusted] = inverse[trusted], (certainty - 1)[trusted]
+        solver = EdgeAwareFill(view.rgb[level])
+        held = np.where(trusted, SLOPE_WEIGHT, 0).astype(np.float32)
+        slopes = [solver.solve(view.planes[..., k], held, 0 * inverse, FILL_ITERATIONS) for k in (1, 2)]
+        filled = solver.solve(known, weight, view.prior, FILL_ITERATIONS, (slopes[0], slopes[1]))
         filled = np.clip(filled, *view.range).astype(np.float32)
         view.prior = np.where(trusted, inverse, filled)
         planes = _as_planes(view.prior)
