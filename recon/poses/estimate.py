@@ -13,6 +13,7 @@ from .features import Features
 from .focal import group_lenses
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
+from .metric import in_metres
 from .pairs import choose_pairs
 from .placed import placed_capture
 from .reasons import reasons_for_unplaced
@@ -67,7 +68,11 @@ def estimate_poses(
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
     placed = placed_capture(capture, model, [image.colors for image in used.images], unplaced)
-    return Poses(placed, model.views, unplaced, seconds, _stats(names, graph, model, placed))
+    placed, scale = in_metres(placed)
+    stats = _stats(names, graph, model, placed)
+    if scale is not None:
+        stats["scale"] = scale.as_stats()
+    return Poses(placed, model.views, unplaced, seconds, stats)
 
 
 def _place(
