@@ -78,7 +78,7 @@ def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progres
         features = _inside_mask(matcher.extract(image), _mask(frame, pixels))
         column, row = features.xy_px.long().clamp_min(0).unbind(1)
         colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-        return Image(features, colors, _sharpness(image))
+        return Image(features, colors, sharpness_of(image))
 
     return each("Finding features", one, range(len(capture)), progress)
 
@@ -103,7 +103,8 @@ def _inside_mask(features: Features, mask: np.ndarray | None) -> Features:
     return replace(features, xy_px=features.xy_px[keep], descriptors=features.descriptors[keep])
 
 
-def _sharpness(image: np.ndarray) -> float:
+def sharpness_of(image: np.ndarray) -> float:
+    """Mean absolute Laplacian of a uint8 [H, W, 3] image, relative to its contrast."""
     gray = image.astype(np.float32).mean(2)
     laplacian = gray[1:-1, 1:-1] * 4 - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
     return float(np.abs(laplacian).mean() / max(float(gray.std()), 1.0)) if laplacian.size else 0.0
