@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ class Image:
     features: Features
     colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints
     sharpness: float  # mean absolute Laplacian, relative to the contrast
+    digest: bytes = b""  # of the pixels: the same photograph twice has the same
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,17 @@ class Evidence:
     images: list[Image]
     matches: dict[Pair, np.ndarray]
 
+    def without(self, views: Collection[int]) -> Evidence:
+        """The same with nothing said about how these views relate to others."""
+        return Evidence(self.images, {pair: m for pair, m in self.matches.items() if not set(pair) & set(views)})
+
     def joined(self, other: Evidence) -> Evidence:
         """Both together: the keypoints of `other` follow these, so that its indices move up. Descriptors go."""
         images = []
         for a, b in zip(self.images, other.images, strict=True):
             xy_px = torch.cat([a.features.xy_px, b.features.xy_px])
             features = replace(a.features, xy_px=xy_px, descriptors=torch.zeros(len(xy_px), 0))
-            images.append(Image(features, np.concatenate([a.colors, b.colors]), a.sharpness))
+            images.append(Image(features, np.concatenate([a.colors, b.colors]), a.sharpness, a.digest))
         matches = {}
         for first, second in sorted(self.matches.keys() | other.matches.keys()):
             shift = np.array([len(self.images[first].features), len(self.images[second].features)])
@@ -78,7 +84,7 @@ def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progres
         features = _inside_mask(matcher.extract(image), _mask(frame, pixels))
         column, row = features.xy_px.long().clamp_min(0).unbind(1)
         colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-        return Image(features, colors, sharpness_of(image))
+        return Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest())
 
     return each("Finding features", one, range(len(capture)), progress)
 

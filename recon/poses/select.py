@@ -15,7 +15,9 @@ from .workers import each
 
 BLURRED = 0.6  # of the median sharpness of the photographs around it in name order
 AROUND = 4  # photographs on either side
-ONCE = 0.25  # what a thing is worth that one chosen photograph shows, to a thing that two of them show
+# What a thing is worth that one chosen photograph shows, and one that three or more show, to one that two show: two
+# give depth, and a third carries the scale from one pair to the next.
+ONCE, THRICE = 0.4, 1.25
 MAX_SWEEPS = 10
 
 
@@ -88,7 +90,7 @@ def _improve(overlap: Overlap, chosen: list[int]) -> bool:
 
 def _worth(times: np.ndarray) -> float:
     """Of a choice that shows each thing so many times [T]."""
-    return float((times >= 2).sum() + ONCE * (times == 1).sum())
+    return float(ONCE * (times == 1).sum() + (times == 2).sum() + THRICE * (times >= 3).sum())
 
 
 def _fits(linked: np.ndarray, apart: np.ndarray, chosen: list[int]) -> bool:
