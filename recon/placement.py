@@ -26,6 +26,7 @@ from .reconstruct_config import ReconstructConfig, continued, options_as_json
 HOLD_OUT_EVERY = 8  # the LLFF rule
 MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than random ones everywhere
 VIDEO_FRAMES = 24  # taken from a video when nothing is said
+VIDEO_CHOICE = 3  # frames of a video to choose a useful one from
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
         return load_run_capture(run)
     started = time.perf_counter()
     capture = _read(source, config)
-    capture = _selected(capture, config)
+    capture = _selected(capture, config, progress)
     seconds = {"read": time.perf_counter() - started}
     notes = list(capture.notes)
     unplaced: dict[str, str] = {}
@@ -113,7 +114,7 @@ def _read(source: Path | str, config: ReconstructConfig) -> Capture:
         max_megapixels=config.max_megapixels,
         allow_outside=config.allow_outside,
         images=config.images,
-        video_frames=max(wanted, VIDEO_FRAMES),
+        video_frames=max(wanted * (VIDEO_CHOICE if config.choose == "useful" else 1), VIDEO_FRAMES),
     )
     if len(capture) == 1 and capture.cameras is None:
         raise BadInputError(
@@ -122,11 +123,10 @@ def _read(source: Path | str, config: ReconstructConfig) -> Capture:
     return capture
 
 
-def _selected(capture: Capture, config: ReconstructConfig) -> Capture:
+def _selected(capture: Capture, config: ReconstructConfig, progress: Progress) -> Capture:
     """The photographs to train on and, with `eval`, those to hold out; `test` of the result are the latter."""
     rest, held_out = capture.split(HOLD_OUT_EVERY) if config.eval or capture.test else (list(range(len(capture))), [])
-    by_name = sorted(rest, key=lambda i: capture.frames[i].name)
-    chosen = sorted(by_name if config.views is None else evenly_spaced(by_name, config.views))
+    chosen = sorted(rest if config.views is None else _chosen(capture, rest, config.views, config, progress))
     # A split that the data set prescribes is respected even when nothing is measured.
     test = held_out if config.eval else []
     if not chosen:
@@ -141,6 +141,14 @@ def _selected(capture: Capture, config: ReconstructConfig) -> Capture:
     subset = capture.subset(kept)
     held = set(test)
     return replace(subset, test=tuple(i for i, k in enumerate(kept) if k in held), notes=notes)
+
+
+def _chosen(capture: Capture, among: list[int], count: int, config: ReconstructConfig, progress: Progress) -> list[int]:
+    if config.choose == "useful":
+        from .poses import PosesConfig, most_useful
+
+        return most_useful(capture, count, among, PosesConfig(seed=config.seed), progress)
+    return evenly_spaced(sorted(among, key=lambda i: capture.frames[i].name), count)
 
 
 def _with_points(capture: Capture, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:

@@ -18,8 +18,10 @@ class ReconstructConfig:
 
     # The method; auto is instantsplat for 2 to 24 photographs without cameras, else 3dgs (3D Gaussian Splatting).
     method: Literal["auto", "3dgs", "instantsplat"] = "auto"
-    # Train on this many photographs, evenly spaced in file-name order among those not held out.
+    # Train on this many of the photographs that are not held out.
     views: int | None = None
+    # Which ones: evenly spaced in file-name order, or those that together show most, sharp and from different places.
+    choose: Literal["evenly", "useful"] = "evenly"
     # Hold out every 8th photograph in file-name order, or the split of the data set, and measure on it.
     eval: bool = False
     # Longer side of the photographs in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
@@ -51,6 +53,8 @@ class ReconstructConfig:
             if value is not None and value < least:
                 option = name.replace("_", "-")
                 raise BadInputError(f"--{option} {value} cannot be used: at least {least} is needed.")
+        if self.choose != "evenly" and self.views is None:
+            raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
         if not self.max_megapixels > 0:

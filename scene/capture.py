@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .cameras import Cameras
+from .gps import GeoPosition
 from .point_cloud import PointCloud
 
 
@@ -25,6 +26,7 @@ class Frame:
     focal_px: float | None = None  # from EXIF, at this width and height
     load_mask: Callable[[], np.ndarray] | None = None  # -> bool [H, W], True where the pixel counts
     load_depth: Callable[[], np.ndarray] | None = None  # -> float32 [H, W], 0 where unknown
+    position: GeoPosition | None = None  # where EXIF says it was taken
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from .errors import BadInputError
+from .gps import GeoPosition, position_from_exif
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
@@ -35,6 +36,7 @@ class ImageHeader:
     width: int  # pixels
     height: int  # pixels
     focal_px: float | None  # from EXIF, at this size
+    position: GeoPosition | None = None  # from EXIF
 
 
 def is_image_file(path: Path) -> bool:
@@ -43,13 +45,13 @@ def is_image_file(path: Path) -> bool:
 
 
 def read_header(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHeader:
-    """Size and EXIF focal length of a photograph, from its header alone.
+    """Size, EXIF focal length and EXIF position of a photograph, from its header alone.
 
     Raises BadInputError that names the file when it is no image of an allowed format, or has too many pixels.
     """
     with _opened(path, max_megapixels) as image:
         width, height = _upright_size(image)
-        return ImageHeader(width, height, _focal_px(path, image))
+        return ImageHeader(width, height, _focal_px(path, image), _position(image))
 
 
 def check_decodes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
@@ -245,6 +247,13 @@ def _focal_px(path: Path, image: Image.Image) -> float | None:
     # Outside of 10 to 150 degrees the entry is a mistake, and no prior is better than a wrong one.
     plausible = focal is not None and 0.13 < focal / max(width, height) < 5.8
     return focal if plausible else None
+
+
+def _position(image: Image.Image) -> GeoPosition | None:
+    try:
+        return position_from_exif(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))
+    except Exception:  # a damaged EXIF block does not make the photograph unusable
+        return None
 
 
 def _from_sensor(exif: Any, focal_mm: float, width: int, height: int) -> float | None:

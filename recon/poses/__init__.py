@@ -12,4 +12,5 @@ from .metrics import PoseErrors as PoseErrors
 from .metrics import align_cameras as align_cameras
 from .metrics import pair_errors as pair_errors
 from .metrics import pose_errors as pose_errors
+from .select import most_useful as most_useful
 from .triangulate import triangulate as triangulate

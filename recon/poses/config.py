@@ -45,12 +45,15 @@ DISTORTION_MIN_VIEWS = 7
 class Poses:
     """Placed photographs, and why the others are not among them.
 
-    The world is right-handed with z up; the first placed camera looks along +y (seen from above), the origin is the
-    median of the points, and the median distance from a camera to a point that it sees is 4.
+    The world is right-handed with z up; the first placed camera looks along +y (seen from above), and the origin is the
+    median of the points. Where the photographs' own positions tell the scale, a unit is a metre and `capture.points`
+    says so (`metric`); else the median distance from a camera to a point that it sees is 4.
     """
 
     capture: Capture  # the placed frames only, undistorted, with cameras and observed points
     placed: list[int]  # indices into the capture that was given, ascending
     unplaced: dict[int, str]  # index into the capture that was given -> a sentence why
     seconds: dict[str, float]  # wall time of each stage
-    stats: dict[str, Any]  # features, pairs, matches, inliers, points, observations, error_px, focal_px, ...
+    stats: dict[
+        str, Any
+    ]  # features, pairs, matches, inliers, points, observations, error_px, focal_px, scale (if metric), ...

@@ -14,9 +14,11 @@ from .focal import Lenses, group_lenses
 from .held_out import register_held_out
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
+from .metric import in_metres
+from .one_place import copies_in, copy_reasons, refuse_turning_camera
 from .pairs import choose_pairs
 from .placed import placed_capture
-from .reasons import reasons_for_unplaced
+from .reasons import blur_reasons, reasons_for_unplaced, too_blurred
 from .solve import solve
 from .verification import Pair, ViewGraph, verify
 
@@ -57,6 +59,9 @@ def estimate_poses(
     for kind in kinds:
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
         more = gather(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
+        copies = copies_in(more, held_out)
+        if len(copies) < len(capture) - 1:
+            more = more.without(copies)
         _refuse_still_camera(capture, more)
         evidence = more if evidence is None else evidence.joined(more)
         names.append(matcher.name)
@@ -64,19 +69,26 @@ def estimate_poses(
         new_graph, new_model = _place(evidence, lenses, held_out, config, seconds, progress)
         if graph is None or _n_views(new_model) >= _n_views(model):
             graph, model, used = new_graph, new_model, evidence
-        if _n_views(model) == len(capture) - len(held_out):
+        if _n_views(model) == len(capture) - len(held_out | set(copies)):
             break
     assert graph is not None
     sharpness = np.array([image.sharpness for image in used.images])
+    blurred = _without_blurred_views(model, sharpness)
     mapped = [] if model is None else model.views
     unplaced = reasons_for_unplaced(capture, graph, sorted({*mapped, *held_out}), sharpness)
+    unplaced |= blur_reasons(capture, blurred, sharpness) | copy_reasons(capture, copies)
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
     with timed("held-out", seconds):
-        registered, reasons = register_held_out(capture, used, lenses, model, sorted(held_out), config.seed)
+        registered, reasons = register_held_out(
+            capture, used, lenses, model, sorted(held_out - set(copies)), config.seed
+        )
     unplaced |= reasons
     placed = placed_capture(capture, model, lenses, registered, [image.colors for image in used.images], unplaced)
+    placed, scale = in_metres(placed)
     stats = _stats(names, graph, model, placed)
+    if scale is not None:
+        stats["scale"] = scale.as_stats()
     return Poses(placed, sorted([*model.views, *registered]), unplaced, seconds, stats)
 
 
@@ -98,6 +110,7 @@ def _place(
     with timed("verification", seconds):
         cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
         graph = verify(features, matches, cameras, config.seed, progress)
+        refuse_turning_camera(capture, graph, lenses)
     with timed("mapping", seconds), quiet_pycolmap():
         model = solve(graph, lenses, config, progress)
         return graph, _without_weak_views(model)
@@ -132,6 +145,16 @@ def _without_weak_views(model: Model | None) -> Model | None:
             return model if len(model.views) >= 2 else None
         for view in weak:
             reconstruction.deregister_frame(reconstruction.image(view + 1).frame_id)
+
+
+def _without_blurred_views(model: Model | None, sharpness: np.ndarray) -> list[int]:
+    """Let go of views that are too blurred to be used, and say which."""
+    if model is None:
+        return []
+    blurred = too_blurred(model.views, sharpness)
+    for view in blurred:
+        model.reconstruction.deregister_frame(model.reconstruction.image(view + 1).frame_id)
+    return blurred
 
 
 def _failure(capture: Capture, unplaced: dict[int, str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ class Image:
     features: Features
     colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints
     sharpness: float  # mean absolute Laplacian, relative to the contrast
+    digest: bytes = b""  # of the pixels: the same photograph twice has the same
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,17 @@ class Evidence:
     images: list[Image]
     matches: dict[Pair, np.ndarray]
 
+    def without(self, views: Collection[int]) -> Evidence:
+        """The same with nothing said about how these views relate to others."""
+        return Evidence(self.images, {pair: m for pair, m in self.matches.items() if not set(pair) & set(views)})
+
     def joined(self, other: Evidence) -> Evidence:
         """Both together: the keypoints of `other` follow these, so that its indices move up. Descriptors go."""
         images = []
         for a, b in zip(self.images, other.images, strict=True):
             xy_px = torch.cat([a.features.xy_px, b.features.xy_px])
             features = replace(a.features, xy_px=xy_px, descriptors=torch.zeros(len(xy_px), 0))
-            images.append(Image(features, np.concatenate([a.colors, b.colors]), a.sharpness))
+            images.append(Image(features, np.concatenate([a.colors, b.colors]), a.sharpness, a.digest))
         matches = {}
         for first, second in sorted(self.matches.keys() | other.matches.keys()):
             shift = np.array([len(self.images[first].features), len(self.images[second].features)])
@@ -78,7 +84,7 @@ def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progres
         features = _inside_mask(matcher.extract(image), _mask(frame, pixels))
         column, row = features.xy_px.long().clamp_min(0).unbind(1)
         colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-        return Image(features, colors, _sharpness(image))
+        return Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest())
 
     return each("Finding features", one, range(len(capture)), progress)
 
@@ -103,7 +109,8 @@ def _inside_mask(features: Features, mask: np.ndarray | None) -> Features:
     return replace(features, xy_px=features.xy_px[keep], descriptors=features.descriptors[keep])
 
 
-def _sharpness(image: np.ndarray) -> float:
+def sharpness_of(image: np.ndarray) -> float:
+    """Mean absolute Laplacian of a uint8 [H, W, 3] image, relative to its contrast."""
     gray = image.astype(np.float32).mean(2)
     laplacian = gray[1:-1, 1:-1] * 4 - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
     return float(np.abs(laplacian).mean() / max(float(gray.std()), 1.0)) if laplacian.size else 0.0

@@ -9,6 +9,26 @@ from .verification import MIN_INLIERS, ViewGraph
 
 FEW_FEATURES = 100  # a photograph with fewer shows next to nothing to hold on to
 BLURRED = 0.35  # of the median sharpness
+# What is blurred by 15 pixels of 1024 has a third of its sharpness; of 91 photographs in three folders that people took
+# with care the least sharp one has 0.73 of the median.
+USELESS = 0.3  # of the median sharpness: such a photograph, even where it can be placed, teaches a scene its blur
+
+
+def too_blurred(placed: list[int], sharpness: np.ndarray) -> list[int]:
+    """The placed views that the result is better without, if three sharp ones are left."""
+    limit = USELESS * float(np.median(sharpness))
+    blurred = [view for view in placed if sharpness[view] < limit]
+    return blurred if len(placed) - len(blurred) >= 3 else []
+
+
+def blur_reasons(capture: Capture, blurred: list[int], sharpness: np.ndarray) -> dict[int, str]:
+    """A sentence for every view that was placed but is too blurred to be used."""
+    median = float(np.median(sharpness))
+    return {
+        view: f"{capture.names[view]} is blurred: it is {sharpness[view] / median:.0%} as sharp as the others usually "
+        "are, less sharp than can be used."
+        for view in blurred
+    }
 
 
 def reasons_for_unplaced(

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ...scene.geometry import Similarity, se3_inverse
 
-MEDIAN_DEPTH = 4.0  # viewers made for NeRF-synthetic scenes expect about this; their near plane of 0.2 is then 5 %
+# Where the scale is unknown. Viewers made for NeRF-synthetic scenes expect about this; their near plane of 0.2 is 5 %.
+MEDIAN_DEPTH = 4.0
 TILT_PRIOR = 0.03  # variance of sin(roll) that people allow themselves: about 10 degrees
 
 

@@ -80,4 +80,5 @@ def file_frame(
         focal_px=header.focal_px,
         load_mask=files.counts if masked else None,
         load_depth=None if depth is None else files.metres,
+        position=header.position,
     )

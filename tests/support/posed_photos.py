@@ -49,12 +49,15 @@ def posed_photos(
     noise_px: float = 0.5,
     wrong_share: float = 0.1,
     scene: Tensor | None = None,  # [N] int64: views of different numbers share no points
+    flat: bool = False,  # all points on one upright wall
 ) -> PosedPhotos:
     """Project a random cloud (one for each scene) and match every pair, with noise and mismatches."""
     rng = np.random.default_rng(seed)
     n = len(cam_from_world)
     scenes = np.zeros(n, np.int64) if scene is None else scene.numpy()
-    clouds = {s: rng.uniform(-1, 1, (n_points, 3)) * [1.2, 1.2, 0.9] for s in sorted(set(scenes.tolist()))}
+    clouds = {
+        s: rng.uniform(-1, 1, (n_points, 3)) * [1.2, 0.0 if flat else 1.2, 0.9] for s in sorted(set(scenes.tolist()))
+    }
     features, visible = [], []
     for view in range(n):
         pose = cam_from_world[view].double().numpy()
