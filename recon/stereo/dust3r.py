@@ -49,16 +49,15 @@ class Dust3r:
         Raises BadInputError when the file is not whole, not safe, not of this family or not finite.
         """
         state, arguments = read_weights(path)
-        _fill_shared(state)
         with torch.device("meta"):
             network = Dust3rNetwork(sizes_of(state))
-        check_weights(state, network, path, KIND)
+        state = check_weights(state, network, path, KIND)
         for head in (network.downstream_head1, network.downstream_head2):
             if hasattr(head, "head_local_features"):  # a fifth of MASt3R's weights, and never read here
                 del head.head_local_features
-        kept = {name: state[name] for name in network.state_dict()}
+        fill_network(network, {name: state[name] for name in network.state_dict()}, device)
         square = re.search(rf"img_size=\({SQUARE_SIDE}, *{SQUARE_SIDE}\)", arguments)
-        return Dust3r(fill_network(network, kept, device), SQUARE_SIDE if square else DEFAULT_SIDE)
+        return Dust3r(network, SQUARE_SIDE if square else DEFAULT_SIDE)
 
     def prepare(self, image: Tensor) -> PreparedImage:
         """Resize a uint8 [H, W, 3] photograph to the network's size and crop its middle to whole patches.
@@ -139,8 +138,8 @@ class Dust3r:
         )
         if not all(bool(torch.isfinite(x).all()) for x in (points_i, points_j, confidence_i, confidence_j)):
             raise FewviewError(
-                "The pointmap network gave points or confidences that are not finite numbers; its weights are not those of "
-                "a trained network. Get the released file again."
+                "The pointmap network gave points or confidences that are not finite numbers; its weights are not "
+                "those of a trained network. Get the released file again."
             )
         return PairPrediction(points_i, points_j, confidence_i, confidence_j)
 
@@ -177,18 +176,7 @@ def _dpt_sizes(state: Mapping[str, Tensor]) -> DptSizes:
     outputs_and_hidden = tuple(state[descriptors].shape) if descriptors in state else None
     return DptSizes(
         (first, second, third, fourth),
-        state[f"{head}dpt.scratch.layer1_rn.weight"].shape[0],
+        state[f"{head}dpt.scratch.refinenet1.out_conv.weight"].shape[0],
         state[f"{head}dpt.head.2.weight"].shape[0],
         (outputs_and_hidden[1], outputs_and_hidden[0]) if outputs_and_hidden else None,
     )
-
-
-def _fill_shared(state: dict[str, Tensor]) -> None:
-    """The DPT's four level convolutions have two names each; safetensors files keep only one of them."""
-    for head in (1, 2):
-        scratch = f"downstream_head{head}.dpt.scratch."
-        for level in range(4):
-            one, other = f"{scratch}layer{level + 1}_rn.weight", f"{scratch}layer_rn.{level}.weight"
-            for name, twin in ((one, other), (other, one)):
-                if name in state:
-                    state.setdefault(twin, state[name])

@@ -9,7 +9,6 @@ import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -105,15 +104,19 @@ def check_weights(
     network: nn.Module,  # may be on the meta device
     path: Path,
     kind: str,  # what the network is, with its article: "a DUSt3R or MASt3R network"
-) -> None:
-    """Raises BadInputError unless the file has exactly the network's tensors, in its shapes and all finite."""
+) -> State:
+    """The file's tensors under all of the network's names.
+
+    Raises BadInputError unless these are exactly the network's, in its shapes and all finite.
+    """
+    state = _with_shared(state, network)
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
     if missing or unexpected:
-        parts = [f"it lacks {_some(missing)}" if missing else "", f"has {_some(unexpected)}" if unexpected else ""]
+        parts = [f"it lacks {_some(missing)}" if missing else "", f"it has {_some(unexpected)}" if unexpected else ""]
         raise BadInputError(
-            f"{path} is not {kind}: {' and '.join(p for p in parts if p)}, {len(state)} tensors where such a "
-            f"network has {len(expected)}. Give the released file of that network."
+            f"{path} is not {kind}: {' and '.join(p for p in parts if p)}; found {len(state)} tensors, expected "
+            f"{len(expected)}. Give the released file of that network."
         )
     for name, shape in expected.items():
         found = tuple(state[name].shape)
@@ -123,6 +126,20 @@ def check_weights(
             raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected torch.float32.")
         if not bool(torch.isfinite(state[name]).all()):
             raise BadInputError(f"{path} holds values in '{name}' that are not finite numbers; get the file again.")
+    return state
+
+
+def _with_shared(state: Mapping[str, Tensor], network: nn.Module) -> State:
+    """A parameter with several names is in a safetensors file under one of them only."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.state_dict(keep_vars=True).items():
+        names.setdefault(id(parameter), []).append(name)
+    filled = dict(state)
+    for group in names.values():
+        given = [name for name in group if name in state]
+        if given:
+            filled |= {name: state[given[0]] for name in group if name not in state}
+    return filled
 
 
 def _some(names: Iterable[str]) -> str:
@@ -130,7 +147,7 @@ def _some(names: Iterable[str]) -> str:
     return f"'{first}'" + (f" and {len(others)} more" if others else "")
 
 
-def fill_network(network: nn.Module, state: Mapping[str, Tensor], device: torch.device | str) -> Any:
-    """The meta-device network with checked weights in float32, ready to predict."""
+def fill_network(network: nn.Module, state: Mapping[str, Tensor], device: torch.device | str) -> None:
+    """Give the network its checked weights in float32, and make it ready to predict."""
     network.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
-    return network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False).to(device)
