@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,7 @@ class DepthAnything3:
         width, height = _working_size(images)
         batch = torch.stack([_to_input(image, width, height) for image in images])[None]
         device = next(self.network.parameters()).device
-        with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():  # the network prints; samples the sky
-            torch.manual_seed(0)
+        with _quiet():
             output = self.network(batch.to(device))
         depth, confidence, w2c, K = (
             output[name][0].float().cpu() for name in ("depth", "depth_conf", "extrinsics", "intrinsics")
@@ -99,10 +99,19 @@ class DepthAnything3:
         return Stereo(Cameras(cam_from_world, K, size * width, size * height), tuple(maps))
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The package prints what it does, warns of what it calls and draws random numbers; none is seen outside."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
 def _build(model: str) -> nn.Module:
     """The package's network for a model of its own registry, with random weights."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _quiet():
             from depth_anything_3.cfg import create_object, load_config
             from depth_anything_3.registry import MODEL_REGISTRY
 
