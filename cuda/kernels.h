@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "alignment.h"
+
 namespace fewview {
 
 constexpr int TILE = 16;                    // pixels a side
@@ -136,6 +138,7 @@ struct Kernels {
     void (*rasterize_backward)(const RasterizeBackwardArgs &);
     void (*image_loss)(ImageLossArgs &);
     void (*adam_step)(const AdamArgs &);
+    void (*alignment_loss)(AlignmentArgs &);
 };
 
 // Fills the lists; everything in them but `splats` is made here.

@@ -12,6 +12,7 @@ void rasterize(const RasterizeArgs &);
 void rasterize_backward(const RasterizeBackwardArgs &);
 void image_loss(ImageLossArgs &);
 void adam_step(const AdamArgs &);
+void alignment_loss(AlignmentArgs &);
 
 #define FEWVIEW_TEXT_(x) #x
 #define FEWVIEW_TEXT(x) FEWVIEW_TEXT_(x)
@@ -19,7 +20,7 @@ void adam_step(const AdamArgs &);
 extern const Kernels kernels;
 const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
-    make_splats, rasterize, rasterize_backward, image_loss, adam_step,
+    make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss,
 };
 
 }  // namespace fewview::FEWVIEW_ISA
