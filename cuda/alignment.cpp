@@ -49,16 +49,16 @@ void unproject(const float *log_depth, const float *k, int width, int64_t begin,
 }
 
 // Adds one side: its sums, and for each pixel the gradient of the point in the camera.
-void add_side(const Points &camera, const float *points, const float *weights, float share, const float *m, int count,
-              Points &gradient, double *sums) {
-    alignas(64) static thread_local Points p;
-    alignas(64) static thread_local float w[CHUNK];
+void add_side(const Points &camera, const float *__restrict points, const float *__restrict weights, float share,
+              const float *__restrict m, int count, Points &__restrict gradient, double *sums) {
+    alignas(64) Points p;
+    alignas(64) float w[CHUNK];
     for (int i = 0; i < count; i++) {
         p.x[i] = points[3 * i];
         p.y[i] = points[3 * i + 1];
         p.z[i] = points[3 * i + 2];
-        w[i] = weights[i];
     }
+    std::copy(weights, weights + count, w);
     for (int i = count; i % W; i++) p.x[i] = p.y[i] = p.z[i] = w[i] = 0.0f;
     vf xx = vf{}, xy = vf{}, xz = vf{}, x1 = vf{}, yx = vf{}, yy = vf{}, yz = vf{}, y1 = vf{}, zx = vf{}, zy = vf{},
        zz = vf{}, z1 = vf{}, loss = vf{};

@@ -311,6 +311,10 @@ void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints ti
 }
 
 }  // namespace
+
+const Kernels &active_kernels() { return *active; }
+void bind_patch_match(nb::module_ &m);
+
 }  // namespace fewview
 
 NB_MODULE(_native, m) {
@@ -358,4 +362,5 @@ NB_MODULE(_native, m) {
     m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);
     m.def("alignment_loss", &alignment_loss, release);
+    bind_patch_match(m);
 }

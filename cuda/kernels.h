@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "alignment.h"
+#include "patch_match.h"
 
 namespace fewview {
 
@@ -139,7 +140,11 @@ struct Kernels {
     void (*image_loss)(ImageLossArgs &);
     void (*adam_step)(const AdamArgs &);
     void (*alignment_loss)(AlignmentArgs &);
+    void (*patch_match_costs)(const PatchMatchArgs &);
+    void (*patch_match_sweep)(const PatchMatchArgs &, const PatchMatchSweep &);
 };
+
+const Kernels &active_kernels();  // the ones in use
 
 // Fills the lists; everything in them but `splats` is made here.
 void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists);
