@@ -32,21 +32,24 @@ def test_the_crop_is_undone_in_the_intrinsics(width: int, height: int) -> None:
     image = torch.stack([columns * 255.0 / width, rows * 255.0 / height, 0.0 * rows], dim=-1).to(torch.uint8)
     prepared = prepare_image(image)
     rows_out, columns_out = prepared.pixels.shape[:2]
-    K = torch.tensor([[400.0, 0, columns_out / 2], [0, 400.0, rows_out / 2], [0, 0, 1]], dtype=torch.float64)
-    original = prepared.to_original(K)
-    torch.testing.assert_close(prepared.from_original(original), K, rtol=0, atol=1e-9)
+    camera = Cameras.pinhole(torch.eye(4, dtype=torch.float64), 400.0, columns_out, rows_out)
+    whole = prepared.image_camera(camera)
+    assert (int(whole.width), int(whole.height)) == (width, height)
+    back = prepared.prepared_camera(whole)
+    assert (int(back.width), int(back.height)) == (columns_out, rows_out)
+    torch.testing.assert_close(back.K, camera.K, rtol=0, atol=1e-9)
     for x, y in ((40, 50), (columns_out - 30, rows_out - 20)):
-        ray = torch.linalg.inv(K) @ torch.tensor([x + 0.5, y + 0.5, 1], dtype=torch.float64)
-        u, v, _ = (original @ ray).tolist()
+        ray = torch.linalg.inv(camera.K) @ torch.tensor([x + 0.5, y + 0.5, 1], dtype=torch.float64)
+        u, v, _ = (whole.K @ ray).tolist()
         # The picture's colours are its coordinates, in steps of 1/255 of a side; one more for the filter.
         assert u == pytest.approx(float(prepared.pixels[y, x, 0] + 0.5) * width / 255, abs=width / 128)
         assert v == pytest.approx(float(prepared.pixels[y, x, 1] + 0.5) * height / 255, abs=height / 128)
 
 
-def test_the_original_camera_has_square_pixels_but_for_whole_sizes() -> None:
+def test_the_whole_photographs_camera_has_square_pixels_but_for_whole_sizes() -> None:
     prepared = prepare_image(torch.zeros(700, 999, 3, dtype=torch.uint8))
     height, width = prepared.pixels.shape[:2]
-    camera = prepared.original_camera(Cameras.pinhole(torch.eye(4), 500.0, width, height))
+    camera = prepared.image_camera(Cameras.pinhole(torch.eye(4), 500.0, width, height))
     assert (int(camera.width), int(camera.height)) == (999, 700)
     focal_x, focal_y = float(camera.K[0, 0]), float(camera.K[1, 1])
     assert focal_x == pytest.approx(500 * 999 / 512, rel=1e-6)

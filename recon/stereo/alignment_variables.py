@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,8 +82,8 @@ class Variables:
 
     def at_rest(self) -> Variables:
         """A copy that is not optimised."""
-        values = [getattr(self, f.name) for f in fields(self)]
-        return Variables(*(v.detach().clone() if isinstance(v, Tensor) else v for v in values))
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.detach().clone() for k, v in values.items() if isinstance(v, Tensor)})
 
     def pose(self) -> tuple[Tensor, Tensor]:
         """Rotations [N, 3, 3] and translations [N, 3] of world_from_cam."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...scene.cameras import Cameras
+from ...scene.progress import Progress, silent
 
 SIDE_PX = 512  # longer side that the pointmap networks were trained at (DUSt3R, Wang et al., CVPR 2024)
 PATCH_PX = 16  # of their transformers: both sides are multiples of it
@@ -56,10 +58,28 @@ class PairPredictor(Protocol):
     def predict(self, image_i: Tensor, image_j: Tensor) -> PairPrediction:
         """The prediction for uint8 images [H_i, W_i, 3] and [H_j, W_j, 3], sRGB."""
 
+    def predict_pairs(self, images: Sequence[Tensor], progress: Progress = ...) -> dict[Edge, PairPrediction]:
+        """`predict` of every ordered pair of different images, what concerns one image computed once."""
+
 
 def all_ordered_pairs(n: int) -> list[Edge]:
     """The n (n - 1) ordered pairs of n views, as InstantSplat asks for them."""
     return list(itertools.permutations(range(n), 2))
+
+
+def predict_each(
+    predict: Callable[[Tensor, Tensor], PairPrediction],
+    images: Sequence[Tensor],  # N of uint8 [H, W, 3], prepared
+    progress: Progress = silent,
+) -> dict[Edge, PairPrediction]:
+    """All ordered pairs, one after the other; the two orders of a pair follow each other."""
+    edges = sorted(all_ordered_pairs(len(images)), key=lambda e: (min(e), max(e), e))
+    found = {}
+    for done, (i, j) in enumerate(edges):
+        progress("comparing pairs", done, len(edges))
+        found[i, j] = predict(images[i], images[j])
+    progress("comparing pairs", len(edges), len(edges))
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,43 +87,21 @@ class PreparedImage:
     """A photograph at the size that pair predictors want, and how to get back to the whole of it."""
 
     pixels: Tensor  # [H, W, 3] uint8 sRGB
-    original_width: int  # pixels
-    original_height: int
-    resized_width: int  # before cropping
-    resized_height: int
-    left: int  # of the crop in the resized picture
-    top: int
+    prepared_from_image: Tensor  # [3, 3] float64, pixels to pixels (centres at +0.5): the resize, then the crop
+    image_width: int  # pixels, of the whole photograph
+    image_height: int
 
-    def to_original(self, K: Tensor) -> Tensor:
-        """Intrinsics [3, 3] of the prepared picture as those of the original one: crop undone, then the resize."""
-        return _resized_from(K, self.left, self.top, self._shrink_inverse)
+    def image_camera(self, camera: Cameras) -> Cameras:
+        """A camera [] of the prepared picture as that of the whole photograph."""
+        K = torch.linalg.inv(self.prepared_from_image) @ camera.K.double()
+        width, height = torch.tensor(self.image_width), torch.tensor(self.image_height)
+        return Cameras(camera.cam_from_world, K.to(camera.K), width, height)
 
-    def from_original(self, K: Tensor) -> Tensor:
-        """Intrinsics [3, 3] of the original picture as those of the prepared one."""
-        resized = torch.tensor([*(1 / f for f in self._shrink_inverse), 1.0], dtype=K.dtype)[:, None] * K
-        resized[0, 2] -= self.left
-        resized[1, 2] -= self.top
-        return resized
-
-    def original_camera(self, camera: Cameras) -> Cameras:
-        """A camera [] of the prepared picture as that of the original one."""
-        return Cameras(
-            camera.cam_from_world,
-            self.to_original(camera.K),
-            torch.tensor(self.original_width),
-            torch.tensor(self.original_height),
-        )
-
-    @property
-    def _shrink_inverse(self) -> tuple[float, float]:
-        return self.original_width / self.resized_width, self.original_height / self.resized_height
-
-
-def _resized_from(K: Tensor, left: int, top: int, factors: tuple[float, float]) -> Tensor:
-    uncropped = K.clone()
-    uncropped[0, 2] += left
-    uncropped[1, 2] += top
-    return torch.tensor([*factors, 1.0], dtype=K.dtype)[:, None] * uncropped
+    def prepared_camera(self, camera: Cameras) -> Cameras:
+        """A camera [] of the whole photograph as that of the prepared picture."""
+        K = self.prepared_from_image @ camera.K.double()
+        height, width = torch.tensor(self.pixels.shape[:2])
+        return Cameras(camera.cam_from_world, K.to(camera.K), width, height)
 
 
 def prepare_image(
@@ -128,4 +126,6 @@ def prepare_image(
     resized = np.asarray(Image.fromarray(image.numpy()).resize((resized_w, resized_h), kernel))
     left, top = resized_w // 2 - half_w, resized_h // 2 - half_h
     cropped = torch.from_numpy(resized[top : top + 2 * half_h, left : left + 2 * half_w].copy())
-    return PreparedImage(cropped, width, height, resized_w, resized_h, left, top)
+    x, y = resized_w / width, resized_h / height
+    prepared_from_image = torch.tensor([[x, 0, -left], [0, y, -top], [0, 0, 1]], dtype=torch.float64)
+    return PreparedImage(cropped, prepared_from_image, width, height)
