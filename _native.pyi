@@ -105,3 +105,7 @@ def patch_match(
     costs: ndarray,  # [H, W] of the planes at the end
     sweeps: list[tuple[int, float, float, bool]],  # seed, depth step, slope step, whether to explore
 ) -> None: ...
+# points 2E of [H, W, 3], weights 2E of [H, W], view_of_side int32 [2E], share [2E], sizes int32 [N, 2] height and
+# width, intrinsics [N, 4] fx, fy, cx, cy, log_depth [P], cam_from_side [2E, 3, 4], then the gradients of the focal
+# lengths [N, 2], log_depth and cam_from_side. Returns the loss.
+def alignment_loss(*arguments: object) -> float: ...

@@ -13,7 +13,7 @@ import nanobind
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "patch_match", "table"]
+KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match", "table"]
 COMMON = ["parallel", "tiles", "bindings", "patch_match_bindings"]
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",

@@ -267,6 +267,37 @@ void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Flo
     active->adam_step(a);
 }
 
+double alignment_loss(const std::vector<Floats> &points, const std::vector<Floats> &weights, Ints view_of_side,
+                      Floats share, Ints sizes, Floats intrinsics, Floats log_depth, Floats cam_from_side,
+                      Floats v_focal, Floats v_log_depth, Floats v_cam_from_side) {
+    AlignmentArgs a{};
+    const int64_t N = (int64_t)sizes.shape(0), S = (int64_t)points.size();
+    a.views = (int)N;
+    a.sizes = checked(sizes, "sizes", {N, 2});
+    const int32_t *views = checked(view_of_side, "view_of_side", {S});
+    const float *shares = checked(share, "share", {S});
+    int64_t P = 0;
+    for (int64_t n = 0; n < N; n++) {
+        if (a.sizes[2 * n] < 1 || a.sizes[2 * n + 1] < 1) throw std::invalid_argument("sizes: expected positive ones");
+        P += (int64_t)a.sizes[2 * n] * a.sizes[2 * n + 1];
+    }
+    if ((int64_t)weights.size() != S) throw std::invalid_argument("weights: expected one for each of points");
+    for (int64_t s = 0; s < S; s++) {
+        if (views[s] < 0 || views[s] >= N) throw std::invalid_argument("view_of_side: expected indices of views");
+        const int64_t H = a.sizes[2 * views[s]], Wd = a.sizes[2 * views[s] + 1];
+        a.sides.push_back({views[s], shares[s], checked(points[s], "points", {H, Wd, 3}),
+                           checked(weights[s], "weights", {H, Wd})});
+    }
+    a.intrinsics = checked(intrinsics, "intrinsics", {N, 4});
+    a.log_depth = checked(log_depth, "log_depth", {P});
+    a.cam_from_side = checked(cam_from_side, "cam_from_side", {S, 3, 4});
+    a.v_focal = checked(v_focal, "v_focal", {N, 2});
+    a.v_log_depth = checked(v_log_depth, "v_log_depth", {P});
+    a.v_cam_from_side = checked(v_cam_from_side, "v_cam_from_side", {S, 3, 4});
+    active->alignment_loss(a);
+    return a.loss;
+}
+
 // gsplat's view of the lists: for each tile in turn, the flat indices of its Gaussians, front to back.
 void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints tiles_per_gaussian) {
     int32_t *ids = checked(flatten_ids, "flatten_ids", {(int64_t)lists.tile_pairs.size()});
@@ -330,5 +361,6 @@ NB_MODULE(_native, m) {
     m.def("image_loss", &image_loss, "image"_a, "target"_a, "dssim_weight"_a, "gradient"_a.none(), release);
     m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);
+    m.def("alignment_loss", &alignment_loss, release);
     bind_patch_match(m);
 }

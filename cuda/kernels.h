@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "alignment.h"
 #include "patch_match.h"
 
 namespace fewview {
@@ -138,6 +139,7 @@ struct Kernels {
     void (*rasterize_backward)(const RasterizeBackwardArgs &);
     void (*image_loss)(ImageLossArgs &);
     void (*adam_step)(const AdamArgs &);
+    void (*alignment_loss)(AlignmentArgs &);
     void (*patch_match_costs)(const PatchMatchArgs &);
     void (*patch_match_sweep)(const PatchMatchArgs &, const PatchMatchSweep &);
 };

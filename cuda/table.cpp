@@ -12,6 +12,7 @@ void rasterize(const RasterizeArgs &);
 void rasterize_backward(const RasterizeBackwardArgs &);
 void image_loss(ImageLossArgs &);
 void adam_step(const AdamArgs &);
+void alignment_loss(AlignmentArgs &);
 void patch_match_costs(const PatchMatchArgs &);
 void patch_match_sweep(const PatchMatchArgs &, const PatchMatchSweep &);
 
@@ -21,7 +22,8 @@ void patch_match_sweep(const PatchMatchArgs &, const PatchMatchSweep &);
 extern const Kernels kernels;
 const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
-    make_splats, rasterize, rasterize_backward, image_loss, adam_step, patch_match_costs, patch_match_sweep,
+    make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
+    patch_match_sweep,
 };
 
 }  // namespace fewview::FEWVIEW_ISA
