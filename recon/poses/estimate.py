@@ -66,7 +66,7 @@ def estimate_poses(
         evidence = more if evidence is None else evidence.joined(more)
         names.append(matcher.name)
         lenses = _lenses(capture, evidence)
-        new_graph, new_model = _place(evidence, lenses, held_out, config, seconds, progress)
+        new_graph, new_model = _place(capture, evidence, lenses, held_out, config, seconds, progress)
         if graph is None or _n_views(new_model) >= _n_views(model):
             graph, model, used = new_graph, new_model, evidence
         if _n_views(model) == len(capture) - len(held_out | set(copies)):
@@ -98,6 +98,7 @@ def _lenses(capture: Capture, evidence: Evidence) -> Lenses:
 
 
 def _place(
+    capture: Capture,
     evidence: Evidence,
     lenses: Lenses,
     held_out: set[int],

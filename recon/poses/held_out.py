@@ -107,6 +107,7 @@ def _interpolated_points(
         except (QhullError, ValueError):  # fewer than three, or all on one line
             continue
         rays = model.reconstruction.camera(image.camera_id).cam_from_img(xy)
+        assert rays is not None  # None is for a single pixel that has no ray
         there = np.isfinite(inverse_depth) & (inverse_depth > 0)
         behind = np.pad(rays[there], ((0, 0), (0, 1)), constant_values=1) / inverse_depth[there, None]
         world = cam_from_world.inverse() * behind

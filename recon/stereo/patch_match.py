@@ -123,7 +123,7 @@ class _Matcher:
         self.views = [_View(i, cameras[v], m, self.levels) for v, (i, m) in enumerate(zip(images, masks, strict=True))]
         chosen = source_views(cameras, points, config.sources)
         seen = seen_by(cameras, points)
-        for index in range(len(self.views)):
+        for index, view in enumerate(self.views):
             view.sources = chosen[index]
             self._start(view, cameras[index], points, seen[index])
 
