@@ -47,7 +47,6 @@ class DepthAnything3:
         Raises BadInputError when they are not, are not whole or belong to another network, and FewviewError when the
         package is not installed.
         """
-        path = Path(path)
         if not path.exists():
             raise BadInputError(
                 f"There are no weights at {path}, and Fewview downloads none: get model.safetensors and config.json of "
