@@ -118,7 +118,7 @@ def _build(model: str) -> nn.Module:
     except ImportError as error:
         raise FewviewError(
             f"Depth Anything 3 needs packages that are not installed ({error}): pip install --no-deps "
-            "depth-anything-3, then pip install omegaconf addict einops."
+            "depth-anything-3, then pip install omegaconf addict einops (and evo for the giant models)."
         ) from error
 
 
