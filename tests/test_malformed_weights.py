@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pickle
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from fewview.recon.stereo.dust3r import Dust3r
+from fewview.recon.stereo.weights import read_weights
 from fewview.scene.errors import BadInputError
 from support.pointmap_networks import random_network, save_released
 
@@ -157,3 +160,32 @@ def test_arguments_of_any_kind_do_no_harm(tmp_path: Path) -> None:
     for arguments in (argparse.Namespace(model=3), argparse.Namespace(), "img_size=(224,224)", None, {"model": "x"}):
         torch.save({"model": state, "args": arguments}, path)
         assert Dust3r.load(path).side == 512
+
+
+@pytest.mark.parametrize("kind", ["archive", "pickle", "safetensors"])
+def test_random_damage_is_either_named_or_harmless(tmp_path: Path, kind: str) -> None:
+    path, generator = tmp_path / "weights", random.Random(0)
+    tensors = {"a": torch.arange(6.0), "b": torch.ones(2, 3)}
+    torch.save({"model": tensors, "args": argparse.Namespace(model="x")}, path)
+    whole = safetensors.torch.save(tensors) if kind == "safetensors" else path.read_bytes()
+    for _ in range(200):
+        path.write_bytes(whole if kind == "pickle" else damaged(whole, generator))
+        if kind == "pickle":
+            rewrite(path, lambda data: damaged(data, generator))
+        with contextlib.suppress(BadInputError):
+            state, _ = read_weights(path)
+            assert sum(tensor.nbytes for tensor in state.values()) <= 2 * path.stat().st_size
+
+
+def damaged(data: bytes, generator: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(generator.choice([1, 2, 8])):
+        at = generator.randrange(len(changed))
+        match generator.randrange(3):
+            case 0:
+                changed[at] = generator.randrange(256)
+            case 1:
+                del changed[at : at + generator.randrange(1, 5)]
+            case 2:
+                changed[at:at] = generator.randbytes(generator.randrange(1, 4))
+    return bytes(changed)

@@ -47,7 +47,6 @@ class DepthAnything3:
         Raises BadInputError when they are not, are not whole or belong to another network, and FewviewError when the
         package is not installed.
         """
-        path = Path(path)
         if not path.exists():
             raise BadInputError(
                 f"There are no weights at {path}, and Fewview downloads none: get model.safetensors and config.json of "
@@ -119,7 +118,7 @@ def _build(model: str) -> nn.Module:
     except ImportError as error:
         raise FewviewError(
             f"Depth Anything 3 needs packages that are not installed ({error}): pip install --no-deps "
-            "depth-anything-3, then pip install omegaconf addict einops."
+            "depth-anything-3, then pip install omegaconf addict einops (and evo for the giant models)."
         ) from error
 
 

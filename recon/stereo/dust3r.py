@@ -40,7 +40,7 @@ class Dust3r:
 
     def __init__(self, network: Dust3rNetwork, side: int = DEFAULT_SIDE) -> None:
         self.network = network
-        self.side = side  # pixels, of the longer side
+        self.side = side  # pixels: the longer side, and both of the network that saw only squares
 
     @staticmethod
     def load(path: Path, device: torch.device | str = "cpu") -> Dust3r:
@@ -101,15 +101,15 @@ class Dust3r:
         """`predict` of every ordered pair of different views; each photograph is encoded once."""
         tokens = []
         for done, image in enumerate(images):
-            progress("looking at photographs", done, len(images))
+            progress("Looking at photographs", done, len(images))
             tokens.append(self._encode(image))
-        progress("looking at photographs", len(images), len(images))
+        progress("Looking at photographs", len(images), len(images))
         pairs = list(permutations(range(len(images)), 2))
         found = {}
         for done, (i, j) in enumerate(pairs):
-            progress("comparing pairs", done, len(pairs))
+            progress("Comparing pairs", done, len(pairs))
             found[i, j] = self._decode(tokens[i], tokens[j])
-        progress("comparing pairs", len(pairs), len(pairs))
+        progress("Comparing pairs", len(pairs), len(pairs))
         return found
 
     @torch.no_grad()
@@ -154,13 +154,8 @@ def sizes_of(state: Mapping[str, Tensor]) -> NetworkSizes:
     except (KeyError, ValueError, IndexError):
         return NetworkSizes()
     widths = [*dpt.layer_widths, dpt.fusion_width, dpt.last_width] if dpt else []
-    if (
-        encoder_width % HEAD_SIZE
-        or decoder_width % HEAD_SIZE
-        or (
-            min(encoder_width, decoder_width, patch_size, *depths, *widths) < 2  # no network of the family is as small
-        )
-    ):
+    whole_heads = not encoder_width % HEAD_SIZE and not decoder_width % HEAD_SIZE
+    if not whole_heads or min(encoder_width, decoder_width, patch_size, *depths, *widths) < 2:
         return NetworkSizes()
     return NetworkSizes(patch_size, encoder_width, depths[0], decoder_width, depths[1], dpt)
 
