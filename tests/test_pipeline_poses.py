@@ -15,6 +15,7 @@ from fewview.recon.poses.matchers import is_available
 from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.scene import Capture, Frame
 from fewview.scene.capture import evenly_spaced
+from fewview.scene.gps import GeoPosition
 from fewview.scene.readers import read_capture
 from fewview.scene.run import Run
 from support.data import shared_data
@@ -79,3 +80,36 @@ def test_a_data_set_with_cameras_gets_points_from_its_training_photographs(tmp_p
     assert bool((in_camera[:, 2] > 0).all())
     assert "points" in run.metrics()["seconds"]
     assert any("triangulated" in note for note in run.metrics()["notes"])
+
+
+def test_gps_positions_make_the_world_metric() -> None:
+    if not is_available("xfeat"):
+        pytest.skip("the package with the weights of xfeat is not installed")
+    capture = fox(4)
+    metres = 60 * capture.cameras.centers  # as if the fox were a monument; the data set's z is up
+    positions = [GeoPosition(55.7 + float(y) / 111_340, 13.2 + float(x) / 62_880, 30.0, 4.0) for x, y, _ in metres]
+    frames = tuple(replace(f, position=p) for f, p in zip(capture.frames, positions, strict=True))
+    poses = estimate_poses(replace(capture, cameras=None, frames=frames), PosesConfig(features="xfeat"))
+    assert poses.capture.points.metric
+    assert poses.stats["scale"]["source"] == "GPS"
+    # Up is estimated to some degrees, and cameras at different heights then lean a little.
+    found, true = (torch.pdist(c) for c in (poses.capture.cameras.centers, metres.float()))
+    assert torch.allclose(found / true, torch.ones_like(true), atol=0.1)
+
+
+def test_narrow_strips_are_placed_like_other_photographs() -> None:
+    if not is_available("xfeat"):
+        pytest.skip("the package with the weights of xfeat is not installed")
+    capture = fox(30).subset([12, 13, 14, 15])
+
+    def strip(frame: Frame) -> Frame:
+        left = (WIDTH - HEIGHT // 4) // 2
+        return Frame(
+            frame.name, HEIGHT // 4, HEIGHT, lambda: np.ascontiguousarray(frame.load()[:, left : left + HEIGHT // 4])
+        )
+
+    strips = Capture(tuple(strip(frame) for frame in capture.frames), "strips of 1 to 4")
+    poses = estimate_poses(strips, PosesConfig(features="xfeat"))
+    assert poses.placed == [0, 1, 2, 3]
+    errors = pose_errors(poses.capture.cameras.cam_from_world, capture.cameras.cam_from_world)
+    assert float(errors.pairs.rotation_deg.mean()) < 5  # a quarter of the pixels leaves the focal length more open

@@ -21,6 +21,7 @@ from .features import Features, Matcher, mutual_nearest
 from .matchers import is_available, load_matcher
 from .pairs import choose_pairs
 from .verification import Pair
+from .workers import each
 
 SIDE_PX = 512  # of the small copies
 KEYPOINTS = 768
@@ -77,8 +78,11 @@ def _from_features(capture: Capture, config: PosesConfig, progress: Progress) ->
     angle_deg = np.zeros((len(capture), len(capture)))
     linked = np.zeros((len(capture), len(capture)), bool)
     good: dict[Pair, np.ndarray] = {}
-    for (a, b), matches in evidence.matches.items():
-        inliers, angle = _two_view(rays[a], rays[b], matches)
+    pairs = sorted(evidence.matches)
+    two_views = each(
+        "Comparing photographs", lambda p: _two_view(rays[p[0]], rays[p[1]], evidence.matches[p]), pairs, progress
+    )
+    for (a, b), (inliers, angle) in zip(pairs, two_views, strict=True):
         if len(inliers) >= MIN_SHARED:
             good[a, b] = inliers
             angle_deg[a, b] = angle_deg[b, a] = angle

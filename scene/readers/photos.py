@@ -7,6 +7,7 @@ from pathlib import Path
 from ..capture import Capture, Frame
 from ..errors import BadInputError
 from ..images import SUFFIXES, check_decodes, is_image_file, read_header
+from ..panorama import panorama_reason
 from .frames import file_frame
 from .paths import listed
 
@@ -19,7 +20,7 @@ def photo_files(folder: Path) -> list[Path]:
 def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
     """The photographs of a folder in the order of their names, or one photograph.
 
-    Photographs that cannot be decoded are left out and named in the notes.
+    Photographs that cannot be decoded, and stitched panoramas, are left out and named in the notes.
     Raises BadInputError when none can be used.
     """
     files = [path] if path.is_file() else photo_files(path)
@@ -27,14 +28,20 @@ def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
         raise BadInputError(f"{path} holds no photographs; files ending in {', '.join(sorted(SUFFIXES))} are expected.")
     frames: list[Frame] = []
     unreadable: list[str] = []
+    panoramas: list[str] = []
     first_reason = ""
     for file in files:
         try:
             header = read_header(file, max_megapixels)
             check_decodes(file, max_megapixels)
+            panorama = panorama_reason(file, header, max_megapixels)
         except BadInputError as error:
             unreadable.append(file.name)
             first_reason = first_reason or str(error)
+            continue
+        if panorama is not None:
+            panoramas.append(file.name)
+            first_reason = first_reason or panorama
             continue
         frames.append(file_frame(file.name, file, max_megapixels, header=header))
     if not frames:
@@ -45,5 +52,11 @@ def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
     if unreadable:
         notes = (
             f"{len(unreadable)} of {len(files)} photographs could not be read and were left out: {listed(unreadable)}.",
+        )
+    if panoramas:
+        notes = (
+            *notes,
+            f"{len(panoramas)} of {len(files)} photographs are stitched panoramas and were left out: "
+            f"{listed(panoramas)}.",
         )
     return Capture(tuple(frames), str(path), notes=notes)
