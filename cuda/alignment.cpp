@@ -16,6 +16,7 @@ namespace fewview::FEWVIEW_ISA {
 namespace {
 
 constexpr int CHUNK = 512;  // pixels: ten rows of floats fill 20 KiB
+constexpr int LINE = 16;    // floats of a cache line
 constexpr int CHUNKS = 8;   // a job
 constexpr int SUMS = 13;    // 12 of the matrix, row by row, and the loss
 
@@ -48,9 +49,11 @@ void unproject(const float *log_depth, const float *k, int width, int64_t begin,
     }
 }
 
-// Adds one side: its sums, and for each pixel the gradient of the point in the camera.
+// Adds one side: its sums, and for each pixel the gradient of the point in the camera. While it computes, what comes
+// `next` is on its way from memory: sides are far apart there, and the processor would not guess it.
 void add_side(const Points &camera, const float *__restrict points, const float *__restrict weights, float share,
-              const float *__restrict m, int count, Points &__restrict gradient, double *sums) {
+              const float *__restrict m, int count, const float *next_points, const float *next_weights,
+              Points &__restrict gradient, double *sums) {
     alignas(64) Points p;
     alignas(64) float w[CHUNK];
     for (int i = 0; i < count; i++) {
@@ -63,6 +66,10 @@ void add_side(const Points &camera, const float *__restrict points, const float 
     vf xx = vf{}, xy = vf{}, xz = vf{}, x1 = vf{}, yx = vf{}, yy = vf{}, yz = vf{}, y1 = vf{}, zx = vf{}, zy = vf{},
        zz = vf{}, z1 = vf{}, loss = vf{};
     for (int i = 0; i < count; i += W) {
+        if (i % LINE == 0) {
+            for (int k = 0; k < 3; k++) __builtin_prefetch(next_points + 3 * i + LINE * k);
+            __builtin_prefetch(next_weights + i);
+        }
         const vf x = load(p.x + i), y = load(p.y + i), z = load(p.z + i), weight = load(w + i) * share;
         const vf rx = load(camera.x + i) - (m[0] * x + m[1] * y + m[2] * z + m[3]);
         const vf ry = load(camera.y + i) - (m[4] * x + m[5] * y + m[6] * z + m[7]);
@@ -131,8 +138,12 @@ void alignment_loss(AlignmentArgs &args) {
             std::fill_n(&gradient.z[0], CHUNK, 0.0f);
             for (size_t s = 0; s < sides.size(); s++) {
                 const AlignmentSide &side = args.sides[sides[s]];
+                const bool is_last = s + 1 == sides.size();
+                const AlignmentSide &next = args.sides[sides[is_last ? 0 : s + 1]];
+                const int64_t then = begin + (is_last ? CHUNK : 0);  // may lie beyond the end, where nothing is read
                 add_side(camera, side.points + 3 * begin, side.weights + begin, side.share,
-                         args.cam_from_side + 12 * sides[s], count, gradient, own + 2 + SUMS * s);
+                         args.cam_from_side + 12 * sides[s], count, next.points + 3 * then, next.weights + then,
+                         gradient, own + 2 + SUMS * s);
             }
             add_camera(camera, gradient, k, count, args.v_log_depth + at, own);
         }

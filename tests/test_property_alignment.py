@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,19 @@ def test_stitched_pointmaps_are_the_start_of_the_optimisation() -> None:
     assert len(stitched.loss) == 0
     assert len(aligned.loss) == 300
     assert mean_edge_scale(stitched) == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("highest", [8.0, 2.0])
+def test_views_that_lead_no_tree_edge_get_their_cameras_too(highest: float) -> None:
+    """By perspective-n-point where enough pixels have a confidence above 3, else from a pair that they lead."""
+    views = posed_views(3)
+    pairs = {
+        edge: replace(p, confidence_i=p.confidence_i.clamp_max(highest), confidence_j=p.confidence_j.clamp_max(highest))
+        for edge, p in pair_predictions(views).items()
+    }
+    stitched = align_pairs(pairs, AlignmentConfig(iterations=0))
+    assert rotations_off_deg(stitched, views) < 1e-3  # float32 points
+    assert directions_off_deg(stitched, views) < 1e-3
 
 
 def without(pairs: dict[Edge, PairPrediction], *gone: int) -> dict[Edge, PairPrediction]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -82,8 +82,11 @@ class Variables:
 
     def at_rest(self) -> Variables:
         """A copy that is not optimised."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.detach().clone() for k, v in values.items() if isinstance(v, Tensor)})
+        copies: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            copies[f.name] = value.detach().clone() if isinstance(value, Tensor) else value
+        return Variables(**copies)
 
     def pose(self) -> tuple[Tensor, Tensor]:
         """Rotations [N, 3, 3] and translations [N, 3] of world_from_cam."""
