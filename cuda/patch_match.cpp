@@ -187,7 +187,9 @@ float total_cost(const PatchMatchArgs &a, const Offsets &offsets, const Patch &p
     total /= (float)a.best;
     if (a.prior) {
         const float expected = a.prior[(size_t)y * a.reference->levels[a.level].width + x];
-        total += a.prior_weight * std::min(std::fabs(h.w - expected) / (expected * a.prior_max), 1.0f);
+        // Squared, so that it decides between far depths and leaves the last tenth of a pixel to the photographs.
+        const float off = (h.w - expected) / (expected * a.prior_max);
+        total += a.prior_weight * std::min(off * off, 1.0f);
     }
     return total;
 }

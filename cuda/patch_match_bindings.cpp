@@ -126,7 +126,7 @@ void bind_patch_match(nb::module_ &m) {
     m.def("patch_match", &patch_match, "reference"_a, "level"_a, "sources"_a, "source_from_reference"_a,
           "reference_from_source"_a, "source_planes"_a.none(), "prior"_a.none(), "mask"_a.none(), "lens"_a, "range"_a,
           "best"_a, "sigma_grey"_a, "noise_variance"_a, "geometric_weight"_a, "geometric_max_px"_a, "prior_weight"_a,
-          "prior_max"_a, "planes"_a, "costs"_a, "sweeps"_a);
+          "prior_max"_a, nb::arg("planes").noconvert(), nb::arg("costs").noconvert(), "sweeps"_a);
 }
 
 }  // namespace fewview

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -159,7 +160,7 @@ class _Matcher:
                 before = [view.planes.copy() for view in self.views]
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
-            maps = [self._judge(index, level) for index in range(len(self.views))]
+            maps = self._judge_all(level)
         return maps
 
     def _sweeps(self, index: int, level: int, turn: int, count: int) -> list[tuple[int, float, float, bool]]:
@@ -230,36 +231,42 @@ class _Matcher:
         y, x = (np.arange(height) + 0.5) * coarse_h / height, (np.arange(width) + 0.5) * coarse_w / width
         row, column = y.astype(int), x.astype(int)
         planes = view.planes[row][:, column]
-        dx, dy = (x - column - 0.5)[None, :], (y - row - 0.5)[:, None]
+        dx, dy = (x - column - 0.5)[None, :].astype(np.float32), (y - row - 0.5)[:, None].astype(np.float32)
         planes[..., 0] = np.clip(planes[..., 0] + planes[..., 1] * dx + planes[..., 2] * dy, *view.range)
         planes[..., 1] *= coarse_w / width
         planes[..., 2] *= coarse_h / height
-        view.planes = np.ascontiguousarray(planes, np.float32)
-        view.prior = cv2.resize(view.prior, (width, height), interpolation=cv2.INTER_LINEAR)
+        view.planes = np.ascontiguousarray(planes)
+        view.prior = np.asarray(cv2.resize(view.prior, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
-    def _judge(self, index: int, level: int) -> DepthMap:
+    def _judge_all(self, level: int) -> list[DepthMap]:
+        matched = [view.planes for view in self.views]
+        costs = [self._match(index, level, [], None, prior=False) for index in range(len(self.views))]
+        with ThreadPoolExecutor(_native.num_threads()) as pool:
+            return list(pool.map(lambda i: self._judge(i, level, costs[i], matched), range(len(self.views))))
+
+    def _judge(self, index: int, level: int, cost: np.ndarray, matched: list[np.ndarray]) -> DepthMap:
         """Trust, then fill; the filled map is what the next level expects and where it starts."""
         view, config = self.views[index], self.config
-        cost = self._match(index, level, [], None, prior=False)
         there, back = self._transforms(index, level, to_finest=False)
-        others = [self.views[s].planes for s in view.sources]
-        views = consistent_views(view.planes, others, there, back, config.max_error_px, config.max_depth_difference)
+        own, others = matched[index], [matched[s] for s in view.sources]
+        views = consistent_views(own, others, there, back, config.max_error_px, config.max_depth_difference)
         trusted = (views >= 1) & (cost < config.max_cost)
-        if view.masks[level] is not None:
-            trusted &= view.masks[level] > 0
-        inverse = view.planes[..., 0]
+        mask = view.masks[level]
+        if mask is not None:
+            trusted &= mask > 0
+        inverse = own[..., 0]
         trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), 0.03)
         certainty = confidence(cost, views, trusted, config.confidence_gain, config.confidence_cost)
         known, weight = view.anchored(level)
         known[trusted], weight[trusted] = inverse[trusted], (certainty - 1)[trusted]
         solver = EdgeAwareFill(view.rgb[level])
         held = np.where(trusted, SLOPE_WEIGHT, 0).astype(np.float32)
-        slopes = [solver.solve(view.planes[..., k], held, 0 * inverse, FILL_ITERATIONS) for k in (1, 2)]
+        slopes = [solver.solve(own[..., k], held, 0 * inverse, FILL_ITERATIONS) for k in (1, 2)]
         filled = solver.solve(known, weight, view.prior, FILL_ITERATIONS, (slopes[0], slopes[1]))
         filled = np.clip(filled, *view.range).astype(np.float32)
         view.prior = np.where(trusted, inverse, filled)
         planes = _as_planes(view.prior)
-        planes[trusted] = view.planes[trusted]
+        planes[trusted] = own[trusted]
         view.planes = planes
         return DepthMap(torch.from_numpy(1 / view.prior), torch.from_numpy(certainty))
 
