@@ -24,6 +24,7 @@ MIN_POINTS = 4  # that a view must see before its own points say how deep it loo
 
 FILL_ITERATIONS = 100  # of conjugate gradients at the finest level, twice as many at each coarser one
 SLOPE_WEIGHT = 0.01  # of a trusted pixel's slope against a tie of 1: slopes are noisy, and walls are flat
+PATCH_STEP = 0.03  # relative change of depth between neighbours at which a patch of trusted pixels ends
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class PatchMatchConfig:
     sources: int = 6  # views that each view is matched with, at most 16
     coarsest_px: int = 100  # the pyramid ends at the first level whose longer side is not above this, pixels
     coarsest_sweeps: int = 8  # red-black sweeps at the coarsest level, which searches the whole range of depth
-    sweeps: int = 1  # red-black sweeps at the other levels, each before depths of other views count
+    sweeps: int = 1  # red-black sweeps at each other level, before depths of other views count
     geometric_rounds: int = 2  # sweeps in which depths of other views count, at the finest level only one
     sigma_grey: float = 40.0  # grey levels over which a patch's pixels lose weight by e
     noise_variance: float = 4.0  # of the photographs, squared grey levels; keeps blank patches from correlating
@@ -47,6 +48,10 @@ class PatchMatchConfig:
     min_patch: int = 60  # pixels of a connected patch below which it is not trusted, at the finest level
     confidence_gain: float = 4.0  # confidence above 1 for each consistent view at cost 0
     confidence_cost: float = 0.25  # cost over which the confidence above 1 falls by e
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sources <= 16:
+            raise ValueError(f"sources: expected 1 to 16, found {self.sources}")
 
 
 def estimate_depths(
@@ -105,6 +110,8 @@ class _View:
 
 
 class _Matcher:
+    """All views, from the coarsest level to the finest."""
+
     def __init__(
         self,
         images: Sequence[Tensor],
@@ -158,7 +165,8 @@ class _Matcher:
                 )
                 count = self.config.coarsest_sweeps if coarsest else self.config.sweeps
                 self._match(index, level, self._sweeps(index, level, 0, count), None)
-            for turn in range(self.config.geometric_rounds if level else min(1, self.config.geometric_rounds)):
+            rounds = self.config.geometric_rounds
+            for turn in range(rounds if level else min(1, rounds)):
                 before = [view.planes.copy() for view in self.views]
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
@@ -263,7 +271,7 @@ class _Matcher:
         if mask is not None:
             trusted &= mask > 0
         inverse = own[..., 0]
-        trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), 0.03)
+        trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), PATCH_STEP)
         certainty = confidence(cost, views, trusted, config.confidence_gain, config.confidence_cost)
         known, weight = view.anchored(level)
         known[trusted], weight[trusted] = inverse[trusted], (certainty - 1)[trusted]
