@@ -15,8 +15,6 @@ namespace {
 
 constexpr int SAMPLES = 32;  // every second pixel of 11 x 11 in both directions, without the corners
 constexpr int VECTORS = SAMPLES / W;
-constexpr int MAX_SOURCES = 16;
-constexpr int SPARE_SOURCES = 0;         // beyond those that count, where the depth is roughly known
 constexpr float INVALID_COST = 1.0f;      // of a source that does not show the point: as bad as no correlation
 constexpr float MAX_SLOPE = 5.0f;         // tangent: planes seen at less than about 11 degrees are not matched
 constexpr float SPATIAL_SIGMA_PX = 5.0f;  // of the bilateral weight, about the patch's radius
@@ -157,10 +155,10 @@ float geometric_error(const PatchMatchArgs &a, int s, const Warp &warp, float px
     return std::min(std::sqrt(dx * dx + dy * dy), a.geometric_max_px);
 }
 
-// The sources that a pixel is compared with, the most promising first.
+// The sources that a pixel is compared with.
 struct Choice {
     int count;
-    int source[MAX_SOURCES];
+    int source[MAX_STEREO_SOURCES];
 };
 
 // What is minimised: the mean over the sources that agree best, and the distance from what is expected. With
@@ -168,7 +166,7 @@ struct Choice {
 float total_cost(const PatchMatchArgs &a, const Offsets &offsets, const Patch &patch, const Choice &choice, int x, int y,
                  Plane h, Choice *ranked = nullptr) {
     const float px = (float)x + 0.5f, py = (float)y + 0.5f;
-    float lowest[MAX_SOURCES];
+    float lowest[MAX_STEREO_SOURCES];
     for (int i = 0; i < choice.count; i++) {
         const int s = choice.source[i];
         const Warp warp(a.source_from_reference + 12 * s, px, py, h);
@@ -344,9 +342,10 @@ void patch_match_sweep(const PatchMatchArgs &a, const PatchMatchSweep &sweep) {
                 float *h = a.planes + 3 * at;
                 Pixel pixel{a, offsets, x, y, level.width, level.height, {}, all, {h[0], h[1], h[2]}, a.costs[at]};
                 make_patch(a, offsets, x, y, pixel.patch);
-                if (!sweep.explore && all.count > a.best + SPARE_SOURCES) {
+                // Once the depth is roughly known, the sources that agree best with it are the only ones asked.
+                if (!sweep.explore && all.count > a.best) {
                     total_cost(a, offsets, pixel.patch, all, x, y, pixel.best, &pixel.choice);
-                    pixel.choice.count = a.best + SPARE_SOURCES;
+                    pixel.choice.count = a.best;
                 }
                 Random random(sweep.seed, (uint32_t)at);
                 pixel.propagate();

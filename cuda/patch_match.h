@@ -10,6 +10,8 @@
 
 namespace fewview {
 
+constexpr int MAX_STEREO_SOURCES = 16;
+
 // A grey picture of 8 bits whose pixel carries its right, lower and lower right neighbours in its higher bytes: one
 // load for a bilinear look-up. The border repeats.
 struct StereoLevel {

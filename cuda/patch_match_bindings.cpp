@@ -28,8 +28,6 @@ using ConstPlanes = nb::ndarray<const float, nb::shape<-1, -1, 3>, nb::c_contig,
 using Planes = nb::ndarray<float, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
 using Transforms = nb::ndarray<const float, nb::shape<-1, 3, 4>, nb::c_contig, nb::device::cpu>;
 
-constexpr size_t MAX_SOURCES = 16;  // the kernel's
-
 StereoLevel packed(const Grey &grey) {
     StereoLevel level;
     level.width = (int)grey.shape(1), level.height = (int)grey.shape(0);
@@ -64,7 +62,7 @@ void patch_match(const StereoImage &reference, int level, const std::vector<cons
                  float prior_weight, float prior_max, Planes planes, Map costs, const std::vector<Sweep> &sweeps) {
     PatchMatchArgs a{};
     const size_t S = sources.size();
-    if (S < 1 || S > MAX_SOURCES || best < 1 || (size_t)best > S)
+    if (S < 1 || S > (size_t)MAX_STEREO_SOURCES || best < 1 || (size_t)best > S)
         throw std::invalid_argument("patch_match: expected 1 to 16 sources and 1 to that many best ones, found " +
                                     std::to_string(S) + " and " + std::to_string(best));
     if (level < 0) throw std::invalid_argument("patch_match: expected level >= 0, found " + std::to_string(level));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-EDGE_GREY = 6.0  # a step of this many grey levels between neighbours divides their tie by e
+EDGE_GREY = 15.0  # a step of this many grey levels between neighbours divides their tie by e
 WEAKEST_TIE = 1e-3  # across the strongest edge; above zero, so that no pixel is ever without a neighbour
 HOLD = 1e-6  # pull towards the first guess, so that the system has a solution where nothing is known
 

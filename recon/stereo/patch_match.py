@@ -22,8 +22,9 @@ from .source_views import in_picture, project, seen_by, source_views
 
 MIN_POINTS = 4  # that a view must see before its own points say how deep it looks
 
-FILL_ITERATIONS = 100  # of conjugate gradients at each level, which starts from the coarser one's result
+FILL_ITERATIONS = 100  # of conjugate gradients at the finest level, twice as many at each coarser one
 SLOPE_WEIGHT = 0.01  # of a trusted pixel's slope against a tie of 1: slopes are noisy, and walls are flat
+PATCH_STEP = 0.03  # relative change of depth between neighbours at which a patch of trusted pixels ends
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class PatchMatchConfig:
     sources: int = 6  # views that each view is matched with, at most 16
     coarsest_px: int = 100  # the pyramid ends at the first level whose longer side is not above this, pixels
     coarsest_sweeps: int = 8  # red-black sweeps at the coarsest level, which searches the whole range of depth
-    sweeps: int = 1  # red-black sweeps at the other levels, each before depths of other views count
+    sweeps: int = 1  # red-black sweeps at each other level, before depths of other views count
     geometric_rounds: int = 2  # sweeps in which depths of other views count, at the finest level only one
     sigma_grey: float = 40.0  # grey levels over which a patch's pixels lose weight by e
     noise_variance: float = 4.0  # of the photographs, squared grey levels; keeps blank patches from correlating
     geometric_weight: float = 0.1  # cost of a pixel's distance after the way to a source and back by its depth
     geometric_max_px: float = 3.0  # that distance is cut off here, pixels
-    prior_weight: float = 0.1  # cost of a depth that has nothing to do with the coarser level's
+    prior_weight: float = 0.05  # cost of a depth that has nothing to do with the coarser level's
     prior_max: float = 0.05  # relative difference of depth from which on it has nothing to do with it
     max_cost: float = 0.5  # 1 - correlation above which a pixel is not trusted
     max_error_px: float = 1.5  # after the way to a source and back by its depth
@@ -47,6 +48,10 @@ class PatchMatchConfig:
     min_patch: int = 60  # pixels of a connected patch below which it is not trusted, at the finest level
     confidence_gain: float = 4.0  # confidence above 1 for each consistent view at cost 0
     confidence_cost: float = 0.25  # cost over which the confidence above 1 falls by e
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sources <= 16:
+            raise ValueError(f"sources: expected 1 to 16, found {self.sources}")
 
 
 def estimate_depths(
@@ -91,7 +96,8 @@ class _View:
         self.range = (0.0, 0.0)  # of inverse depth
         self.anchors = np.empty((0, 3))  # pixels at level 0 and inverse depth of the sparse points it sees
         self.planes = np.empty((0, 0, 3), np.float32)
-        self.prior = np.empty((0, 0), np.float32)
+        self.prior = np.empty((0, 0), np.float32)  # [H, W] expected inverse depth
+        self.slopes = (self.prior, self.prior)  # its expected change per pixel to the right and down
 
     def anchored(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Inverse depths [H, W] of the sparse points at their pixels, and weights [H, W] that are 1 there."""
@@ -104,6 +110,8 @@ class _View:
 
 
 class _Matcher:
+    """All views, from the coarsest level to the finest."""
+
     def __init__(
         self,
         images: Sequence[Tensor],
@@ -141,6 +149,7 @@ class _Matcher:
         start = np.full_like(value, np.median(spread))
         inverse = EdgeAwareFill(view.rgb[level]).solve(value, weight, start, 300)
         view.prior = np.clip(inverse, *view.range).astype(np.float32)
+        view.slopes = (np.zeros_like(view.prior), np.zeros_like(view.prior))
         view.planes = _as_planes(view.prior)
 
     def run(self) -> list[DepthMap]:
@@ -156,7 +165,8 @@ class _Matcher:
                 )
                 count = self.config.coarsest_sweeps if coarsest else self.config.sweeps
                 self._match(index, level, self._sweeps(index, level, 0, count), None)
-            for turn in range(self.config.geometric_rounds if level else min(1, self.config.geometric_rounds)):
+            rounds = self.config.geometric_rounds
+            for turn in range(rounds if level else min(1, rounds)):
                 before = [view.planes.copy() for view in self.views]
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
@@ -236,7 +246,13 @@ class _Matcher:
         planes[..., 1] *= coarse_w / width
         planes[..., 2] *= coarse_h / height
         view.planes = np.ascontiguousarray(planes)
-        view.prior = np.asarray(cv2.resize(view.prior, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+        def finer(of: np.ndarray) -> np.ndarray:
+            return np.asarray(cv2.resize(of, (width, height)), np.float32).reshape(height, width)
+
+        view.prior = finer(view.prior)
+        right, down = view.slopes
+        view.slopes = (finer(right) * np.float32(coarse_w / width), finer(down) * np.float32(coarse_h / height))
 
     def _judge_all(self, level: int) -> list[DepthMap]:
         matched = [view.planes for view in self.views]
@@ -255,14 +271,16 @@ class _Matcher:
         if mask is not None:
             trusted &= mask > 0
         inverse = own[..., 0]
-        trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), 0.03)
+        trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), PATCH_STEP)
         certainty = confidence(cost, views, trusted, config.confidence_gain, config.confidence_cost)
         known, weight = view.anchored(level)
         known[trusted], weight[trusted] = inverse[trusted], (certainty - 1)[trusted]
         solver = EdgeAwareFill(view.rgb[level])
         held = np.where(trusted, SLOPE_WEIGHT, 0).astype(np.float32)
-        slopes = [solver.solve(own[..., k], held, 0 * inverse, FILL_ITERATIONS) for k in (1, 2)]
-        filled = solver.solve(known, weight, view.prior, FILL_ITERATIONS, (slopes[0], slopes[1]))
+        iterations = FILL_ITERATIONS << level
+        right, down = (solver.solve(own[..., k + 1], held, view.slopes[k], iterations) for k in (0, 1))
+        view.slopes = (right, down)
+        filled = solver.solve(known, weight, view.prior, iterations, view.slopes)
         filled = np.clip(filled, *view.range).astype(np.float32)
         view.prior = np.where(trusted, inverse, filled)
         planes = _as_planes(view.prior)
