@@ -33,7 +33,9 @@ class TwoViewConfig:
 
     features: Kind = "auto"  # xfeat where its weights are installed, else what is there
     keypoints: int = 2048  # features kept in each picture
-    focal_px: float | None = None  # known focal length of all pictures; unknown ones are estimated pair by pair
+    focal_px: float | None = (
+        None  # known focal length, at the larger picture's size; an unknown one is estimated pair by pair
+    )
     seed: int = 0  # of the robust estimators and of dense matching
 
     def __post_init__(self) -> None:
