@@ -15,9 +15,10 @@ from fewview.recon.stereo.two_view import TwoViewConfig, TwoViewPredictor
 from fewview.scene.errors import BadInputError
 from fewview.scene.readers import read_photos
 from fewview.scene.sample import sample_path
+from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
 
-VIEWS = (0, 1, 2)
+VIEWS = (0, 1)
 SIDE_PX = 256  # the smallest at which the sample's photographs still match well
 
 
@@ -29,7 +30,7 @@ def predictor() -> TwoViewPredictor:
 
 
 def sample() -> tuple[list[Tensor], Tensor, float]:
-    """Three photographs at 256 x 192, their true cam_from_world [3, 4, 4] and focal length."""
+    """Two photographs at 256 x 192, their true cam_from_world [2, 4, 4] and focal length."""
     capture = read_photos(sample_path())
     prepared = [prepare_image(capture.image(v), SIDE_PX) for v in VIEWS]
     truth = json.loads((Path(__file__).parent / "data" / "sample_cameras.json").read_text())
@@ -41,7 +42,7 @@ def sample() -> tuple[list[Tensor], Tensor, float]:
 def test_the_sample_is_placed_from_pairs(predictor: TwoViewPredictor) -> None:
     images, true, focal_px = sample()
     pairs = predictor.predict_pairs(images)
-    assert sorted(pairs) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    assert sorted(pairs) == [(0, 1), (1, 0)]
     pair = pairs[0, 1]
     assert float((pair.confidence_i > 1).float().mean()) > 0.2
     # Both orders say the same in two frames: distances between points of both views do not change.

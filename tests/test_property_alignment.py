@@ -46,7 +46,7 @@ def test_noise_free_pointmaps_give_the_cameras_back(n: int, same_size: bool, ave
     views = posed_views(n, seed=n, same_size=same_size)
     aligned = align_pairs(pair_predictions(views), AlignmentConfig(focal_averaging=averaging))
     assert aligned.views == list(range(n))
-    assert aligned.unaligned is None
+    assert aligned.note() is None
     assert rotations_off_deg(aligned, views) < PAIRS_APART
     assert directions_off_deg(aligned, views) < PAIRS_APART
     focal = aligned.stereo.cameras.K[:, 0, 0]
@@ -136,14 +136,13 @@ def test_views_that_share_nothing_are_named_and_the_rest_is_aligned() -> None:
     views = posed_views(5)
     aligned = align_pairs(without(pair_predictions(views), 1))
     assert aligned.views == [0, 2, 3, 4]
-    assert aligned.unaligned is not None
-    assert aligned.unaligned.startswith("View 1 shares nothing")
+    assert aligned.unaligned == [1]
+    assert str(aligned.note()).startswith("View 1 shares nothing")
+    assert str(aligned.note(["a", "garden.jpg"])).startswith("View garden.jpg shares nothing")
     assert len(aligned.stereo) == 4
     assert set(aligned.world_from_edge) == {e for e in all_ordered_pairs(5) if 1 not in e}
     assert rotations_off_deg(aligned, views) < PAIRS_APART
-    two = align_pairs(without(pair_predictions(views), 0, 3)).unaligned
-    assert two is not None
-    assert two.startswith("Views 0, 3 share nothing")
+    assert str(align_pairs(without(pair_predictions(views), 0, 3)).note()).startswith("Views 0, 3 share nothing")
 
 
 def test_one_empty_pair_leaves_no_view_out() -> None:

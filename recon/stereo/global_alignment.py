@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,9 +52,17 @@ class Aligned:
 
     stereo: Stereo  # of the views in `views`
     views: list[int]  # ascending, those that pairs join
-    unaligned: str | None  # a sentence that names the others, if there are any
+    unaligned: list[int]  # the others, which share nothing with them
     world_from_edge: dict[Edge, Similarity]  # of the pairs that count; their scales' geometric mean is 0.5
     loss: Tensor  # [iterations] float32, before each step
+
+    def note(self, names: Mapping[int, str] | Sequence[str] | None = None) -> str | None:
+        """A sentence that names the views left out, by `names` where given; None where all are aligned."""
+        if not self.unaligned:
+            return None
+        named = ", ".join(str(v) if names is None else names[v] for v in self.unaligned)
+        which = f"View {named} shares" if len(self.unaligned) == 1 else f"Views {named} share"
+        return f"{which} nothing with the aligned views (no pair that joins them has a confidence above 1): left out."
 
 
 def align_pairs(
@@ -70,22 +78,13 @@ def align_pairs(
     everywhere do not count; of views that no pair joins, the largest group is aligned.
     Raises FewviewError when no pair counts, ValueError when a view's pointmaps differ in size.
     """
-    useful = {edge: pair for edge, pair in sorted(predictions.items()) if not pair.is_empty}
+    scores = {edge: pair.score for edge, pair in sorted(predictions.items()) if not pair.is_empty}
     everyone = sorted({view for edge in predictions for view in edge})
-    scores = {edge: pair.score for edge, pair in useful.items()}
-    position = {view: k for k, view in enumerate(everyone)}
-    groups = components({(position[i], position[j]): s for (i, j), s in scores.items()}, len(everyone))
-    if not groups or len(groups[0]) < 2:
-        raise FewviewError(
-            f"None of the {len(predictions)} pairs shows the same thing in both photographs: confidence is 1 "
-            "everywhere. Take photographs that overlap by half or more."
-        )
-    views = [everyone[k] for k in groups[0]]
-    local = {view: k for k, view in enumerate(views)}
-    pairs = {(local[i], local[j]): pair for (i, j), pair in useful.items() if i in local}
-    local_scores = {(local[i], local[j]): s for (i, j), s in scores.items() if i in local}
+    views = _largest_group(everyone, scores, len(predictions))
+    place = {view: k for k, view in enumerate(views)}
+    local_scores = {(place[i], place[j]): score for (i, j), score in scores.items() if i in place}
+    pairs = {(i, j): predictions[views[i], views[j]] for i, j in local_scores}
     known = None if cameras is None else cameras[torch.tensor(views)]
-
     confidences = _largest_confidences(pairs, len(views))
     stitched = stitch(pairs, local_scores, confidences, config.focal_px)
     observations = _observations(pairs, confidences)
@@ -93,14 +92,20 @@ def align_pairs(
     variables, losses = _optimised(variables, observations, config, known is not None, progress)
     factor = _world_unit(variables)
     edges = {(views[i], views[j]): s for (i, j), s in zip(pairs, _similarities(variables, factor), strict=True)}
-    left = [view for view in everyone if view not in local]
-    stereo = _stereo(variables, confidences, factor)
-    return Aligned(stereo, views, _sentence(left) if left else None, edges, losses)
+    unaligned = [view for view in everyone if view not in place]
+    return Aligned(_stereo(variables, confidences, factor), views, unaligned, edges, losses)
 
 
-def _sentence(left: list[int]) -> str:
-    which = f"View {left[0]} shares" if len(left) == 1 else f"Views {', '.join(map(str, left))} share"
-    return f"{which} nothing with the aligned views (no pair that joins them has a confidence above 1): left out."
+def _largest_group(everyone: list[int], scores: Mapping[Edge, float], n_pairs: int) -> list[int]:
+    """The largest set of views that the scored edges join; FewviewError where they join none."""
+    position = {view: k for k, view in enumerate(everyone)}
+    groups = components({(position[i], position[j]): score for (i, j), score in scores.items()}, len(everyone))
+    if not groups or len(groups[0]) < 2:
+        raise FewviewError(
+            f"None of the {n_pairs} pairs shows the same thing in both photographs: confidence is 1 everywhere. "
+            "Take photographs that overlap by half or more."
+        )
+    return [everyone[k] for k in groups[0]]
 
 
 def _largest_confidences(pairs: Mapping[Edge, PairPrediction], n: int) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Pairwise pointmaps without a trained stereo network: two-view structure from motion, then dense matching."""
+"""Pairwise pointmaps without a trained stereo network: relative pose from matched features, then dense matching."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,19 +16,15 @@ from ...scene.errors import BadInputError
 from ...scene.geometry import se3_inverse, transform_points
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
-from ..poses.config import PosesConfig
 from ..poses.features import Features
-from ..poses.focal import Lenses
-from ..poses.mapping import Model, quiet_pycolmap
 from ..poses.matchers import Kind, load_matcher, matcher_kinds
-from ..poses.placed import observed_points
-from ..poses.solve import solve
-from ..poses.verification import verify
+from ..poses.solve import USUAL_FOCAL_RATIO
 from .contract import DepthMap, unproject
 from .pairs import Edge, PairPrediction, predict_each
 from .patch_match import PatchMatchConfig, estimate_depths
+from .relative_pose import RelativePose, relative_pose
 
-GUESSED_FOCAL_RATIO = 1.2  # of the longer side, where two pictures share too little to tell
+FEATURE_SIDE_PX = 960  # pictures of half that or less are enlarged first: keypoints lie too densely in small ones
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,9 @@ class TwoViewConfig:
 
     features: Kind = "auto"  # xfeat where its weights are installed, else what is there
     keypoints: int = 2048  # features kept in each picture
-    focal_px: float | None = None  # known focal length of all pictures; unknown ones are estimated pair by pair
+    focal_px: float | None = (
+        None  # known focal length, at the larger picture's size; an unknown one is estimated pair by pair
+    )
     seed: int = 0  # of the robust estimators and of dense matching
 
     def __post_init__(self) -> None:
@@ -70,14 +69,13 @@ class TwoViewPredictor:
         names = _digest(image_i), _digest(image_j)
         if names in self._waiting:
             return self._waiting.pop(names)
-        features = [self._features_of(n, x) for n, x in zip(names, (image_i, image_j), strict=True)]
-        model = self._model(features)
-        cameras = _guessed_cameras(features) if model is None else _cameras(model, features)
-        if model is None:
-            maps = tuple(DepthMap(torch.ones(f.height, f.width), torch.ones(f.height, f.width)) for f in features)
+        images = [image_i, image_j]
+        pose = self._pose([self._features_of(n, x) for n, x in zip(names, images, strict=True)], images)
+        cameras = _cameras(images, pose)
+        if pose is None:
+            maps = tuple(DepthMap(torch.ones(x.shape[:2]), torch.ones(x.shape[:2])) for x in images)
         else:
-            points = _points(model, features)
-            maps = estimate_depths([image_i, image_j], cameras, points, self._dense, seed=self._config.seed)
+            maps = estimate_depths(images, cameras, _seen_by_both(pose), self._dense, seed=self._config.seed)
         self._waiting[names[1], names[0]] = _prediction(cameras, maps, 1, 0)
         return _prediction(cameras, maps, 0, 1)
 
@@ -87,51 +85,43 @@ class TwoViewPredictor:
 
     def _features_of(self, name: str, image: Tensor) -> Features:
         if name not in self._features:
-            self._features[name] = self._matcher.extract(np.ascontiguousarray(image.numpy()[..., :3]))
+            pixels = np.ascontiguousarray(image.numpy()[..., :3])
+            grow = max(1, round(FEATURE_SIDE_PX / max(pixels.shape[:2])))
+            enlarged = cv2.resize(pixels, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
+            self._features[name] = self._matcher.extract(enlarged)
         return self._features[name]
 
-    def _model(self, features: list[Features]) -> Model | None:
-        """The two views placed, or None."""
-        sizes = [(f.width, f.height) for f in features]
-        one_lens = sizes[0] == sizes[1]
-        lenses = Lenses([1, 1] if one_lens else [1, 2], sizes[: 1 if one_lens else 2],
-                        [self._config.focal_px] * (1 if one_lens else 2))  # fmt: skip
-        matches = {(0, 1): self._matcher.match(features[0], features[1])}
-        graph = verify(features, matches, lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0)), self._config.seed)
-        with quiet_pycolmap():
-            model = solve(graph, lenses, PosesConfig(seed=self._config.seed))
-        return model if model is not None and len(model.views) == 2 else None
+    def _pose(self, features: list[Features], images: list[Tensor]) -> RelativePose | None:
+        matches = self._matcher.match(*features)
+        xy = [
+            (f.xy_px.double().numpy()[matches[:, k]] - [f.width / 2, f.height / 2]) / max(f.width, f.height)
+            for k, f in enumerate(features)
+        ]
+        side_px = max(max(x.shape[:2]) for x in images)
+        known_px = self._config.focal_px
+        return relative_pose(xy[0], xy[1], side_px, None if known_px is None else known_px / side_px)
 
 
 def _digest(image: Tensor) -> str:
     return hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).hexdigest() + str(tuple(image.shape))
 
 
-def _guessed_cameras(features: list[Features]) -> Cameras:
-    return Cameras.stack(
-        [
-            Cameras.pinhole(torch.eye(4), GUESSED_FOCAL_RATIO * max(f.width, f.height), f.width, f.height)
-            for f in features
-        ]
-    )
+def _cameras(images: list[Tensor], pose: RelativePose | None) -> Cameras:
+    """Both cameras in the frame of the first; at one place where there is no pose."""
+    cam_from_world = torch.eye(4).repeat(2, 1, 1)
+    ratio = USUAL_FOCAL_RATIO
+    if pose is not None:
+        cam_from_world[1] = torch.from_numpy(pose.b_from_a).float()
+        ratio = pose.focal_ratio
+    sizes = [(x.shape[1], x.shape[0]) for x in images]
+    return Cameras.stack([Cameras.pinhole(cam_from_world[k], ratio * max(s), *s) for k, s in enumerate(sizes)])
 
 
-def _cameras(model: Model, features: list[Features]) -> Cameras:
-    poses, lenses = [], []
-    for view in (0, 1):
-        image = model.reconstruction.image(view + 1)
-        pose = torch.eye(4, dtype=torch.float64)
-        pose[:3] = torch.from_numpy(image.cam_from_world().matrix())
-        poses.append(pose)
-        lenses.append(torch.from_numpy(model.reconstruction.camera(image.camera_id).calibration_matrix()))
-    width, height = torch.tensor([[f.width, f.height] for f in features]).unbind(1)
-    return Cameras(torch.stack(poses).float(), torch.stack(lenses).float(), width, height)
-
-
-def _points(model: Model, features: list[Features]) -> PointCloud:
-    grey = [np.full((len(f), 3), 128, np.uint8) for f in features]  # nobody looks at their colours
-    xyz, rgb, seen_point, seen_view = observed_points(model.reconstruction, [0, 1], grey)
-    return PointCloud(xyz.float(), rgb, seen_point, seen_view)
+def _seen_by_both(pose: RelativePose) -> PointCloud:
+    n = len(pose.points_a)
+    grey = torch.full((n, 3), 128, dtype=torch.uint8)  # nobody looks at their colours
+    seen_point, seen_view = torch.arange(n).repeat(2), torch.arange(2).repeat_interleave(n)
+    return PointCloud(torch.from_numpy(pose.points_a).float(), grey, seen_point, seen_view)
 
 
 def _prediction(cameras: Cameras, maps: tuple[DepthMap, ...], i: int, j: int) -> PairPrediction:
