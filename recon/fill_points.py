@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from scipy.spatial import QhullError
 from torch import Tensor
 
 from ..scene.geometry import transform_points
 from ..scene.point_cloud import PointCloud
+from .between_points import inverse_depth_between
 from .dataset import Dataset
 
 MIN_POINTS = 4  # that a photograph must see before depths between them mean anything
@@ -40,7 +38,9 @@ def fill_points(dataset: Dataset, cells: int) -> PointCloud | None:
             kept = counts[rows, columns]
             columns, rows = columns[kept], rows[kept]
         rays = torch.stack([(columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1]], dim=1)
-        depth = _interpolated_depth(in_camera, rays)
+        known, inverse_depth = in_camera[:, :2] / in_camera[:, 2:], 1 / in_camera[:, 2]
+        between = inverse_depth_between(known.double().numpy(), inverse_depth.double().numpy(), rays.double().numpy())
+        depth = torch.from_numpy(1 / between).float()
         filled = torch.cat([rays, torch.ones(len(rays), 1)], dim=1) * depth[:, None]
         xyz.append(transform_points(dataset.cameras.world_from_cam[index].cpu(), filled))
         rgb.append(pixels[rows, columns, :3])
@@ -55,19 +55,3 @@ def _grid(width: int, height: int, cells: int) -> tuple[Tensor, Tensor]:
     rows = ((torch.arange(down) + 0.5) * height / down).long()
     grid_rows, grid_columns = torch.meshgrid(rows, columns, indexing="ij")
     return grid_columns.flatten(), grid_rows.flatten()
-
-
-def _interpolated_depth(
-    in_camera: Tensor,  # [N, 3] z > 0
-    rays: Tensor,  # [M, 2] x / z, y / z
-) -> Tensor:
-    """Depths [M] on the rays."""
-    known = (in_camera[:, :2] / in_camera[:, 2:]).double().numpy()
-    inverse_depth = (1 / in_camera[:, 2]).double().numpy()
-    wanted = rays.double().numpy()
-    nearest = NearestNDInterpolator(known, inverse_depth)(wanted)
-    try:
-        between = LinearNDInterpolator(known, inverse_depth)(wanted)
-    except QhullError:  # all on one line
-        between = np.full_like(nearest, np.nan)
-    return torch.from_numpy(1 / np.where(np.isfinite(between), between, nearest)).float()

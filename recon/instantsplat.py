@@ -1,4 +1,4 @@
-"""InstantSplat (Fan et al. 2024, arXiv 2403.20309): Gaussians behind the pixels of dense stereo, trained with the cameras.
+"""InstantSplat (Fan et al. 2024, arXiv 2403.20309): Gaussians from dense stereo, trained together with the cameras.
 
 Their number never changes: what several views show is taken from the most confident one, and training moves points
 the more freely the less stereo trusted them, while the cameras are refined with them.
@@ -6,7 +6,7 @@ the more freely the less stereo trusted them, while the cameras are refined with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -18,12 +18,14 @@ from ..scene.errors import BadInputError
 from ..scene.point_cloud import PointCloud
 from .co_visibility import Rule, redundant_pixels
 from .dataset import Dataset
+from .extend_views import points_beyond
 from .gaussian_splatting import GaussianSplatting, GaussianSplattingConfig, gaussians_from_points, log_linear
 from .method import at_least
 from .stereo import Stereo
+from .stereo.contract import MAX_CONFIDENCE
 
 RATE_HORIZON = 30_000  # steps over which the means' rate falls to a hundredth, however few are taken
-PIXELS_PER_GAUSSIAN = 8  # of the training photographs
+BORDER_SPACING_PX, BORDER_OPACITY = 8, 0.95  # of the Gaussians beyond the photographs
 RATE_GAIN = 99.0  # what distrust adds to a point's rate at most, times the half that sigmoid(1) leaves of it
 
 
@@ -45,6 +47,9 @@ class InstantSplatConfig(GaussianSplattingConfig):
     confidence_rates: bool = True  # Move a point the faster the less stereo trusted it.
     co_visibility: Rule | Literal["off"] = "projected"  # How pixels that a better view shows, too, are told.
     co_visibility_threshold: float = 0.01  # Relative difference of depth up to which two pixels show the same.
+    border: float = (
+        0.0  # Blurred surroundings beyond each photograph, in its longer sides; not in the paper, which has 0.
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +57,7 @@ class InstantSplatConfig(GaussianSplattingConfig):
             raise BadInputError("InstantSplat keeps the number of its Gaussians: densification 'none' is expected.")
         if self.co_visibility not in ("projected", "normalised", "off"):
             raise BadInputError(f"co_visibility is '{self.co_visibility}'; projected, normalised or off is expected.")
-        at_least(self, 0, "co_visibility_threshold")
+        at_least(self, 0, "co_visibility_threshold", "border")
 
 
 def instantsplat_config(steps: int = 1000, **changes: Any) -> InstantSplatConfig:
@@ -73,10 +78,16 @@ def initialise(
     Colours come from the photographs at the size of the maps. Transparent and masked pixels give none. Raises
     BadInputError when no pixel is left.
     """
-    cloud, confidence = _points(dataset, stereo, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    beyond = _beyond(dataset, stereo, config, generator)
+    cloud, confidence = _points(dataset, stereo, config, config.max_gaussians - len(beyond), generator)
     if len(cloud) == 0:
         raise BadInputError("Dense stereo left no pixel to start from: every one is masked, or shown by a better view.")
     gaussians = gaussians_from_points(cloud, config, dataset.extent)
+    if len(beyond) > 0:
+        opaque = replace(config, initial_opacity=BORDER_OPACITY)  # no photograph sees them, so none can make them so
+        gaussians = Gaussians.cat([gaussians, gaussians_from_points(beyond, opaque, dataset.extent)])
+        confidence = torch.cat([confidence, torch.full((len(beyond),), MAX_CONFIDENCE)])
     factor = position_rates(confidence).to(device) if config.confidence_rates else None
     return GaussianSplatting(gaussians.to(device), config, dataset.extent, factor)
 
@@ -86,8 +97,19 @@ def position_rates(confidence: Tensor) -> Tensor:
     return 1 + RATE_GAIN * (1 - confidence.sigmoid())
 
 
-def _points(dataset: Dataset, stereo: Stereo, config: InstantSplatConfig) -> tuple[PointCloud, Tensor]:
-    """The points that Gaussians start from, and their confidence [N]."""
+def _beyond(dataset: Dataset, stereo: Stereo, config: InstantSplatConfig, generator: torch.Generator) -> PointCloud:
+    """Points around the photographs, at most a quarter of all Gaussians; none where the config has no border."""
+    if config.border == 0:
+        return PointCloud(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8))
+    points = points_beyond(dataset, stereo, config.border, BORDER_SPACING_PX)
+    most = config.max_gaussians // 4
+    return points if len(points) <= most else points[torch.randperm(len(points), generator=generator)[:most]]
+
+
+def _points(
+    dataset: Dataset, stereo: Stereo, config: InstantSplatConfig, most: int, generator: torch.Generator
+) -> tuple[PointCloud, Tensor]:
+    """At most so many points that Gaussians start from, and their confidence [N]."""
     drop = (
         [torch.zeros_like(m.depth, dtype=torch.bool) for m in stereo.maps]
         if config.co_visibility == "off"
@@ -101,10 +123,9 @@ def _points(dataset: Dataset, stereo: Stereo, config: InstantSplatConfig) -> tup
         rgb.append(pixels[keep])
         confidence.append(stereo.maps[view].confidence[keep])
     cloud, trust = PointCloud(torch.cat(xyz), torch.cat(rgb)), torch.cat(confidence)
-    if len(cloud) <= config.max_gaussians:
+    if len(cloud) <= most:
         return cloud, trust
-    generator = torch.Generator().manual_seed(config.seed)
-    chosen = thinned(trust, config.max_gaussians, generator)
+    chosen = thinned(trust, most, generator)
     return cloud[chosen], trust[chosen]
 
 
@@ -134,10 +155,21 @@ def _photograph(dataset: Dataset, index: int, height: int, width: int) -> tuple[
 
 
 def few_view_values(dataset: Dataset, on_cpu: bool) -> dict[str, Any]:
-    """Config values for as many training photographs as there are."""
+    """Config values for as many training photographs as there are, found on 3, 6 and 12 of one scene.
+
+    Three photographs leave most surfaces to one view each: there few Gaussians, many of them left out of each step,
+    keep from fitting it by things that no other view would show. From twelve on the photographs themselves do that.
+    """
     views = len(dataset.train)
     pixels = sum(dataset.views[i].width * dataset.views[i].height for i in dataset.train)
-    values: dict[str, Any] = {"drop_rate": 0.3 if views <= 4 else 0.2 if views <= 8 else 0.0}
+    few, some = views <= 4, views <= 8
+    values: dict[str, Any] = {
+        "drop_rate": 0.4 if few else 0.1 if some else 0.0,
+        "border": 0.25 if some else 0.0,
+        "sh_degree": 1,
+        "sh_every": 0.5,
+    }
+    per_gaussian = 26 if few else 20
     if on_cpu:
-        values["max_gaussians"] = min(150_000, max(10_000, pixels // PIXELS_PER_GAUSSIAN))
+        values["max_gaussians"] = min(100_000, max(10_000, pixels // per_gaussian))
     return values

@@ -15,6 +15,7 @@ from ... import _native
 from ...scene.cameras import Cameras
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
+from ..between_points import inverse_depth_between
 from .consistency import confidence, consistent_views, without_specks
 from .contract import DepthMap
 from .fill import EdgeAwareFill
@@ -171,7 +172,24 @@ class _Matcher:
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
             maps = self._judge_all(level)
-        return maps
+        return [self._between_points(view, m) for view, m in zip(self.views, maps, strict=True)]
+
+    def _between_points(self, view: _View, matched: DepthMap) -> DepthMap:
+        """The map with depth from the sparse points alone where stereo is not trusted.
+
+        What fills the pyramid continues the slopes and edges of what was matched, which leads the search well. As a
+        last word it is worse than the plain guess between points: far from them it invents relief, which shows from
+        other places.
+        """
+        guessed = (matched.confidence <= 1).numpy()
+        if len(view.anchors) < MIN_POINTS or not guessed.any():
+            return matched
+        row, column = guessed.nonzero()
+        wanted = np.stack([column, row], axis=1) + 0.5
+        inverse = inverse_depth_between(view.anchors[:, :2], view.anchors[:, 2], wanted)
+        depth = matched.depth.clone()
+        depth[row, column] = torch.from_numpy(1 / inverse).float()
+        return DepthMap(depth, matched.confidence)
 
     def _sweeps(self, index: int, level: int, turn: int, count: int) -> list[tuple[int, float, float, bool]]:
         coarsest = level == self.levels - 1
