@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..scene.errors import BadInputError
+from ..scene.gaussians import Gaussians
 from ..scene.point_cloud import PointCloud
 from .co_visibility import Rule, redundant_pixels
 from .dataset import Dataset

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..render import render
+from ..scene.cameras import Cameras
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import se3_exp
 from ..scene.progress import Progress, silent
@@ -27,7 +28,7 @@ from .train import one_thread
 class RefineConfig:
     """How long and how fast a camera is fitted."""
 
-    steps: tuple[int, ...] = (100, 100, 200)  # At a quarter, at half and at the full size of the photograph.
+    steps: tuple[int, ...] = (60, 60, 100)  # At a quarter, at half and at the full size of the photograph.
     rotation_lr: float = 1e-3  # Radians a step at the end of the coarse levels; a level coarser is twice as fast.
     translation_lr: float = 3e-3  # The same in extents, how far the training cameras spread.
     final_lr: float = 0.05  # Factor on both at the end of each size, reached along a cosine.
@@ -38,7 +39,9 @@ class RefinedCamera:
     """One camera, and how far the render was from the photograph."""
 
     cam_from_world: Tensor  # [4, 4]
-    losses: tuple[float, ...]  # mean absolute error where something is rendered, at full size: first, then best so far
+    losses: tuple[
+        float, ...
+    ]  # mean absolute error at full size where something is rendered: at first, then best so far
 
 
 def refine_held_out(
@@ -74,25 +77,21 @@ def refine_camera(
     frozen = gaussians.detach()
     camera = dataset.cameras[index]
     twist = Parameters(torch.zeros(1, 6, device=frozen.means.device), per_gaussian=False)
-    best, kept, losses = math.inf, twist.tensor.detach().clone(), []
+    kept = twist.tensor.detach().clone()
+    with torch.no_grad():
+        best = float(
+            _error(frozen, _moved(camera, kept, dataset.view(index)), dataset.view(index), background, antialiased)
+        )
+    losses = [best]
     for level in reversed(range(len(config.steps))):
         view = dataset.view(index, level)
-        target = view.target(background)
         steps = config.steps[len(config.steps) - 1 - level]
         optimizer = Adam({"twist": twist})
         for step in range(steps + 1):
-            moved = replace(
-                camera,
-                cam_from_world=se3_exp(twist.tensor[0]) @ camera.cam_from_world,
-                K=view.K,
-                width=torch.tensor(view.width),
-                height=torch.tensor(view.height),
-            )
-            drawn = render(frozen, moved, background=background, antialiased=antialiased)
-            loss = _covered_error(drawn.rgb, drawn.alpha, target, view)
+            loss = _error(frozen, _moved(camera, twist.tensor, view), view, background, antialiased)
             if level == 0:
-                if float(loss) < best:
-                    best, kept = float(loss), twist.tensor.detach().clone()
+                if float(loss.detach()) < best:
+                    best, kept = float(loss.detach()), twist.tensor.detach().clone()
                 losses.append(best)
             if step < steps:
                 loss.backward()
@@ -101,12 +100,26 @@ def refine_camera(
     return RefinedCamera((se3_exp(kept[0]) @ camera.cam_from_world).detach(), tuple(losses))
 
 
-def _covered_error(image: Tensor, alpha: Tensor, target: Tensor, view: View) -> Tensor:
+def _moved(camera: Cameras, twist: Tensor, view: View) -> Cameras:
+    """A camera moved by a twist [1, 6], at the size of a view."""
+    cam_from_world = se3_exp(twist[0]) @ camera.cam_from_world
+    return replace(
+        camera,
+        cam_from_world=cam_from_world,
+        K=view.K,
+        width=torch.tensor(view.width),
+        height=torch.tensor(view.height),
+    )
+
+
+def _error(gaussians: Gaussians, camera: Cameras, view: View, background: Tensor, antialiased: bool) -> Tensor:
     """Mean absolute error over the pixels where the splat shows something: no camera is drawn to what it lacks."""
-    covered = alpha.detach() > 0
+    drawn = render(gaussians, camera, background=background, antialiased=antialiased)
+    covered = drawn.alpha.detach() > 0
     if view.mask is not None:
         covered = covered & view.mask
-    return ((image - target).abs() * covered[..., None]).sum() / (3 * covered.sum()).clamp(min=1)
+    difference = (drawn.rgb - view.target(background)).abs() * covered[..., None]
+    return difference.sum() / (3 * covered.sum()).clamp(min=1)
 
 
 def _rates(config: RefineConfig, extent: float, factor: float) -> Tensor:
