@@ -1,0 +1,204 @@
+"""InstantSplat against plain 3DGS from the same cameras: time to the splat, held-out quality, pose errors, ablation.
+
+    python scripts/benchmark_instantsplat.py time     FOX [--views 3 6 12]    N photographs alone, files to splat
+    python scripts/benchmark_instantsplat.py quality  FOX [--views 3 6 12]    every 8th held out, both methods, poses
+    python scripts/benchmark_instantsplat.py photos   FOLDER ... [--views 3 6 12] [--side 480]
+    python scripts/benchmark_instantsplat.py ablation RUN                     of a finished InstantSplat run
+
+FOX is a folder with images/ and transforms.json (the fox of instant-ngp; 50 photographs), trained at 270 x 480. No
+cameras are given; N photographs are evenly spaced among those that are not held out. `time` and `quality` are whole
+processes. `ablation` trains a run's photographs again, from its estimated cameras, with one part of the method less
+each time. Runs are kept in the folder given with --keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmark_reconstruct import reconstruct
+from fewview import _native
+from fewview.recon.dataset import Dataset
+from fewview.recon.instantsplat import few_view_values, initialise, instantsplat_config
+from fewview.recon.poses import pose_errors
+from fewview.recon.refine_held_out import refine_held_out
+from fewview.recon.stereo.store import load_stereo
+from fewview.recon.train import fit
+from fewview.render import render
+from fewview.render.metrics import psnr, ssim
+from fewview.scene.cameras import Cameras
+from fewview.scene.capture import evenly_spaced
+from fewview.scene.readers import load_run_capture, read_capture
+from fewview.scene.run import Run
+
+FOX_SIDE = ("--resolution", "480")
+
+
+def table(*columns: str) -> None:
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(str(c) for c in cells) + " |", flush=True)
+
+
+def stages(metrics: dict[str, Any]) -> str:
+    return ", ".join(f"{stage} {s:.1f}" for stage, s in metrics["seconds"].items() if s >= 0.05)
+
+
+def time_to_splat(fox: Path, views: list[int], folder: Path) -> None:
+    table("photographs", "placed", "Gaussians", "whole command (s)", "stages (s)")
+    truth = read_capture(fox / "images")
+    train, _ = truth.split()
+    for n in views:
+        photos = folder / f"photos_{n}"
+        photos.mkdir()
+        for i in evenly_spaced(sorted(train, key=lambda i: truth.names[i]), n):
+            shutil.copy(fox / "images" / truth.names[i], photos / truth.names[i])
+        seconds, metrics = reconstruct(photos, folder / f"time_{n}", *FOX_SIDE)
+        row(n, metrics["placed"], f"{metrics['training']['gaussians']:,}", f"{seconds:.1f}", stages(metrics))
+
+
+def quality(fox: Path, views: list[int], folder: Path) -> None:
+    table(
+        "photographs", "method", "held-out PSNR / SSIM", "before test poses were aligned", "Gaussians",
+        "poses before refinement", "after",
+    )  # fmt: skip
+    for n in views:
+        for method in ("instantsplat", "3dgs"):
+            run = folder / f"quality_{n}_{method}"
+            options = ("--views", str(n), "--eval", "--method", method, "--steps", "1000", *FOX_SIDE)
+            _, metrics = reconstruct(fox / "images", run, *options)
+            before, after = (_poses(Run.open(run), fox, estimated) for estimated in (True, False))
+            poses = (before, after) if method == "instantsplat" else (after, "not refined")
+            row(n, method, *_figures(metrics), f"{metrics['training']['gaussians']:,}", *poses)
+
+
+def _figures(metrics: dict[str, Any]) -> tuple[str, str]:
+    evaluation = metrics["eval"]
+    before = evaluation.get("before_alignment", evaluation["mean"])
+    test = sum(v["split"] == "test" for v in evaluation["views"])
+    return (
+        f"{evaluation['mean']['psnr']:.2f} / {evaluation['mean']['ssim']:.3f} ({test} views)",
+        f"{before['psnr']:.2f} / {before['ssim']:.3f}",
+    )
+
+
+def _poses(run: Run, fox: Path, estimated: bool) -> str:
+    """Errors of the training cameras against transforms.json, as they were estimated or as they are now."""
+    truth = read_capture(fox / "transforms.json")
+    capture = load_run_capture(run)
+    cameras = capture.cameras
+    if estimated and run.estimated_cameras_path.is_file():
+        cameras = read_capture(run.estimated_cameras_path, allow_outside=True).cameras
+    assert cameras is not None
+    assert truth.cameras is not None
+    by_name = {Path(name).stem: i for i, name in enumerate(truth.names)}
+    train = [i for i in range(len(capture)) if i not in (capture.test or ())]
+    true = truth.cameras.cam_from_world[[by_name[Path(capture.names[i]).stem] for i in train]]
+    e = pose_errors(cameras.cam_from_world[train], true)
+    s = e.summary()
+    aucs = " / ".join(f"{s[f'auc_{t}']:.3f}" for t in (5, 10, 30))
+    return (
+        f"ATE {s['ate']:.4f}, RPE {s['rpe_translation']:.4f} and {s['rpe_rotation_deg']:.2f} deg, rotation "
+        f"{s['rotation_mean_deg']:.2f} deg, AUC {aucs}"
+    )
+
+
+def photos(sources: list[Path], views: list[int], side: int, folder: Path) -> None:
+    table("photographs", "placed", "held-out PSNR / SSIM", "before alignment", "Gaussians", "command (s)", "stages (s)")
+    for source in sources:
+        name = source.parent.name if source.name == "images" else source.name
+        count = len(read_capture(source))
+        for n in [v for v in views if v < count] or [count]:
+            run = folder / f"{name}_{n}"
+            options = ("--views", str(n), "--eval", "--method", "instantsplat", "--resolution", str(side))
+            seconds, metrics = reconstruct(source, run, *options)
+            if "error" in metrics:
+                row(f"{name} {n}", metrics["error"], "", "", "", f"{seconds:.0f}", "")
+                continue
+            placed = f"{metrics['placed']} of {metrics['placed'] + len(metrics['unplaced'])}"
+            figures = _figures(metrics) if metrics["eval"]["split"] == "test" else ("nothing held out", "")
+            row(
+                f"{name} {n}",
+                placed,
+                *figures,
+                f"{metrics['training']['gaussians']:,}",
+                f"{seconds:.0f}",
+                stages(metrics),
+            )
+
+
+def ablation(path: Path) -> None:
+    """The parts of the method one after another, on the run's photographs, depth and estimated cameras."""
+    run = Run.open(path)
+    capture = load_run_capture(run)
+    cameras: Cameras | None = read_capture(run.estimated_cameras_path, allow_outside=True).cameras
+    assert cameras is not None
+    dataset = replace(Dataset.from_capture(capture, test=capture.test or ()), cameras=cameras)
+    train = list(dataset.train)
+    stereo = load_stereo(run.stereo_path, cameras[train], [dataset.names[i] for i in train])
+    values = few_view_values(dataset, on_cpu=True)
+    black = torch.zeros(3)
+    table("parts", "Gaussians", "training (s)", "held-out PSNR / SSIM", "normalised ATE of refined cameras")
+    full: dict[str, Any] = {"co_visibility": "projected", "confidence_rates": True, "refine_poses": True}
+    rows = {
+        "depth of every photograph": {"co_visibility": "off", "confidence_rates": False, "refine_poses": False},
+        "+ co-visibility": {"confidence_rates": False, "refine_poses": False},
+        "+ confidence": {"refine_poses": False},
+        "+ joint poses": {},
+    }
+    for name, changes in rows.items():
+        config = instantsplat_config(**(values | full | changes))
+        started = time.perf_counter()
+        result = fit(initialise(dataset, stereo, config), dataset, config)
+        seconds = time.perf_counter() - started
+        aligned = refine_held_out(result.gaussians, replace(dataset, cameras=result.cameras), black)
+        pictures = [
+            (render(result.gaussians, aligned.cameras[i]).rgb.clamp(0, 1), aligned.view(i).target(black))
+            for i in aligned.test
+        ]
+        figures = [sum(f(*p) for p in pictures) / len(pictures) for f in (psnr, ssim)]
+        moved = pose_errors(result.cameras.cam_from_world[train], cameras.cam_from_world[train]).summary()["ate"]
+        row(
+            name, f"{len(result.gaussians):,}", f"{seconds:.1f}", f"{figures[0]:.2f} / {figures[1]:.4f}", f"{moved:.5f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("time", "quality", "photos", "ablation"))
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--views", nargs="*", type=int, default=[3, 6, 12])
+    parser.add_argument("--side", type=int, default=480, help="longer side in training, pixels; `photos` only")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
+    arguments = parser.parse_args()
+    data = [path.resolve() for path in arguments.data]
+    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    print(
+        f"{platform.machine()}, {_native.isa()}, {os.cpu_count()} cores, torch {torch.__version__}, commit {version}\n"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if arguments.keep is None else arguments.keep.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if arguments.what == "time":
+            time_to_splat(data[0], arguments.views, folder)
+        elif arguments.what == "quality":
+            quality(data[0], arguments.views, folder)
+        elif arguments.what == "photos":
+            photos(data, arguments.views, arguments.side, folder)
+        else:
+            ablation(data[0])
+
+
+if __name__ == "__main__":
+    main()
