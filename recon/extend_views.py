@@ -65,8 +65,8 @@ def _continued(inverse: Tensor, pad: int) -> Tensor:
 def _continued_columns(values: Tensor, pad: int, band: int) -> Tensor:
     """[H, W + 2 pad]: each row goes on with the mean slope of the rows around it."""
     steps = torch.arange(1, pad + 1, dtype=values.dtype)
-    left = (values[:, 0] - values[:, band]) / band
-    right = (values[:, -1] - values[:, -1 - band]) / band
+    left = (values[:, 0] - values[:, band]) / max(band, 1)  # a single column has no slope
+    right = (values[:, -1] - values[:, -1 - band]) / max(band, 1)
     left, right = (_smoothed(s, band) for s in (left, right))
     return torch.cat(
         [values[:, :1] + left[:, None] * steps.flip(0), values, values[:, -1:] + right[:, None] * steps], dim=1

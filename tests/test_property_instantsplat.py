@@ -188,7 +188,7 @@ def test_photographs_of_different_sizes_are_trained_on() -> None:
     config = instantsplat_config(6, border=0.2)
     model = initialise(dataset, stereo, config)
     result = fit(model, dataset, config)
-    assert 48 * 30 < len(result.gaussians)
+    assert len(result.gaussians) > 48 * 30
     assert all(getattr(result.gaussians, name).isfinite().all() for name in ("means", "quats", "log_scales", "sh"))
 
 
