@@ -225,6 +225,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stops: lis
     assert len(rest.gaussians) == 900
     assert same_bits(rest.gaussians, whole.gaussians)
     assert torch.equal(rest.cameras.cam_from_world, whole.cameras.cam_from_world)
+    other = replace(config, confidence_rates=False)
     with pytest.raises(BadInputError, match="confidence_rates"):
-        other = replace(config, confidence_rates=False)
         fit(initialise(dataset, kept, config), dataset, other, run=run, resume=True)
