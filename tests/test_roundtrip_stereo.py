@@ -20,7 +20,7 @@ from fewview.recon.train import fit
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.run import Run
-from support.few_views import few_views, wall_and_ball
+from support.few_views import few_views, masked, wall_and_ball
 from support.stereo_scenes import row_of_cameras
 from support.threads import one_torch_thread as one_torch_thread
 from support.training import same_bits
@@ -175,10 +175,21 @@ def test_unprojected_pixels_project_to_their_centres() -> None:
 
 
 def test_a_run_computes_depth_once_and_again_after_deletion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, stereo = few_views(wall_and_ball(3), test=[1])
+    scene = wall_and_ball(3)
+    dataset, stereo = few_views(scene, test=[1])
+    left = torch.arange(48).expand(36, 48) < 24
+    dataset = replace(masked(dataset, 2, left), points=scene.points)
     calls: list[int] = []
 
-    def exact(images, cameras, points, **options):
+    def exact(images, cameras, points, *, masks, **options):
+        assert torch.equal(cameras.cam_from_world, scene.cameras.cam_from_world[[0, 2]])
+        assert torch.equal(images[1], scene.images[2])
+        assert masks[0] is None
+        assert torch.equal(masks[1], left)
+        # Only what both training photographs see, with views counted among these.
+        assert sorted(set(points.seen_view.tolist())) == [0, 1]
+        assert (torch.bincount(points.seen_point) == 2).all()
+        assert 0 < len(points) < len(scene.points)
         calls.append(len(images))
         return stereo.maps
 
