@@ -126,6 +126,7 @@ def back_to_back() -> Stereo:
 def test_points_behind_the_camera_count_only_as_the_released_code_counts_them() -> None:
     # With z < 0 a point projects into the picture mirrored at its centre.
     assert kept_shares(back_to_back(), 0.5, "projected") == [1, 1]
+    assert kept_shares(back_to_back(), 5.0, "projected") == [1, 1]  # where -z would be near enough to the depth
     assert kept_shares(back_to_back(), 0.5, "normalised")[1] < 1
 
 
