@@ -81,7 +81,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
         from .poses import PosesConfig, estimate_poses
 
         before = capture
-        poses = estimate_poses(before, PosesConfig(seed=config.seed), progress)
+        poses = estimate_poses(before, PosesConfig(seed=config.seed, hold_focal=config.focal_px is not None), progress)
         capture = poses.capture
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())
@@ -120,7 +120,11 @@ def _read(source: Path | str, config: ReconstructConfig) -> Capture:
         raise BadInputError(
             f"{source} holds one photograph; at least two that show the same things from different places are needed."
         )
-    return capture
+    if config.focal_px is None:
+        return capture
+    if capture.cameras is not None:
+        raise BadInputError(f"{source} has cameras, which say how long its lenses are; leave --focal-px out.")
+    return replace(capture, frames=tuple(replace(frame, focal_px=config.focal_px) for frame in capture.frames))
 
 
 def _selected(capture: Capture, config: ReconstructConfig, progress: Progress) -> Capture:

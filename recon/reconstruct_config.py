@@ -36,6 +36,8 @@ class ReconstructConfig:
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
     # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
     refine_poses: Literal["auto", "on", "off"] = "auto"
+    # Focal length of the photographs, in pixels at their own size, where it is known exactly and they have no cameras.
+    focal_px: float | None = None
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.
@@ -57,6 +59,8 @@ class ReconstructConfig:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
+        if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
+            raise BadInputError(f"--focal-px {self.focal_px} cannot be used: pixels, more than 0, are expected.")
         if not self.max_megapixels > 0:
             raise BadInputError(f"--max-megapixels {self.max_megapixels} cannot be used: more than 0 is expected.")
 

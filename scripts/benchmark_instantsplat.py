@@ -28,6 +28,7 @@ import torch
 from benchmark_reconstruct import reconstruct
 from fewview import _native
 from fewview.recon.dataset import Dataset
+from fewview.recon.evaluate_poses import evaluate_poses
 from fewview.recon.instantsplat import initialise, instantsplat_config
 from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.refine_held_out import refine_held_out
@@ -81,9 +82,10 @@ def quality(fox: Path, views: list[int], folder: Path) -> None:
             run = folder / f"quality_{n}_{method}"
             options = ("--views", str(n), "--eval", "--method", method, "--steps", "1000", *FOX_SIDE)
             _, metrics = reconstruct(fox / "images", run, *options)
-            before, after = (_poses(Run.open(run), fox, estimated) for estimated in (True, False))
-            poses = (before, after) if method == "instantsplat" else (after, "not refined")
-            row(n, method, *_figures(metrics), f"{metrics['training']['gaussians']:,}", *poses)
+            errors = evaluate_poses(Run.open(run), read_capture(fox / "transforms.json"))
+            estimated = errors.get("estimated", errors["refined"])
+            refined = _poses(errors["refined"]) if "estimated" in errors else "not refined"
+            row(n, method, *_figures(metrics), f"{metrics['training']['gaussians']:,}", _poses(estimated), refined)
 
 
 def _figures(metrics: dict[str, Any]) -> tuple[str, str]:
@@ -96,24 +98,11 @@ def _figures(metrics: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def _poses(run: Run, fox: Path, estimated: bool) -> str:
-    """Errors of the training cameras against transforms.json, as they were estimated or as they are now."""
-    truth = read_capture(fox / "transforms.json")
-    capture = load_run_capture(run)
-    cameras = capture.cameras
-    if estimated and run.estimated_cameras_path.is_file():
-        cameras = read_capture(run.estimated_cameras_path, allow_outside=True).cameras
-    assert cameras is not None
-    assert truth.cameras is not None
-    by_name = {Path(name).stem: i for i, name in enumerate(truth.names)}
-    train = [i for i in range(len(capture)) if i not in (capture.test or ())]
-    true = truth.cameras.cam_from_world[[by_name[Path(capture.names[i]).stem] for i in train]]
-    e = pose_errors(cameras.cam_from_world[train], true)
-    s = e.summary()
-    aucs = " / ".join(f"{s[f'auc_{t}']:.3f}" for t in (5, 10, 30))
+def _poses(errors: dict[str, float]) -> str:
+    aucs = " / ".join(f"{errors[f'auc_{t}']:.3f}" for t in (5, 10, 30))
     return (
-        f"ATE {s['ate']:.4f}, RPE {s['rpe_translation']:.4f} and {s['rpe_rotation_deg']:.2f} deg, rotation "
-        f"{s['rotation_mean_deg']:.2f} deg, AUC {aucs}"
+        f"ATE {errors['ate']:.4f}, RPE {errors['rpe_translation']:.4f} and {errors['rpe_rotation_deg']:.2f} deg, "
+        f"rotation {errors['rotation_mean_deg']:.2f} deg, AUC {aucs}"
     )
 
 
