@@ -65,19 +65,19 @@ def load_provider(path: Path, device: torch.device | str = "cpu") -> Provider:
     weights = path / "model.safetensors" if path.is_dir() else path
     if not weights.is_file():
         raise BadInputError(f"The folder {path} holds no {weights.name}: give {WEIGHTS}.")
-    if _is_depth_anything(weights):
+    if (path.is_dir() or weights.with_name("config.json").is_file()) and not _has_two_decoders(weights):
         return JointProvider(DepthAnything3.load(path, device))
     network = Dust3r.load(weights, device)
     return PairwiseProvider(network, network.prepare)
 
 
-def _is_depth_anything(weights: Path) -> bool:
-    """Whether a file is safetensors of the one network that has a backbone; others say themselves what is wrong."""
+def _has_two_decoders(weights: Path) -> bool:
+    """Whether safetensors hold the one projection that only the pairwise networks have."""
     try:
         with safetensors.safe_open(weights, framework="pt") as file:
-            return any(name.removeprefix("model.").removeprefix("da3.").startswith("backbone.") for name in file.keys())  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError):
-        return False
+            return "decoder_embed.weight" in file.keys()  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):  # another kind of file, or damaged: its reader says how
+        return True
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _check_number(capture: Capture, most: int | None = None) -> None:
     if len(capture) < 2 or (most is not None and len(capture) > most):
         wanted = "two or more" if most is None else f"2 to {most}"
         raise BadInputError(
-            f"{capture.source} gives {len(capture)} photographs to place; this network takes {wanted}. "
+            f"{capture.source} gives this network {len(capture)} of its photographs to place; it takes {wanted}. "
             "Choose how many with --views, or leave --stereo out."
         )
 
