@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fewview.recon import methods
 from fewview.recon.methods import method_name
 from fewview.recon.placement import open_run, place
 from fewview.recon.poses import pose_errors
@@ -23,6 +24,7 @@ from fewview.scene.geometry import Similarity, so3_exp, transform_points
 from fewview.scene.progress import silent
 from fewview.scene.run import Run
 from PIL import Image
+from support.command import fewview
 from support.known_depth import HEIGHT, PREPARED, WIDTH, KnownDepth, prepare, wall_and_ball, write_photographs
 
 CROPPED = (HEIGHT - PREPARED[0]) // 2
@@ -214,6 +216,31 @@ def test_a_held_out_photograph_without_matches_is_named_and_left_out(
     assert capture.names == [f"photo_{i}.png" for i in (1, 2, 3, 4)]
     assert capture.test == ()
     assert "photo_0.png is held out" in run.metrics()["unplaced"]["photo_0.png"]
+
+
+def test_the_command_trains_on_the_networks_depth(
+    tmp_path: Path, photographs: Path, scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def load(path: Path, device: str) -> PairwiseProvider:
+        asked.append((path, device))
+        return PairwiseProvider(KnownDepth(scene), prepare)
+
+    monkeypatch.setattr(providers, "load_provider", load)
+    monkeypatch.setattr(methods, "estimate_depths", None)  # Fewview's own stereo has no part in it
+    output = tmp_path / "run"
+    options = ("--stereo", "weights.pth", "--eval", "--steps", 40, "--device", "cpu", "--resolution", 160)
+    outcome = fewview(capsys, "reconstruct", photographs, "-o", output, *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert asked == [(Path("weights.pth"), "cpu")]
+    assert outcome.json["eval"]["split"] == "test"
+    # With true depth 40 steps show the held-out photograph; with cameras or depth in another frame they show noise.
+    # The texture's own standard deviation is 60 of 255: a picture of its mean has 12.5 dB.
+    assert outcome.json["eval"]["psnr"] > 15
+    again = fewview(capsys, "reconstruct", photographs, "-o", output, "--resume", "--json")
+    assert again.code == 0, again.err
+    assert len(asked) == 1
 
 
 def test_the_method_is_instantsplat(tmp_path: Path) -> None:
