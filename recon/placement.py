@@ -92,6 +92,8 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())
         stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds}
+        if config.stereo is not None:
+            notes.append(f"Cameras and depth come from the network in {config.stereo.name}.")
         if capture.test:
             notes.append(
                 "The cameras were estimated from the training photographs alone; held-out photographs were registered "

@@ -15,7 +15,8 @@ from fewview.recon.poses import pose_errors
 from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.recon.stereo import Stereo, providers
 from fewview.recon.stereo.contract import DepthMap
-from fewview.recon.stereo.pairs import PairPrediction, prepare_image
+from fewview.recon.stereo.dust3r import Dust3r
+from fewview.recon.stereo.pairs import PairPrediction
 from fewview.recon.stereo.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
 from fewview.recon.stereo.sample_points import SAME_DEPTH
 from fewview.recon.stereo.store import load_stereo
@@ -26,6 +27,7 @@ from fewview.scene.run import Run
 from PIL import Image
 from support.command import fewview
 from support.known_depth import HEIGHT, PREPARED, WIDTH, KnownDepth, prepare, wall_and_ball, write_photographs
+from support.pointmap_networks import random_network
 
 CROPPED = (HEIGHT - PREPARED[0]) // 2
 
@@ -100,17 +102,29 @@ def test_depth_points_and_cameras_share_one_upright_world(scene, placed) -> None
     assert float(torch.stack(depths).median()) == pytest.approx(float(ratio), rel=0.02)
 
 
-def test_an_odd_crop_moves_no_ray() -> None:
-    """Of 247 rows 3 go above and 4 below: a pixel of the map still looks where the prepared one did."""
-    image = prepare_image(torch.zeros(247, WIDTH, 3, dtype=torch.uint8), WIDTH)
-    camera = Cameras.pinhole(torch.eye(4), 300.0, WIDTH, 240)
-    depth = 2 + torch.rand(240, WIDTH, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("side", [224, 512])
+@pytest.mark.parametrize("size", [(247, 320), (500, 333), (333, 333), (20, 600), (480, 641)])
+def test_what_was_cropped_comes_back_and_no_ray_moves(size: tuple[int, int], side: int) -> None:
+    """(height, width) that leave crops of all kinds: none, odd ones, a square's, the 224 network's."""
+    image = Dust3r(random_network(), side).prepare(torch.zeros(*size, 3, dtype=torch.uint8))
+    height, width = image.pixels.shape[:2]
+    camera = Cameras.pinhole(torch.eye(4), 300.0, width, height)
+    depth = 2 + torch.rand(height, width, generator=torch.Generator().manual_seed(0))
     small = Stereo(Cameras.stack([camera]), (DepthMap(depth, torch.full_like(depth, 3.0)),))
     whole = providers._whole(small, [image])
-    assert whole.maps[0].depth.shape == (247, WIDTH)
-    assert torch.allclose(whole.points(0)[3:-4], small.points(0), atol=1e-5)  # float32
-    assert torch.equal(whole.maps[0].confidence[3:-4], small.maps[0].confidence)
-    assert abs(float(whole.cameras.K[0, 1, 2]) - 247 / 2) == 0.5
+    confidence = whole.maps[0].confidence
+    left, top = (-round(float(x)) for x in image.prepared_from_image[:2, 2])
+    inside = slice(top, top + height), slice(left, left + width)
+    assert torch.allclose(whole.points(0)[inside], small.points(0), atol=1e-4)  # float32 of numbers up to 6
+    assert int((confidence > 1).sum()) == int((confidence[inside] == 3).sum()) == height * width
+    assert (confidence.shape[1] - width - left) - left in (0, 1)
+    assert (confidence.shape[0] - height - top) - top in (0, 1)
+    # The map has the photograph's shape, up to rounding, or up to the one patch that a strip is widened to.
+    if min(size) * 16 > max(size):
+        assert confidence.shape[1] / confidence.shape[0] == pytest.approx(size[1] / size[0], rel=0.02)
+    at_photograph = whole.cameras.resized(size[1], size[0])
+    middle = at_photograph.K[0, :2, 2] - torch.tensor([size[1], size[0]]) / 2
+    assert float(middle.abs().max()) <= 0.51 * max(size) / min(confidence.shape)
 
 
 def test_a_network_of_all_photographs_at_once_places_them(scene) -> None:
@@ -203,6 +217,7 @@ def test_a_run_keeps_the_networks_cameras_and_depth(
     assert metrics["unplaced"] == {}
     assert metrics["placed"] == 5
     assert any("registered" in note for note in metrics["notes"])
+    assert any("weights.pth" in note for note in metrics["notes"])
 
 
 def test_a_held_out_photograph_without_matches_is_named_and_left_out(
@@ -235,9 +250,8 @@ def test_the_command_trains_on_the_networks_depth(
     assert outcome.code == 0, outcome.err
     assert asked == [(Path("weights.pth"), "cpu")]
     assert outcome.json["eval"]["split"] == "test"
-    # With true depth 40 steps show the held-out photograph; with cameras or depth in another frame they show noise.
-    # The texture's own standard deviation is 60 of 255: a picture of its mean has 12.5 dB.
-    assert outcome.json["eval"]["psnr"] > 15
+    # 21.3 dB when this was written; 18.1 dB with mirrored depth, 12.6 dB for a picture of the mean.
+    assert outcome.json["eval"]["psnr"] > 19.5
     again = fewview(capsys, "reconstruct", photographs, "-o", output, "--resume", "--json")
     assert again.code == 0, again.err
     assert len(asked) == 1
