@@ -16,12 +16,14 @@ from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.recon.stereo import Stereo, providers
 from fewview.recon.stereo.contract import DepthMap
 from fewview.recon.stereo.dust3r import Dust3r
+from fewview.recon.stereo.network_poses import estimate_by_network
 from fewview.recon.stereo.pairs import PairPrediction
 from fewview.recon.stereo.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
 from fewview.recon.stereo.sample_points import SAME_DEPTH
 from fewview.recon.stereo.store import load_stereo
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
 from fewview.scene.geometry import Similarity, so3_exp, transform_points
+from fewview.scene.gps import GeoPosition
 from fewview.scene.progress import silent
 from fewview.scene.run import Run
 from PIL import Image
@@ -127,18 +129,22 @@ def test_what_was_cropped_comes_back_and_no_ray_moves(size: tuple[int, int], sid
     assert float(middle.abs().max()) <= 0.51 * max(size) / min(confidence.shape)
 
 
+class Joint:
+    """Depth and cameras of the whole scene at half the size of the photographs, in another world and unit."""
+
+    def __init__(self, scene) -> None:
+        self._scene = scene
+
+    def predict(self, images: list[torch.Tensor]) -> Stereo:
+        assert [tuple(image.shape) for image in images] == [(HEIGHT, WIDTH, 3)] * 5
+        turn = so3_exp(torch.tensor([0.4, -0.3, 1.0]))
+        moved = Similarity(torch.tensor(3.0), turn, torch.tensor([1.0, 2.0, 3.0]))
+        maps = tuple(DepthMap(d[::2, ::2], torch.full_like(d[::2, ::2], 4.0)) for d in self._scene.depths)
+        return Stereo(self._scene.cameras.resized(WIDTH // 2, HEIGHT // 2), maps).transformed(moved)
+
+
 def test_a_network_of_all_photographs_at_once_places_them(scene) -> None:
-    class Joint:
-        """Depth and cameras at half the size of the photographs, in another world and unit."""
-
-        def predict(self, images: list[torch.Tensor]) -> Stereo:
-            assert [tuple(image.shape) for image in images] == [(HEIGHT, WIDTH, 3)] * 5
-            turn = so3_exp(torch.tensor([0.4, -0.3, 1.0]))
-            moved = Similarity(torch.tensor(3.0), turn, torch.tensor([1.0, 2.0, 3.0]))
-            maps = tuple(DepthMap(d[::2, ::2], torch.full_like(d[::2, ::2], 4.0)) for d in scene.depths)
-            return Stereo(scene.cameras.resized(WIDTH // 2, HEIGHT // 2), maps).transformed(moved)
-
-    found = JointProvider(Joint()).place(capture_of(scene))
+    found = JointProvider(Joint(scene)).place(capture_of(scene))
     assert not found.unplaced
     # Rigid motions there and back in float32.
     errors = pose_errors(found.capture.cameras.cam_from_world, scene.cameras.cam_from_world)
@@ -188,6 +194,33 @@ def test_what_cannot_be_placed_is_explained(scene) -> None:
 
     with pytest.raises(FewviewError, match="sure of next to nothing"):
         PairwiseProvider(HardlySure(scene), prepare).place(capture)
+
+
+def test_depth_follows_the_photographs_positions_into_metres(scene) -> None:
+    metres = 60 * scene.cameras.centers  # y is down there; x and z are east and north
+    positions = [GeoPosition(55.7 + float(z) / 111_340, 13.2 + float(x) / 62_880, 30.0, 4.0) for x, _, z in metres]
+    capture = capture_of(scene)
+    frames = tuple(replace(f, position=p) for f, p in zip(capture.frames, positions, strict=True))
+    poses, stereo = estimate_by_network(replace(capture, frames=frames), JointProvider(Joint(scene)))
+    assert poses.capture.points.metric
+    assert poses.stats["scale"]["source"] == "GPS"
+    assert torch.allclose(stereo.cameras.centers, poses.capture.cameras.centers, atol=1e-4)  # metres, float32
+    ratio = torch.stack([m.depth / d[::2, ::2] for m, d in zip(stereo.maps, scene.depths, strict=True)])
+    assert torch.allclose(ratio, torch.tensor(60.0), rtol=0.01)  # the positions are exact, degrees to metres nearly so
+
+
+def test_indices_survive_when_some_are_held_out_and_some_left_out(scene) -> None:
+    capture = replace(capture_of(scene), test=(1,))
+    poses, stereo = estimate_by_network(capture, PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare))
+    assert poses.placed == [0, 1, 2, 4]
+    assert list(poses.unplaced) == [3]
+    assert poses.capture.names == [f"photo_{i}.png" for i in (0, 1, 2, 4)]
+    assert poses.capture.test == (1,)
+    assert set(poses.capture.points.seen_view.tolist()) == {0, 2, 3}
+    train = poses.capture.cameras[torch.tensor([0, 2, 3])]
+    assert torch.equal(train.cam_from_world, stereo.cameras.cam_from_world)
+    assert_depth_is_known(stereo, scene, [0, 2, 4])
+    assert any("photo_3.png" in note for note in poses.capture.notes)
 
 
 @pytest.fixture
