@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,24 +14,30 @@ from .stereo import Stereo
 Rule = Literal["projected", "normalised"]
 
 
-def redundant_pixels(stereo: Stereo, threshold: float = 0.01, rule: Rule = "projected") -> tuple[Tensor, ...]:
+def redundant_pixels(
+    stereo: Stereo,
+    threshold: float = 0.01,
+    rule: Rule = "projected",
+    shown: Sequence[Tensor] | None = None,  # for each view bool [H, W]: its pixels that count; all where not given
+) -> tuple[Tensor, ...]:
     """For each view bool [H, W], True where a view of higher mean confidence shows the same surface.
 
-    All points of all better views are projected into a view; a pixel is redundant when one of those that fall into it
-    agrees in depth. The best view keeps everything. `projected` compares the depth of the projected point with the
-    pixel's own, relative to the latter: |z - D| / D < threshold. `normalised` is what the released code does: the
-    point's depth in its own view, and the pixel's, each min-max normalised over their maps, and no test that the
-    point lies in front of the camera; it only means something where the views' depth ranges agree.
+    All points of all better views, those behind pixels that count, are projected into a view; a pixel is redundant when
+    one of those that fall into it agrees in depth. The best view keeps everything. `projected` compares the depth of
+    the projected point with the pixel's own, relative to the latter: |z - D| / D < threshold. `normalised` is what the
+    released code does: the point's depth in its own view, and the pixel's, each min-max normalised over their maps, and
+    no test that the point lies in front of the camera; it only means something where the views' depth ranges agree.
     """
     order = _by_confidence(stereo)
+    counts = [torch.ones_like(m.depth, dtype=torch.bool) for m in stereo.maps] if shown is None else shown
     out: dict[int, Tensor] = {}
     for rank, view in enumerate(order):
         depth = stereo.maps[view].depth
         redundant = torch.zeros_like(depth, dtype=torch.bool)
         better = order[:rank]
-        if better:
-            points = torch.cat([stereo.points(b).reshape(-1, 3) for b in better])
-            own = torch.cat([stereo.maps[b].depth.reshape(-1) for b in better])
+        if any(counts[b].any() for b in better):
+            points = torch.cat([stereo.points(b)[counts[b]] for b in better])
+            own = torch.cat([stereo.maps[b].depth[counts[b]] for b in better])
             in_camera = transform_points(stereo.cameras.cam_from_world[view], points)
             hit, column, row = _pixels(in_camera, stereo, view, in_front=rule == "projected")
             if rule == "projected":

@@ -52,6 +52,17 @@ class View:
             counts = opaque if counts is None else counts & opaque
         return counts
 
+    def photograph(self, width: int, height: int) -> tuple[Tensor, Tensor]:
+        """Colours [height, width, 3] uint8 at another size, and bool [height, width] which pixels count; on the CPU."""
+        pixels, counts = self.pixels[..., :3].cpu(), self.counts()
+        if counts is None:
+            counts = torch.ones(pixels.shape[:2], dtype=torch.bool)
+        if pixels.shape[:2] != (height, width):
+            pixels = torch.from_numpy(cv2.resize(pixels.numpy(), (width, height), interpolation=cv2.INTER_AREA))
+            share = cv2.resize(counts.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+            counts = torch.from_numpy(share > 0.5)
+        return pixels, counts
+
     def halved(self) -> View:
         """Half the size, each pixel the mean of those it covers; a pixel counts when all of those do."""
         width, height = max(1, self.width // 2), max(1, self.height // 2)

@@ -30,19 +30,21 @@ def points_beyond(
 ) -> PointCloud:
     """A grid of points around each training view's picture, in no training view's sight.
 
-    Inverse depth goes on linearly, as planes do. Where the surroundings of several views overlap, each point is left
-    to the view whose picture is nearest.
+    Inverse depth goes on linearly, as planes do, but nothing does from a masked or transparent border. Where the
+    surroundings of several views overlap, each point is left to the view whose picture is nearest.
     """
     xyz, rgb = [], []
     for view, index in enumerate(dataset.train):
         depth = stereo.maps[view].depth
         pad = max(spacing_px, round(margin * max(depth.shape)))
         inverse = _continued(1 / depth, pad)
-        colors = _blurred_out(dataset.view(index).pixels[..., :3].cpu().numpy(), depth.shape[1], depth.shape[0], pad)
+        pixels, counts = dataset.views[index].photograph(depth.shape[1], depth.shape[0])
+        colors = _blurred_out(pixels.numpy(), pad)
         K = stereo.cameras.K[view].clone()
         K[:2, 2] += pad
         grid = torch.zeros_like(inverse, dtype=torch.bool)
         grid[spacing_px // 2 :: spacing_px, spacing_px // 2 :: spacing_px] = True
+        grid &= _carried_out(counts.numpy().astype(np.uint8), pad).bool()
         points = transform_points(stereo.cameras.world_from_cam[view], unproject(1 / inverse, K)[grid])
         mine = _is_nearest(stereo, view, points)
         xyz.append(points[mine])
@@ -63,8 +65,8 @@ def _continued(inverse: Tensor, pad: int) -> Tensor:
 def _continued_columns(values: Tensor, pad: int, band: int) -> Tensor:
     """[H, W + 2 pad]: each row goes on with the mean slope of the rows around it."""
     steps = torch.arange(1, pad + 1, dtype=values.dtype)
-    left = (values[:, 0] - values[:, band]) / band
-    right = (values[:, -1] - values[:, -1 - band]) / band
+    left = (values[:, 0] - values[:, band]) / max(band, 1)  # a single column has no slope
+    right = (values[:, -1] - values[:, -1 - band]) / max(band, 1)
     left, right = (_smoothed(s, band) for s in (left, right))
     return torch.cat(
         [values[:, :1] + left[:, None] * steps.flip(0), values, values[:, -1:] + right[:, None] * steps], dim=1
@@ -78,11 +80,15 @@ def _smoothed(slopes: Tensor, window: int) -> Tensor:
     return padded.unfold(0, size, 1).median(dim=1).values
 
 
-def _blurred_out(pixels: np.ndarray, width: int, height: int, pad: int) -> Tensor:
+def _blurred_out(pixels: np.ndarray, pad: int) -> Tensor:
     """Colours [H + 2 pad, W + 2 pad, 3] uint8: the border's, blurred, carried outwards."""
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(small, (0, 0), max(1.0, BLUR * max(width, height)), borderType=cv2.BORDER_REPLICATE)
-    return torch.from_numpy(cv2.copyMakeBorder(blurred, pad, pad, pad, pad, cv2.BORDER_REPLICATE))
+    sigma = max(1.0, BLUR * max(pixels.shape))
+    return _carried_out(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), pad)
+
+
+def _carried_out(values: np.ndarray, pad: int) -> Tensor:
+    """[H + 2 pad, W + 2 pad, ...]: each pixel beyond the border has the value of the border's nearest one."""
+    return torch.from_numpy(cv2.copyMakeBorder(values, pad, pad, pad, pad, cv2.BORDER_REPLICATE))
 
 
 def _is_nearest(stereo: Stereo, view: int, points: Tensor) -> Tensor:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,18 +109,17 @@ def _points(
     dataset: Dataset, stereo: Stereo, config: InstantSplatConfig, most: int, generator: torch.Generator
 ) -> tuple[PointCloud, Tensor]:
     """At most so many points that Gaussians start from, and their confidence [N]."""
-    drop = (
-        [torch.zeros_like(m.depth, dtype=torch.bool) for m in stereo.maps]
-        if config.co_visibility == "off"
-        else redundant_pixels(stereo, config.co_visibility_threshold, config.co_visibility)
-    )
-    xyz, rgb, confidence = [], [], []
-    for view, index in enumerate(dataset.train):
-        pixels, counts = _photograph(dataset, index, *stereo.maps[view].depth.shape)
-        keep = counts & ~drop[view]
-        xyz.append(stereo.points(view)[keep])
-        rgb.append(pixels[keep])
-        confidence.append(stereo.maps[view].confidence[keep])
+    photographs = [
+        dataset.views[index].photograph(m.depth.shape[1], m.depth.shape[0])
+        for index, m in zip(dataset.train, stereo.maps, strict=True)
+    ]
+    kept = [counts for _, counts in photographs]
+    if config.co_visibility != "off":
+        redundant = redundant_pixels(stereo, config.co_visibility_threshold, config.co_visibility, kept)
+        kept = [counts & ~drop for counts, drop in zip(kept, redundant, strict=True)]
+    xyz = [stereo.points(view)[keep] for view, keep in enumerate(kept)]
+    rgb = [pixels[keep] for (pixels, _), keep in zip(photographs, kept, strict=True)]
+    confidence = [m.confidence[keep] for m, keep in zip(stereo.maps, kept, strict=True)]
     cloud, trust = PointCloud(torch.cat(xyz), torch.cat(rgb)), torch.cat(confidence)
     if len(cloud) <= most:
         return cloud, trust
@@ -140,19 +137,6 @@ def thinned(confidence: Tensor, count: int, generator: torch.Generator) -> Tenso
     uniform = torch.rand(len(weight), generator=generator).clamp_min(1e-12)
     keys = weight.log() - (-uniform.log()).log()
     return keys.topk(count).indices.sort().values
-
-
-def _photograph(dataset: Dataset, index: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Colours [H, W, 3] uint8 of a view at the size of its map, and which pixels count (bool [H, W])."""
-    view = dataset.view(index)
-    pixels, counts = view.pixels[..., :3].cpu(), view.counts()
-    if counts is None:
-        counts = torch.ones(pixels.shape[:2], dtype=torch.bool)
-    if pixels.shape[:2] != (height, width):
-        pixels = torch.from_numpy(cv2.resize(pixels.numpy(), (width, height), interpolation=cv2.INTER_AREA))
-        share = cv2.resize(counts.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        counts = torch.from_numpy(share > 0.5)
-    return pixels, counts
 
 
 def few_view_values(dataset: Dataset, on_cpu: bool) -> dict[str, Any]:

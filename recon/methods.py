@@ -75,8 +75,9 @@ def _gaussian_splatting_config(dataset: Dataset, config: ReconstructConfig) -> G
 
 
 def _instantsplat_config(run: Run, dataset: Dataset, config: ReconstructConfig) -> instantsplat.InstantSplatConfig:
-    values = _common_values(dataset, config)
-    values |= instantsplat.few_view_values(dataset, on_cpu=config.device == "cpu")
+    values = instantsplat.few_view_values(dataset, on_cpu=config.device == "cpu") | _common_values(dataset, config)
+    if config.sh_degree is not None:
+        values["sh_every"] = 1 / (config.sh_degree + 1)  # each degree has its share of the run
     refine = cameras_are_estimated(run) if config.refine_poses == "auto" else config.refine_poses == "on"
     values["refine_poses"] = refine
     if config.max_gaussians is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError
@@ -31,11 +32,9 @@ def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
     maps = []
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            for name in names:
+            for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
                 depth, confidence = (file.get_tensor(f"{what}/{name}") for what in ("depth", "confidence"))
-                usable = depth.isfinite().all() and (depth > 0).all() and (confidence >= 1).all()
-                if not usable or (confidence > MAX_CONFIDENCE).any():
-                    raise ValueError(f"depth above 0 and confidence from 1 to {MAX_CONFIDENCE:g} are expected")
+                _check(depth, confidence, width, height)
                 maps.append(DepthMap(depth.clone(), confidence.clone()))
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise BadInputError(
@@ -43,3 +42,17 @@ def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
         ) from error
     sizes = torch.tensor([m.depth.shape for m in maps])
     return Stereo(cameras.resized(sizes[:, 1], sizes[:, 0]), tuple(maps))
+
+
+def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:
+    """Raises ValueError for maps that are none of a photograph of width x height pixels."""
+    if depth.dtype != torch.float32 or confidence.dtype != torch.float32:
+        raise ValueError(f"float32 is expected, found {depth.dtype} and {confidence.dtype}")
+    if depth.ndim != 2 or depth.numel() == 0:
+        raise ValueError(f"depth [H, W] is expected, found {list(depth.shape)}")
+    rows, columns = depth.shape
+    if abs(columns * height - rows * width) > width + height:  # more than rounding both sides to pixels can do
+        raise ValueError(f"a map of {columns} x {rows} does not fit a photograph of {width} x {height}")
+    usable = depth.isfinite().all() and (depth > 0).all() and (confidence >= 1).all()
+    if not usable or (confidence > MAX_CONFIDENCE).any():
+        raise ValueError(f"depth above 0 and confidence from 1 to {MAX_CONFIDENCE:g} are expected")
