@@ -81,7 +81,9 @@ def adam_step(
 ) -> None: ...
 
 class StereoImage:
-    def __init__(self, levels: list[ndarray]) -> None: ...  # uint8 [H, W] each, every one half as large as the one before
+    def __init__(
+        self, levels: list[ndarray]
+    ) -> None: ...  # uint8 [H, W] each, every one half as large as the one before
 
 def patch_match(
     reference: StereoImage,
@@ -105,6 +107,7 @@ def patch_match(
     costs: ndarray,  # [H, W] of the planes at the end
     sweeps: list[tuple[int, float, float, bool]],  # seed, depth step, slope step, whether to explore
 ) -> None: ...
+
 # points 2E of [H, W, 3], weights 2E of [H, W], view_of_side int32 [2E], share [2E], sizes int32 [N, 2] height and
 # width, intrinsics [N, 4] fx, fy, cx, cy, log_depth [P], cam_from_side [2E, 3, 4], then the gradients of the focal
 # lengths [N, 2], log_depth and cam_from_side. Returns the loss.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from ..recon.dataset import Dataset
+from ..recon.evaluate_poses import evaluate_poses
 from ..recon.reconstruct import measure
 from ..scene.errors import BadInputError
-from ..scene.readers import load_run_capture
+from ..scene.readers import load_run_capture, read_capture
 from ..scene.run import Run
 from ..viewer.report import write_report
 from .device import prepare
@@ -29,6 +31,8 @@ class Options(Common):
 
     # Run folder.
     input: tyro.conf.Positional[Path]
+    # Data set that has the true cameras of the same photographs: the run's are measured against them, too.
+    truth: Path | None = None
 
 
 def run(options: Options) -> None:
@@ -37,6 +41,8 @@ def run(options: Options) -> None:
     finished = Run.open(options.input)
     if not finished.splat_path.is_file():
         raise BadInputError(f"{options.input} has no splat.ply yet; finish it with `fewview reconstruct ... --resume`.")
+    poses = {} if options.truth is None else {"poses": evaluate_poses(finished, read_capture(options.truth))}
+    finished.update_metrics(**poses)
     device = prepare(options)
     with TerminalProgress(options.quiet) as progress:
         capture = load_run_capture(finished)
@@ -52,5 +58,13 @@ def run(options: Options) -> None:
     lines += ["", quality(finished.metrics())]
     if "lpips_missing" in evaluation:
         lines.append(evaluation["lpips_missing"])
+    lines += [_of_poses(which, errors) for which, errors in poses.get("poses", {}).items() if which != "views"]
     lines.append(f"Report: {finished.report_path}")
-    finish(options, {**result_of(finished), "views": evaluation["views"]}, lines)
+    finish(options, {**result_of(finished), "views": evaluation["views"], **poses}, lines)
+
+
+def _of_poses(which: str, errors: Mapping[str, float]) -> str:
+    return (
+        f"Cameras as {which}: rotation {errors['rotation_mean_deg']:.2f} degrees, ATE {errors['ate']:.4f}, "
+        f"AUC at 5 / 10 / 30 degrees {errors['auc_5']:.3f} / {errors['auc_10']:.3f} / {errors['auc_30']:.3f}"
+    )

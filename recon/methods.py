@@ -43,9 +43,11 @@ def model_for(
 
 
 def method_name(run: Run, dataset: Dataset, config: ReconstructConfig) -> str:
-    """`auto` is InstantSplat for a few photographs whose cameras had to be estimated, else 3DGS."""
+    """`auto` is InstantSplat with a network's depth or few photographs whose cameras were estimated, else 3DGS."""
     if config.method != "auto":
         return config.method
+    if config.stereo is not None:
+        return "instantsplat"
     few = 2 <= len(dataset.train) <= FEW_VIEWS
     return "instantsplat" if few and cameras_are_estimated(run) else "3dgs"
 

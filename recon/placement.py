@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +22,12 @@ from ..scene.progress import Progress, silent
 from ..scene.readers import load_run_capture, read_capture, save_capture
 from ..scene.run import Run
 from .reconstruct_config import ReconstructConfig, continued, options_as_json
+from .stereo import Stereo
+from .stereo.store import save_stereo
+
+if TYPE_CHECKING:
+    from .poses import Poses
+    from .stereo.providers import Provider
 
 HOLD_OUT_EVERY = 8  # the LLFF rule
 MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than random ones everywhere
@@ -53,7 +59,7 @@ def _vanish(run: Run, absent: list[Path]) -> None:
     """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
     for folder in (run.images_path, run.checkpoints_path):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
+    for file in (run.config_path, run.cameras_path, run.points_path, run.stereo_path, run.metrics_path):
         file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # folders that hold something stay
         for folder in absent:
@@ -64,28 +70,30 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     """The chosen photographs with cameras, as the run keeps them: read, selected, placed and copied on first call.
 
     Where the input has no cameras, those of the training photographs are estimated from them alone; held-out ones are
-    registered to that solution afterwards, so that there is something to compare. Where it has cameras but no points,
-    these are triangulated from the training photographs alone.
+    registered to that solution afterwards, so that there is something to compare. A network that estimates them gives
+    their depth, too, which the run keeps. Where the input has cameras but no points, these are triangulated from the
+    training photographs alone.
     """
     if run.poses_path.is_file():
         return load_run_capture(run)
     started = time.perf_counter()
     capture = _read(source, config)
+    provider = _provider(capture, config)
     capture = _selected(capture, config, progress)
     seconds = {"read": time.perf_counter() - started}
     notes = list(capture.notes)
     unplaced: dict[str, str] = {}
     stage: dict[str, Any] = {"cameras": "given"}
+    stereo = None
     if capture.cameras is None:
-        # Imported here: the matchers take seconds to load, which inputs with cameras need not wait for.
-        from .poses import PosesConfig, estimate_poses
-
         before = capture
-        poses = estimate_poses(before, PosesConfig(seed=config.seed), progress)
+        poses, stereo = _estimated(before, provider, config, progress)
         capture = poses.capture
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())
         stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds}
+        if config.stereo is not None:
+            notes.append(f"Cameras and depth come from the network in {config.stereo.name}.")
         if capture.test:
             notes.append(
                 "The cameras were estimated from the training photographs alone; held-out photographs were registered "
@@ -102,6 +110,8 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     seconds["photographs"] = time.perf_counter() - started
     run.update_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)
+    if stereo is not None:
+        save_stereo(run.stereo_path, stereo, train_names)
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
     write_json(run.poses_path, stage)
     return capture
@@ -120,7 +130,39 @@ def _read(source: Path | str, config: ReconstructConfig) -> Capture:
         raise BadInputError(
             f"{source} holds one photograph; at least two that show the same things from different places are needed."
         )
-    return capture
+    if config.focal_px is None:
+        return capture
+    if capture.cameras is not None:
+        raise BadInputError(f"{source} has cameras, which say how long its lenses are; leave --focal-px out.")
+    return replace(capture, frames=tuple(replace(frame, focal_px=config.focal_px) for frame in capture.frames))
+
+
+def _provider(capture: Capture, config: ReconstructConfig) -> Provider | None:
+    """The network that was asked for, loaded before anything that takes long."""
+    if config.stereo is None:
+        return None
+    if capture.cameras is not None:
+        raise BadInputError(
+            f"{capture.source} has cameras, and --stereo is for photographs without: leave it out, or give the folder "
+            "of the photographs alone."
+        )
+    from .stereo.providers import load_provider
+
+    return load_provider(config.stereo, config.device)
+
+
+def _estimated(
+    capture: Capture, provider: Provider | None, config: ReconstructConfig, progress: Progress
+) -> tuple[Poses, Stereo | None]:
+    """Cameras from the photographs alone and, where a network finds them, the training photographs' depth."""
+    # Imported here: the matchers take seconds to load, which inputs with cameras need not wait for.
+    from .poses import PosesConfig, estimate_poses
+    from .stereo.network_poses import estimate_by_network
+
+    settings = PosesConfig(seed=config.seed, hold_focal=config.focal_px is not None)
+    if provider is None:
+        return estimate_poses(capture, settings, progress), None
+    return estimate_by_network(capture, provider, settings, progress)
 
 
 def _selected(capture: Capture, config: ReconstructConfig, progress: Progress) -> Capture:

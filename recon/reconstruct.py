@@ -114,7 +114,15 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
         aligned = refine_held_out(gaussians, dataset, background, antialiased=splat.antialiased, progress=progress)
         save_cameras(run, aligned.cameras)
         result = measured(aligned) | {"before_alignment": result["mean"]}
-    _add(run, seconds={"evaluation": time.perf_counter() - started}, eval=result)
+    notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
+    _add(run, notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)
+
+
+def _alignment_note(before: Mapping[str, float]) -> str:
+    return (
+        "The cameras of the held-out photographs were fitted to the finished splat before it was measured, as is usual "
+        f"where none are given; without that it has {before['psnr']:.2f} dB, SSIM {before['ssim']:.3f}."
+    )
 
 
 class _Curve:

@@ -36,6 +36,11 @@ class ReconstructConfig:
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
     # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
     refine_poses: Literal["auto", "on", "off"] = "auto"
+    # Focal length of the photographs, in pixels at their own size, where it is known exactly and they have no cameras.
+    focal_px: float | None = None
+    # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
+    # photographs and gives their depth; auto is Fewview's own stereo.
+    stereo: Path | None = None
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.
@@ -55,8 +60,12 @@ class ReconstructConfig:
                 raise BadInputError(f"--{option} {value} cannot be used: at least {least} is needed.")
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
+        if self.stereo is not None and self.method == "3dgs":
+            raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
+        if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
+            raise BadInputError(f"--focal-px {self.focal_px} cannot be used: pixels, more than 0, are expected.")
         if not self.max_megapixels > 0:
             raise BadInputError(f"--max-megapixels {self.max_megapixels} cannot be used: more than 0 is expected.")
 
@@ -87,9 +96,8 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
             )
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
-    if values.get("images"):
-        values["images"] = Path(values["images"])
     try:
+        values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
         return ReconstructConfig(**values)
     except TypeError as error:
         raise BadInputError(f"{run.config_path} holds options that cannot be used: {error}.") from error

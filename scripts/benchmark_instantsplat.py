@@ -7,8 +7,8 @@
 
 FOX is a folder with images/ and transforms.json (the fox of instant-ngp; 50 photographs), trained at 270 x 480. No
 cameras are given; N photographs are evenly spaced among those that are not held out. `time` and `quality` are whole
-processes. `ablation` trains a run's photographs again, from its estimated cameras, with one part of the method less
-each time. Runs are kept in the folder given with --keep.
+processes. `ablation` trains a run's photographs again from pointmaps of pairs, made without a network, with one part of
+the method more each time and the paper's values otherwise. Runs are kept in the folder given with --keep.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ import torch
 from benchmark_reconstruct import reconstruct
 from fewview import _native
 from fewview.recon.dataset import Dataset
-from fewview.recon.instantsplat import few_view_values, initialise, instantsplat_config
-from fewview.recon.poses import pose_errors
+from fewview.recon.evaluate_poses import evaluate_poses
+from fewview.recon.instantsplat import initialise, instantsplat_config
+from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.refine_held_out import refine_held_out
-from fewview.recon.stereo.store import load_stereo
+from fewview.recon.stereo import Stereo
+from fewview.recon.stereo.global_alignment import AlignmentConfig, align_pairs
+from fewview.recon.stereo.two_view import TwoViewPredictor
 from fewview.recon.train import fit
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
-from fewview.scene.cameras import Cameras
 from fewview.scene.capture import evenly_spaced
+from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
 
 FOX_SIDE = ("--resolution", "480")
+ABLATED_SIDE_PX = 240  # so that a Gaussian for every pixel of twelve photographs trains in a minute
 
 
 def table(*columns: str) -> None:
@@ -78,9 +82,10 @@ def quality(fox: Path, views: list[int], folder: Path) -> None:
             run = folder / f"quality_{n}_{method}"
             options = ("--views", str(n), "--eval", "--method", method, "--steps", "1000", *FOX_SIDE)
             _, metrics = reconstruct(fox / "images", run, *options)
-            before, after = (_poses(Run.open(run), fox, estimated) for estimated in (True, False))
-            poses = (before, after) if method == "instantsplat" else (after, "not refined")
-            row(n, method, *_figures(metrics), f"{metrics['training']['gaussians']:,}", *poses)
+            errors = evaluate_poses(Run.open(run), read_capture(fox / "transforms.json"))
+            estimated = errors.get("estimated", errors["refined"])
+            refined = _poses(errors["refined"]) if "estimated" in errors else "not refined"
+            row(n, method, *_figures(metrics), f"{metrics['training']['gaussians']:,}", _poses(estimated), refined)
 
 
 def _figures(metrics: dict[str, Any]) -> tuple[str, str]:
@@ -93,24 +98,11 @@ def _figures(metrics: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def _poses(run: Run, fox: Path, estimated: bool) -> str:
-    """Errors of the training cameras against transforms.json, as they were estimated or as they are now."""
-    truth = read_capture(fox / "transforms.json")
-    capture = load_run_capture(run)
-    cameras = capture.cameras
-    if estimated and run.estimated_cameras_path.is_file():
-        cameras = read_capture(run.estimated_cameras_path, allow_outside=True).cameras
-    assert cameras is not None
-    assert truth.cameras is not None
-    by_name = {Path(name).stem: i for i, name in enumerate(truth.names)}
-    train = [i for i in range(len(capture)) if i not in (capture.test or ())]
-    true = truth.cameras.cam_from_world[[by_name[Path(capture.names[i]).stem] for i in train]]
-    e = pose_errors(cameras.cam_from_world[train], true)
-    s = e.summary()
-    aucs = " / ".join(f"{s[f'auc_{t}']:.3f}" for t in (5, 10, 30))
+def _poses(errors: dict[str, float]) -> str:
+    aucs = " / ".join(f"{errors[f'auc_{t}']:.3f}" for t in (5, 10, 30))
     return (
-        f"ATE {s['ate']:.4f}, RPE {s['rpe_translation']:.4f} and {s['rpe_rotation_deg']:.2f} deg, rotation "
-        f"{s['rotation_mean_deg']:.2f} deg, AUC {aucs}"
+        f"ATE {errors['ate']:.4f}, RPE {errors['rpe_translation']:.4f} and {errors['rpe_rotation_deg']:.2f} deg, "
+        f"rotation {errors['rotation_mean_deg']:.2f} deg, AUC {aucs}"
     )
 
 
@@ -139,39 +131,61 @@ def photos(sources: list[Path], views: list[int], side: int, folder: Path) -> No
 
 
 def ablation(path: Path) -> None:
-    """The parts of the method one after another, on the run's photographs, depth and estimated cameras."""
+    """The parts of the method one after another, as in the paper's table, on pairwise pointmaps of the run's views."""
     run = Run.open(path)
     capture = load_run_capture(run)
-    cameras: Cameras | None = read_capture(run.estimated_cameras_path, allow_outside=True).cameras
-    assert cameras is not None
-    dataset = replace(Dataset.from_capture(capture, test=capture.test or ()), cameras=cameras)
+    dataset = Dataset.from_capture(capture, test=capture.test or (), max_side=ABLATED_SIDE_PX)
     train = list(dataset.train)
-    stereo = load_stereo(run.stereo_path, cameras[train], [dataset.names[i] for i in train])
-    values = few_view_values(dataset, on_cpu=True)
-    black = torch.zeros(3)
-    table("parts", "Gaussians", "training (s)", "held-out PSNR / SSIM", "normalised ATE of refined cameras")
-    full: dict[str, Any] = {"co_visibility": "projected", "confidence_rates": True, "refine_poses": True}
-    rows = {
-        "depth of every photograph": {"co_visibility": "off", "confidence_rates": False, "refine_poses": False},
-        "+ co-visibility": {"confidence_rates": False, "refine_poses": False},
-        "+ confidence": {"refine_poses": False},
-        "+ joint poses": {},
-    }
-    for name, changes in rows.items():
-        config = instantsplat_config(**(values | full | changes))
+    started = time.perf_counter()
+    pairs = TwoViewPredictor().predict_pairs([dataset.views[i].pixels[..., :3].contiguous() for i in train])
+    print(f"{len(pairs)} pairs in {time.perf_counter() - started:.0f} s\n")
+    plain: dict[str, Any] = {"co_visibility": "off", "confidence_rates": False, "refine_poses": False}
+    rows: list[tuple[str, AlignmentConfig, dict[str, Any]]] = [
+        ("stitched pointmaps", AlignmentConfig(iterations=0, focal_averaging=False), plain),
+        ("aligned, own focal lengths", AlignmentConfig(focal_averaging=False), plain),
+        ("+ focal averaging", AlignmentConfig(), plain),
+        ("+ co-visibility", AlignmentConfig(), plain | {"co_visibility": "projected"}),
+        ("+ confidence", AlignmentConfig(), {"refine_poses": False}),
+        ("+ joint poses", AlignmentConfig(), {}),
+    ]
+    table("parts", "Gaussians", "training (s)", "held-out PSNR / SSIM", "ATE against the run's cameras")
+    for name, alignment, changes in rows:
+        stereo = align_pairs(pairs, alignment).stereo
+        moved = _with_cameras(dataset, stereo)
+        config = instantsplat_config(**changes)
         started = time.perf_counter()
-        result = fit(initialise(dataset, stereo, config), dataset, config)
+        result = fit(initialise(moved, stereo, config), moved, config)
         seconds = time.perf_counter() - started
-        aligned = refine_held_out(result.gaussians, replace(dataset, cameras=result.cameras), black)
-        pictures = [
-            (render(result.gaussians, aligned.cameras[i]).rgb.clamp(0, 1), aligned.view(i).target(black))
-            for i in aligned.test
-        ]
-        figures = [sum(f(*p) for p in pictures) / len(pictures) for f in (psnr, ssim)]
-        moved = pose_errors(result.cameras.cam_from_world[train], cameras.cam_from_world[train]).summary()["ate"]
-        row(
-            name, f"{len(result.gaussians):,}", f"{seconds:.1f}", f"{figures[0]:.2f} / {figures[1]:.4f}", f"{moved:.5f}"
-        )
+        psnr_db, similarity = _held_out(result.gaussians, replace(moved, cameras=result.cameras))
+        true = dataset.cameras.cam_from_world[train]
+        ate = pose_errors(result.cameras.cam_from_world[train], true).ate
+        row(name, f"{len(result.gaussians):,}", f"{seconds:.1f}", f"{psnr_db:.2f} / {similarity:.4f}", f"{ate:.4f}")
+
+
+def _with_cameras(dataset: Dataset, stereo: Stereo) -> Dataset:
+    """The data set with the cameras of a stereo solution; the held-out ones are carried into its world."""
+    train = list(dataset.train)
+    old = dataset.cameras.cam_from_world
+    carried = dataset.cameras.transformed(
+        align_cameras(old[train], stereo.cameras.cam_from_world)
+    ).cam_from_world.float()
+    K = dataset.cameras.K.clone()
+    carried[train], K[train] = stereo.cameras.cam_from_world.float(), stereo.cameras.K.float()
+    K[list(dataset.test)] = K[train].mean(0)
+    views = tuple(replace(view, K=K[i]) for i, view in enumerate(dataset.views))
+    return replace(dataset, views=views, cameras=replace(dataset.cameras, cam_from_world=carried, K=K))
+
+
+def _held_out(gaussians: Gaussians, dataset: Dataset) -> tuple[float, float]:
+    """Mean PSNR (dB) and SSIM after alignment."""
+    black = torch.zeros(3)
+    aligned = refine_held_out(gaussians, dataset, black)
+    values = []
+    for i in aligned.test:
+        with torch.no_grad():
+            image = render(gaussians, aligned.cameras[i]).rgb.clamp(0, 1)
+        values.append((psnr(image, aligned.view(i).target(black)), ssim(image, aligned.view(i).target(black))))
+    return sum(v[0] for v in values) / len(values), sum(v[1] for v in values) / len(values)
 
 
 def main() -> None:

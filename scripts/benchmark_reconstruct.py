@@ -1,4 +1,4 @@
-"""Whole reconstructions of real photographs by the command: time by stage, photographs placed, held-out quality.
+"""Whole 3DGS reconstructions of real photographs by the command: time by stage, photographs placed, held-out quality.
 
     python scripts/benchmark_reconstruct.py posed     FOX [--views 3 6 12]     cameras of FOX/colmap_half
     python scripts/benchmark_reconstruct.py unposed   FOX [--views 3 6 12]     photographs only, cameras compared
@@ -31,7 +31,7 @@ from fewview.scene.readers import read_capture
 from fewview.scene.run import Run
 
 COLUMNS = ("photographs", "placed", "held-out PSNR / SSIM (views)", "Gaussians", "total (s)", "stages (s)")
-FOX_OPTIONS = ("--resolution", "480", "--steps", "1000")
+FOX_OPTIONS = ("--method", "3dgs", "--resolution", "480", "--steps", "1000")
 
 
 def reconstruct(source: Path, run: Path, *options: str) -> tuple[float, dict[str, Any]]:
@@ -101,7 +101,7 @@ def photos(sources: list[Path], side: int, folder: Path) -> None:
     header()
     for source in sources:
         name = source.parent.name if source.name == "images" else source.name
-        row(name, *reconstruct(source, folder / name, "--eval", "--resolution", str(side)))
+        row(name, *reconstruct(source, folder / name, "--method", "3dgs", "--eval", "--resolution", str(side)))
 
 
 def main() -> None:

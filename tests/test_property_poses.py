@@ -279,3 +279,13 @@ def still_photographs(folder):
 def test_a_camera_that_stood_still_is_told_at_once(tmp_path):
     with pytest.raises(FewviewError, match="taken from one place"):
         estimate_poses(read_capture(still_photographs(tmp_path)), PosesConfig(features="sift"))
+
+
+def test_a_focal_length_that_is_known_exactly_stays() -> None:
+    photos = posed_photos(arc(5, seed=12), seed=13)
+    capture = capture_of(5, focal_px=FOCAL_PX * 1.03)  # wrong on purpose: refinement would leave it
+    graph, lenses = graph_of(photos, capture)
+    held = solve(graph, lenses, PosesConfig(hold_focal=True))
+    assert held is not None
+    placed = placed_capture(capture, held, lenses, {}, gray_colors(photos), {})
+    assert float(placed.cameras.K[0, 0, 0]) == pytest.approx(FOCAL_PX * 1.03, rel=1e-6)  # float32

@@ -113,9 +113,9 @@ def test_photographs_are_prepared_at_the_sizes_of_the_training(
     stereo = Dust3r.load(save_released(tmp_path / "weights.pth", random_network(LINEAR), side))
     prepared = stereo.prepare(random_photo(*size))
     assert tuple(prepared.pixels.shape) == (*expected, 3)
-    centre = prepared.prepared_from_image @ torch.tensor([size[1] / 2, size[0] / 2, 1.0])
+    centre = prepared.prepared_from_image @ torch.tensor([size[1] / 2, size[0] / 2, 1.0], dtype=torch.float64)
     # The middle stays the middle, up to half a pixel where an odd number of columns or rows is cropped.
-    assert torch.allclose(centre[:2], torch.tensor([expected[1] / 2, expected[0] / 2]), atol=0.51)
+    assert torch.allclose(centre[:2], torch.tensor([expected[1], expected[0]]).double() / 2, atol=0.51)
 
 
 def test_preparing_moves_pixels_as_its_matrix_says() -> None:
@@ -126,7 +126,7 @@ def test_preparing_moves_pixels_as_its_matrix_says() -> None:
     weights = prepared.pixels[..., 0].double()
     rows, columns = torch.arange(weights.shape[0]) + 0.5, torch.arange(weights.shape[1]) + 0.5
     found = (weights.sum(0) @ columns.double()) / weights.sum(), (weights.sum(1) @ rows.double()) / weights.sum()
-    expected = prepared.prepared_from_image @ torch.tensor([600.0, 200.0, 1.0])
+    expected = prepared.prepared_from_image @ torch.tensor([600.0, 200.0, 1.0], dtype=torch.float64)
     # Lanczos is symmetric; rounding its lobes to 8 bits moves the centroid by less than a tenth of a pixel.
     assert abs(float(found[0]) - float(expected[0])) < 0.1
     assert abs(float(found[1]) - float(expected[1])) < 0.1

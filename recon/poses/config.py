@@ -20,6 +20,7 @@ class PosesConfig:
     all_pairs_up_to: int = 24  # photographs; every pair is matched up to this many, likely pairs only beyond it
     neighbours: int = 8  # likely partners that each photograph is matched with, beyond `all_pairs_up_to`
     distortion: Literal["auto", "on", "off"] = "auto"  # radial lens distortion; auto: from 7 photographs on
+    hold_focal: bool = False  # whether focal lengths that the frames state are exact and stay as they are
     seed: int = 0  # of the robust estimators; the same seed gives the same cameras
 
     def __post_init__(self) -> None:

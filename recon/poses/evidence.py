@@ -81,7 +81,7 @@ def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progres
         width, height = fit_size(frame.width, frame.height, side_px)
         pixels = capture.image(index, width, height).numpy()
         image = np.ascontiguousarray(pixels[..., :3])
-        features = _inside_mask(matcher.extract(image), _mask(frame, pixels))
+        features = _inside_mask(matcher.extract(image), counted_pixels(frame, pixels))
         column, row = features.xy_px.long().clamp_min(0).unbind(1)
         colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
         return Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest())
@@ -89,8 +89,8 @@ def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progres
     return each("Finding features", one, range(len(capture)), progress)
 
 
-def _mask(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
-    """bool [H, W] of the pixels that count at working size, from the frame's mask and its alpha channel."""
+def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
+    """bool [H, W] of the pixels that count at the size of `pixels`, from the frame's mask and its alpha channel."""
     height, width = pixels.shape[:2]
     mask = pixels[..., 3] >= 128 if pixels.shape[2] == 4 else None
     if frame.load_mask is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,19 +41,36 @@ def register_held_out(
     reasons: dict[int, str] = {}
     for view in held_out:
         camera = camera_of(lenses, model, view)
-        pose = _pose(camera, *_correspondences(evidence, view, points_of), MAX_ERROR_PX, seed)
+        pose, met = pose_of_view(evidence, view, camera, points_of, MAX_ERROR_PX, seed)
         if pose is None:
             dense_points_of = dense_points_of or _interpolated_points(model, evidence, points_of)
-            correspondences = _correspondences(evidence, view, dense_points_of)
-            pose = _pose(camera, *correspondences, MAX_INTERPOLATED_ERROR_PX, seed)
-            if pose is None:
-                reasons[view] = (
-                    f"{capture.names[view]} is held out and could not be registered: {len(correspondences[0])} of its "
-                    f"matches meet what the other photographs show, and {MIN_INLIERS} have to agree on its place."
-                )
-        if pose is not None:
+            pose, met = pose_of_view(evidence, view, camera, dense_points_of, MAX_INTERPOLATED_ERROR_PX, seed)
+        if pose is None:
+            reasons[view] = not_registered(capture.names[view], met)
+        else:
             poses[view] = pose
     return poses, reasons
+
+
+def pose_of_view(
+    evidence: Evidence,
+    view: int,
+    camera: pycolmap.Camera,  # at the size that the view's keypoints were found at
+    points_of: Mapping[int, Mapping[int, np.ndarray]],  # of each placed view, by keypoint: the point [3] behind it
+    max_error_px: float,
+    seed: int,
+) -> tuple[np.ndarray | None, int]:
+    """cam_from_world [3, 4] of a view in the world of the points, None where too few agree; and how many it met."""
+    xy, xyz = _correspondences(evidence, view, points_of)
+    return _pose(camera, xy, xyz, max_error_px, seed), len(xy)
+
+
+def not_registered(name: str, met: int) -> str:
+    """The sentence about a held-out photograph that has no pose."""
+    return (
+        f"{name} is held out and could not be registered: {met} of its matches meet what the other photographs show, "
+        f"and {MIN_INLIERS} have to agree on its place."
+    )
 
 
 def camera_of(lenses: Lenses, model: Model, view: int) -> pycolmap.Camera:
@@ -116,7 +133,7 @@ def _interpolated_points(
 
 
 def _correspondences(
-    evidence: Evidence, view: int, points_of: dict[int, dict[int, np.ndarray]]
+    evidence: Evidence, view: int, points_of: Mapping[int, Mapping[int, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [M, 2] of a view and the points [M, 3] that its matches in mapped views have; each pair once."""
     own_xy = evidence.images[view].features.xy_px.numpy().astype(np.float64)

@@ -34,7 +34,8 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
         if is_complete and (done % len(starts) == 0 or reachable >= MANY_VIEWS):
             break
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
-        best = _better(best, _attempt(mapper, lenses, model, start, attempt))
+        hold = config.hold_focal and lenses.is_known
+        best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))
         if best is not None and len(best.views) == 2 and not lenses.is_known:
             fixed = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
             best = _better(best, fixed)
@@ -42,10 +43,12 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     return best
 
 
-def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt) -> Model | None:
-    """One run; once more with the focal lengths held where they start when they run away."""
-    found = mapper.run(lenses.cameras(model, start), attempt)
-    if found is None or (found.is_sane() and _keeps_to_exif(found, lenses)):
+def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt, hold: bool) -> Model | None:
+    """One run; once more with the focal lengths held where they start when they run away, or at once with `hold`."""
+    found = None if hold else mapper.run(lenses.cameras(model, start), attempt)
+    if found is None and not hold:
+        return None
+    if found is not None and found.is_sane() and _keeps_to_exif(found, lenses):
         return found
     found = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
     return found if found is not None and found.is_sane() else None

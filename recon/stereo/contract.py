@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...scene.cameras import Cameras
-from ...scene.geometry import transform_points
+from ...scene.geometry import Similarity, transform_points
 
 MAX_CONFIDENCE = 20.0  # providers clip here: beyond it the position rates of InstantSplat no longer change
 
@@ -51,6 +51,13 @@ class Stereo:
         """The pointmap [H, W, 3] of a view in the world frame."""
         in_camera = unproject(self.maps[view].depth, self.cameras.K[view])
         return transform_points(self.cameras.world_from_cam[view], in_camera.reshape(-1, 3)).reshape(in_camera.shape)
+
+    def transformed(self, new_from_world: Similarity) -> Stereo:
+        """The same in another world frame, with depths in its unit."""
+        s = new_from_world
+        float32 = Similarity(s.scale.float(), s.rotation.float(), s.translation.float())
+        maps = tuple(replace(m, depth=m.depth * float32.scale) for m in self.maps)
+        return Stereo(self.cameras.transformed(float32), maps)
 
 
 def unproject(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -19,20 +18,12 @@ from torch import Tensor
 from ...scene.errors import FewviewError
 from ...scene.progress import Progress, silent
 from .dust3r_network import HEAD_SIZE, DptSizes, Dust3rNetwork, NetworkSizes, points_and_confidence
-from .pairs import PairPrediction
+from .pairs import PairPrediction, PreparedImage
 from .weights import check_weights, fill_network, read_weights
 
 KIND = "a DUSt3R or MASt3R network"
 DEFAULT_SIDE = 512  # pixels; what every released network but one was trained at
 SQUARE_SIDE = 224  # that one saw only squares
-
-
-@dataclass(frozen=True)
-class PreparedImage:
-    """A photograph at a size that the network was trained at."""
-
-    pixels: Tensor  # [h, w, 3] uint8, both sides multiples of the patch size
-    prepared_from_image: Tensor  # [3, 3] float32, pixels to pixels (centres at +0.5): K here is this times K there
 
 
 class Dust3r:
@@ -81,9 +72,8 @@ class Dust3r:
         smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
         resized = picture.resize(size, smooth).crop((left, top, left + kept_width, top + kept_height))
         x, y = size[0] / width, size[1] / height
-        return PreparedImage(
-            torch.from_numpy(np.array(resized)), torch.tensor([[x, 0, -left], [0, y, -top], [0, 0, 1.0]])
-        )
+        prepared_from_image = torch.tensor([[x, 0, -left], [0, y, -top], [0, 0, 1]], dtype=torch.float64)
+        return PreparedImage(torch.from_numpy(np.array(resized)), prepared_from_image, width, height)
 
     def predict(
         self,
