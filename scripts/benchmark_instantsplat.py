@@ -31,7 +31,7 @@ from fewview.recon.dataset import Dataset
 from fewview.recon.evaluate_poses import evaluate_poses
 from fewview.recon.instantsplat import initialise, instantsplat_config
 from fewview.recon.poses import align_cameras, pose_errors
-from fewview.recon.refine_held_out import refine_held_out
+from fewview.recon.refine_held_out import RefineConfig, refine_held_out
 from fewview.recon.stereo import Stereo
 from fewview.recon.stereo.global_alignment import AlignmentConfig, align_pairs
 from fewview.recon.stereo.two_view import TwoViewPredictor
@@ -165,10 +165,9 @@ def ablation(path: Path) -> None:
 def _with_cameras(dataset: Dataset, stereo: Stereo) -> Dataset:
     """The data set with the cameras of a stereo solution; the held-out ones are carried into its world."""
     train = list(dataset.train)
-    old = dataset.cameras.cam_from_world
-    carried = dataset.cameras.transformed(
-        align_cameras(old[train], stereo.cameras.cam_from_world)
-    ).cam_from_world.float()
+    old = replace(dataset.cameras, cam_from_world=dataset.cameras.cam_from_world.double())
+    stereo_from_run = align_cameras(old.cam_from_world[train], stereo.cameras.cam_from_world)
+    carried = old.transformed(stereo_from_run).cam_from_world.float()
     K = dataset.cameras.K.clone()
     carried[train], K[train] = stereo.cameras.cam_from_world.float(), stereo.cameras.K.float()
     K[list(dataset.test)] = K[train].mean(0)
@@ -179,7 +178,7 @@ def _with_cameras(dataset: Dataset, stereo: Stereo) -> Dataset:
 def _held_out(gaussians: Gaussians, dataset: Dataset) -> tuple[float, float]:
     """Mean PSNR (dB) and SSIM after alignment."""
     black = torch.zeros(3)
-    aligned = refine_held_out(gaussians, dataset, black)
+    aligned = refine_held_out(gaussians, dataset, black, config=RefineConfig(steps=(40, 40, 40)))
     values = []
     for i in aligned.test:
         with torch.no_grad():
