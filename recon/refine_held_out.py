@@ -23,6 +23,8 @@ from .dataset import Dataset, View
 from .optimizer import Adam, Parameters
 from .train import one_thread
 
+MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken
+
 
 @dataclass(frozen=True)
 class RefineConfig:
@@ -79,18 +81,18 @@ def refine_camera(
     twist = Parameters(torch.zeros(1, 6, device=frozen.means.device), per_gaussian=False)
     kept = twist.tensor.detach().clone()
     with torch.no_grad():
-        best = float(
-            _error(frozen, _moved(camera, kept, dataset.view(index)), dataset.view(index), background, antialiased)
-        )
+        full = dataset.view(index)
+        start, covered_at_start = _error(frozen, _moved(camera, kept, full), full, background, antialiased)
+    best = float(start)
     losses = [best]
     for level in reversed(range(len(config.steps))):
         view = dataset.view(index, level)
         steps = config.steps[len(config.steps) - 1 - level]
         optimizer = Adam({"twist": twist})
         for step in range(steps + 1):
-            loss = _error(frozen, _moved(camera, twist.tensor, view), view, background, antialiased)
+            loss, covered = _error(frozen, _moved(camera, twist.tensor, view), view, background, antialiased)
             if level == 0:
-                if float(loss.detach()) < best:
+                if float(loss.detach()) < best and covered >= MIN_COVERED * covered_at_start:
                     best, kept = float(loss.detach()), twist.tensor.detach().clone()
                 losses.append(best)
             if step < steps:
@@ -112,14 +114,20 @@ def _moved(camera: Cameras, twist: Tensor, view: View) -> Cameras:
     )
 
 
-def _error(gaussians: Gaussians, camera: Cameras, view: View, background: Tensor, antialiased: bool) -> Tensor:
-    """Mean absolute error over the pixels where the splat shows something: no camera is drawn to what it lacks."""
+def _error(
+    gaussians: Gaussians, camera: Cameras, view: View, background: Tensor, antialiased: bool
+) -> tuple[Tensor, int]:
+    """Mean absolute error over the pixels where the splat shows something, and how many they are.
+
+    So no camera is drawn to what the splat lacks; the count tells one that has fled to where nothing is wrong because
+    nothing is there.
+    """
     drawn = render(gaussians, camera, background=background, antialiased=antialiased)
     covered = drawn.alpha.detach() > 0
     if view.mask is not None:
         covered = covered & view.mask
     difference = (drawn.rgb - view.target(background)).abs() * covered[..., None]
-    return difference.sum() / (3 * covered.sum()).clamp(min=1)
+    return difference.sum() / (3 * covered.sum()).clamp(min=1), int(covered.sum())
 
 
 def _rates(config: RefineConfig, extent: float, factor: float) -> Tensor:
