@@ -48,7 +48,7 @@ def method_name(run: Run, dataset: Dataset, config: ReconstructConfig) -> str:
         return config.method
     if config.stereo is not None:
         return "instantsplat"
-    few = 2 <= len(dataset.train) <= FEW_VIEWS
+    few = 2 <= len(dataset.train) <= FEW_VIEWS and config.densify == "auto"
     return "instantsplat" if few and cameras_are_estimated(run) else "3dgs"
 
 

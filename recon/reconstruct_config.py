@@ -32,7 +32,7 @@ class ReconstructConfig:
     max_gaussians: int | None = None
     # Degree of the spherical harmonics that hold view-dependent colour, 0 to 3.
     sh_degree: int | None = None
-    # How Gaussians are added in training; instantsplat adds none.
+    # How Gaussians are added in training; instantsplat adds none, so that choosing a way chooses 3dgs.
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
     # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
     refine_poses: Literal["auto", "on", "off"] = "auto"
@@ -62,6 +62,10 @@ class ReconstructConfig:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.stereo is not None and self.method == "3dgs":
             raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
+        if self.densify != "auto" and self.method == "instantsplat":
+            raise BadInputError(
+                f"--densify {self.densify} cannot be used: instantsplat keeps the number of its Gaussians."
+            )
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
         if self.focal_px is not None and not 0 < self.focal_px < float("inf"):

@@ -14,6 +14,7 @@ from fewview.recon.instantsplat import InstantSplatConfig
 from fewview.recon.method import TrainConfig
 from fewview.recon.methods import method_name
 from fewview.recon.reconstruct_config import ReconstructConfig
+from fewview.scene.errors import BadInputError
 from fewview.scene.files import write_json
 from fewview.scene.run import Run
 from support.few_views import few_views, wall_and_ball
@@ -47,6 +48,13 @@ def test_few_photographs_without_cameras_are_instantsplats(
     assert method_name(run, dataset, ReconstructConfig()) == expected
     for asked in ("3dgs", "instantsplat"):
         assert method_name(run, dataset, ReconstructConfig(method=asked)) == asked
+
+
+def test_a_way_of_adding_gaussians_is_a_choice_of_3dgs(tmp_path: Path) -> None:
+    run, dataset = run_with(tmp_path, "estimated"), tiny_dataset(4)
+    assert method_name(run, dataset, ReconstructConfig(densify="mcmc")) == "3dgs"
+    with pytest.raises(BadInputError, match="instantsplat keeps the number of its Gaussians"):
+        ReconstructConfig(method="instantsplat", densify="mcmc")
 
 
 def test_only_the_training_photographs_are_counted(tmp_path: Path) -> None:
