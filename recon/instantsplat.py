@@ -99,7 +99,7 @@ def position_rates(confidence: Tensor) -> Tensor:
 def _beyond(dataset: Dataset, stereo: Stereo, config: InstantSplatConfig, generator: torch.Generator) -> PointCloud:
     """Points around the photographs, at most a quarter of all Gaussians; none where the config has no border."""
     if config.border == 0:
-        return PointCloud(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8))
+        return PointCloud.empty()
     points = points_beyond(dataset, stereo, config.border, BORDER_SPACING_PX)
     most = config.max_gaussians // 4
     return points if len(points) <= most else points[torch.randperm(len(points), generator=generator)[:most]]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import torch
-
 from ..scene.files import read_json
 from ..scene.point_cloud import PointCloud
 from ..scene.progress import Progress, silent
@@ -59,14 +57,10 @@ def cameras_are_estimated(run: Run) -> bool:
 
 def _gaussian_splatting_config(dataset: Dataset, config: ReconstructConfig) -> GaussianSplattingConfig:
     on_cpu = config.device == "cpu"
-    values = _common_values(dataset, config)
-    values |= {
-        "steps": config.steps or (STEPS_CPU if on_cpu else STEPS_CUDA),
-        "refine_poses": config.refine_poses == "on",
-    }
-    values |= few_view_values(dataset, MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA)
-    if config.max_gaussians is not None:
-        values["max_gaussians"] = config.max_gaussians
+    values = few_view_values(dataset, MAX_GAUSSIANS_CPU if on_cpu else MAX_GAUSSIANS_CUDA)
+    values |= _common_values(dataset, config)
+    values["steps"] = config.steps or (STEPS_CPU if on_cpu else STEPS_CUDA)
+    values["refine_poses"] = config.refine_poses == "on"
     if config.densify == "mcmc":
         return GaussianSplattingConfig.mcmc(**values)
     if config.densify != "auto":
@@ -80,8 +74,6 @@ def _instantsplat_config(run: Run, dataset: Dataset, config: ReconstructConfig) 
         values["sh_every"] = 1 / (config.sh_degree + 1)  # each degree has its share of the run
     refine = cameras_are_estimated(run) if config.refine_poses == "auto" else config.refine_poses == "on"
     values["refine_poses"] = refine
-    if config.max_gaussians is not None:
-        values["max_gaussians"] = config.max_gaussians
     if config.steps is not None:
         values["steps"] = config.steps
     return instantsplat.instantsplat_config(**values)
@@ -93,6 +85,8 @@ def _common_values(dataset: Dataset, config: ReconstructConfig) -> dict[str, Any
     values: dict[str, Any] = {"seed": config.seed, "background": (1.0, 1.0, 1.0) if transparent else (0.0, 0.0, 0.0)}
     if config.sh_degree is not None:
         values["sh_degree"] = config.sh_degree
+    if config.max_gaussians is not None:
+        values["max_gaussians"] = config.max_gaussians
     return values
 
 
@@ -120,7 +114,5 @@ def _observed_points(dataset: Dataset, views: list[int]) -> PointCloud:
     """The sparse points that at least two of these views see, with views renumbered; none without observations."""
     points = dataset.points
     if points is None or points.seen_view is None:
-        return PointCloud(
-            torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), *torch.zeros(2, 0, dtype=torch.int64)
-        )
+        return PointCloud.empty()
     return points.to("cpu").in_views(views)

@@ -41,9 +41,7 @@ class RefinedCamera:
     """One camera, and how far the render was from the photograph."""
 
     cam_from_world: Tensor  # [4, 4]
-    losses: tuple[
-        float, ...
-    ]  # mean absolute error at full size where something is rendered: at first, then best so far
+    losses: tuple[float, ...]  # mean absolute error at full size: at first, then the best so far
 
 
 def refine_held_out(

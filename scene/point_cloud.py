@@ -28,6 +28,11 @@ class PointCloud:
                 f"expected xyz [N, 3] and rgb [N, 3], found {tuple(self.xyz.shape)}, {tuple(self.rgb.shape)}"
             )
 
+    @classmethod
+    def empty(cls) -> PointCloud:
+        """No points, and no observations of them."""
+        return cls(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), *torch.zeros(2, 0, dtype=torch.int64))
+
     def __len__(self) -> int:
         return self.xyz.shape[0]
 

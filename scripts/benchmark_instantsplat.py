@@ -14,19 +14,14 @@ the method more each time and the paper's values otherwise. Runs are kept in the
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
-import subprocess
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_reconstruct import reconstruct
-from fewview import _native
+from benchmark_reconstruct import folder_for_runs, machine, reconstruct
 from fewview.recon.dataset import Dataset
 from fewview.recon.evaluate_poses import evaluate_poses
 from fewview.recon.instantsplat import initialise, instantsplat_config
@@ -196,13 +191,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
     arguments = parser.parse_args()
     data = [path.resolve() for path in arguments.data]
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(
-        f"{platform.machine()}, {_native.isa()}, {os.cpu_count()} cores, torch {torch.__version__}, commit {version}\n"
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if arguments.keep is None else arguments.keep.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+    print(machine() + "\n")
+    with folder_for_runs(arguments.keep) as folder:
         if arguments.what == "time":
             time_to_splat(data[0], arguments.views, folder)
         elif arguments.what == "quality":

@@ -13,6 +13,7 @@ the runs are kept in the folder given with --keep.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,21 @@ def reconstruct(source: Path, run: Path, *options: str) -> tuple[float, dict[str
     if done.returncode != 0:
         return seconds, {"error": done.stderr.strip().splitlines()[-1:]}
     return seconds, Run.open(run).metrics()
+
+
+def machine() -> str:
+    """What the figures under it were taken on, and with which commit."""
+    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return f"{platform.machine()}, {_native.isa()}, {os.cpu_count()} cores, torch {torch.__version__}, commit {version}"
+
+
+@contextlib.contextmanager
+def folder_for_runs(keep: Path | None) -> Iterator[Path]:
+    """The folder to keep the runs in, made if need be, or one that is removed afterwards."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if keep is None else keep.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def header(*more: str) -> None:
@@ -113,13 +130,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
     arguments = parser.parse_args()
     data = [path.resolve() for path in arguments.data]
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(
-        f"{platform.machine()}, {_native.isa()}, {os.cpu_count()} cores, torch {torch.__version__}, commit {version}\n"
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if arguments.keep is None else arguments.keep.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+    print(machine() + "\n")
+    with folder_for_runs(arguments.keep) as folder:
         if arguments.what == "photos":
             photos(data, arguments.side, folder)
         else:

@@ -42,7 +42,7 @@ def triangulate(
         raise ValueError("expected a capture with cameras; `estimate_poses` finds them")
     pairs = pairs_of_cameras(capture.cameras, config.all_pairs_up_to, config.neighbours)
     evidence: Evidence | None = None
-    best = PointCloud(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), *torch.zeros(2, 0, dtype=torch.int64))
+    best = PointCloud.empty()
     if not pairs:
         return best
 

@@ -37,9 +37,7 @@ def sample_points(
         rgb.append(colors[view].reshape(-1, 3)[chosen])
         own.append(torch.full_like(chosen, view))
     if not xyz:
-        return PointCloud(
-            torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), *torch.zeros(2, 0, dtype=torch.int64)
-        )
+        return PointCloud.empty()
     points, origin = torch.cat(xyz), torch.cat(own)
     seen = torch.stack([_agrees(stereo, view, points) | (origin == view) for view in range(len(stereo))], dim=1)
     seen_point, seen_view = seen.nonzero().unbind(1)
