@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from ..scene.geometry import rotation_from_quat
+from ..scene.spherical_harmonics import sh_basis
 
 ALPHA_MIN = 1 / 255  # what adds less than one step of an 8-bit image is skipped
 ALPHA_MAX = 0.999  # keeps 1 / (1 - alpha) bounded in the backward pass
@@ -146,47 +146,6 @@ def _radii(
     seen &= ((means2d + radii > 0) & (means2d - radii < size)).all(-1)
     seen &= torch.isfinite(torch.cat([means2d, conics, opacities[:, None]], dim=-1)).all(-1)
     return torch.where(seen[:, None], radii, 0.0).to(torch.int32)
-
-
-def sh_basis(degree: int, dirs: Tensor) -> Tensor:
-    """Real spherical harmonics [..., (degree + 1)^2] of directions [..., 3], normalised here; degree 0 to 4.
-
-    The order is m = -l .. l within each l, with the signs of 3DGS (Condon-Shortley phase).
-    """
-    if not 0 <= degree <= 4:
-        raise ValueError(f"degree: expected 0 to 4, found {degree}")
-    x, y, z = normalize(dirs, dim=-1).unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    basis = [torch.full_like(x, 0.28209479177387814)]
-    if degree >= 1:
-        c = 0.4886025119029199
-        basis += [-c * y, c * z, -c * x]
-    if degree >= 2:
-        c = 1.092548430592079
-        basis += [c * x * y, -c * y * z, 0.3153915652525200 * (2 * zz - xx - yy), -c * x * z, c / 2 * (xx - yy)]
-    if degree >= 3:
-        basis += [
-            -0.5900435899266435 * y * (3 * xx - yy),
-            2.890611442640554 * x * y * z,
-            -0.4570457994644657 * y * (4 * zz - xx - yy),
-            0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-            -0.4570457994644657 * x * (4 * zz - xx - yy),
-            1.445305721320277 * z * (xx - yy),
-            -0.5900435899266435 * x * (xx - 3 * yy),
-        ]
-    if degree >= 4:
-        basis += [
-            2.5033429417967046 * x * y * (xx - yy),
-            -1.7701307697799304 * y * z * (3 * xx - yy),
-            0.9461746957575601 * x * y * (7 * zz - 1),
-            -0.6690465435572892 * y * z * (7 * zz - 3),
-            0.10578554691520431 * (35 * zz * zz - 30 * zz + 3),
-            -0.6690465435572892 * x * z * (7 * zz - 3),
-            0.47308734787878004 * (xx - yy) * (7 * zz - 1),
-            -1.7701307697799304 * x * z * (xx - 3 * yy),
-            0.6258357354491761 * (xx * (xx - 3 * yy) - yy * (3 * xx - yy)),
-        ]
-    return torch.stack(basis, dim=-1)
 
 
 def spherical_harmonics(

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .geometry import Similarity, quat_from_rotation, quat_multiply
+from .spherical_harmonics import sh_rotation
+
 SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
 
@@ -61,6 +64,18 @@ class Gaussians:
     def base_colors(self) -> Tensor:
         """Display-referred sRGB [N, 3] of the constant term; not clamped."""
         return 0.5 + SH_C0 * self.sh[:, 0]
+
+    def moved(self, new_from_old: Similarity) -> Gaussians:
+        """The same splat in another frame: positions, sizes, rotations and view-dependent colours follow."""
+        scale, rotation, translation = (t.to(self.means) for t in vars(new_from_old).values())
+        turn = sh_rotation(self.sh_degree, new_from_old.rotation).to(self.sh)
+        return Gaussians(
+            Similarity(scale, rotation, translation)(self.means),
+            quat_multiply(quat_from_rotation(rotation), self.quats),
+            self.log_scales + scale.log(),
+            self.opacity_logits,
+            torch.einsum("jk,nkc->njc", turn, self.sh),
+        )
 
     @classmethod
     def cat(cls, parts: list[Gaussians]) -> Gaussians:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,11 @@ from .errors import BadInputError
 from .gaussians import SH_C0, Gaussians
 from .ply_file import PlyElement, PlyHeader, read_element, read_header, write_elements
 from .point_cloud import PointCloud
+from .splat_file import SplatFile
 
 MAX_DEGREE = 4
 _FLAT_LOG_RATIO = math.log(1e-3)  # 2DGS surfels get a third axis of 1/1000 of the shorter of the two they have
 _COLORS = ("red", "green", "blue")
-
-
-@dataclass(frozen=True)
-class SplatFile:
-    gaussians: Gaussians
-    antialiased: bool  # trained with the Mip-Splatting 2D filter, and to be rendered with it
-    notes: tuple[str, ...]  # sentences for the person: what was left out or filled in
 
 
 def read_splat(path: Path | str) -> SplatFile:
@@ -54,7 +47,7 @@ def read_splat(path: Path | str) -> SplatFile:
     if not keep.all():
         notes.append(f"{path.name}: {int((~keep).sum())} of {len(rows)} Gaussians are not numbers and were left out.")
     parts = (torch.from_numpy(part[keep]) for part in (means, quats, log_scales, opacity, sh))
-    return SplatFile(Gaussians(*parts), _says_antialiased(header.comments), tuple(notes))
+    return SplatFile(Gaussians(*parts), _says_antialiased(header.comments), notes=tuple(notes))
 
 
 def write_splat(

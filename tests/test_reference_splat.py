@@ -15,9 +15,9 @@ from fewview.render.reference import (
     project,
     rasterization,
     rasterize,
-    sh_basis,
     sh_colors,
 )
+from fewview.scene.spherical_harmonics import sh_basis
 from scipy.special import sph_harm_y
 from support.numpy_splat import render_ply
 from support.scenes import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..scene.capture import Capture
 from ..scene.errors import BadInputError
 from ..scene.gaussians import Gaussians
-from ..scene.ply import read_splat
+from ..scene.formats import load_splat
 from ..scene.readers import load_run_capture, read_capture
 from ..scene.run import Run
 
@@ -43,14 +43,14 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
     if (path / "config.json").is_file():
         return _shown_run(Run.open(path))
     if path.is_file() and path.suffix.lower() == ".ply":
-        splat = read_splat(path)
+        splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, notes=splat.notes)
     return _shown_capture(read_capture(path))
 
 
 def _shown_run(run: Run) -> Shown:
     capture = load_run_capture(run) if run.cameras_path.is_file() else None
-    splat = read_splat(run.splat_path) if run.splat_path.is_file() else None
+    splat = load_splat(run.splat_path) if run.splat_path.is_file() else None
     if splat is None and capture is None:
         raise BadInputError(
             f"The run {run.path} has no splat and no cameras yet, so there is nothing to show. "
