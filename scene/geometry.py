@@ -178,9 +178,7 @@ class Similarity:
 
     def __matmul__(self, b_from_c: Similarity) -> Similarity:
         """a_from_c: `b_from_c` first, then this one."""
-        return Similarity(
-            self.scale * b_from_c.scale, self.rotation @ b_from_c.rotation, self(b_from_c.translation)
-        )
+        return Similarity(self.scale * b_from_c.scale, self.rotation @ b_from_c.rotation, self(b_from_c.translation))
 
     @classmethod
     def identity(cls) -> Similarity:

@@ -95,9 +95,7 @@ def moved_points(cloud: PointCloud, new_from_old: Similarity, metric: bool | Non
     return replace(cloud, xyz=new_from_old.double()(cloud.xyz.double()).to(cloud.xyz), metric=metric)
 
 
-def turned_direction(
-    direction: Axis | None, new_from_old: Similarity
-) -> Axis | None:
+def turned_direction(direction: Axis | None, new_from_old: Similarity) -> Axis | None:
     """A unit direction, such as a file's up, in the new frame; None stays None."""
     if direction is None:
         return None

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import Similarity
 from ..gaussians import Gaussians
+from ..geometry import Similarity
 
 HISTORY_BYTES = 256 * 2**20  # 2000 deletions of half a splat of a million Gaussians, or far more of a few each
 

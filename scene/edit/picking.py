@@ -28,8 +28,8 @@ def pick(
 ) -> Pick | None:
     """The surface that a ray meets: where half of the light that comes along it has been taken away.
 
-    Each Gaussian takes opacity * exp(-d^2 / 2) of the light, d its Mahalanobis distance from the ray. Where the splat is
-    thinner than that the Gaussian which shows most is taken; None where nothing adds 1/255.
+    Each Gaussian takes opacity * exp(-d^2 / 2) of the light, d its Mahalanobis distance from the ray. Where the splat
+    is thinner than that the Gaussian which shows most is taken; None where nothing adds 1/255.
     """
     origin, direction = origin.double(), normalize(direction.double(), dim=-1)
     near = _along(gaussians, origin, direction)
