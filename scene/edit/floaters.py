@@ -40,7 +40,8 @@ def floaters(
     if limits.min_opacity is not None:
         found["min_opacity"] = gaussians.opacities < limits.min_opacity
     if limits.max_size is not None:
-        found["max_size"] = largest_sigma(gaussians) > limits.max_size * scene_radius(gaussians.means)
+        radius = scene_radius(gaussians.means) or float("inf")  # in one place nothing is large or small
+        found["max_size"] = largest_sigma(gaussians) > limits.max_size * radius
     if limits.max_isolation is not None:
         distance = neighbour_distance(gaussians.means) if distance is None else distance
         found["max_isolation"] = isolation(distance) > limits.max_isolation
@@ -94,5 +95,6 @@ def neighbour_distance(means: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
 def isolation(distance: Tensor) -> Tensor:
     """[N] `neighbour_distance` [N] over its median in the scene: 1 is usual, 10 stands far from everything."""
     finite = distance[torch.isfinite(distance)]
-    usual = float(finite.median()) if len(finite) else 1.0
-    return distance / max(usual, 1e-30)
+    if len(finite) == 0:  # a single place is as usual as can be
+        return torch.zeros_like(distance)
+    return distance / finite.median().clamp_min(1e-30)

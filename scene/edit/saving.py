@@ -19,6 +19,8 @@ from ..splat_file import SplatFile
 from .frames import moved_cameras, moved_points, turned_direction
 from .history import Editor
 
+_STILL_TRUE = ("placed", "unplaced", "training")  # of metrics.json, whatever was done to the splat
+
 
 def load_source(source: Path | Run) -> SplatFile:
     """The splat of a run or a file. Raises BadInputError where there is none."""
@@ -92,8 +94,7 @@ def save_edited_run(source: Run, target: Path, splat: SplatFile, new_from_old: S
         if capture.points is not None:
             write_points(run.points_path, moved_points(capture.points, new_from_old, metric or None))
         save_splat(run.splat_path, splat)
-        training = source.metrics().get("training")
-        run.update_metrics(edited=True, **({} if training is None else {"training": training}))
+        run.update_metrics(**{name: value for name, value in source.metrics().items() if name in _STILL_TRUE})
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
         if there_before:
