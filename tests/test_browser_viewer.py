@@ -65,7 +65,7 @@ def test_choosing_a_photograph_flies_there_and_compares(browser, served):
     panel = page.panel("Photographs")
     rendering = panel.picture
     assert rendering.shape[0] > 64
-    tab.get_by_role("textbox", name="Beside it").click()
+    tab.get_by_label("Beside it").click()
     tab.get_by_role("option", name="error map").click()
     tab.get_by_text("photograph, then error map").wait_for()
     assert not np.array_equal(panel.picture, rendering)
