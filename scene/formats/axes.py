@@ -37,14 +37,6 @@ def parse_axis(text: str) -> Axis:
     return x, y, z
 
 
-def axis_text(axis: Axis) -> str:
-    """`y` for +y and its kind, else three numbers; `parse_axis` reads both."""
-    for letter, unit in _LETTERS.items():
-        if axis == unit:
-            return letter
-    return " ".join(f"{value:.9g}" for value in axis)
-
-
 def snapped(up: Axis) -> Axis:
     """`up`, or the signed axis that is within half a degree of it."""
     largest = max(range(3), key=lambda i: abs(up[i]))

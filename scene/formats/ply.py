@@ -12,7 +12,7 @@ from ..errors import BadInputError
 from ..gaussians import SH_C0
 from ..ply_file import COLORS, PlyElement, PlyHeader, columns, read_element, read_header, rgb, write_elements
 from ..splat_file import Axis, SplatFile
-from .axes import axis_text, parse_axis
+from .axes import parse_axis
 from .clean import arrays, usable_gaussians
 
 MAX_DEGREE = 4
@@ -62,9 +62,12 @@ def write(path: Path | str, splat: SplatFile, *, comments: Iterable[str] = ()) -
 
 
 def splat_comments(splat: SplatFile) -> tuple[str, ...]:
-    """Header comments that say how to render a splat and which way is up, as Postshot, gsplat and Brush write them."""
+    """Header comments that say how to render a splat and which way is up, as Postshot and Brush write them."""
     render = ("antialiased 1", "SplatRenderMode: mip") if splat.antialiased else ()
-    return render if splat.up is None else (*render, f"Vertical axis: {axis_text(splat.up)}")
+    if splat.up is None:
+        return render
+    # Numbers, never a letter: readers disagree about the sign that a letter stands for.
+    return (*render, "Vertical axis: " + " ".join(f"{value:.9g}" for value in splat.up))
 
 
 def says_antialiased(comments: Iterable[str]) -> bool:
@@ -73,12 +76,15 @@ def says_antialiased(comments: Iterable[str]) -> bool:
 
 
 def vertical_axis(comments: Iterable[str]) -> Axis | None:
-    """The up axis of a comment like `Vertical axis: y` (Brush, nerfstudio); None where there is none to be read."""
+    """The up axis of a comment `Vertical axis: X Y Z`, `y` or `z`; None where there is none to be read.
+
+    Brush writes `y` for its usual frame, in which y points down and up is -y; nerfstudio writes `z` for z up.
+    """
     for comment in comments:
         name, _, value = comment.partition(":")
         if name.strip().lower() == "vertical axis":
             try:
-                return parse_axis(value)
+                return parse_axis("-y" if value.strip().lower() == "y" else value)
             except BadInputError:  # a comment of another tool is no reason to refuse a splat
                 return None
     return None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import BadInputError
 from ..splat_file import SplatFile
-from . import ply
+from . import antimatter15, compressed_ply, ply, spz
+from .spz_container import is_spz
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,17 @@ class Format:
     says_antialiased: bool = False  # and for `antialiased`
 
 
+# The first that recognises a file reads it.
 FORMATS = (
+    Format(
+        "compressed PLY",
+        (".compressed.ply",),
+        compressed_ply.is_compressed,
+        compressed_ply.read,
+        compressed_ply.write,
+        says_up=True,
+        says_antialiased=True,
+    ),
     Format(
         "PLY",
         (".ply",),
@@ -33,6 +44,9 @@ FORMATS = (
         says_up=True,
         says_antialiased=True,
     ),
+    Format("SPZ", (".spz",), is_spz, spz.read, spz.write, fixed_axes=True, says_antialiased=True),
+    # Has no mark to be recognised by: only its name tells.
+    Format(".splat", (".splat",), lambda path, head: False, antimatter15.read, antimatter15.write),
 )
 
 
