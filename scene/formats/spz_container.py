@@ -151,8 +151,8 @@ def _read_streams(path: Path, data: bytes) -> tuple[SpzHeader, list[np.ndarray]]
         packed, size = _ENTRY.unpack_from(data, table + i * _ENTRY.size)
         if size != header.count * width or packed > len(data) - start:
             raise BadInputError(
-                f"{path}, stream {i}: {packed} bytes at byte {start} for {size} plain ones; {len(data) - start} are left, "
-                f"and {header.count} Gaussians have {header.count * width}."
+                f"{path}, stream {i}: {packed} bytes at byte {start} for {size} plain ones, where "
+                f"{len(data) - start} are left and {header.count} Gaussians have {header.count * width}."
             )
         blocks.append(_decompressed(path, i, data[start : start + packed], size).reshape(header.count, width))
         start += packed
