@@ -41,24 +41,8 @@ _LOG_SCALE = byte_table(BYTES / 16 - 10)
 _SH = byte_table((BYTES - 128) / 128)
 _AXES = {"R": (0, 1.0), "L": (0, -1.0), "U": (1, 1.0), "D": (1, -1.0), "B": (2, 1.0), "F": (2, -1.0)}
 # The values of the extension SPZ_ADOBE_coordinate_system from 1 on: where x, y and z point.
-_SYSTEMS = [x + y + z for z in "BF" for y in "DU" for x in "LR"] + [x + y + z for y in "FB" for z in "DU" for x in "LR"]
-    "LDB",
-    "RDB",
-    "LUB",
-    "RUB",
-    "LDF",
-    "RDF",
-    "LUF",
-    "RUF",
-    "LFD",
-    "RFD",
-    "LFU",
-    "RFU",
-    "LBD",
-    "RBD",
-    "LBU",
-    "RBU",
-]
+_SYSTEMS = [x + y + z for z in "BF" for y in "DU" for x in "LR"]
+_SYSTEMS += [x + y + z for y in "FB" for z in "DU" for x in "LR"]
 
 
 def read(path: Path) -> SplatFile:
