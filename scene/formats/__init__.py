@@ -16,6 +16,7 @@ import torch
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..splat_file import SplatFile
+from . import spz
 from .axes import Y_UP, file_from_world
 from .clean import arrays, usable
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, write_side_file
@@ -56,9 +57,9 @@ def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = 
         raise BadInputError(f"{path.name} does not end like a splat file; one of {endings()} is expected.")
     write = found.write
     if spz_version is not None:
-        if found.name != "SPZ":
+        if found.write is not spz.write:
             raise BadInputError(f"{path.name} is no SPZ file, so it has no SPZ version {spz_version}.")
-        write = partial(write, version=spz_version)
+        write = partial(spz.write, version=spz_version)
     check_side_path(path)
     splat, notes = _usable(splat)
     file_frame = file_from_world(splat.up) if found.fixed_axes else _still()
