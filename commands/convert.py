@@ -13,7 +13,6 @@ from ..scene.formats import format_name, load_splat, save_splat, side_path
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
-from ..scene.splat_file import SplatFile
 from .options import Common
 from .result import finish
 
@@ -63,15 +62,17 @@ def run(options: Options) -> None:
         notes.append(
             f"Spherical harmonics of degree {found_degree} were cut down to {options.sh_degree}, as asked for."
         )
-    bytes_before = source.stat().st_size
+    read = {"path": str(source), "bytes": source.stat().st_size, "gaussians": len(splat.gaussians)}
     notes += save_splat(target, splat, spz_version=options.spz_version)
     result = {
-        "input": {"path": str(source), "bytes": bytes_before},
+        "input": read | {"sh_degree": found_degree},
         "output": {"path": str(target), "format": format_name(target), "bytes": target.stat().st_size},
         "side_file": str(side_path(target)) if side_path(target).exists() else None,
+        "up": None if splat.up is None else list(splat.up),
+        "antialiased": splat.antialiased,
         "notes": notes,
     }
-    finish(options, result | _about(splat), _lines(splat, result))
+    finish(options, result, _lines(result))
 
 
 def _source(path: Path) -> Path:
@@ -88,22 +89,14 @@ def _lowered(g: Gaussians, degree: int) -> Gaussians:
     return Gaussians(g.means, g.quats, g.log_scales, g.opacity_logits, g.sh[:, : (degree + 1) ** 2])
 
 
-def _about(splat: SplatFile) -> dict[str, Any]:
-    return {
-        "gaussians": len(splat.gaussians),
-        "sh_degree": splat.gaussians.sh_degree,
-        "antialiased": splat.antialiased,
-        "up": None if splat.up is None else list(splat.up),
-    }
-
-
-def _lines(splat: SplatFile, result: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any]) -> list[str]:
     before, after = result["input"], result["output"]
-    up = "not known, taken as -y" if splat.up is None else " ".join(f"{value:g}" for value in splat.up)
+    up = "not known, taken as -y" if result["up"] is None else " ".join(f"{value:g}" for value in result["up"])
+    size = f"{after['bytes']:,} bytes, {after['bytes'] / before['bytes']:.1%} of what was read"
     lines = [
         f"{'Read':<12} {before['path']} ({before['bytes']:,} bytes)",
-        f"{'Written':<12} {after['path']} ({after['bytes']:,} bytes, {after['bytes'] / before['bytes']:.1%} of it)",
-        f"{'Gaussians':<12} {len(splat.gaussians):,}, spherical harmonics of degree {splat.gaussians.sh_degree}",
+        f"{'Written':<12} {after['path']} ({size})",
+        f"{'Gaussians':<12} {before['gaussians']:,}, spherical harmonics of degree {before['sh_degree']}",
         f"{'Up':<12} {up}",
     ]
     if result["side_file"] is not None:
