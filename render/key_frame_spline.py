@@ -3,8 +3,9 @@
 All curves are parametrised by the key frame's index: 0 at the first, 1 at the second; a closed curve of N key frames
 ends at N where it began. Ends are natural (no second derivative). Source: Kochanek and Bartels 1984 with continuity
 and bias 0; for rotations the same control points on the sphere of unit quaternions, evaluated by de Casteljau's
-algorithm with spherical interpolation (Shoemake 1985). These are the curves of nerfstudio's viewer, so that a film
-of its key frames is the film that it promised.
+algorithm with spherical interpolation (Shoemake 1985). These are the curves of nerfstudio's viewer, so that its key
+frames make the film that it promised; only in the first and the last piece of an open path are rotations other than
+there, where even a steady pan begins half as fast again.
 """
 
 from __future__ import annotations
