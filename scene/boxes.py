@@ -73,8 +73,8 @@ class Boxes:
 
     @classmethod
     def empty(cls, names: Sequence[str] = (), dtype: torch.dtype = torch.float32) -> Boxes:
-        rows = (torch.zeros(0, width, dtype=dtype) for width in (3, 3, 4))
-        return cls(*rows, torch.zeros(0, dtype=torch.int64), tuple(names))
+        centers, sizes, quats = (torch.zeros(0, width, dtype=dtype) for width in (3, 3, 4))
+        return cls(centers, sizes, quats, torch.zeros(0, dtype=torch.int64), tuple(names))
 
     @classmethod
     def cat(cls, parts: Sequence[Boxes]) -> Boxes:
@@ -97,20 +97,20 @@ class Boxes:
 
     def __getitem__(self, index: Any) -> Boxes:
         """A slice, a boolean mask [N], indices [M], or one index (a batch of one box)."""
-        rows = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].reshape(-1)
-        chosen = rows.tolist()
+        if not isinstance(index, slice):
+            index = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].reshape(-1)
         columns: dict[str, Any] = {}
         for name in (f.name for f in fields(self) if f.name != "names"):
             value = getattr(self, name)
             if isinstance(value, Tensor):
-                columns[name] = value[rows.to(value.device)]
+                columns[name] = value[index if isinstance(index, slice) else index.to(value.device)]
             elif value is not None:
-                columns[name] = tuple(value[i] for i in chosen)
+                columns[name] = value[index] if isinstance(index, slice) else tuple(value[i] for i in index.tolist())
         return replace(self, **columns)
 
     def to(self, device_or_dtype: torch.device | torch.dtype | str) -> Boxes:
         """On another device, or in another floating-point type (integers stay as they are)."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor) and (

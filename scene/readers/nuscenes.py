@@ -154,7 +154,8 @@ class NuScenes:
 
     def _points(self, key: int, sweeps: int, lidar_from_global: Tensor) -> LidarPoints:
         """The key sweep and up to sweeps - 1 before it, each moved by how far the car went since."""
-        t, parts, row = self.tables, [], key
+        t, row = self.tables, key
+        parts: list[LidarPoints] = []
         while row >= 0 and len(parts) < sweeps:
             points = read_lidar(self._file(row))
             if row != key:

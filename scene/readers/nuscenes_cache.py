@@ -21,7 +21,7 @@ from .nuscenes_tables import ANNOTATION_TABLES, TABLES, Tables, build_tables
 LAYOUT = 1  # of what is stored; another number makes old files worthless
 MIN_TABLE_BYTES = 4 * 2**20  # smaller tables are read again in less time than the cache takes to explain
 MAX_HEADER_BYTES = 2**20
-_DTYPES = {"I64": np.dtype("<i8"), "F64": np.dtype("<f8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
+_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F64": np.dtype("<f8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
 
 
 def load_tables(folder: Path, cache: Path | None = None) -> Tables:
@@ -92,5 +92,5 @@ def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
     if not 0 <= start <= end <= len(data) or math.prod(shape) * dtype.itemsize != end - start:
         raise ValueError("an array that does not lie inside of the file")
-    array = data[start:end].view(dtype).reshape(shape)
+    array: np.ndarray = np.frombuffer(data[start:end], dtype).reshape(shape)
     return array.view(f"S{shape[1]}")[:, 0] if dtype == np.uint8 else array
