@@ -13,6 +13,7 @@ from .files import strict_decoder
 CHUNK_CHARACTERS = 2**20
 MAX_VALUE_CHARACTERS = 2**26  # of one row or member; the largest real ones have a few hundred kilobytes
 _SPACE = " \t\n\r"
+_AFTER_VALUE = frozenset(f"{_SPACE},:]}}")
 
 
 def stream_rows(path: Path) -> Iterator[Any]:
@@ -76,8 +77,8 @@ class _Reader:
                 raise self.wrong(f"is not JSON ({error.msg})") from error
             except (ValueError, RecursionError) as error:
                 raise self.wrong(f"cannot be used: {error}") from error
-            # A number at the end of what was read so far may go on in what comes next.
-            if end < len(self._text) or not self._more():
+            # A number at the end of what was read so far may go on in what comes next: 1, 1. and 1.5 are all values.
+            if self._text[end : end + 1] in _AFTER_VALUE or not self._more():
                 self._at = end
                 return value
 

@@ -21,7 +21,12 @@ from .nuscenes_tables import ANNOTATION_TABLES, TABLES, Tables, build_tables
 LAYOUT = 1  # of what is stored; another number makes old files worthless
 MIN_TABLE_BYTES = 4 * 2**20  # smaller tables are read again in less time than the cache takes to explain
 MAX_HEADER_BYTES = 2**20
-_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "F64": np.dtype("<f8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
 
 
 def load_tables(folder: Path, cache: Path | None = None) -> Tables:

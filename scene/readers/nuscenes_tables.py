@@ -233,7 +233,7 @@ def _boxes(folder: Path, sample_token: np.ndarray, sample_time_us: np.ndarray) -
     attribute_row = rows("attribute_tokens", attribute["token"], "attribute", required=False)
     before, after = (rows(field, box["token"], "sample_annotation", required=False) for field in ("prev", "next"))
     centers = box["translation"].reshape(-1, 3)
-    velocity = _velocities(centers, sample_time_us[sample_row], before, after)
+    velocity = velocities(centers, sample_time_us[sample_row], before, after)
     order = np.argsort(sample_row, kind="stable")
     counts = np.stack([box["num_lidar_pts"], box["num_radar_pts"]], axis=1).astype(np.int64)
     return {
@@ -268,7 +268,7 @@ def _no_boxes(n_samples: int) -> dict[str, np.ndarray]:
     }
 
 
-def _velocities(
+def velocities(
     centers: np.ndarray,  # [A, 3] global, metres
     times_us: np.ndarray,  # [A] int64
     before: np.ndarray,  # [A] row of the same object's annotation before, -1 for none
