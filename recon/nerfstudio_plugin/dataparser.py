@@ -46,9 +46,13 @@ class AnyCapture(Nerfstudio):
             self.config.data = self._placed(data)
         outputs = super()._generate_dataparser_outputs(split)
         outputs.metadata["cameras_are_estimated"] = _estimated(self.config.data)
+        files = outputs.image_filenames
+        kept = [i for i, file in enumerate(files) if file.is_file()]
+        if len(kept) < len(files):
+            CONSOLE.log(f"[yellow]{len(files) - len(kept)} {split} photographs that the data set lists are not there")
         if split == "train" and self.config.views is not None:
-            outputs = _subset(outputs, evenly_spaced(range(len(outputs.image_filenames)), self.config.views))
-        return outputs
+            kept = evenly_spaced(kept, self.config.views)
+        return outputs if len(kept) == len(files) else _subset(outputs, kept)
 
     def _placed(self, data: Path) -> Path:
         """The cameras.json of a run of Fewview with these photographs; made once, found again the next time."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 import torch
-from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.types import MethodSpecification
+from nerfstudio.utils.writer import EventName
 
 from ..instantsplat import RATE_HORIZON, instantsplat_config
 from .datamanager import PhotographsConfig
@@ -39,6 +41,12 @@ class LogLinear(Scheduler):
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> torch.optim.lr_scheduler.LRScheduler:
         factor, steps = self.config.factor, self.config.steps
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor ** (step / steps))
+
+
+class Shown(enum.Enum):
+    """What nerfstudio measures, but has no name for among what its table of steps may show."""
+
+    TRAIN_LOSS = "Train Loss"
 
 
 def _adam(lr: float) -> AdamOptimizerConfig:
@@ -73,6 +81,12 @@ fewview_instantsplat = MethodSpecification(
                 "scheduler": LogLinearConfig(factor=_PAPER.pose_lr_final, steps=_PAPER.steps),
             },
         },
+        logging=LoggingConfig(
+            local_writer=LocalWriterConfig(
+                enable=True,
+                stats_to_track=(Shown.TRAIN_LOSS, EventName.ITER_TRAIN_TIME, EventName.CURR_TEST_PSNR, EventName.ETA),
+            )
+        ),
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
         vis="viewer",
     ),
