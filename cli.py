@@ -31,6 +31,7 @@ COMMANDS = {
     "render": "A run or a splat file to pictures and a film.",
     "edit": "Crop a splat, remove floaters, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",
+    "convert": "A splat file to another format: the name's ending says which.",
     "doctor": "What is installed, what is missing, and what to type next.",
 }
 
