@@ -94,6 +94,7 @@ def test_the_scale_is_set_by_two_clicks(served):
     tab.get_by_text("Frame", exact=True).click()
     panel.frame_tools._metres.value = 5.0
     tab.get_by_role("button", name="Set the scale by 2 points").click()
+    tab.get_by_text("Click 2 points").wait_for()
     picked = []
     pick = panel.session.pick
     panel.session.pick = lambda *ray: picked.append(pick(*ray)) or picked[-1]
