@@ -286,9 +286,12 @@ class CameraPathPanel:
         pilot.place(client, Viewpoint(last.position, last.look_at, last.fov))
 
     def _hide_for(self, client: viser.ClientHandle, riding: bool) -> None:
-        """The path is not drawn while somebody flies along it: the curve would run through the camera."""
+        """Neither the path nor the photographs' cameras are drawn while somebody flies along: they would be in the way."""
         with self._lock:
             (self._previewing.add if riding else self._previewing.discard)(client.client_id)
+            for item in self._page.items:
+                for name in item.layers.keys() & {"cameras", "held_out"}:
+                    item.layers[name].allow(item.visible and not self._previewing)
             if self._now is not None:
                 self._now.remove()
                 self._now = None
