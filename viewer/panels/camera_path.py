@@ -133,21 +133,21 @@ class CameraPathPanel:
         frame = path_edit.key_frame_of(self._page.camera_of(client))
         with self._lock:
             if self._path is None:
-                self._put(CameraPath((frame,), **self._settings()), 0)
+                self.put(CameraPath((frame,), **self._settings()), 0)
             else:
                 index = self._index() + 1
-                self._put(path_edit.inserted(self._path, frame, index), index)
+                self.put(path_edit.inserted(self._path, frame, index), index)
 
     def _replace(self, client: viser.ClientHandle) -> None:
         with self._lock:
             if self._path is not None:
                 frame = path_edit.key_frame_of(self._page.camera_of(client))
-                self._put(path_edit.replaced(self._path, self._index(), frame))
+                self.put(path_edit.replaced(self._path, self._index(), frame))
 
     def _delete(self, _: viser.ClientHandle) -> None:
         with self._lock:
             if self._path is not None:
-                self._put(path_edit.removed(self._path, self._index()), max(self._index() - 1, 0))
+                self.put(path_edit.removed(self._path, self._index()), max(self._index() - 1, 0))
 
     def _fly_to(self, client: viser.ClientHandle) -> None:
         path = self._path
@@ -158,21 +158,21 @@ class CameraPathPanel:
     def _set_transition(self) -> None:
         with self._lock:
             if self._path is not None:
-                self._put(path_edit.with_transition(self._path, self._index(), float(self._transition.value)))
+                self.put(path_edit.with_transition(self._path, self._index(), float(self._transition.value)))
 
     def _set_lens(self) -> None:
         with self._lock:
             if self._path is not None:
                 frame = self._path.key_frames[self._index()]
                 frame = replace(frame, fov_rad=math.radians(float(self._lens.value)))
-                self._put(path_edit.replaced(self._path, self._index(), frame))
+                self.put(path_edit.replaced(self._path, self._index(), frame))
 
     def _set_times(self) -> None:
         with self._lock:
             if self._path is not None and self._timeline is not None:
                 path = path_edit.retimed(self._path, [0.0, *self._timeline.value[1:]])
                 self._timed = _timing(path)  # by this very slider, which is being dragged and has to stay
-                self._put(path)
+                self.put(path)
 
     def _settings(self) -> dict[str, Any]:
         width, height = (int(x) for x in self._size.value)
@@ -188,15 +188,17 @@ class CameraPathPanel:
     def _apply_settings(self) -> None:
         with self._lock:
             if self._path is not None:
-                self._put(replace(self._path, **self._settings()))
+                self.put(replace(self._path, **self._settings()))
 
-    def _put(self, path: CameraPath | None, chosen: int | None = None) -> None:
-        self._path = path
-        if path is not None:
-            self._chosen.max = len(path.key_frames)
-        if chosen is not None:
-            _set(self._chosen, chosen + 1)
-        self._show()
+    def put(self, path: CameraPath | None, chosen: int | None = None) -> None:
+        """Show and edit another path, None for an empty one; `chosen` is the index of the key frame to edit."""
+        with self._lock:
+            self._path = path
+            if path is not None:
+                self._chosen.max = len(path.key_frames)
+            if chosen is not None:
+                _set(self._chosen, chosen + 1)
+            self._show()
 
     # -- what is seen -----------------------------------------------------------------------------------------------
 
@@ -286,7 +288,7 @@ class CameraPathPanel:
         pilot.place(client, Viewpoint(last.position, last.look_at, last.fov))
 
     def _hide_for(self, client: viser.ClientHandle, riding: bool) -> None:
-        """Neither the path nor the photographs' cameras are drawn while somebody flies along: they would be in the way."""
+        """Path and photographs are not drawn while somebody flies along: they would be in the way."""
         with self._lock:
             (self._previewing.add if riding else self._previewing.discard)(client.client_id)
             for item in self._page.items:
@@ -319,7 +321,7 @@ class CameraPathPanel:
             _set(self._default, path.default_transition_s)
             _set(self._loop, path.loop)
             _set(self._tension, path.tension)
-            self._put(path, 0)
+            self.put(path, 0)
 
 
 def _timing(path: CameraPath) -> tuple[float, ...]:
