@@ -102,14 +102,21 @@ def read_json(path: Path, *, allow_nan: bool = False) -> Any:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise BadInputError(f"{path} has {size} bytes; a JSON file of at most {MAX_JSON_BYTES} bytes is expected.")
-        text = path.read_text(encoding="utf-8-sig")  # some Windows tools write a byte order mark
+        content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """The JSON value in the content of a file called `name`; raises as `read_json` does."""
+    try:
+        text = content.decode("utf-8-sig")  # some Windows tools write a byte order mark
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
+        raise BadInputError(f"{name} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
     try:
         return strict_decoder(allow_nan).decode(text)
     except json.JSONDecodeError as error:
-        raise BadInputError(f"{path} is not JSON: {error.msg} at line {error.lineno}.") from error
+        raise BadInputError(f"{name} is not JSON: {error.msg} at line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path} cannot be used: {error}.") from error
+        raise BadInputError(f"{name} cannot be used: {error}.") from error
