@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..scene.capture import Capture
+from ..scene.driving import DrivingLog
+from ..scene.errors import BadInputError
 from ..scene.gaussians import Gaussians
+from ..scene.readers.nuscenes_results import read_results
 from ..scene.run import Run
 from .page import Page
 from .server import ViewerServer
@@ -20,18 +23,24 @@ DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Path | str | Run | Capture | Gaussians,
+    *targets: Path | str | Run | Capture | Gaussians | DrivingLog,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
     token: str | None = None,
+    detections: Path | str | None = None,
 ) -> None:
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
+    `detections` is a file in the nuScenes submission layout, to be shown on the driving data among the targets.
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
-    server, page = serve([load_shown(target) for target in targets], host=host, port=port, token=token)
+    found = None if detections is None else read_results(detections)
+    shown = [load_shown(target, found) for target in targets]
+    if found is not None and all(s.drive is None for s in shown):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    server, page = serve(shown, host=host, port=port, token=token)
     print(how_to_open(server), flush=True)
     if open_browser:
         webbrowser.open(server.url)

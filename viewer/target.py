@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,21 @@ import torch
 
 from ..recon.stereo.contract import Stereo
 from ..recon.stereo.store import load_stereo
+from ..scene.boxes import Boxes
 from ..scene.capture import Capture
+from ..scene.driving import DrivingFrame, DrivingLog
 from ..scene.errors import BadInputError
 from ..scene.formats import load_splat
 from ..scene.gaussians import Gaussians
-from ..scene.readers import load_run_capture, read_capture
+from ..scene.readers import load_run_capture, read_capture, read_driving_log
+from ..scene.readers.driving import is_driving_data
 from ..scene.run import Run
 from ..scene.splat_file import Axis
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A scene to look at; at least one of `gaussians` and `capture` is there."""
+    """A scene to look at; at least one of `gaussians`, `capture` and `drive` is there."""
 
     title: str
     gaussians: Gaussians | None = None
@@ -31,6 +34,7 @@ class Shown:
     background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
     up: Axis | None = None  # of the world, where a splat file says it
     run: Run | None = None
+    drive: tuple[DrivingLog, DrivingFrame] | None = None  # and its first key frame
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,11 +64,16 @@ def _stereo(shown: Shown) -> Stereo:
     return load_stereo(shown.run.stereo_path, shown.capture.cameras[torch.tensor(views)], names)
 
 
-def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
-    """The scene of a run, a splat file, or any input that `read_capture` takes.
+def load_shown(
+    target: Path | str | Run | Capture | Gaussians | DrivingLog, detections: Mapping[str, Boxes] | None = None
+) -> Shown:
+    """The scene of a run, a splat file, driving data, or any input that `read_capture` takes.
 
-    Raises BadInputError when there is nothing to show.
+    `detections` are boxes in the global frame by sample token, for driving data. Raises BadInputError when there is
+    nothing to show.
     """
+    if isinstance(target, DrivingLog):
+        return _shown_drive(target, detections)
     if isinstance(target, Gaussians):
         return Shown("Splat", gaussians=target)
     if isinstance(target, Capture):
@@ -78,6 +87,8 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
         )
     if (path / "config.json").is_file():
         return _shown_run(Run.open(path))
+    if is_driving_data(path):
+        return _shown_drive(read_driving_log(path), detections)
     if path.is_file() and path.suffix.lower() == ".ply":
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
@@ -102,6 +113,20 @@ def _shown_run(run: Run) -> Shown:
         run=run,
         notes=() if splat is None else splat.notes,
     )
+
+
+def _shown_drive(log: DrivingLog, detections: Mapping[str, Boxes] | None) -> Shown:
+    notes = log.notes
+    if detections is not None:
+        log = log.with_detections(detections)
+        missing = sum(token not in detections for token in log.tokens)
+        if missing == len(log):
+            raise BadInputError(
+                f"The detections are for other samples: none of the {len(log)} of {log.source} is among them."
+            )
+        if missing:
+            notes = (*notes, f"{missing} of the {len(log)} key frames have no detections listed.")
+    return Shown(Path(log.source).name or log.source, drive=(log, log[0]), notes=notes)
 
 
 def _background(run: Run) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .boxes import BoxesPanel
 from .photographs import PhotographsPanel
 from .scene import ScenePanel
 from .time import TimePanel
@@ -27,4 +28,5 @@ PANELS: tuple[tuple[str, type[Panel]], ...] = (
     ("Scene", ScenePanel),
     ("Photographs", PhotographsPanel),
     ("Time", TimePanel),
+    ("Boxes", BoxesPanel),
 )
