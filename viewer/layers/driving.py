@@ -48,7 +48,7 @@ def draw_boxes(
 
 
 def _linear(srgb: np.ndarray) -> np.ndarray:
-    """uint8 of uint8: the page's renderer takes the colours of lines' ends as linear light, and those of points as sRGB."""
+    """uint8 of uint8: the page's renderer takes the colours of lines as linear light, unlike those of points."""
     values = srgb / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return np.rint(255 * linear).astype(np.uint8)
