@@ -14,7 +14,7 @@ from ..scene.boxes import Boxes
 from ..scene.capture import Capture
 from ..scene.driving import DrivingFrame, DrivingLog
 from ..scene.errors import BadInputError
-from ..scene.formats import load_splat
+from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
 from ..scene.readers import load_run_capture, read_capture, read_driving_log
 from ..scene.readers.driving import is_driving_data
@@ -89,7 +89,7 @@ def load_shown(
         return _shown_run(Run.open(path))
     if is_driving_data(path):
         return _shown_drive(read_driving_log(path), detections)
-    if path.is_file() and path.suffix.lower() == ".ply":
+    if path.is_file() and has_splat_ending(path):
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
     return _shown_capture(read_capture(path))

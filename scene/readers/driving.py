@@ -18,8 +18,11 @@ def is_driving_data(path: Path) -> bool:
         return bool(version_folders(path))
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:  # told by whoever reads it
+        return False
     return b'"metainfo"' in head or b'"data_list"' in head
 
 
