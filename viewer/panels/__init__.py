@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from .camera_path import CameraPathPanel
+from .edit import EditPanel
 from .photographs import PhotographsPanel
 from .scene import ScenePanel
 from .time import TimePanel
@@ -28,5 +29,6 @@ PANELS: tuple[tuple[str, type[Panel]], ...] = (
     ("Scene", ScenePanel),
     ("Photographs", PhotographsPanel),
     ("Time", TimePanel),
+    ("Edit", EditPanel),
     ("Film", CameraPathPanel),
 )
