@@ -105,10 +105,10 @@ def read_json(path: Path, *, allow_nan: bool = False) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
-    return parse_json(content, str(path))
+    return parse_json(content, str(path), allow_nan=allow_nan)
 
 
-def parse_json(content: bytes, name: str) -> Any:
+def parse_json(content: bytes, name: str, *, allow_nan: bool = False) -> Any:
     """The JSON value in the content of a file called `name`; raises as `read_json` does."""
     try:
         text = content.decode("utf-8-sig")  # some Windows tools write a byte order mark
