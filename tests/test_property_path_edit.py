@@ -86,6 +86,20 @@ def test_the_page_sees_what_the_film_shows():
     np.testing.assert_allclose(segments[[0, -1], [0, 1]], stage.place(cameras.centers[[0, -1]]), atol=1e-5)
 
 
+def test_previews_go_to_the_end_or_around():
+    path = random_path(0, 4)
+    times = path_edit.ride_times(path, 1.0, 30)
+    assert times[[0, -1]].tolist() == [1.0, path.duration_s]
+    assert float(np.diff(times).max()) <= 1 / 30 + 1e-9
+    assert path_edit.ride_times(path, path.duration_s, 30)[0] == 0
+    assert path_edit.ride_times(random_path(0, 1), 0.0, 30).tolist() == [0]
+    loop = random_path(0, 4, loop=True)
+    around = path_edit.ride_times(loop, 1.0, 30)
+    steps = np.mod(np.diff(np.append(around, around[0])), loop.duration_s)  # the seam included
+    np.testing.assert_allclose(steps, steps[0])
+    assert steps.sum() == pytest.approx(loop.duration_s)
+
+
 def test_flights_between_tilted_views_stay_upright_on_the_way():
     up, aside = np.array([0.0, -1, 0]), np.array([1.0, 0, 0])
     a, b = (Viewpoint(np.zeros(3), np.ones(3), 1.0, u) for u in (up, aside))

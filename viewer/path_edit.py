@@ -93,6 +93,15 @@ def views(path: CameraPath, stage: Stage, times_s: np.ndarray) -> list[Viewpoint
     ]
 
 
+def ride_times(path: CameraPath, begin_s: float, per_second: float) -> np.ndarray:
+    """Times [n] of a preview from `begin_s`: to the end, which is shown too, or once around a loop."""
+    if path.loop:
+        n = max(math.ceil(path.duration_s * per_second), 1)
+        return np.mod(begin_s + np.arange(n) * (path.duration_s / n), path.duration_s)
+    begin_s = 0.0 if begin_s >= path.duration_s - 1e-3 else begin_s  # once more from the beginning
+    return np.linspace(begin_s, path.duration_s, math.ceil((path.duration_s - begin_s) * per_second) + 1)
+
+
 def curve(path: CameraPath, stage: Stage) -> np.ndarray:
     """Line segments float32 [n, 2, 3] on the page along the path."""
     world_from_cam, _, _ = path.at(np.linspace(0, path.duration_s, CURVE_POINTS))

@@ -276,9 +276,9 @@ class CameraPathPanel:
         path, pilot = self._path, self._page.pilot
         if client is None or path is None or pilot.stop(client):
             return
-        begin = 0.0 if float(self._at.value) >= path.duration_s - 1e-3 else float(self._at.value)
-        count = max(math.ceil((path.duration_s - begin) * FRAMES_PER_SECOND) + 1, 1)
-        frames = path_edit.views(path, self._page.stage, np.linspace(begin, path.duration_s, count))
+        times = path_edit.ride_times(path, float(self._at.value), FRAMES_PER_SECOND)
+        frames = path_edit.views(path, self._page.stage, times)
+        count = len(frames)
         self._hide_for(client, True)
         try:
             pilot.ride(client, lambda i: frames[i % count] if path.loop or i < count else None)
