@@ -16,10 +16,10 @@ from fewview.scene.readers import read_driving_log
 from fewview.scene.readers.driving import is_driving_data
 from fewview.scene.readers.nuscenes import NuScenes
 from fewview.scene.readers.nuscenes_results import read_results, write_results
-from fewview.viewer.app import serve, view
+from fewview.viewer.app import serve
 from fewview.viewer.drive import FIRST_SCORE
-from fewview.viewer.panels.boxes import PICTURE_PX, BoxesPanel, legend
-from fewview.viewer.target import load_shown
+from fewview.viewer.panels.boxes import PICTURE_PX, legend
+from fewview.viewer.target import load_all, load_shown
 from support.browser import browser as browser
 from support.browser import open_viewer, until
 from support.nuscenes_folder import HEIGHT, OBJECTS, WIDTH, Drive, write_nuscenes
@@ -117,7 +117,7 @@ def test_the_panel_in_a_browser(browser, page) -> None:
 
 
 def test_pictures_of_all_cameras_one_camera_and_from_above(page) -> None:
-    panel = BoxesPanel(page)
+    panel = page.panel("Boxes")
     until(lambda: panel.picture.shape == (3 * HEIGHT, 2 * WIDTH, 3))  # small photographs are not enlarged
     panel._choice.value = "from above"
     until(lambda: panel.picture.shape == (PICTURE_PX, PICTURE_PX, 3))
@@ -156,9 +156,9 @@ def test_driving_data_is_known_by_what_is_in_it(drive: Drive, tmp_path: Path) ->
 
 def test_detections_need_their_driving_data(drive: Drive, results: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="on driving data only"):
-        view(small_gaussians(), detections=results)
+        load_all([small_gaussians()], results)
     write_results(tmp_path / "other.json", {"somewhere": read_results(results)[drive.tokens[0]]})
     with pytest.raises(BadInputError, match=r"none of the 4 of .* is among them"):
-        view(drive.root, detections=tmp_path / "other.json")
+        load_all([drive.root], tmp_path / "other.json")
     shown = load_shown(drive.root, read_results(results))
     assert "1 of the 4 key frames have no detections" in shown.notes[-1]

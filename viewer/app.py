@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from .page import Page
     from .shown import Shown
 
-    Target = Path | str | Run | Capture | Gaussians | DrivingLog
-
 DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Target,
+    *targets: Path | str | Run | Capture | Gaussians | DrivingLog,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
@@ -40,6 +38,8 @@ def view(
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
+    if detections is not None and not Path(detections).is_file():
+        raise BadInputError(f"{detections} is not there; a JSON file in the nuScenes submission layout is expected.")
     names = [target for target in targets if isinstance(target, (Path, str))]
     for name in names:
         if not Path(name).exists():
@@ -52,8 +52,9 @@ def view(
         if open_browser:
             webbrowser.open(server.url)
         from .page import Page
+        from .target import load_all
 
-        page = Page(server, _read(targets, detections))
+        page = Page(server, load_all(targets, detections))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
@@ -61,20 +62,6 @@ def view(
         if page is not None:
             page.close()
         server.stop()
-
-
-def _read(targets: Sequence[Target], detections: Path | str | None) -> list[Shown]:
-    from .target import load_shown
-
-    if detections is None:
-        return [load_shown(target) for target in targets]
-    from ..scene.readers.nuscenes_results import read_results
-
-    found = read_results(detections)
-    shown = [load_shown(target, found) for target in targets]
-    if all(s.drive is None for s in shown):
-        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
-    return shown
 
 
 def serve(

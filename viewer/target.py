@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..scene.boxes import Boxes
@@ -13,6 +13,24 @@ from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
 from .shown import Shown
+
+
+def load_all(
+    targets: Sequence[Path | str | Run | Capture | Gaussians | DrivingLog], detections: Path | str | None = None
+) -> list[Shown]:
+    """`load_shown` of each, with the boxes of a file in the nuScenes submission layout on the driving data.
+
+    Raises BadInputError when there are detections and no driving data.
+    """
+    found = None
+    if detections is not None:
+        from ..scene.readers.nuscenes_results import read_results
+
+        found = read_results(detections)
+    shown = [load_shown(target, found) for target in targets]
+    if found is not None and all(one.drive is None for one in shown):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    return shown
 
 
 def load_shown(
@@ -41,9 +59,8 @@ def load_shown(
     if path.is_file() and has_splat_ending(path):
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
-    # Their packages take half a second, which a bare splat need not wait for.
-    from ..scene.readers import read_capture, read_driving_log
-    from ..scene.readers.driving import is_driving_data
+    # Its packages take half a second, which a bare splat need not wait for.
+    from ..scene.readers import is_driving_data, read_capture, read_driving_log
 
     if is_driving_data(path):
         return _shown_drive(read_driving_log(path), detections)
