@@ -19,8 +19,10 @@ from ..render.video import write_mp4
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
+from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
+from ..scene.splat_file import Axis
 from ..viewer.target import load_shown
 from .device import prepare
 from .options import Common
@@ -41,7 +43,7 @@ class Options(Common):
     the film.
     """
 
-    # Run folder, or splat file (.ply).
+    # Run folder, or splat file.
     input: tyro.conf.Positional[Path]
     # An orbit around the scene, or a flight through the cameras of the photographs.
     path: Literal["orbit", "through"] = "orbit"
@@ -66,7 +68,7 @@ def run(options: Options) -> None:
     if cameras is None and options.path == "through":
         raise BadInputError(f"{options.input} is a splat without cameras to fly through; use --path orbit, or a run.")
     device = prepare(options)
-    path = _path(options, cameras if cameras is not None else around(shown.gaussians))
+    path = _path(options, cameras if cameras is not None else around(shown.gaussians, shown.up))
     film, folder = _targets(options)
     background = torch.tensor(_background(options.input), device=device)
     gaussians = shown.gaussians.to(device)
@@ -89,8 +91,8 @@ def run(options: Options) -> None:
     finish(options, result, [*lines, "", f"Look around yourself:  fewview view {shlex.quote(str(options.input))}"])
 
 
-def around(gaussians: Gaussians) -> Cameras:
-    """Cameras [12] on a ring around the bulk of a splat that comes without any; -y is up, as in most 3DGS files."""
+def around(gaussians: Gaussians, up: Axis | None = None) -> Cameras:
+    """Cameras [12] on a ring around the bulk of a splat that comes without any; up is -y where it is not known."""
     means = gaussians.means[gaussians.means.isfinite().all(-1)]
     if len(means) == 0:
         raise BadInputError("The splat has no Gaussians with finite positions, so there is nothing to render.")
@@ -98,9 +100,9 @@ def around(gaussians: Gaussians) -> Cameras:
     radius = float((means - center).norm(dim=-1).quantile(0.7)) if len(means) < 2**24 else 1.0
     radius = max(radius, 1e-3)
     angle = torch.arange(12) * (2 * torch.pi / 12)
-    offset = torch.stack([angle.sin(), torch.full_like(angle, -0.3), -angle.cos()], dim=-1)
-    up = torch.tensor([0.0, -1.0, 0.0])
-    cam_from_world = look_at(center + 2.5 * radius * offset, center, up)
+    upright_from_world = file_from_world(up).rotation.to(means)
+    offset = torch.stack([angle.sin(), torch.full_like(angle, 0.3), angle.cos()], dim=-1) @ upright_from_world
+    cam_from_world = look_at(center + 2.5 * radius * offset, center, upright_from_world[1])
     width, height = 800, 600
     focal_px = width / 2 / np.tan(np.radians(LENS_DEGREES) / 2)
     return Cameras.pinhole(cam_from_world, float(focal_px), width, height)
