@@ -19,8 +19,8 @@ class Options(Common):
     Only this computer can open the page, unless --host says otherwise; then a token is needed in the address.
     """
 
-    # Run folder, splat file (.ply), or a data set with cameras.
-    input: tyro.conf.Positional[Path]
+    # Run folders, splat files, folders of photographs, data sets; several are shown together, each with a toggle.
+    input: tyro.conf.Positional[tuple[Path, ...]]
     # Address to listen on.
     host: str = "127.0.0.1"
     # Port to listen on; 0 takes any that is free.
@@ -32,9 +32,11 @@ class Options(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.input:
+            raise BadInputError("Nothing to look at was named; a run folder, a splat file or photographs are expected.")
         if not 0 <= self.port < 65536:
             raise BadInputError(f"--port {self.port} cannot be used: 0 to 65535 is expected.")
 
 
 def run(options: Options) -> None:
-    view(options.input, host=options.host, port=options.port, open_browser=options.open, token=options.token)
+    view(*options.input, host=options.host, port=options.port, open_browser=options.open, token=options.token)

@@ -6,6 +6,7 @@ import getpass
 import socket
 import threading
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..scene.capture import Capture
@@ -19,19 +20,18 @@ DEFAULT_PORT = 8080
 
 
 def view(
-    target: Path | str | Run | Capture | Gaussians,
-    *,
+    *targets: Path | str | Run | Capture | Gaussians,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
     token: str | None = None,
 ) -> None:
-    """Show a run folder, a splat PLY or a capture with cameras in the browser; returns at Ctrl+C.
+    """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
-    server, page = serve(load_shown(target), host=host, port=port, token=token)
+    server, page = serve([load_shown(target) for target in targets], host=host, port=port, token=token)
     print(how_to_open(server), flush=True)
     if open_browser:
         webbrowser.open(server.url)
@@ -45,10 +45,11 @@ def view(
 
 
 def serve(
-    shown: Shown, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
+    shown: Shown | Sequence[Shown], *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
 ) -> tuple[ViewerServer, Page]:
     """Start the page and return at once; the caller stops both."""
-    server = ViewerServer(host, port, f"Fewview: {shown.title}", token)
+    first = shown if isinstance(shown, Shown) else shown[0]
+    server = ViewerServer(host, port, f"Fewview: {first.title}", token)
     return server, Page(server, shown)
 
 

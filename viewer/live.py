@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import queue
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
+from . import markup
 from .app import DEFAULT_PORT, how_to_open, serve
 from .server import port_problem
 from .target import Shown
@@ -95,7 +95,7 @@ class LiveViewer:
     def _build_controls(self) -> None:
         gui = self._server.gui
         with gui.add_folder("Training", order=0.5):
-            self._status = gui.add_html(_status_html({"waiting for the first step": ""}))
+            self._status = gui.add_html(markup.figures({"waiting for the first step": ""}))
             self._pause = gui.add_button("Pause")
             self._pause.on_click(lambda _: self._toggle_pause())
             stop = gui.add_button("Stop and keep", hint="End the training now and keep the splat as it is.")
@@ -121,22 +121,9 @@ class LiveViewer:
             try:
                 gaussians, step, figures = item
                 self._page.set_splat(gaussians)
-                self._status.content = _status_html({"step": step, **figures})
+                self._status.content = markup.figures({"step": step, **figures})
             except Exception as error:  # a picture for people must never end a run of hours
                 self._broken = True
                 print(f"The live viewer stopped: {error}. Training goes on.", file=sys.stderr)
             took = time.monotonic() - started
             self._not_before = max(self._not_before, time.monotonic() + took * (1 / SHARE_OF_TIME - 1))
-
-
-def _status_html(figures: Mapping[str, float | int | str]) -> str:
-    name = '<td style="opacity:0.65;padding-right:1em">'
-    cells = ((html.escape(str(k)), html.escape(_figure(v))) for k, v in figures.items())
-    rows = "".join(f"<tr>{name}{k}</td><td>{v}</td></tr>" for k, v in cells)
-    return f'<table style="margin:0 0.75em;font-size:0.85em;font-variant-numeric:tabular-nums">{rows}</table>'
-
-
-def _figure(value: float | int | str) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

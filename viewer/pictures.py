@@ -1,4 +1,4 @@
-"""Renderings for people to look at: beside the photograph, and how they differ."""
+"""Pictures for people to look at: photographs made small, renderings, and how they differ."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 from ..render import render
 from ..scene.cameras import Cameras
-from ..scene.capture import fit_size
+from ..scene.capture import Capture, fit_size
 from ..scene.gaussians import Gaussians
 
+THUMBNAIL_PX = 192
 ERROR_RANGE = 0.25  # the mean absolute difference of a pixel that is shown as the brightest
 
 
@@ -29,6 +30,28 @@ def render_rgb8(
         under = torch.tensor(background, dtype=gaussians.means.dtype, device=gaussians.means.device)
         rgb = render(gaussians, camera.resized(width, height), background=under, antialiased=antialiased).rgb
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def thumbnail(
+    capture: Capture, index: int, max_side_px: int = THUMBNAIL_PX, background: Sequence[float] | None = None
+) -> np.ndarray:
+    """uint8 [H, W, 3], transparent pixels in the colour of `background` [3]."""
+    frame = capture.frames[index]
+    return opaque(capture.image(index, *fit_size(frame.width, frame.height, max_side_px)).numpy(), background)
+
+
+def opaque(pixels: np.ndarray, background: Sequence[float] | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] of [H, W, 3 or 4] with straight alpha, over `background` [3] in [0, 1], white unless given."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    under = 255 * np.asarray((1.0, 1.0, 1.0) if background is None else background, np.float32)
+    return np.rint(pixels[..., :3] * alpha + under * (1 - alpha)).astype(np.uint8)
+
+
+def resize_to(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    shrinking = width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
 def error_map(

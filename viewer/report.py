@@ -17,8 +17,7 @@ from ..scene.images import load_pixels
 from ..scene.progress import duration
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
-from .layers import opaque, resize_to
-from .pictures import ERROR_RANGE, error_map
+from .pictures import ERROR_RANGE, error_map, opaque, resize_to
 from .report_page import bars, document, figure, paragraph, section, table, text, tiles
 from .report_svg import line_chart, top_view
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from ..recon.stereo.contract import Stereo
+from ..recon.stereo.store import load_stereo
 from ..scene.capture import Capture
 from ..scene.errors import BadInputError
-from ..scene.gaussians import Gaussians
 from ..scene.formats import load_splat
+from ..scene.gaussians import Gaussians
 from ..scene.readers import load_run_capture, read_capture
 from ..scene.run import Run
+from ..scene.splat_file import Axis
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A scene to look at; at least one of `gaussians` and `capture` (with cameras) is there."""
+    """A scene to look at; at least one of `gaussians` and `capture` is there."""
 
     title: str
     gaussians: Gaussians | None = None
@@ -23,13 +29,41 @@ class Shown:
     splat_path: Path | None = None  # offered for download
     antialiased: bool = False  # how the splat was trained, and so has to be rendered
     background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
+    up: Axis | None = None  # of the world, where a splat file says it
+    run: Run | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def stereo(self) -> Callable[[], Stereo] | None:
+        """Reads the depth maps of a run that has some; they belong to `stereo_views()`."""
+        if (
+            self.run is None
+            or self.capture is None
+            or self.capture.cameras is None
+            or not self.run.stereo_path.is_file()
+        ):
+            return None
+        return lambda: _stereo(self)
+
+    def stereo_views(self) -> list[int]:
+        """The photographs that dense stereo has looked at: those that were not held out."""
+        held_out = set(() if self.capture is None else self.capture.test or ())
+        return [i for i in range(0 if self.capture is None else len(self.capture)) if i not in held_out]
+
+
+def _stereo(shown: Shown) -> Stereo:
+    assert shown.run is not None
+    assert shown.capture is not None
+    assert shown.capture.cameras is not None
+    views = shown.stereo_views()
+    names = [shown.capture.names[i] for i in views]
+    return load_stereo(shown.run.stereo_path, shown.capture.cameras[torch.tensor(views)], names)
 
 
 def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
-    """The scene of a run, a splat PLY, or any input with cameras that `read_capture` takes.
+    """The scene of a run, a splat file, or any input that `read_capture` takes.
 
-    Raises BadInputError when there is nothing to show: a run without cameras yet, photographs without cameras.
+    Raises BadInputError when there is nothing to show.
     """
     if isinstance(target, Gaussians):
         return Shown("Splat", gaussians=target)
@@ -39,12 +73,14 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
         return _shown_run(target)
     path = Path(target)
     if not path.exists():
-        raise BadInputError(f"{path} does not exist; a run folder, a splat PLY or a capture with cameras is expected.")
+        raise BadInputError(
+            f"{path} does not exist; a run folder, a splat file, photographs or a data set is expected."
+        )
     if (path / "config.json").is_file():
         return _shown_run(Run.open(path))
     if path.is_file() and path.suffix.lower() == ".ply":
         splat = load_splat(path)
-        return Shown(path.name, splat.gaussians, None, path, splat.antialiased, notes=splat.notes)
+        return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
     return _shown_capture(read_capture(path))
 
 
@@ -63,7 +99,8 @@ def _shown_run(run: Run) -> Shown:
         None if splat is None else run.splat_path,
         splat is not None and splat.antialiased,
         _background(run),
-        () if splat is None else splat.notes,
+        run=run,
+        notes=() if splat is None else splat.notes,
     )
 
 
@@ -74,9 +111,7 @@ def _background(run: Run) -> tuple[float, ...]:
 
 
 def _shown_capture(capture: Capture) -> Shown:
+    notes = capture.notes
     if capture.cameras is None:
-        raise BadInputError(
-            f"The cameras of {capture.source} are not known, so there is nothing to show in 3D yet. "
-            "Find them with `fewview poses` or `fewview reconstruct` first."
-        )
-    return Shown(Path(capture.source).name or capture.source, capture=capture, notes=capture.notes)
+        notes = (*notes, "The cameras are not known yet: `fewview poses` or `fewview reconstruct` finds them.")
+    return Shown(Path(capture.source).name or capture.source, capture=capture, notes=notes)
