@@ -16,12 +16,16 @@ import torch
 
 from ..render import render
 from ..render.metrics import psnr
+from ..render.paths import up_direction
+from ..scene.cameras import Cameras
 from ..scene.files import write_bytes
+from ..scene.formats import load_splat, save_splat
+from ..scene.formats.axes import snapped
 from ..scene.gaussians import Gaussians
-from ..scene.ply import read_splat, write_splat
 from ..scene.progress import Progress, silent
 from ..scene.readers import save_cameras
 from ..scene.run import Run
+from ..scene.splat_file import Axis, SplatFile
 from .dataset import Dataset
 from .evaluate import MAX_PSNR_DB, evaluate
 from .method import Model, TrainConfig, settings
@@ -82,7 +86,7 @@ def train(
     _add(run, notes=result.notes, seconds=seconds | {"training": result.seconds}, training=training | _told(chosen))
     if result.interrupted and not keep_when_stopped():
         raise KeyboardInterrupt
-    write_splat(run.splat_path, result.gaussians, antialiased=chosen.antialiased)
+    save_splat(run.splat_path, SplatFile(result.gaussians, chosen.antialiased, _world_up(result.cameras)))
     if not chosen.refine_poses:
         return dataset
     write_bytes(run.estimated_cameras_path, run.cameras_path.read_bytes())
@@ -98,7 +102,7 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
     known = run.metrics().get("eval")
     if known is not None and not again:
         return
-    splat = read_splat(run.splat_path)
+    splat = load_splat(run.splat_path)
     device = dataset.cameras.K.device
     background = torch.tensor(run.metrics().get("training", {}).get("background", [0.0, 0.0, 0.0]), device=device)
     gaussians = splat.gaussians.to(device)
@@ -116,6 +120,12 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
         result = measured(aligned) | {"before_alignment": result["mean"]}
     notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
     _add(run, notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)
+
+
+def _world_up(cameras: Cameras) -> Axis:
+    """Up in the run's world frame, on an axis when it nearly is: an estimate is not exact to half a degree."""
+    x, y, z = up_direction(cameras.to("cpu")).double().tolist()
+    return snapped((x, y, z))
 
 
 def _alignment_note(before: Mapping[str, float]) -> str:

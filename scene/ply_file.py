@@ -25,6 +25,7 @@ _TYPES = {
 _NAMES = {
     "i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint", "f4": "float", "f8": "double"
 }  # fmt: skip
+COLORS = ("red", "green", "blue")
 _BYTE_ORDER = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "<"}
 
 
@@ -124,6 +125,25 @@ def read_element(header: PlyHeader, name: str) -> np.ndarray:
             return rows.astype(dtype.newbyteorder("="), copy=False)
         offset += need
     raise BadInputError(f"{header.path} has no element '{name}'.")
+
+
+def columns(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """The named properties as float32 [N, len(names)]; a double too large for float32 becomes infinite."""
+    out = np.empty((len(rows), len(names)), np.float32)
+    with np.errstate(over="ignore"):
+        for i, name in enumerate(names):
+            out[:, i] = rows[name]
+    return out
+
+
+def rgb(rows: np.ndarray) -> np.ndarray:
+    """uint8 [N, 3]; floating-point colours are taken as 0 to 1, absent ones are middle grey."""
+    if not set(rows.dtype.names or ()).issuperset(COLORS):
+        return np.full((len(rows), 3), 128, np.uint8)
+    colors = np.stack([rows[name] for name in COLORS], axis=1)
+    if colors.dtype.kind == "f":
+        colors = np.nan_to_num(colors.astype(np.float64), posinf=1, neginf=0).clip(0, 1) * 255 + 0.5
+    return colors.astype(np.float64).clip(0, 255).astype(np.uint8)
 
 
 def write_elements(path: Path, elements: dict[str, np.ndarray], comments: tuple[str, ...] = ()) -> None:

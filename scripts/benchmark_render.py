@@ -26,7 +26,7 @@ import torch
 from fewview import _native
 from fewview.render import native, rasterization
 from fewview.render.loss import l1_dssim
-from fewview.scene.ply import read_splat
+from fewview.scene.formats import load_splat
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
 
@@ -73,7 +73,7 @@ def make_scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> Scene:
 def run_scene(path: Path) -> Scene:
     """The splat of a run seen from its first camera, with that camera's photograph as the target."""
     run = Run.open(path)
-    capture, g = load_run_capture(run), read_splat(run.splat_path).gaussians
+    capture, g = load_run_capture(run), load_splat(run.splat_path).gaussians
     assert capture.cameras is not None
     camera = capture.cameras[0]
     sh = torch.zeros(len(g), (SH_DEGREE + 1) ** 2, 3)

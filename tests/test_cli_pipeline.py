@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fewview.commands import reconstruct as command_module
 from fewview.commands.progress import TerminalProgress
-from fewview.scene.ply import read_splat
+from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
 from PIL import Image
 from support.capture_folder import write_capture
@@ -40,7 +40,7 @@ def test_a_run_has_everything(capsys: pytest.CaptureFixture[str], capture_folder
     assert result["run"] == "run"
     assert result["splat"] == str(run.splat_path)
     assert result["report"] == str(run.report_path)
-    assert result["gaussians"] == len(read_splat(run.splat_path).gaussians)
+    assert result["gaussians"] == len(load_splat(run.splat_path).gaussians)
     assert {"command", "input", "version", "options", "views"} <= set(config)
     # Every 8th of nine photographs in file-name order is held out: the first and the last.
     assert [v["name"] for v in metrics["eval"]["views"]] == config["views"]["test"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from fewview.render import rasterization, reference
-from fewview.scene.ply import read_splat, write_splat
+from fewview.scene.formats import load_splat, save_splat
+from fewview.scene.splat_file import SplatFile
 from support.numpy_splat import render_ply
 from support.scenes import random_blobs, scene_of, splat_of
 
@@ -16,8 +17,8 @@ from support.scenes import random_blobs, scene_of, splat_of
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_kernel_twin_and_exported_file_show_the_same_picture(tmp_path: Path, antialiased: bool) -> None:
     scene = random_blobs(seed=5, count=500, sh_degree=3)
-    write_splat(tmp_path / "splat.ply", splat_of(scene), antialiased=antialiased)
-    read = read_splat(tmp_path / "splat.ply")
+    save_splat(tmp_path / "splat.ply", SplatFile(splat_of(scene), antialiased))
+    read = load_splat(tmp_path / "splat.ply")
     assert read.antialiased == antialiased
     s = scene_of(read.gaussians, scene)
     mode = "antialiased" if antialiased else "classic"

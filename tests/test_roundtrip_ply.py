@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fewview.scene.formats import ply
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.ply import read_points, read_splat, write_points, write_splat
+from fewview.scene.ply import read_points, write_points
+from fewview.scene.splat_file import SplatFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.datasets import random_gaussians, random_points
@@ -52,12 +54,12 @@ def _binary(
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_splats_come_back_bit_for_bit(tmp_path: Path, degree: int, n: int) -> None:
     gaussians = random_gaussians(n, degree)
-    write_splat(tmp_path / "a.ply", gaussians)
-    read = read_splat(tmp_path / "a.ply")
+    ply.write(tmp_path / "a.ply", SplatFile(gaussians))
+    read = ply.read(tmp_path / "a.ply")
     _same(read.gaussians, gaussians)
     assert not read.antialiased
     assert read.notes == ()
-    write_splat(tmp_path / "b.ply", read.gaussians)
+    ply.write(tmp_path / "b.ply", SplatFile(read.gaussians))
     assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
 
 
@@ -71,26 +73,26 @@ def test_every_finite_value_survives(tmp_path: Path, values: list[float], opacit
     gaussians = Gaussians(
         v[None, :3], v[None, 3:7], v[None, 7:10], torch.tensor([opacity]), v[None, 10:22].reshape(1, 4, 3)
     )
-    write_splat(tmp_path / "a.ply", gaussians)
-    _same(read_splat(tmp_path / "a.ply").gaussians, gaussians)
+    ply.write(tmp_path / "a.ply", SplatFile(gaussians))
+    _same(ply.read(tmp_path / "a.ply").gaussians, gaussians)
 
 
 @pytest.mark.parametrize("comment", ["antialiased 1", "SplatRenderMode: mip", "SplatRenderMode:  MIP"])
 def test_antialiased_is_read_from_either_comment(tmp_path: Path, comment: str) -> None:
-    write_splat(tmp_path / "a.ply", random_gaussians(2, 0), comments=[comment])
-    assert read_splat(tmp_path / "a.ply").antialiased
+    ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0)), comments=[comment])
+    assert ply.read(tmp_path / "a.ply").antialiased
 
 
 def test_antialiased_is_written(tmp_path: Path) -> None:
-    write_splat(tmp_path / "a.ply", random_gaussians(2, 0), antialiased=True, comments=["SH degree: 0"])
-    assert read_splat(tmp_path / "a.ply").antialiased
+    ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0), antialiased=True), comments=["SH degree: 0"])
+    assert ply.read(tmp_path / "a.ply").antialiased
     header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0]
     assert b"comment antialiased 1\ncomment SplatRenderMode: mip\ncomment SH degree: 0\n" in header
 
 
 def test_a_comment_cannot_smuggle_in_header_lines(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one line"):
-        write_splat(tmp_path / "a.ply", random_gaussians(2, 0), comments=["x\nelement vertex 1"])
+        ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0)), comments=["x\nelement vertex 1"])
 
 
 class TestOtherWriters:
@@ -100,7 +102,7 @@ class TestOtherWriters:
 
     def _check(self, path: Path, data: bytes) -> None:
         path.write_bytes(data)
-        _same(read_splat(path).gaussians, self.g)
+        _same(ply.read(path).gaussians, self.g)
 
     def test_brush_order(self, tmp_path: Path) -> None:
         rows = _rows(self.g)
@@ -160,14 +162,14 @@ class TestOtherWriters:
         rows = {name: column for name, column in _rows(random_gaussians(2, 0)).items() if not name.startswith("f_dc")}
         rows |= {"red": np.array([255, 0]), "green": np.array([0, 51]), "blue": np.array([0, 255])}
         (tmp_path / "a.ply").write_bytes(_binary(rows, dict.fromkeys(("red", "green", "blue"), "uchar")))
-        colors = read_splat(tmp_path / "a.ply").gaussians.base_colors
+        colors = ply.read(tmp_path / "a.ply").gaussians.base_colors
         torch.testing.assert_close(colors, torch.tensor([[1.0, 0, 0], [0, 0.2, 1]]), rtol=0, atol=1e-6)  # float32
 
     def test_flat_splats_get_a_thickness(self, tmp_path: Path) -> None:
         rows = _rows(self.g)
         del rows["scale_2"]
         (tmp_path / "a.ply").write_bytes(_binary(rows))
-        read = read_splat(tmp_path / "a.ply")
+        read = ply.read(tmp_path / "a.ply")
         ratio = read.gaussians.scales[:, 2] / read.gaussians.scales[:, :2].amin(1)
         torch.testing.assert_close(ratio, torch.full((4,), 1e-3), rtol=1e-5, atol=0)  # exp and ln in float32
         assert "2DGS" in read.notes[0]
@@ -210,5 +212,5 @@ class TestPoints:
 
     def test_a_splat_is_also_a_point_cloud(self, tmp_path: Path) -> None:
         g = random_gaussians(3, 1)
-        write_splat(tmp_path / "a.ply", g)
+        ply.write(tmp_path / "a.ply", SplatFile(g))
         assert torch.equal(read_points(tmp_path / "a.ply").xyz, g.means)

@@ -1,31 +1,95 @@
-"""Splat files of every format: `load_splat` decides by content, `save_splat` by the name's ending."""
+"""Splat files of every format: `load_splat` decides by content, `save_splat` by the name's ending.
+
+Gaussians are in the world frame of their run, and `SplatFile.up` says which way is up in it. A format that defines
+axes (x right, y up, z back) gets the scene turned so that up is +y; what the file cannot say itself goes into a side
+file `NAME.EXT.json`, which brings the scene back into its world frame when it is loaded.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ..errors import BadInputError
-from ..ply import read_splat, write_splat
-from ..splat_file import SplatFile
+import torch
 
-__all__ = ["load_splat", "save_splat"]
+from ..errors import BadInputError
+from ..geometry import Similarity
+from ..splat_file import SplatFile
+from .axes import Y_UP, file_from_world
+from .clean import arrays, usable
+from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, write_side_file
+from .table import endings, format_by_ending, format_of
+
+__all__ = ["has_splat_ending", "load_splat", "save_splat"]
+
+
+def has_splat_ending(path: Path | str) -> bool:
+    """Whether a name ends like a splat file."""
+    return format_by_ending(Path(path)) is not None
 
 
 def load_splat(path: Path | str) -> SplatFile:
     """The splat in a file of any format, in the world frame that it was written from as far as that is known.
 
-    Raises BadInputError for a file that is damaged, cut short or no splat.
-    """
-    return read_splat(path)
-
-
-def save_splat(path: Path | str, splat: SplatFile) -> tuple[str, ...]:
-    """Write a splat in the format that the name's ending asks for; equal input gives equal bytes.
-
-    Returns sentences about what the format clamped or could not keep. Raises BadInputError for an unknown ending.
+    Raises BadInputError for a file that is damaged, cut short or no splat, and for a damaged side file.
     """
     path = Path(path)
-    if path.suffix.lower() != ".ply":
-        raise BadInputError(f"{path.name} does not end like a splat file; .ply is expected.")
-    write_splat(path, splat.gaussians, antialiased=splat.antialiased)
-    return ()
+    found = format_of(path)
+    splat = found.read(path)
+    side, notes = read_side_file(path)
+    if side is None:
+        return replace(splat, up=Y_UP if found.fixed_axes else splat.up, notes=(*splat.notes, *notes))
+    return replace(_moved(splat, side.world_from_file), up=side.up, antialiased=side.antialiased)
+
+
+def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = None) -> tuple[str, ...]:
+    """Write a splat in the format that the name's ending asks for; equal input gives equal bytes.
+
+    Beside it goes a side file when the format has no place for the frame, the up axis or the way of rendering.
+    Returns sentences about what was left out, clamped or lost. Raises BadInputError for an unknown ending, and for a
+    splat that the format cannot hold.
+    """
+    path = Path(path)
+    found = format_by_ending(path)
+    if found is None:
+        raise BadInputError(f"{path.name} does not end like a splat file; one of {endings()} is expected.")
+    write = found.write
+    if spz_version is not None:
+        if found.name != "SPZ":
+            raise BadInputError(f"{path.name} is no SPZ file, so it has no SPZ version {spz_version}.")
+        write = partial(write, version=spz_version)
+    check_side_path(path)
+    splat, notes = _usable(splat)
+    file_frame = file_from_world(splat.up) if found.fixed_axes else _still()
+    notes += write(path, _moved(splat, file_frame))
+    says_frame = _is_still(file_frame)
+    says_up = found.says_up or splat.up == (Y_UP if found.fixed_axes else None)
+    if says_frame and says_up and (found.says_antialiased or not splat.antialiased):
+        remove_side_file(path)
+    else:
+        write_side_file(path, SideFile(file_frame.inverse(), splat.up, splat.antialiased))
+    return notes
+
+
+def _usable(splat: SplatFile) -> tuple[SplatFile, tuple[str, ...]]:
+    keep = torch.from_numpy(usable(*arrays(splat.gaussians)))
+    if bool(keep.all()):
+        return splat, ()
+    note = f"{int((~keep).sum())} of {len(keep)} Gaussians are not numbers and were left out."
+    return replace(splat, gaussians=splat.gaussians[keep.to(splat.gaussians.means.device)]), (note,)
+
+
+def _moved(splat: SplatFile, new_from_old: Similarity) -> SplatFile:
+    """The splat in another frame; `up` is left to the caller."""
+    if _is_still(new_from_old):
+        return splat
+    return replace(splat, gaussians=splat.gaussians.moved(new_from_old))
+
+
+def _still() -> Similarity:
+    return Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
+
+
+def _is_still(motion: Similarity) -> bool:
+    return all(torch.equal(a.double(), b) for a, b in zip(vars(motion).values(), vars(_still()).values(), strict=True))
