@@ -29,6 +29,7 @@ COMMANDS = {
     "poses": "Only the cameras: where each photograph was taken from.",
     "view": "Look at a run, a splat file or a data set in the browser.",
     "render": "A run or a splat file to pictures and a film.",
+    "share": "A run or a splat file to one HTML page that anybody can open.",
     "eval": "Measure a run on its held-out photographs again.",
     "doctor": "What is installed, what is missing, and what to type next.",
 }

@@ -20,11 +20,13 @@ from ..scene.formats import save_splat
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
 from ..scene.splat_file import SplatFile
-from .layers import FOCUS_DISTANCE, Stage
 from .share_page import MARK, share_document
+from .stage import FOCUS_DISTANCE, Stage
 from .target import Shown
 
-SPLAT_NAME = "scene.ply"
+# 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip halves again: as small as
+# SOG, written in seconds, and every coefficient is kept.
+SPLAT_NAME = "scene.compressed.ply"
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
 KEY_VIEWS, SECONDS, FRAMES_PER_SECOND = 12, 16.0, 30
 LENS_TAN = math.tan(math.radians(50) / 2)  # of the first view of a splat that comes without cameras
@@ -37,7 +39,6 @@ class Shared:
 
     path: Path
     size_bytes: int  # of the whole page
-    splat_bytes: int  # of the splat in it
     gaussians: int  # that were kept
     notes: tuple[str, ...]  # what the page cannot show as it is
 
@@ -60,7 +61,7 @@ def write_share(
     if len(kept) == 0:
         raise BadInputError(f"{shown.title} has no Gaussians that can be seen, so there is nothing to share.")
     cameras = None if shown.capture is None else shown.capture.cameras
-    views = _Views.of(cameras, kept)
+    views = _Views.of(cameras, kept, None if shown.up is None else torch.tensor(shown.up))
     data, notes = _encoded(SplatFile(kept.moved(views.file_from_world), shown.antialiased))
     under = tuple(shown.background if background is None else background)
     view = {
@@ -72,7 +73,7 @@ def write_share(
     }
     page = share_document(title, data, view, (under[0], under[1], under[2]))
     write_bytes(path, page)
-    return Shared(path, len(page), len(data), len(kept), notes)
+    return Shared(path, len(page), len(kept), notes)
 
 
 def _refuse_to_overwrite(path: Path) -> None:
@@ -112,8 +113,8 @@ class _Views:
     tan_y: float
 
     @classmethod
-    def of(cls, cameras: Cameras | None, gaussians: Gaussians) -> _Views:
-        stage = Stage.of(cameras, gaussians)
+    def of(cls, cameras: Cameras | None, gaussians: Gaussians, up: Tensor | None = None) -> _Views:
+        stage = Stage.of(cameras, gaussians, up=up)
         if cameras is None or len(cameras) == 0:
             centers, targets = _sway(stage)
             tan_x, tan_y = LENS_TAN, LENS_TAN * 3 / 4
@@ -123,7 +124,7 @@ class _Views:
             tan_y = float(lens.height / (2 * lens.K[1, 1]))
         cam_from_world = look_at(centers[0].double(), targets[0].double(), stage.up.double())
         right = cam_from_world[0, :3]
-        up = stage.up.double() / stage.up.double().norm()
+        up = torch.nn.functional.normalize(stage.up.double(), dim=0)
         page_from_world = torch.stack([right, up, torch.linalg.cross(right, up)])
         turned = _similarity(stage, page_from_world)
         # The program turns every file half around z, since splats come with OpenCV's axes.
@@ -154,7 +155,7 @@ def _around(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor, Cameras]:
 def _sway(stage: Stage) -> tuple[Tensor, Tensor]:
     """(centers [M, 3], targets [M, 3]) in front of a splat whose cameras nobody knows, moving a little to the sides."""
     distance = FOCUS_DISTANCE / stage.scale
-    up = stage.up / stage.up.norm()
+    up = torch.nn.functional.normalize(stage.up, dim=0)
     back = torch.tensor([0.0, 0.0, -1.0]) if float(up[2].abs()) < 0.9 else torch.tensor([0.0, -1.0, 0.0])
     back = torch.nn.functional.normalize(back - (back @ up) * up, dim=0)
     side = torch.linalg.cross(up, back)

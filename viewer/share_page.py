@@ -35,17 +35,19 @@ html, body { height: 100%; margin: 0; overflow: hidden; background: BACKGROUND; 
 
 # Runs before the program, and hands it over: it decodes what the page carries and says so where that fails.
 _START = """
-const carried = (id) => {
+const carried = (id) => {  // a stream of what the element with this name holds
     const text = document.getElementById(id).textContent.trim();
     const step = 1 << 20, parts = [];  // a multiple of four characters, so that every part can be decoded alone
     for (let i = 0; i < text.length; i += step) {
         parts.push(Uint8Array.from(atob(text.slice(i, i + step)), (c) => c.charCodeAt(0)));
     }
-    return new Blob(parts);
+    return new Blob(parts).stream().pipeThrough(new DecompressionStream('gzip'));
 };
 const message = document.getElementById('message');
 const fail = () => { message.textContent = message.dataset.fail; message.hidden = false; };
 const start = async () => {
+    // The list of keys covers a part of the picture, and opens with a button.
+    try { if (!localStorage.controlsPanelOpen) { localStorage.controlsPanelOpen = 'false'; } } catch { /* no storage */ }
     if (!document.createElement('canvas').getContext('webgl2')) { fail(); return; }
     const view = JSON.parse(document.getElementById('view').textContent);
     // The program wants the field of view along the longer side of the window. Between showing all of the picture that
@@ -80,8 +82,7 @@ const start = async () => {
     };
     const program = document.createElement('script');
     program.type = 'module';
-    const packed = carried('program').stream().pipeThrough(new DecompressionStream('gzip'));
-    program.textContent = await new Response(packed).text();
+    program.textContent = await new Response(carried('program')).text();
     document.head.append(program);
 };
 start().catch(fail);
@@ -98,7 +99,6 @@ def share_document(title: str, splat: bytes, view: Mapping[str, Any], background
     Raises FewviewError where the program is not installed.
     """
     program, style, licence = _program()
-    packed = gzip.compress(program.encode(), compresslevel=9, mtime=0)
     policy = (
         f"default-src 'none'; script-src {_hash(_START)} {_hash(program)} 'unsafe-hashes' {_hash(_PANEL_HANDLER)} blob:; "
         "worker-src blob:; "
@@ -118,8 +118,8 @@ def share_document(title: str, splat: bytes, view: Mapping[str, Any], background
             f'<div id="message" data-fail="{html.escape(CANNOT_RUN)}">Opening ...</div>',
             f"<noscript><style>#message {{ display: none }}</style><p>{html.escape(CANNOT_RUN)}</p></noscript>",
             f'<script type="application/json" id="view">{_json(view)}</script>',
-            f'<script type="text/plain" id="program">{base64.b64encode(packed).decode()}</script>',
-            f'<script type="text/plain" id="splat">{base64.b64encode(splat).decode()}</script>',
+            f'<script type="text/plain" id="program">{_packed(program.encode())}</script>',
+            f'<script type="text/plain" id="splat">{_packed(splat)}</script>',
             f'<script type="module">{_START}</script>',
             "</body></html>\n",
         ]
@@ -130,9 +130,9 @@ def program_version() -> str:
     """The version of the program that is installed. Raises FewviewError where there is none."""
     if absent := [name for name in PROGRAM_FILES if not (PROGRAM_FOLDER / name).is_file()]:
         raise FewviewError(
-            f"The viewer that a shared page carries is not installed ({absent[0]} is missing), because npm was not "
-            "there when Fewview was built. Install Node.js, which brings npm, then type `python -m pip install -e .` "
-            "in the folder of Fewview's source."
+            f"The viewer that a shared page carries is not installed ({absent[0]} is missing): npm brings it when "
+            "Fewview is built, and was not there. Install Node.js, then type `python -m pip install -e .` in the "
+            "folder of Fewview's source."
         )
     return str(json.loads((PROGRAM_FOLDER / "package.json").read_text(encoding="utf-8"))["version"])
 
@@ -145,6 +145,10 @@ def _program() -> tuple[str, str, str]:
     if re.search(r"</style|<!--", style, re.IGNORECASE) or "--" in licence:
         raise FewviewError(f"The viewer in {PROGRAM_FOLDER} cannot be put into a page; install Fewview again.")
     return script + _HAND_OVER, style, licence
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
 def _hash(script: str) -> str:

@@ -12,7 +12,7 @@ from ..recon.stereo.contract import Stereo
 from ..recon.stereo.store import load_stereo
 from ..scene.capture import Capture
 from ..scene.errors import BadInputError
-from ..scene.formats import load_splat
+from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
 from ..scene.readers import load_run_capture, read_capture
 from ..scene.run import Run
@@ -78,7 +78,7 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
         )
     if (path / "config.json").is_file():
         return _shown_run(Run.open(path))
-    if path.is_file() and path.suffix.lower() == ".ply":
+    if path.is_file() and has_splat_ending(path):
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
     return _shown_capture(read_capture(path))
