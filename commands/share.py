@@ -48,7 +48,12 @@ def run(options: Options) -> None:
         raise BadInputError(f"The folder {path.parent} does not exist; make it, or choose another with -o.")
     title = path.stem if options.title is None else options.title
     shared = write_share(shown, path, title, BACKGROUNDS[options.background])
-    result = {"page": str(shared.path), "bytes": shared.size_bytes, "gaussians": shared.gaussians, "notes": shared.notes}
+    result = {
+        "page": str(shared.path),
+        "bytes": shared.size_bytes,
+        "gaussians": shared.gaussians,
+        "notes": shared.notes,
+    }
     lines = [
         f"{'Page':<12} {shared.path} ({shared.size_bytes / 1e6:.1f} MB, {shared.gaussians:,} Gaussians)",
         *(f"{'Note':<12} {note}" for note in shared.notes),

@@ -24,8 +24,8 @@ from .share_page import MARK, share_document
 from .stage import FOCUS_DISTANCE, Stage
 from .target import Shown
 
-# 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip halves again: as small as
-# SOG, written in seconds, and every coefficient is kept.
+# 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip makes as small as SOG;
+# written in seconds, and every coefficient is kept.
 SPLAT_NAME = "scene.compressed.ply"
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
 KEY_VIEWS, SECONDS, FRAMES_PER_SECOND = 12, 16.0, 30
@@ -79,13 +79,17 @@ def write_share(
 def _refuse_to_overwrite(path: Path) -> None:
     """Only a page that was shared before may be written over: never the report, or a person's own file."""
     if path.suffix.lower() not in (".html", ".htm"):
-        raise BadInputError(f"{path.name} does not end in .html, which a page needs to open; give it another name with -o.")
+        raise BadInputError(
+            f"{path.name} does not end in .html, which a page needs to open; give it another name with -o."
+        )
     if path.is_dir():
         raise BadInputError(f"{path} is a folder; name a file that ends in .html with -o.")
     if path.is_file():
         with path.open("rb") as file:
             if MARK.encode() not in file.read(400):
-                raise BadInputError(f"{path} exists and is no page made by `fewview share`; choose another name with -o.")
+                raise BadInputError(
+                    f"{path} exists and is no page made by `fewview share`; choose another name with -o."
+                )
 
 
 def _kept(gaussians: Gaussians) -> Gaussians:
@@ -130,7 +134,11 @@ class _Views:
         # The program turns every file half around z, since splats come with OpenCV's axes.
         half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
         return cls(
-            _similarity(stage, half_turn @ page_from_world), turned(centers.double()), turned(targets.double()), tan_x, tan_y
+            _similarity(stage, half_turn @ page_from_world),
+            turned(centers.double()),
+            turned(targets.double()),
+            tan_x,
+            tan_y,
         )
 
 

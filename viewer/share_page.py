@@ -1,7 +1,7 @@
 """The shared page: one HTML document that holds a splat and the program that shows it.
 
-The program is the SuperSplat Viewer (PlayCanvas, MIT), which the build takes from npm, see setup.py. It is kept in the page
-as compressed text and started by a few lines of our own; a content security policy names the hashes of both, and lets
+The program is the SuperSplat Viewer (PlayCanvas, MIT), which the build takes from npm, see setup.py. It is kept in the
+page as compressed text and started by `share_start.js`. A content security policy names the hashes of both, and lets
 the page reach nothing outside itself.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 from ..scene.errors import FewviewError
 
 PROGRAM_FOLDER = Path(__file__).with_name("supersplat")
+START = Path(__file__).with_name("share_start.js")
 PROGRAM_FILES = ("index.js", "index.css", "LICENSE", "package.json")
 MARK = '<meta name="generator" content="fewview share">'  # how a page of ours is told from other files
 CANNOT_RUN = "This page needs JavaScript and WebGL 2. Any current browser has them, unless they are switched off."
@@ -31,62 +32,9 @@ html, body { height: 100%; margin: 0; overflow: hidden; background: BACKGROUND; 
   text-shadow: 0 0 3px #000, 0 1px 8px #000; pointer-events: none; overflow-wrap: anywhere; z-index: 1; }
 #message { position: fixed; inset: 0; display: grid; place-content: center; padding: 24px; text-align: center;
   font: 15px/1.5 system-ui, sans-serif; color: #fff; text-shadow: 0 0 4px #000, 0 0 12px #000; }
+#message[hidden] { display: none; }
 """
 
-# Runs before the program, and hands it over: it decodes what the page carries and says so where that fails.
-_START = """
-const carried = (id) => {  // a stream of what the element with this name holds
-    const text = document.getElementById(id).textContent.trim();
-    const step = 1 << 20, parts = [];  // a multiple of four characters, so that every part can be decoded alone
-    for (let i = 0; i < text.length; i += step) {
-        parts.push(Uint8Array.from(atob(text.slice(i, i + step)), (c) => c.charCodeAt(0)));
-    }
-    return new Blob(parts).stream().pipeThrough(new DecompressionStream('gzip'));
-};
-const message = document.getElementById('message');
-const fail = () => { message.textContent = message.dataset.fail; message.hidden = false; };
-const start = async () => {
-    // The list of keys covers a part of the picture, and opens with a button.
-    try { if (!localStorage.controlsPanelOpen) { localStorage.controlsPanelOpen = 'false'; } } catch { /* no storage */ }
-    if (!document.createElement('canvas').getContext('webgl2')) { fail(); return; }
-    const view = JSON.parse(document.getElementById('view').textContent);
-    // The program wants the field of view along the longer side of the window. Between showing all of the picture that
-    // the first view was made for, and filling the window with it, lies the geometric mean.
-    const aspect = innerWidth / innerHeight;
-    const tan = Math.sqrt(view.tanX / aspect * view.tanY) * Math.max(1, aspect);
-    const fov = Math.min(100, 2 * Math.atan(tan) * 180 / Math.PI);
-    const settings = view.settings;
-    settings.cameras[0].initial.fov = fov;
-    for (const track of settings.animTracks) { track.keyframes.values.fov.fill(fov); }
-    globalThis.fewview = {
-        settings,
-        container: document.body,
-        contentUrl: 'scene',
-        contentFilename: view.filename,
-        contents: Promise.resolve(new Response(carried('splat'))),
-        aa: view.antialiased,
-        noanim: true,
-        started(viewer) {
-            viewer.events.once('loaded:changed', () => {
-                message.hidden = true;
-                // What interrupts the motion goes back to the mode before it, and that should be the orbit.
-                viewer.state.cameraMode = 'orbit';
-                if (settings.animTracks.length && !matchMedia('(prefers-reduced-motion: reduce)').matches) {
-                    viewer.state.cameraMode = 'anim';
-                    viewer.state.animationPaused = false;
-                }
-                document.documentElement.dataset.state = 'shown';
-            });
-        },
-        fail
-    };
-    const program = document.createElement('script');
-    program.type = 'module';
-    program.textContent = await new Response(carried('program')).text();
-    document.head.append(program);
-};
-start().catch(fail);
-"""
 # What the program's panels say in their HTML, so that scrolling a panel does not move the view.
 _PANEL_HANDLER = "event.stopPropagation()"
 # Appended to the program, in whose module `createViewer` is.
@@ -94,15 +42,16 @@ _HAND_OVER = "\ncreateViewer(globalThis.fewview).then(globalThis.fewview.started
 
 
 def share_document(title: str, splat: bytes, view: Mapping[str, Any], background: tuple[float, float, float]) -> bytes:
-    """The whole page. `view` is what _START reads: settings, filename, antialiased, tanX and tanY.
+    """The whole page. `view` is what share_start.js reads: settings, filename, antialiased, tanX and tanY.
 
     Raises FewviewError where the program is not installed.
     """
     program, style, licence = _program()
+    start = "\n" + START.read_text(encoding="utf-8")
+    scripts = f"{_hash(start)} {_hash(program)} 'unsafe-hashes' {_hash(_PANEL_HANDLER)}"
     policy = (
-        f"default-src 'none'; script-src {_hash(_START)} {_hash(program)} 'unsafe-hashes' {_hash(_PANEL_HANDLER)} blob:; "
-        "worker-src blob:; "
-        "style-src 'unsafe-inline'; img-src data: blob:; connect-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {scripts} blob:; worker-src blob:; style-src 'unsafe-inline'; "
+        "img-src data: blob:; connect-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     color = "rgb({}, {}, {})".format(*(round(255 * c) for c in background))
     return "\n".join(
@@ -120,7 +69,7 @@ def share_document(title: str, splat: bytes, view: Mapping[str, Any], background
             f'<script type="application/json" id="view">{_json(view)}</script>',
             f'<script type="text/plain" id="program">{_packed(program.encode())}</script>',
             f'<script type="text/plain" id="splat">{_packed(splat)}</script>',
-            f'<script type="module">{_START}</script>',
+            f'<script type="module">{start}</script>',
             "</body></html>\n",
         ]
     ).encode()
