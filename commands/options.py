@@ -48,7 +48,18 @@ class Common:
 def parse(options: type[T], args: Sequence[str], prog: str) -> T:
     """The dataclass `options` filled from command-line arguments; tyro exits with 2 when they do not fit."""
     with _registry():
-        return tyro.cli(options, args=args, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+        return tyro.cli(options, args=_joined_axes(args), prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _joined_axes(args: Sequence[str]) -> list[str]:
+    """`--up -y` as `--up=-y`: alone, `-y` would be taken for an option of its own."""
+    joined: list[str] = []
+    for word in args:
+        if joined and joined[-1].startswith("--") and word in ("-x", "-y", "-z"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _registry() -> ConstructorRegistry:

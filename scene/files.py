@@ -83,7 +83,16 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def read_json(path: Path) -> Any:
+def strict_decoder(allow_nan: bool = False) -> json.JSONDecoder:
+    """JSON with finite numbers (and NaN where a format is known to write it) and no key twice in one object."""
+
+    def constant(name: str) -> float:
+        return math.nan if allow_nan and name == "NaN" else _reject_constant(name)
+
+    return json.JSONDecoder(parse_constant=constant, parse_float=_finite_float, object_pairs_hook=_unique_keys)
+
+
+def read_json(path: Path, *, allow_nan: bool = False) -> Any:
     """The JSON value in a file of at most 256 MiB with finite numbers and no key twice.
 
     Raises BadInputError that names the file, and the line where the text is not JSON.
@@ -99,12 +108,7 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
     try:
-        return json.loads(
-            text,
-            parse_constant=_reject_constant,
-            parse_float=_finite_float,
-            object_pairs_hook=_unique_keys,
-        )
+        return strict_decoder(allow_nan).decode(text)
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not JSON: {error.msg} at line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,23 +13,13 @@ from fewview.scene.cameras import Cameras
 from fewview.scene.errors import FewviewError
 from fewview.scene.formats import load_splat
 from fewview.viewer.share import write_share
-from fewview.viewer.share_page import program_version
 from fewview.viewer.target import load_shown
-from support.browser import launched
+from support.browser import PATIENCE_MS, screenshot
+from support.browser import browser as browser
 from support.shared_page import SharedPage
 from support.small_run import small_run
 
 WIDTH, HEIGHT = 480, 320  # the shape of small_run's photographs, so that nothing is cut off
-
-
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        program_version()
-    except FewviewError:
-        pytest.skip("the viewer of shared pages is not installed")
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +42,14 @@ def opened(browser, path, **options):
     tab.on("pageerror", lambda e: problems.append(str(e)))
     tab.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     tab.goto(path.as_uri())
-    tab.wait_for_selector("html[data-state=shown]", state="attached", timeout=60_000)
+    tab.wait_for_selector("html[data-state=shown]", state="attached", timeout=PATIENCE_MS)
     return tab, asked, problems
 
 
 def pixels_of(tab):
     tab.add_style_tag(content=".sse-ui, #title { display: none !important }")
     tab.wait_for_timeout(1500)  # the view eases into the orbit
-    png = np.frombuffer(tab.screenshot(), np.uint8)
-    return cv2.imdecode(png, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    return screenshot(tab).astype(np.float32) / 255
 
 
 def expected(path, tmp_path):

@@ -16,17 +16,23 @@ import torch
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..splat_file import SplatFile
+from . import spz
 from .axes import Y_UP, file_from_world
 from .clean import arrays, usable
-from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, write_side_file
-from .table import endings, format_by_ending, format_of
+from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
+from .table import Format, endings, format_by_ending, format_of
 
-__all__ = ["has_splat_ending", "load_splat", "save_splat"]
+__all__ = ["format_name", "has_splat_ending", "load_splat", "save_splat", "side_path"]
 
 
 def has_splat_ending(path: Path | str) -> bool:
     """Whether a name ends like a splat file."""
     return format_by_ending(Path(path)) is not None
+
+
+def format_name(path: Path | str) -> str:
+    """The format that a name's ending asks for, in words. Raises BadInputError for an unknown ending."""
+    return _format_to_write(Path(path)).name
 
 
 def load_splat(path: Path | str) -> SplatFile:
@@ -51,14 +57,12 @@ def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = 
     splat that the format cannot hold.
     """
     path = Path(path)
-    found = format_by_ending(path)
-    if found is None:
-        raise BadInputError(f"{path.name} does not end like a splat file; one of {endings()} is expected.")
+    found = _format_to_write(path)
     write = found.write
     if spz_version is not None:
-        if found.name != "SPZ":
+        if found.write is not spz.write:
             raise BadInputError(f"{path.name} is no SPZ file, so it has no SPZ version {spz_version}.")
-        write = partial(write, version=spz_version)
+        write = partial(spz.write, version=spz_version)
     check_side_path(path)
     splat, notes = _usable(splat)
     file_frame = file_from_world(splat.up) if found.fixed_axes else _still()
@@ -70,6 +74,13 @@ def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = 
     else:
         write_side_file(path, SideFile(file_frame.inverse(), splat.up, splat.antialiased))
     return notes
+
+
+def _format_to_write(path: Path) -> Format:
+    found = format_by_ending(path)
+    if found is None:
+        raise BadInputError(f"{path.name} does not end like a splat file; one of {endings()} is expected.")
+    return found
 
 
 def _usable(splat: SplatFile) -> tuple[SplatFile, tuple[str, ...]]:

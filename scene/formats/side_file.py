@@ -49,11 +49,12 @@ def write_side_file(splat_path: Path, side: SideFile) -> None:
     s = side.world_from_file
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3, :3], matrix[:3, 3] = s.scale.double() * s.rotation.double(), s.translation.double()
+    length = 1.0 if side.up is None else math.hypot(*side.up)
     table = {
         _KIND: VERSION,
         "file": {"bytes": splat_path.stat().st_size, "sha256": _sha256(splat_path)},
-        "world_from_file": matrix.tolist(),
-        "up": None if side.up is None else list(side.up),
+        "world_from_file": (matrix + 0.0).tolist(),  # without the sign of zeros
+        "up": None if side.up is None else [value / length for value in side.up],
         "antialiased": side.antialiased,
     }
     write_json(side_path(splat_path), table)

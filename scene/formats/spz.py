@@ -100,10 +100,11 @@ def _coefficients(rest: np.ndarray) -> np.ndarray:
 
     The coarse grid is what makes the file small: its zero bits cost nothing.
     """
-    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16)[:, None]
-    fine = np.floor(np.clip(rest, -2, 2) * 128 + np.float32(0.5)).astype(np.int32) + 128
-    coarse = (fine + step // 2) // step * step
-    return np.clip(coarse, 0, 255).astype(np.uint8).reshape(len(rest), -1)
+    nearest = rest * np.float32(128) + np.float32(128.5)
+    fine = np.clip(nearest, 0, 256, out=nearest).astype(np.uint16)
+    fine[:, :3] = fine[:, :3] + 4 & 0x1F8
+    fine[:, 3:] = fine[:, 3:] + 8 & 0x1F0
+    return np.minimum(fine, 255).astype(np.uint8).reshape(len(rest), -1)
 
 
 def _rotations_of_version_2(unit: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +214,6 @@ def _with_extensions(path: Path, header: SpzHeader, records: bytes) -> SpzHeader
             raise BadInputError(f"{path} is damaged: an extension reaches beyond the {len(records)} bytes for them.")
         if kind == COORDINATE_SYSTEM and size == 4:
             (system,) = struct.unpack_from("<I", records, start)
-            return SpzHeader(*(getattr(header, n) for n in list(vars(header))[:-1]), coordinate_system=system)
+            return replace(header, coordinate_system=system)
         at = start + size
     return header

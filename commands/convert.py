@@ -1,0 +1,104 @@
+"""`fewview convert`: between splat file formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from ..scene.errors import BadInputError
+from ..scene.formats import format_name, load_splat, save_splat, side_path
+from ..scene.formats.axes import parse_axis
+from ..scene.gaussians import Gaussians
+from ..scene.run import Run
+from .options import Common
+from .result import finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """A splat file to another format: the name's ending says which.
+
+    What the new format cannot keep is told. A format that defines its axes gets the scene upright; a side file beside
+    it (NAME.EXT.json) lets Fewview bring it back into the frame that it came from.
+    """
+
+    # Splat file of any known format, or a run folder.
+    input: tyro.conf.Positional[Path]
+    # File to write; its ending says the format.
+    target: tyro.conf.Positional[Path]
+    # What is up in INPUT, whatever the file says: x, y, z, -x, -y, -z, or three numbers in quotes.
+    up: str | None = None
+    # Highest degree of spherical harmonics to keep, 0 to 4; auto keeps what is there.
+    sh_degree: int | None = None
+    # Version of an SPZ file, 2, 3 or 4; auto is 3, which most viewers read well.
+    spz_version: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output is not None:
+            raise BadInputError(f"-o {self.output} is not needed here: the second name, {self.target}, is written.")
+        if self.sh_degree is not None and not 0 <= self.sh_degree <= 4:
+            raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0 to 4 are possible.")
+        if self.spz_version is not None and self.spz_version not in (2, 3, 4):
+            raise BadInputError(f"--spz-version {self.spz_version} cannot be used: 2, 3 and 4 can be written.")
+        if self.up is not None:
+            parse_axis(self.up)
+
+
+def run(options: Options) -> None:
+    source, target = _source(options.input), options.target
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
+    format_name(target)  # an unknown ending is told before a big file is read
+    splat = load_splat(source)
+    found_degree, notes = splat.gaussians.sh_degree, list(splat.notes)
+    if options.up is not None:
+        splat = replace(splat, up=parse_axis(options.up))
+    if options.sh_degree is not None and options.sh_degree < found_degree:
+        splat = replace(splat, gaussians=_lowered(splat.gaussians, options.sh_degree))
+        notes.append(
+            f"Spherical harmonics of degree {found_degree} were cut down to {options.sh_degree}, as asked for."
+        )
+    read = {"path": str(source), "bytes": source.stat().st_size, "gaussians": len(splat.gaussians)}
+    notes += save_splat(target, splat, spz_version=options.spz_version)
+    result = {
+        "input": read | {"sh_degree": found_degree},
+        "output": {"path": str(target), "format": format_name(target), "bytes": target.stat().st_size},
+        "side_file": str(side_path(target)) if side_path(target).exists() else None,
+        "up": None if splat.up is None else list(splat.up),
+        "antialiased": splat.antialiased,
+        "notes": notes,
+    }
+    finish(options, result, _lines(result))
+
+
+def _source(path: Path) -> Path:
+    """The splat file itself, where `path` is a run."""
+    if not path.is_dir():
+        return path
+    splat = Run.open(path).splat_path
+    if not splat.is_file():
+        raise BadInputError(f"The run {path} has no splat yet; continue it with `fewview reconstruct --resume`.")
+    return splat
+
+
+def _lowered(g: Gaussians, degree: int) -> Gaussians:
+    return Gaussians(g.means, g.quats, g.log_scales, g.opacity_logits, g.sh[:, : (degree + 1) ** 2])
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    before, after = result["input"], result["output"]
+    up = "not known, taken as -y" if result["up"] is None else " ".join(f"{value:g}" for value in result["up"])
+    size = f"{after['bytes']:,} bytes, {after['bytes'] / before['bytes']:.1%} of what was read"
+    lines = [
+        f"{'Read':<12} {before['path']} ({before['bytes']:,} bytes)",
+        f"{'Written':<12} {after['path']} ({size})",
+        f"{'Gaussians':<12} {before['gaussians']:,}, spherical harmonics of degree {before['sh_degree']}",
+        f"{'Up':<12} {up}",
+    ]
+    if result["side_file"] is not None:
+        lines.append(f"{'Side file':<12} {result['side_file']} (for coming back to the same frame)")
+    return [*lines, *(f"{'Note':<12} {note}" for note in result["notes"])]
