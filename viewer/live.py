@@ -142,9 +142,7 @@ class LiveViewer:
             if self._save_to is not None:
                 save = gui.add_button("Save the splat as it is", hint="Write a copy into the run and train on.")
                 save.on_click(lambda _: self._ask_for_save())
-            self._stop_button = gui.add_button(
-                "Stop and keep", hint="End the training and keep the splat."
-            )
+            self._stop_button = gui.add_button("Stop and keep", hint="End the training and keep the splat.")
             self._stop_button.on_click(lambda _: self._ask_for_stop())
             with gui.add_folder("Curves", expand_by_default=True):
                 self._loss_chart = _chart(gui, "loss")
