@@ -14,9 +14,9 @@ from ..scene.files import write_bytes
 from ..scene.progress import duration
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
-from .report_page import bars, commands, document, paragraph, section, table, text, tiles
+from .report_page import bars, commands, document, paragraph, section, text, tiles
 from .report_pictures import LEVELS, Level, Pictures
-from .report_quality import depth, quality, split_words, splat_around, what_went_in
+from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
 from .report_svg import line_chart, map_from
 from .report_values import is_number, mapping, placed_count
 
@@ -122,7 +122,7 @@ def _maps(capture: Capture | None) -> list[str]:
     if capture is None or capture.cameras is None or len(capture) == 0:
         return []
     held_out = tuple(capture.test or ())
-    keys = '<span class="key">trained on</span>' + ('<span class="key held-out">held out</span>' if held_out else "")
+    keys = KEYS if held_out else ""
     count = f"{len(capture.points):,} sparse points" if capture.points is not None else "no sparse points"
     drawings = "".join(
         f'<figure class="panel">{map_from(side, capture.cameras, capture.points, held_out, capture.names)}'
@@ -158,8 +158,8 @@ def _next_steps(run: Run, config: Mapping[str, Any], metrics: Mapping[str, Any])
         ("Write it for other programs", f"fewview convert {folder} scene.spz"),
     ]
     trained = mapping(metrics, "training").get("steps")
-    if is_number(trained):
-        longer = [*again, "-o", f"{run.path}-longer", "--steps", str(2 * int(trained))]
+    if trained is not None and is_number(trained):
+        longer = [*again, "-o", f"{run.path}-longer", "--steps", str(2 * trained)]
         if mapping(config, "options").get("eval"):
             longer.append("--eval")
         steps.append(("Try with twice the training", shlex.join(longer)))

@@ -36,6 +36,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .view { padding: 14px; margin: 14px 0; } .view h3 { margin: 0 0 10px; font-size: 15px; overflow-wrap: anywhere; }
 .view h3 small { font-weight: 400; color: var(--soft); margin-left: 10px; }
 .pictures { display: grid; gap: 12px; align-items: start; margin: 12px 0; }
+header { margin-bottom: 24px; } .around { margin-top: 24px; }
 .three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .pairs { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .pairs figure { max-width: 320px; }
@@ -43,7 +44,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .sheet figcaption { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .sheet img { aspect-ratio: 4 / 3; object-fit: cover; width: 100%; }
 .sheet .held-out img { outline: 3px solid var(--held); outline-offset: -3px; }
-.sheet .held-out figcaption { color: var(--held); } .sheet .held-out figcaption::after { content: " (held out)"; }
+.sheet .held-out figcaption { color: var(--held); }
 .badge { background: var(--ink); color: var(--page); border-radius: 20px; padding: 1px 9px; margin-left: 10px;
   font-size: 12px; font-weight: 500; white-space: nowrap; }
 figure { margin: 0; min-width: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: 4px;
@@ -56,7 +57,7 @@ svg { width: 100%; height: auto; display: block; } svg.map { max-height: 460px; 
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg text.value { fill: var(--ink); font-weight: 600; }
 .grid { stroke: var(--rule); } .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 .dot { fill: var(--accent); stroke: var(--card); stroke-width: 2; }
-.value { fill: var(--accent); fill-opacity: .45; } .mean { stroke: var(--ink); stroke-width: 2; }
+.mark { fill: var(--accent); fill-opacity: .45; } .mean { stroke: var(--ink); stroke-width: 2; }
 .bar { stroke: var(--soft); stroke-width: 2; }
 .camera { fill: var(--accent); fill-opacity: .22; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .camera.held-out { fill: var(--held); stroke: var(--held); }
@@ -67,7 +68,9 @@ code, pre { font: 13px/1.5 ui-monospace, monospace; } pre { background: var(--ca
   overflow-wrap: anywhere; }
 ul { margin: 8px 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; } .warn { color: var(--warn); }
 @media (max-width: 640px) { main { padding: 24px 16px 48px; } h2 { margin-top: 34px; }
-  .view .three { grid-template-columns: 1fr 1fr; } .view .three figure:nth-child(3) { grid-column: 1 / -1; }
+  .view header { margin-bottom: 24px; } .around { margin-top: 24px; }
+.three { grid-template-columns: 1fr 1fr; } .view .three figure:nth-child(3) { grid-column: 1 / -1; }
+  .around { grid-template-columns: 1fr 1fr; } .around figure:nth-child(2) { grid-column: 1 / -1; order: -1; }
   .view h3 small { display: block; margin: 4px 0 0; } .stage { grid-template-columns: 92px 1fr 84px; }
   .commands { grid-template-columns: 1fr; gap: 2px; } .commands dd { margin-bottom: 10px; }
   .two { grid-template-columns: 1fr; } .sheet { grid-template-columns: repeat(auto-fill, minmax(82px, 1fr)); } }

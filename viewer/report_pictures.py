@@ -23,6 +23,7 @@ from .report_values import background, is_held_out, ranked_views
 MAX_PICTURE_PX, MAX_SHEET_PX = 640, 200
 MAX_SHEET = 60  # photographs on the contact sheet
 WORST, MEDIAN, BEST = 5, 1, 3  # views that are shown where there are more
+PLACES = ("", "2nd ", "3rd ", "4th ", "5th ")  # WORST of them
 DEPTH_VIEWS = 3
 ORBIT_VIEWS = 4  # a full turn of the orbit; the last is its lowest point and not shown
 
@@ -122,8 +123,8 @@ def _chosen(views: list[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str
     n = len(views)
     if n <= WORST + MEDIAN + BEST:
         return [(v, "" if n == 1 else "worst" if i == 0 else "best" if i == n - 1 else "") for i, v in enumerate(views)]
-    worst = [(v, "worst" if i == 0 else f"{i + 1} from the worst") for i, v in enumerate(views[:WORST])]
-    best = [(v, "best" if i == BEST - 1 else f"{BEST - i} from the best") for i, v in enumerate(views[-BEST:])]
+    worst = [(v, f"{place}worst") for v, place in zip(views, PLACES, strict=False)]
+    best = [(v, f"{place}best") for v, place in zip(views[-BEST:], PLACES[BEST - 1 :: -1], strict=True)]
     return [*worst, (views[n // 2], "median"), *best]
 
 

@@ -17,17 +17,16 @@ from .report_values import figures, is_held_out, is_number, mapping, placed_coun
 
 MAX_ROWS = 500  # of a table; metrics.json has them all
 OPEN_ROWS = 12  # longer tables are folded
-MEASURES = (
-    "PSNR and SSIM say how near a rendering is to its photograph; more is better. LPIPS is a distance as people see it; "
-    "less is better."
-)
+KEYS = '<span class="key">trained on</span><span class="key held-out">held out</span>'
+MEASURES = "PSNR and SSIM say how near a rendering is to its photograph; more is better."
+LPIPS = "LPIPS says how different the two look to people; less is better."
 
 
 def splat_around(pictures: Pictures, level: Level) -> str:
     if not pictures.around:
         return ""
     shown = "".join(_figure(p, level) for p in pictures.around)
-    return f'<div class="pictures three">{shown}</div>'
+    return f'<div class="pictures three around">{shown}</div>'
 
 
 def what_went_in(
@@ -48,6 +47,8 @@ def what_went_in(
         parts.append(paragraph(f"{count} photographs have a camera."))
     if pictures.sheet:
         shown = "".join(_sheet_picture(picture, out, level) for picture, out in pictures.sheet)
+        if any(out for _, out in pictures.sheet):
+            parts.append(f'<p class="small soft">{KEYS}</p>')
         parts.append(f'<div class="sheet">{shown}</div>')
         if capture is not None and len(capture) > len(pictures.sheet):
             parts.append(
@@ -91,9 +92,8 @@ def quality(metrics: Mapping[str, Any], pictures: Pictures, level: Level) -> lis
                 "warn",
             )
         )
-    parts.append(paragraph(MEASURES, "soft small"))
-    if missing := mapping(metrics, "eval").get("lpips_missing"):
-        parts.append(paragraph(str(missing), "soft small"))
+    missing = mapping(metrics, "eval").get("lpips_missing")
+    parts.append(paragraph(f"{MEASURES} {missing or LPIPS}", "soft small"))
     parts += [_all_figures(metrics, views), *_ranked(views, pictures, level)]
     return parts
 

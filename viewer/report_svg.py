@@ -1,4 +1,4 @@
-"""Small inline drawings for the report: charts, and the scene from above and the side. Colours come from the page's CSS."""
+"""Small inline drawings for the report: charts, and the scene from two sides. Colours come from the page's CSS."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def dot_strip(values: Sequence[float], names: Sequence[str], unit: str) -> str:
         parts.append(f'<text x="{at(tick):.1f}" y="56" text-anchor="middle">{tick:g}</text>')
     for value, name in zip(values, names, strict=True):
         title = f"<title>{html.escape(name)}: {value:.2f} {html.escape(unit)}</title>"
-        parts.append(f'<circle class="value" cx="{at(value):.1f}" cy="23" r="5">{title}</circle>')
+        parts.append(f'<circle class="mark" cx="{at(value):.1f}" cy="23" r="5">{title}</circle>')
     mean = at(sum(values) / len(values))
     return "".join(parts) + f'<line class="mean" x1="{mean:.1f}" x2="{mean:.1f}" y1="8" y2="38"/></svg>'
 
