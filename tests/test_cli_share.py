@@ -104,10 +104,27 @@ def test_splat_files_can_be_shared_with_any_axis_up(tmp_path, capsys, program, e
     assert page.view["settings"]["cameras"][0]["initial"]["position"][1] > 0, "looks down a little"
 
 
+def test_a_bare_splat_is_first_seen_from_its_sharp_side(tmp_path, capsys, program):
+    """A checkered wall before a grey one: from behind only grey is seen."""
+    y, z = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    places = torch.stack([torch.zeros(256), y.flatten() / 8 - 1, z.flatten() / 8 - 1], dim=-1)
+    for side in (-1.0, 1.0):
+        means = torch.cat([places, places + torch.tensor([0.3 * side, 0.0, 0.0])])
+        sh = torch.zeros(512, 1, 3)
+        sh[:256] = 1.7 * (1 - 2 * ((y + z).flatten() % 2))[:, None, None]  # black and white
+        quats = torch.tensor([1.0, 0, 0, 0]).repeat(512, 1)
+        wall = Gaussians(means, quats, torch.full((512, 3), math.log(0.05)), torch.full((512,), 4.0), sh)
+        save_splat(tmp_path / "wall.ply", SplatFile(wall, up=(0.0, 0.0, 1.0)))
+        assert fewview(capsys, "share", tmp_path / "wall.ply").code == 0
+        (tmp_path / "in.compressed.ply").write_bytes(SharedPage(tmp_path / "wall.html").carried("splat"))
+        in_page = load_splat(tmp_path / "in.compressed.ply").gaussians
+        checkered = (in_page.base_colors - 0.5).abs().mean(-1) > 0.2
+        # The first view looks along -z, so what is nearer has the larger z.
+        assert in_page.means[checkered, 2].mean() > in_page.means[~checkered, 2].mean()
+
+
 def test_what_cannot_be_seen_is_left_out(tmp_path, capsys, program):
     g = small_gaussians()
-    bad = g.means.clone()
-    bad[0] = math.nan
     faint = g.opacity_logits.clone()
     faint[1] = -9
     save_splat(tmp_path / "a.ply", SplatFile(Gaussians(g.means, g.quats, g.log_scales, faint, g.sh)))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..render import render
 from ..render.paths import look_at, orbit
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError
@@ -30,6 +31,7 @@ SPLAT_NAME = "scene.compressed.ply"
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
 KEY_VIEWS, SECONDS, FRAMES_PER_SECOND = 12, 16.0, 30
 LENS_TAN = math.tan(math.radians(50) / 2)  # of the first view of a splat that comes without cameras
+SIDES, PROBE_PX, ELEVATION_RAD = 12, 192, math.radians(20)
 SWAY_RAD = math.radians(12)  # how far such a view moves to either side
 
 
@@ -120,7 +122,7 @@ class _Views:
     def of(cls, cameras: Cameras | None, gaussians: Gaussians, up: Tensor | None = None) -> _Views:
         stage = Stage.of(cameras, gaussians, up=up)
         if cameras is None or len(cameras) == 0:
-            centers, targets = _sway(stage)
+            centers, targets = _sway(stage, gaussians)
             tan_x, tan_y = LENS_TAN, LENS_TAN * 3 / 4
         else:
             centers, targets, lens = _around(cameras, stage)
@@ -160,16 +162,32 @@ def _around(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor, Cameras]:
     return centers, targets, cameras[middle]
 
 
-def _sway(stage: Stage) -> tuple[Tensor, Tensor]:
-    """(centers [M, 3], targets [M, 3]) in front of a splat whose cameras nobody knows, moving a little to the sides."""
-    distance = FOCUS_DISTANCE / stage.scale
+def _sway(stage: Stage, gaussians: Gaussians) -> tuple[Tensor, Tensor]:
+    """(centers [M, 3], targets [M, 3]) before a splat whose cameras nobody knows, moving a little to both sides.
+
+    A splat is sharp where it was photographed from and a blur behind, so of a ring of views the one with the strongest
+    edges is taken.
+    """
     up = torch.nn.functional.normalize(stage.up, dim=0)
-    back = torch.tensor([0.0, 0.0, -1.0]) if float(up[2].abs()) < 0.9 else torch.tensor([0.0, -1.0, 0.0])
-    back = torch.nn.functional.normalize(back - (back @ up) * up, dim=0)
-    side = torch.linalg.cross(up, back)
-    angle = SWAY_RAD * (torch.arange(KEY_VIEWS) * (2 * math.pi / KEY_VIEWS)).sin()[:, None]
-    centers = stage.center + distance * (angle.cos() * back + angle.sin() * side + 0.2 * up)
-    return centers, stage.center.expand(KEY_VIEWS, 3)
+    level = torch.linalg.cross(up, torch.eye(3)[int(up.abs().argmin())])
+    level = torch.nn.functional.normalize(level, dim=0)
+    ring = _from_sides(stage, up, level, torch.arange(SIDES) * (2 * math.pi / SIDES))
+    cameras = Cameras.pinhole(look_at(ring, stage.center, up), PROBE_PX / 2 / LENS_TAN, PROBE_PX, PROBE_PX * 3 // 4)
+    strength = []
+    for i in range(SIDES):
+        with torch.no_grad():
+            seen = render(gaussians, cameras[i]).rgb.clamp(0, 1)
+        strength.append(float(seen.diff(dim=0).abs().mean() + seen.diff(dim=1).abs().mean()))
+    best = strength.index(max(strength)) * (2 * math.pi / SIDES)
+    swing = SWAY_RAD * (torch.arange(KEY_VIEWS) * (2 * math.pi / KEY_VIEWS)).sin()
+    return _from_sides(stage, up, level, best + swing), stage.center.expand(KEY_VIEWS, 3)
+
+
+def _from_sides(stage: Stage, up: Tensor, level: Tensor, azimuth_rad: Tensor) -> Tensor:
+    """Places [n, 3] around the scene, a little above it."""
+    flat = azimuth_rad.cos()[:, None] * level + azimuth_rad.sin()[:, None] * torch.linalg.cross(up, level)
+    rise = math.sin(ELEVATION_RAD) * up
+    return stage.center + FOCUS_DISTANCE / stage.scale * (math.cos(ELEVATION_RAD) * flat + rise)
 
 
 def _settings(views: _Views, background: Sequence[float]) -> dict[str, Any]:
