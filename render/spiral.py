@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..scene.cameras import Cameras
 from ..scene.geometry import se3_from, transform_points
-from .paths import check_path, focus_point, look_at, median_lens, up_direction
+from .aim import focus_point, look_at, up_direction
+from .paths import check_path, median_lens
 
 TURNS = 2  # of the helix
 DEPTH_RATE = 0.5  # swings in depth for each turn; TURNS * DEPTH_RATE is whole, so that the path closes

@@ -18,8 +18,8 @@ from .layers.layer import Layer
 from .layers.points import draw_points
 from .layers.splat import draw_splat, splat_arrays, view_colors
 from .pictures import thumbnail
+from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage
-from .target import Shown
 from .worker import IDLE, Worker
 
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way

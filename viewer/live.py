@@ -25,7 +25,7 @@ from .app import DEFAULT_PORT, how_to_open, serve
 from .curves import Curve
 from .pictures import render_rgb8, resize_to, thumbnail
 from .server import port_problem
-from .target import Shown
+from .shown import Shown
 
 SHARE_OF_TIME = 0.03  # of the wall clock that the page's updates may take
 MEASURED_PX = 320  # longer side of the picture whose PSNR is followed

@@ -14,11 +14,10 @@ from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from . import markup
 from .item import Item
-from .panels import PANELS, Panel
 from .pilot import Pilot, Viewpoint
 from .server import ViewerServer
+from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
-from .target import Shown
 from .worker import Worker
 
 ACCENT = (36, 99, 235)
@@ -40,15 +39,15 @@ class Page:
         self.pilot = Pilot(server, self.stage.up.numpy().astype(float))
         self._on_splat: list[Callable[[Item], None]] = []
         self._on_view: list[Callable[[Item, int], None]] = []
-        self._panels: dict[str, Panel] = {}
+        self._panels: dict[str, Any] = {}
         self._start_view()
         self.items = [
             Item(server, s, self.stage, f"/{i}", self.worker, self._camera_clicked) for i, s in enumerate(inputs)
         ]
         self.active = next((item for item in self.items if item.shown.gaussians is not None), self.items[0])
-        server.initial_camera.position, server.initial_camera.look_at = (v := self.first_view()).position, v.look_at
-        server.initial_camera.up, server.initial_camera.fov = self.pilot.up, v.fov_rad
         self._match_background()
+        self._set_first_view()
+        server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
         if self.active.cameras is not None:
             self.active.look_through(self._middle_view(self.active.cameras))
@@ -134,6 +133,12 @@ class Page:
             control_width="large", show_logo=False, show_share_button=False, brand_color=ACCENT
         )
 
+    def _set_first_view(self) -> None:
+        view, start = self.first_view(), self.server.initial_camera
+        start.position, start.look_at, start.up, start.fov = view.position, view.look_at, self.pilot.up, view.fov_rad
+        for client in self.server.get_clients().values():  # a browser that was here before the scene
+            self.pilot.place(client, view)
+
     def _middle_view(self, cameras: Cameras) -> int:
         return int((cameras.centers - cameras.centers.mean(dim=0)).norm(dim=-1).argmin())
 
@@ -146,6 +151,8 @@ class Page:
         self.server.scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
 
     def _build_panel(self) -> None:
+        from .panels import PANELS  # what it imports takes time that nobody waits for once the picture is there
+
         gui = self.server.gui
         self._header = gui.add_html("")
         self._set_header()

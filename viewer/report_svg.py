@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..render.paths import up_direction
+from ..render.aim import up_direction
 from ..scene.cameras import Cameras
 from ..scene.capture import evenly_spaced
 from ..scene.point_cloud import PointCloud

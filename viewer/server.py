@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from websockets.http11 import Request, Response
 from ..scene.errors import BadInputError, FewviewError
 from .guard import EVERY_INTERFACE, Guard
 
+logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # port scanners and closed tabs are no news
 MAX_MESSAGE_BYTES = 8 * 2**20  # from a browser; it sends clicks and camera poses, a few hundred bytes each
 _construction = threading.Lock()
 
