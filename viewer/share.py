@@ -31,7 +31,7 @@ SPLAT_NAME = "scene.compressed.ply"
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
 KEY_VIEWS, SECONDS, FRAMES_PER_SECOND = 12, 16.0, 30
 LENS_TAN = math.tan(math.radians(50) / 2)  # of the first view of a splat that comes without cameras
-SIDES, PROBE_PX, ELEVATION_RAD = 12, 192, math.radians(20)
+SIDES, PROBE_PX, ELEVATION_RAD = 12, 128, math.radians(20)
 SWAY_RAD = math.radians(12)  # how far such a view moves to either side
 
 

@@ -31,6 +31,7 @@ const start = async () => {
         contentUrl: 'scene',
         contentFilename: view.filename,
         contents: Promise.resolve(new Response(carried('splat'))),
+        renderer: 'webgl',  // every browser has it, and only it draws antialiased splats as they were trained
         aa: view.antialiased,
         noanim: true,
         started(viewer) {
