@@ -76,8 +76,8 @@ def examine() -> Iterator[Finding]:
         needed=False,
     )
     yield _checked("ffmpeg", _ffmpeg, "python -m pip install av", needed=False)
-    yield _package("viser", needed=False)
     yield _checked("share", _share, "install Node.js (npm), then python -m pip install -e .", needed=False)
+    yield _checked("viser", _viser, "python -m pip install 'viser>=1.0'", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
@@ -121,6 +121,11 @@ def _weights(module: str, *files: str, what: str, install: str = "", needed: boo
 def _native() -> str:
     native = importlib.import_module(".._native", __package__)
     return f"{native.isa()}, {native.num_threads()} threads"
+
+
+def _viser() -> str:
+    server = importlib.import_module("..viewer.server", __package__)
+    return str(server.viser_version())
 
 
 def _ffmpeg() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.metadata
 import io
 import logging
 import socket
@@ -26,10 +27,22 @@ MAX_MESSAGE_BYTES = 8 * 2**20  # from a browser; it sends clicks and camera pose
 _construction = threading.Lock()
 
 
+def viser_version() -> str:
+    """The version of viser that is installed. Raises FewviewError for one that the viewer cannot use."""
+    version = importlib.metadata.version("viser")  # releases before 1.0 do not say it themselves
+    if int(version.split(".")[0]) < 1:
+        raise FewviewError(
+            f"The viewer needs viser 1.0 or newer, and {version} is installed, as nerfstudio wants it; look at the "
+            "scene from an environment without nerfstudio, or with `ns-viewer`."
+        )
+    return version
+
+
 class ViewerServer(viser.ViserServer):
     """viser's server with the guard in front. Raises BadInputError for a port that is taken or an unsafe host."""
 
     def __init__(self, host: str, port: int, label: str, token: str | None = None) -> None:
+        viser_version()
         self.guard = Guard(host, token)
         self.bound_host = host
         _check_port(host, port)
