@@ -15,23 +15,28 @@ from .server import ViewerServer
 
 if TYPE_CHECKING:
     from ..scene.capture import Capture
+    from ..scene.driving import DrivingLog
     from ..scene.gaussians import Gaussians
     from ..scene.run import Run
     from .page import Page
     from .shown import Shown
 
+    Target = Path | str | Run | Capture | Gaussians | DrivingLog
+
 DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Path | str | Run | Capture | Gaussians,
+    *targets: Target,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
     token: str | None = None,
+    detections: Path | str | None = None,
 ) -> None:
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
+    `detections` is a file in the nuScenes submission layout, to be shown on the driving data among the targets.
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
@@ -47,9 +52,8 @@ def view(
         if open_browser:
             webbrowser.open(server.url)
         from .page import Page
-        from .target import load_shown
 
-        page = Page(server, [load_shown(target) for target in targets])
+        page = Page(server, _read(targets, detections))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
@@ -57,6 +61,20 @@ def view(
         if page is not None:
             page.close()
         server.stop()
+
+
+def _read(targets: Sequence[Target], detections: Path | str | None) -> list[Shown]:
+    from .target import load_shown
+
+    if detections is None:
+        return [load_shown(target) for target in targets]
+    from ..scene.readers.nuscenes_results import read_results
+
+    found = read_results(detections)
+    shown = [load_shown(target, found) for target in targets]
+    if all(s.drive is None for s in shown):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    return shown
 
 
 def serve(
