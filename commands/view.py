@@ -21,6 +21,8 @@ class Options(Common):
 
     # Run folders, splat files, folders of photographs, data sets; several are shown together, each with a toggle.
     input: tyro.conf.Positional[tuple[Path, ...]]
+    # Detected boxes to show on driving data, a JSON file in the nuScenes submission layout.
+    detections: Path | None = None
     # Address to listen on.
     host: str = "127.0.0.1"
     # Port to listen on; 0 takes any that is free.
@@ -39,4 +41,11 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    view(*options.input, host=options.host, port=options.port, open_browser=options.open, token=options.token)
+    view(
+        *options.input,
+        host=options.host,
+        port=options.port,
+        open_browser=options.open,
+        token=options.token,
+        detections=options.detections,
+    )

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 from ..lazy import lazily
 
 if TYPE_CHECKING:
+    from .boxes import Boxes as Boxes
     from .cameras import Cameras as Cameras
     from .capture import Capture as Capture
     from .capture import Frame as Frame
+    from .driving import DrivingFrame as DrivingFrame
+    from .driving import DrivingLog as DrivingLog
+    from .driving import LidarPoints as LidarPoints
     from .errors import BadInputError as BadInputError
     from .errors import FewviewError as FewviewError
     from .gaussians import Gaussians as Gaussians
@@ -17,9 +21,13 @@ if TYPE_CHECKING:
 __getattr__ = lazily(
     __name__,
     {
+        "Boxes": "boxes",
         "Cameras": "cameras",
         "Capture": "capture",
         "Frame": "capture",
+        "DrivingFrame": "driving",
+        "DrivingLog": "driving",
+        "LidarPoints": "driving",
         "BadInputError": "errors",
         "FewviewError": "errors",
         "Gaussians": "gaussians",

@@ -149,7 +149,7 @@ def test_truth_through_the_sweep_s_frame_becomes_the_same_submission(tmp_path: P
 def test_a_frame_that_no_result_names_has_no_detections(tmp_path: Path) -> None:
     write_nuscenes(tmp_path)
     log = NuScenes(tmp_path).log().with_detections({})
-    assert log[0].detections is None
+    assert len(log[0].detections) == 0
 
 
 class TestCache:

@@ -15,6 +15,7 @@ from .server import ViewerServer
 
 if TYPE_CHECKING:
     from ..scene.capture import Capture
+    from ..scene.driving import DrivingLog
     from ..scene.gaussians import Gaussians
     from ..scene.run import Run
     from .page import Page
@@ -24,17 +25,21 @@ DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Path | str | Run | Capture | Gaussians,
+    *targets: Path | str | Run | Capture | Gaussians | DrivingLog,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
     token: str | None = None,
+    detections: Path | str | None = None,
 ) -> None:
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
+    `detections` is a file in the nuScenes submission layout, to be shown on the driving data among the targets.
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
+    if detections is not None and not Path(detections).is_file():
+        raise BadInputError(f"{detections} is not there; a JSON file in the nuScenes submission layout is expected.")
     names = [target for target in targets if isinstance(target, (Path, str))]
     for name in names:
         if not Path(name).exists():
@@ -47,9 +52,9 @@ def view(
         if open_browser:
             webbrowser.open(server.url)
         from .page import Page
-        from .target import load_shown
+        from .target import load_all
 
-        page = Page(server, [load_shown(target) for target in targets])
+        page = Page(server, load_all(targets, detections))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass

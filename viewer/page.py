@@ -13,6 +13,7 @@ from ..scene.cameras import Cameras
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from . import markup
+from .drive import STAGE as DRIVE_STAGE
 from .item import Item
 from .pilot import Pilot, Viewpoint
 from .server import ViewerServer
@@ -81,6 +82,10 @@ class Page:
 
     def visit(self, item: Item, index: int, client: viser.ClientHandle | None) -> None:
         """Fly to the camera of a photograph."""
+        if item.drive is not None and item.drive.frame.capture.cameras is not None:
+            item.drive.hide_camera(index)
+            self.pilot.fly(client, self.view_of(item.drive.frame.capture.cameras[index]))
+            return
         if item.cameras is None or client is None:
             return
         item.look_through(index)
@@ -98,6 +103,8 @@ class Page:
     def first_view(self) -> Viewpoint:
         """The photograph nearest to the middle of all: the first one is often at the edge of what was photographed."""
         cameras = self.active.cameras
+        if self.active.drive is not None:
+            return self.active.drive.first_view()
         if cameras is not None and len(cameras):
             view = self.view_of(cameras[self._middle_view(cameras)])
             # In front of that camera's own photograph.
@@ -177,9 +184,13 @@ def _stage_of(inputs: list[Shown]) -> Stage:
         capture = shown.capture
         if capture is not None and capture.cameras is not None:
             return 0
-        return 1 if shown.gaussians is not None else 2
+        if shown.drive is not None:
+            return 1
+        return 2 if shown.gaussians is not None else 3
 
     best = min(inputs, key=fitness)
+    if best.drive is not None:
+        return DRIVE_STAGE
     capture: Capture | None = best.capture
     up = None if best.up is None else torch.tensor(best.up)
     if capture is None:
@@ -191,5 +202,11 @@ def _facts(items: list[Item]) -> list[str]:
     photographs = sum(len(i.shown.capture) for i in items if i.shown.capture is not None)
     points = sum(len(i.shown.capture.points) for i in items if i.shown.capture is not None and i.shown.capture.points)
     gaussians = sum(len(i.gaussians) for i in items if i.gaussians is not None)
-    counts = ((photographs, "photographs"), (points, "sparse points"), (gaussians, "Gaussians"))
-    return [f"{count:,} {what}" for count, what in counts if count]
+    key_frames = sum(len(i.drive.log) for i in items if i.drive is not None)
+    counts = (
+        (photographs, "photographs"),
+        (points, "sparse points"),
+        (gaussians, "Gaussians"),
+        (key_frames, "key frames"),
+    )
+    return [f"{count:,} {what if count > 1 else what.removesuffix('s')}" for count, what in counts if count]

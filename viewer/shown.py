@@ -11,6 +11,7 @@ import torch
 from ..recon.stereo.contract import Stereo
 from ..recon.stereo.store import load_stereo
 from ..scene.capture import Capture
+from ..scene.driving import DrivingFrame, DrivingLog
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
 from ..scene.splat_file import Axis
@@ -18,7 +19,7 @@ from ..scene.splat_file import Axis
 
 @dataclass(frozen=True)
 class Shown:
-    """A scene to look at; at least one of `gaussians` and `capture` is there."""
+    """A scene to look at; at least one of `gaussians`, `capture` and `drive` is there."""
 
     title: str
     gaussians: Gaussians | None = None
@@ -28,6 +29,7 @@ class Shown:
     background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
     up: Axis | None = None  # of the world, where a splat file says it
     run: Run | None = None
+    drive: tuple[DrivingLog, DrivingFrame] | None = None  # and its first key frame
     notes: tuple[str, ...] = ()
 
     @property

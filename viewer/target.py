@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..scene.boxes import Boxes
 from ..scene.capture import Capture
+from ..scene.driving import DrivingLog
 from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
@@ -12,11 +15,34 @@ from ..scene.run import Run
 from .shown import Shown
 
 
-def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
-    """The scene of a run, a splat file, or any input that `read_capture` takes.
+def load_all(
+    targets: Sequence[Path | str | Run | Capture | Gaussians | DrivingLog], detections: Path | str | None = None
+) -> list[Shown]:
+    """`load_shown` of each, with the boxes of a file in the nuScenes submission layout on the driving data.
 
-    Raises BadInputError when there is nothing to show.
+    Raises BadInputError when there are detections and no driving data.
     """
+    found = None
+    if detections is not None:
+        from ..scene.readers.nuscenes_results import read_results
+
+        found = read_results(detections)
+    shown = [load_shown(target, found) for target in targets]
+    if found is not None and all(one.drive is None for one in shown):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    return shown
+
+
+def load_shown(
+    target: Path | str | Run | Capture | Gaussians | DrivingLog, detections: Mapping[str, Boxes] | None = None
+) -> Shown:
+    """The scene of a run, a splat file, driving data, or any input that `read_capture` takes.
+
+    `detections` are boxes in the global frame by sample token, for driving data. Raises BadInputError when there is
+    nothing to show.
+    """
+    if isinstance(target, DrivingLog):
+        return _shown_drive(target, detections)
     if isinstance(target, Gaussians):
         return Shown("Splat", gaussians=target)
     if isinstance(target, Capture):
@@ -33,8 +59,11 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
     if path.is_file() and has_splat_ending(path):
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
-    from ..scene.readers import read_capture  # its packages take half a second, which a bare splat need not wait for
+    # Its packages take half a second, which a bare splat need not wait for.
+    from ..scene.readers import is_driving_data, read_capture, read_driving_log
 
+    if is_driving_data(path):
+        return _shown_drive(read_driving_log(path), detections)
     return _shown_capture(read_capture(path))
 
 
@@ -58,6 +87,20 @@ def _shown_run(run: Run) -> Shown:
         run=run,
         notes=() if splat is None else splat.notes,
     )
+
+
+def _shown_drive(log: DrivingLog, detections: Mapping[str, Boxes] | None) -> Shown:
+    notes = log.notes
+    if detections is not None:
+        log = log.with_detections(detections)
+        missing = sum(token not in detections for token in log.tokens)
+        if missing == len(log):
+            raise BadInputError(
+                f"The detections are for other samples: none of the {len(log)} of {log.source} is among them."
+            )
+        if missing:
+            notes = (*notes, f"{missing} of the {len(log)} key frames have no detections listed.")
+    return Shown(Path(log.source).name or log.source, drive=(log, log[0]), notes=notes)
 
 
 def _background(run: Run) -> tuple[float, ...]:
