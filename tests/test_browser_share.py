@@ -13,6 +13,7 @@ from fewview.scene.cameras import Cameras
 from fewview.scene.errors import FewviewError
 from fewview.scene.formats import load_splat
 from fewview.viewer.share import write_share
+from fewview.viewer.share_page import CANNOT_RUN
 from fewview.viewer.target import load_shown
 from support.browser import PATIENCE_MS, screenshot
 from support.browser import browser as browser
@@ -102,4 +103,12 @@ def test_on_a_phone_it_moves_by_itself_and_nothing_sticks_out(browser, page_path
     assert np.abs(first - pixels_of(tab)).mean() > 0.002
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     assert problems == []
+    tab.context.close()
+
+
+def test_without_webgl_one_sentence_says_so(browser, page_path):
+    tab = browser.new_context(offline=True).new_page()
+    tab.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    tab.goto(page_path.as_uri())
+    tab.get_by_text(CANNOT_RUN).first.wait_for(timeout=PATIENCE_MS)
     tab.context.close()
