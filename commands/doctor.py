@@ -17,6 +17,7 @@ import torch
 
 from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
+from ..viewer.share_page import program_version
 from .device import what_cuda_lacks
 from .options import Common
 from .result import finish
@@ -76,6 +77,7 @@ def examine() -> Iterator[Finding]:
     )
     yield _checked("ffmpeg", _ffmpeg, "python -m pip install av", needed=False)
     yield _package("viser", needed=False)
+    yield _checked("share", _share, "install Node.js (npm), then python -m pip install -e .", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
@@ -127,6 +129,10 @@ def _ffmpeg() -> str:
     if "libx264" not in av.codecs_available:
         raise FewviewError(f"libavcodec {version} without libx264, so films cannot be written")
     return f"inside PyAV {av.__version__} (libavcodec {version}), for videos and films"
+
+
+def _share() -> str:
+    return f"SuperSplat Viewer {program_version()}, for `fewview share`"
 
 
 def _lpips() -> str:
