@@ -44,11 +44,10 @@ def check(read: Gaussians, written: Gaussians, sh_atol: float) -> None:
     torch.testing.assert_close(read.sh[:, 0], written.sh[:, 0], rtol=0, atol=0.06)  # a cell of 256 over about 9 units
     torch.testing.assert_close(read.sh[:, 1:], written.sh[:, 1:], rtol=0, atol=sh_atol)
     quats = [g.quats.double() / g.quats.double().norm(dim=1, keepdim=True) for g in (read, written)]
-    real = written.quats.norm(dim=1) > 0
+    quats[1] = torch.where(quats[1].isnan(), torch.tensor([1.0, 0, 0, 0]).double(), quats[1])  # zero is the identity
     # Three errors of half a step of sqrt(2) / 255 and what they do to the fourth component, at most their sum.
     turn = 2 * torch.acos((quats[0] * quats[1]).sum(1).abs().clamp(max=1))
-    assert (turn[real] < 2 * (math.sqrt(3) + 3) * 0.5 * math.sqrt(2) / 255).all()
-    assert torch.equal(read.quats[~real], torch.tensor([[1.0, 0, 0, 0]]).expand(int((~real).sum()), 4))
+    assert (turn < 2 * (math.sqrt(3) + 3) * 0.5 * math.sqrt(2) / 255).all()
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
