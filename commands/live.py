@@ -23,8 +23,10 @@ class Watcher:
 
     def __call__(self, step: int, model: Model, figures: Mapping[str, float | int]) -> None:
         if self._page is None:
-            self._page = LiveViewer(load_run_capture(Run.open(self._folder)), port=self._port)
-        self._page.update(model.gaussians(), step, figures)
+            self._page = LiveViewer(
+                load_run_capture(Run.open(self._folder)), port=self._port, save_to=self._folder, title=self._folder.name
+            )
+        self._page.update(model.gaussians, step, figures)
         self._page.wait_while_paused()
         if self._page.stop_requested:
             signal.raise_signal(signal.SIGINT)  # the trainer's own way to stop: it ends after this step

@@ -80,7 +80,7 @@ def orbit(cameras: Cameras, n: int, *, loops: int = 1) -> Cameras:
     The lens and the image size are those of the camera with the median field of view.
     `loops` is how often the orbit is closed within the `n` cameras; the last one does not repeat the first.
     """
-    _check(cameras, n)
+    check_path(cameras, n)
     up, focus = up_direction(cameras).double(), focus_point(cameras).double()
     offset = cameras.centers.double() - focus
     east, north = _horizontal_axes(up, offset.mean(0), cameras)
@@ -108,7 +108,7 @@ def orbit(cameras: Cameras, n: int, *, loops: int = 1) -> Cameras:
     direction = path_elevation.cos()[:, None] * flat + path_elevation.sin()[:, None] * up
     centers = focus + path_radius[:, None] * direction
     cam_from_world = look_at(centers, focus, up).to(cameras.cam_from_world)
-    lens = _median_lens(cameras)
+    lens = median_lens(cameras)
     return Cameras(
         cam_from_world, lens.K.expand(n, 3, 3).clone(), lens.width.expand(n).clone(), lens.height.expand(n).clone()
     )
@@ -121,8 +121,8 @@ def through(cameras: Cameras, n: int) -> Cameras:
     change linearly in units of the image size; the image size is that of the camera with the median field of view.
     The pace is even in distance travelled plus angle turned.
     """
-    _check(cameras, n)
-    lens = _median_lens(cameras)
+    check_path(cameras, n)
+    lens = median_lens(cameras)
     world_from_cam = cameras.world_from_cam.double()
     if len(cameras) == 1:
         return cameras[torch.zeros(n, dtype=torch.int64)]
@@ -150,7 +150,8 @@ def through(cameras: Cameras, n: int) -> Cameras:
     )
 
 
-def _check(cameras: Cameras, n: int) -> None:
+def check_path(cameras: Cameras, n: int) -> None:
+    """Raises BadInputError unless there is a camera to start from and a picture to make."""
     if n < 1:
         raise BadInputError(f"A camera path of {n} pictures was asked for; at least 1 is expected.")
     if len(cameras) == 0:
@@ -190,7 +191,7 @@ def _radius_along(azimuth: Tensor, radius: Tensor, at: Tensor) -> Tensor:
     return fitted
 
 
-def _median_lens(cameras: Cameras) -> Cameras:
+def median_lens(cameras: Cameras) -> Cameras:
     """The camera (batch shape []) with the median horizontal field of view."""
     relative_focal = cameras.K[:, 0, 0] / cameras.width
     return cameras[int(relative_focal.argsort()[(len(cameras) - 1) // 2])]

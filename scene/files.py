@@ -83,7 +83,16 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def read_json(path: Path) -> Any:
+def strict_decoder(allow_nan: bool = False) -> json.JSONDecoder:
+    """JSON with finite numbers (and NaN where a format is known to write it) and no key twice in one object."""
+
+    def constant(name: str) -> float:
+        return math.nan if allow_nan and name == "NaN" else _reject_constant(name)
+
+    return json.JSONDecoder(parse_constant=constant, parse_float=_finite_float, object_pairs_hook=_unique_keys)
+
+
+def read_json(path: Path, *, allow_nan: bool = False) -> Any:
     """The JSON value in a file of at most 256 MiB with finite numbers and no key twice.
 
     Raises BadInputError that names the file, and the line where the text is not JSON.
@@ -96,21 +105,17 @@ def read_json(path: Path) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
-    return parse_json(data, str(path))
+    return parse_json(data, str(path), allow_nan=allow_nan)
 
 
-def parse_json(data: bytes, name: str) -> Any:
+def parse_json(data: bytes, name: str, *, allow_nan: bool = False) -> Any:
     """The JSON value in `data`, with finite numbers and no key twice; `name` says in errors where it is from.
 
     Raises BadInputError.
     """
     try:
-        return json.loads(
-            data.decode("utf-8-sig"),  # some Windows tools write a byte order mark
-            parse_constant=_reject_constant,
-            parse_float=_finite_float,
-            object_pairs_hook=_unique_keys,
-        )
+        # Some Windows tools write a byte order mark.
+        return strict_decoder(allow_nan).decode(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadInputError(f"{name} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
     except json.JSONDecodeError as error:

@@ -66,15 +66,23 @@ class Gaussians:
         return 0.5 + SH_C0 * self.sh[:, 0]
 
     def moved(self, new_from_old: Similarity) -> Gaussians:
-        """The same splat in another frame: positions, sizes, rotations and view-dependent colours follow."""
-        scale, rotation, translation = (t.to(self.means) for t in vars(new_from_old).values())
-        turn = sh_rotation(self.sh_degree, new_from_old.rotation).to(self.sh)
+        """The same splat in another frame: positions, sizes, rotations and view-dependent colours follow.
+
+        Positions pass through double precision, so that a scene far from its origin can be brought back to it.
+        """
+        like = self.means
+        scale, rotation, translation = (t.to(like.device, torch.float64) for t in vars(new_from_old).values())
+        turn = sh_rotation(self.sh_degree, rotation)
+        turned_nowhere = bool((turn == torch.eye(len(turn), dtype=turn.dtype)).all())
+        # A zero quaternion is drawn as no rotation at all, so it has to turn like one.
+        zero = self.quats.norm(dim=-1, keepdim=True) == 0
+        quats = torch.where(zero, self.quats.new_tensor([1.0, 0, 0, 0]), self.quats)
         return Gaussians(
-            Similarity(scale, rotation, translation)(self.means),
-            quat_multiply(quat_from_rotation(rotation), self.quats),
-            self.log_scales + scale.log(),
+            Similarity(scale, rotation, translation)(self.means.double()).to(like),
+            quat_multiply(quat_from_rotation(rotation).to(like), quats),
+            self.log_scales + scale.log().to(like),
             self.opacity_logits,
-            torch.einsum("jk,nkc->njc", turn, self.sh),
+            self.sh if turned_nowhere else torch.einsum("jk,nkc->njc", turn.to(self.sh), self.sh),
         )
 
     @classmethod

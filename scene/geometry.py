@@ -176,6 +176,19 @@ class Similarity:
         """Points [..., 3] of frame b in frame a."""
         return self.scale * points_b @ self.rotation.T + self.translation
 
+    def __matmul__(self, b_from_c: Similarity) -> Similarity:
+        """a_from_c: `b_from_c` first, then this one."""
+        return Similarity(self.scale * b_from_c.scale, self.rotation @ b_from_c.rotation, self(b_from_c.translation))
+
+    @classmethod
+    def identity(cls) -> Similarity:
+        """In double precision, as long chains of edits want it."""
+        eye = torch.eye(3, dtype=torch.float64)
+        return cls(torch.ones((), dtype=torch.float64), eye, torch.zeros(3, dtype=torch.float64))
+
+    def double(self) -> Similarity:
+        return Similarity(self.scale.double(), self.rotation.double(), self.translation.double())
+
     def inverse(self) -> Similarity:
         rotation = self.rotation.T
         return Similarity(1 / self.scale, rotation, -(rotation @ self.translation) / self.scale)

@@ -229,7 +229,7 @@ def _inside(rng: np.random.Generator, data: bytes) -> bytes:
             return _inside_streams(rng, data)
         if data[:2] == b"PK":
             return _inside_zip(rng, data)
-    except (zlib.error, zstandard.ZstdError, zipfile.BadZipFile, struct.error, ValueError, OSError):
+    except (zlib.error, zstandard.ZstdError, zipfile.BadZipFile, struct.error, LookupError, ValueError, OSError):
         pass  # damaged already
     return _mutated(rng, data)
 

@@ -1,14 +1,9 @@
 """The viewer in a real browser, and what it shows in plain arrays; the browser part skips where there is none."""
 
 import http.client
-import shutil
-import threading
-import time
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
 from fewview.viewer.app import how_to_open, serve
@@ -19,24 +14,9 @@ from fewview.viewer.pictures import error_map, opaque, side_by_side
 from fewview.viewer.report import write_report
 from fewview.viewer.stage import Stage
 from fewview.viewer.target import load_shown
+from support.browser import PATIENCE_MS, open_viewer, screenshot, until
+from support.browser import browser as browser
 from support.small_run import small_capture, small_gaussians, small_run
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -47,57 +27,46 @@ def served(tmp_path):
     server.stop()
 
 
-def until(condition, seconds=20):
-    """Waits for a condition; the time is a limit for a slow machine, not a measurement."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def wait_for_canvas(tab):
-    tab.wait_for_selector("canvas", timeout=30_000)
-    tab.get_by_text("Photographs", exact=True).first.wait_for(timeout=30_000)
-
-
 def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
     server, _ = served
-    tab = browser.new_page(viewport={"width": 1000, "height": 700})
     requests = []
+    tab = open_viewer(browser, server)
     tab.on("request", lambda r: requests.append(r.url))
-    tab.goto(server.url)
-    wait_for_canvas(tab)
-    assert tab.get_by_text("5 photographs · 400 sparse points · 400 Gaussians").count() == 1
-    assert tab.get_by_text("spherical harmonics of degree 0").count() == 1
-    until(lambda: len(server.get_clients()) == 1)
+    tab.reload()
+    tab.get_by_text("5 photographs · 400 sparse points · 400 Gaussians").wait_for()
+    tab.get_by_text("one colour for all directions").wait_for()
     colours = set()
 
     def shows_something():
         tab.wait_for_timeout(300)
-        png = np.frombuffer(tab.screenshot(clip={"x": 0, "y": 200, "width": 550, "height": 400}), np.uint8)
-        pixels = cv2.imdecode(png, cv2.IMREAD_COLOR)
+        pixels = screenshot(tab, clip={"x": 0, "y": 200, "width": 550, "height": 400})
         colours.update(map(tuple, pixels[::20, ::20].reshape(-1, 3)))
         return len(colours) > 50
 
     until(shows_something)  # a smooth cube of coloured Gaussians, not an empty page
+    assert requests
     assert all(u.startswith((server.url, "data:", "blob:")) for u in requests)
     tab.close()
 
 
 def test_choosing_a_photograph_flies_there_and_compares(browser, served):
     server, page = served
-    tab = browser.new_page(viewport={"width": 1000, "height": 700})
-    tab.goto(server.url)
-    wait_for_canvas(tab)
-    until(lambda: len(server.get_clients()) == 1)
+    tab = open_viewer(browser, server)
+    tab.get_by_role("tab", name="Photographs").click()
     tab.get_by_role("button", name="Next").click()
-    tab.get_by_text("photograph, then rendering").wait_for(timeout=20_000)
-    assert tab.get_by_text("held out from training").count() == 1  # photo_1 is
+    tab.get_by_text("photograph, then rendering").wait_for()
+    tab.get_by_text("held out from training").wait_for()  # photo_1 is
     assert tab.get_by_text("photo_1.jpg").count() >= 1
     client = next(iter(server.get_clients().values()))
     expected = page.stage.place(page.active.cameras.centers[1])
     until(lambda: np.abs(client.camera.position - expected).max() < 1e-3)
-    assert page._comparison.image.shape[0] > 64
+    panel = page.panel("Photographs")
+    rendering = panel.picture
+    assert rendering.shape[0] > 64
+    tab.get_by_label("Beside it").click()
+    tab.get_by_role("option", name="error map").click()
+    tab.get_by_text("photograph, then error map").wait_for()
+    assert not np.array_equal(panel.picture, rendering)
     tab.close()
 
 
@@ -108,7 +77,7 @@ def test_wide_server_opens_with_the_token_only(browser, tmp_path):
         tab = browser.new_page()
         assert tab.goto(server.url.split("?")[0]).status == 403
         tab.goto(server.url)
-        tab.wait_for_selector("canvas", timeout=30_000)
+        tab.wait_for_selector("canvas[data-engine]", timeout=PATIENCE_MS)
         until(lambda: len(server.get_clients()) == 1)  # the WebSocket came through by the cookie
         tab.close()
     finally:
@@ -130,60 +99,14 @@ def test_report_fits_wide_and_narrow_windows(browser, tmp_path):
 
 def test_live_viewer_never_blocks_or_breaks_the_training(browser):
     with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
-        tab = browser.new_page()
-        tab.goto(live.url)
-        wait_for_canvas(tab)
-        assert live.update(small_gaussians(), 1, {"loss": 0.25})
-        tab.get_by_text("0.25").wait_for(timeout=20_000)
+        tab = open_viewer(browser, live._server)
+        assert live.update(small_gaussians, 1, {"loss": 0.25})
+        tab.get_by_text("0.25").wait_for()
         tab.close()  # a browser that goes away in the middle
         for step in range(2, 50):
-            live.update(small_gaussians(seed=step), step, {"loss": 0.1})
-    live.update(small_gaussians(), 99)  # after the end: dropped
+            live.update(lambda step=step: small_gaussians(seed=step), step, {"loss": 0.1})
+    live.update(small_gaussians, 99)  # after the end: dropped
     live.close()
-
-
-def test_live_viewer_drops_what_comes_too_fast_and_copies_what_it_takes():
-    with LiveViewer(small_capture(), port=0, seconds_between=30.0) as live:
-        gaussians = small_gaussians()
-        gaussians = Gaussians(*(t.requires_grad_() for t in vars(gaussians).values()))
-        taken = [live.update(gaussians, step, {}) for step in range(20)]
-        assert taken == [True] + [False] * 19
-        with torch.no_grad():
-            gaussians.means.fill_(float("nan"))
-        until(lambda: live._page.active.gaussians is not None)
-        assert torch.isfinite(live._page.active.gaussians.means).all()
-
-
-def test_live_viewer_failure_is_told_once_and_kept_away(capsys, monkeypatch):
-    with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
-
-        def broken(_):
-            raise RuntimeError("no more colours")
-
-        monkeypatch.setattr(live._page, "set_splat", broken)
-        assert live.update(small_gaussians(), 1, {})
-        until(lambda: live._broken)
-        assert not live.update(small_gaussians(), 2, {})
-    assert "Training goes on" in capsys.readouterr().err
-
-
-def test_live_viewer_takes_another_port_when_its_own_is_taken():
-    with LiveViewer(small_capture(), port=0) as first:
-        port = first._server.get_port()
-        with LiveViewer(small_capture(), port=port) as second:
-            assert second._server.get_port() != port
-
-
-def test_pause_and_stop_end_together():
-    with LiveViewer(small_capture(), port=0) as live:
-        live.wait_while_paused()  # not paused: returns
-        live._toggle_pause()
-        waiting = threading.Thread(target=live.wait_while_paused)
-        waiting.start()
-        assert waiting.is_alive()
-        live.close()
-        waiting.join(timeout=10)
-        assert not waiting.is_alive()
 
 
 def test_how_to_open_names_the_address_and_the_ssh_line(served):

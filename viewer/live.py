@@ -6,23 +6,45 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import torch
+import viser.uplot
+
+from ..render.metrics import psnr
 from ..scene.capture import Capture
+from ..scene.errors import FewviewError
+from ..scene.formats import save_splat
 from ..scene.gaussians import Gaussians
+from ..scene.splat_file import SplatFile
 from . import markup
 from .app import DEFAULT_PORT, how_to_open, serve
+from .curves import Curve
+from .pictures import render_rgb8, resize_to, thumbnail
 from .server import port_problem
 from .target import Shown
 
-SHARE_OF_TIME = 0.1  # of the wall clock that the page's updates may take
+SHARE_OF_TIME = 0.03  # of the wall clock that the page's updates may take
+MEASURED_PX = 320  # longer side of the picture whose PSNR is followed
+LINE = "rgb(36, 99, 235)"
+
+
+@dataclass(frozen=True)
+class _State:
+    gaussians: Gaussians
+    step: int
+    figures: dict[str, float | int | str]
 
 
 class LiveViewer:
     """A page that the trainer feeds.
 
-    `update` costs a copy of the Gaussians at most every few seconds and nothing in between; the page is brought up
-    to date by a thread of its own. Whatever goes wrong there is printed once and never reaches the trainer.
+    `update` costs a copy of the Gaussians every few seconds while a browser is looking, and nothing otherwise; the
+    page is brought up to date by a thread of its own. Whatever goes wrong there is printed once and never reaches the
+    trainer.
     """
 
     def __init__(
@@ -34,17 +56,23 @@ class LiveViewer:
         token: str | None = None,
         seconds_between: float = 3.0,
         title: str = "Training",
+        save_to: Path | None = None,
+        antialiased: bool = False,
     ) -> None:
         # A port that is taken must not end a run that has begun: the address is printed, so any other will do.
         port = 0 if port_problem(host, port) else port
-        self._server, self._page = serve(Shown(title, capture=capture), host=host, port=port, token=token)
-        self._seconds_between = seconds_between
+        shown = Shown(title, capture=capture, antialiased=antialiased)
+        self._server, self._page = serve(shown, host=host, port=port, token=token)
+        self._seconds_between, self._save_to = seconds_between, save_to
         self._not_before = 0.0
-        self._waiting: queue.Queue[tuple[Gaussians, int, dict[str, float | int | str]] | None] = queue.Queue(1)
+        self._waiting: queue.Queue[_State | None] = queue.Queue(1)
+        self._latest: _State | None = None
         self._running = threading.Event()
         self._running.set()
-        self._stop = threading.Event()
+        self._stop, self._wants_save = threading.Event(), threading.Event()
         self._broken = False
+        self._loss, self._psnr = Curve(), Curve()
+        self._measured_view = _measured_view(capture)
         self._build_controls()
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
@@ -63,14 +91,25 @@ class LiveViewer:
         """Blocks while the page says "Pause"; stop and close end the pause."""
         self._running.wait()
 
-    def update(self, gaussians: Gaussians, step: int, figures: Mapping[str, float | int | str] = {}) -> bool:
-        """Offer the state after `step`; False when it was dropped because the page had enough or was still busy."""
-        if self._broken or time.monotonic() < self._not_before or self._waiting.full():
+    def update(
+        self, gaussians: Callable[[], Gaussians], step: int, figures: Mapping[str, float | int | str] = {}
+    ) -> bool:
+        """Offer the state after `step`; False when it was not taken, as nobody looks or the page had enough.
+
+        `gaussians` is called only when it is taken.
+        """
+        if self._broken:
             return False
+        if isinstance(loss := figures.get("loss"), float):
+            self._loss.add(step, loss)
+        if not self._wants_save.is_set():
+            rests = time.monotonic() < self._not_before or self._waiting.full()
+            if rests or not self._server.get_clients():
+                return False
         self._not_before = time.monotonic() + self._seconds_between
-        snapshot = Gaussians(*(t.detach().cpu().clone() for t in vars(gaussians).values()))
+        snapshot = Gaussians(*(t.detach().cpu().clone() for t in vars(gaussians()).values()))
         try:
-            self._waiting.put_nowait((snapshot, step, dict(figures)))
+            self._waiting.put_nowait(_State(snapshot, step, dict(figures)))
         except queue.Full:
             return False
         return True
@@ -92,20 +131,24 @@ class LiveViewer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # -- controls ---------------------------------------------------------------------------------------------------
+
     def _build_controls(self) -> None:
         gui = self._server.gui
         with gui.add_folder("Training", order=0.5):
             self._status = gui.add_html(markup.figures({"waiting for the first step": ""}))
             self._pause = gui.add_button("Pause")
             self._pause.on_click(lambda _: self._toggle_pause())
-            stop = gui.add_button("Stop and keep", hint="End the training now and keep the splat as it is.")
-
-            @stop.on_click
-            def _(_: object) -> None:
-                self._stop.set()
-                self._running.set()
-                stop.disabled = self._pause.disabled = True
-                stop.label = "Stopping after this step"
+            if self._save_to is not None:
+                save = gui.add_button("Save the splat as it is", hint="Write a copy into the run and train on.")
+                save.on_click(lambda _: self._ask_for_save())
+            self._stop_button = gui.add_button(
+                "Stop and keep", hint="End the training and keep the splat."
+            )
+            self._stop_button.on_click(lambda _: self._ask_for_stop())
+            with gui.add_folder("Curves", expand_by_default=True):
+                self._loss_chart = _chart(gui, "loss")
+                self._psnr_chart = None if self._measured_view is None else _chart(gui, "PSNR, dB")
 
     def _toggle_pause(self) -> None:
         if self._running.is_set():
@@ -115,15 +158,84 @@ class LiveViewer:
             self._running.set()
             self._pause.label = "Pause"
 
+    def _ask_for_stop(self) -> None:
+        self._stop.set()
+        self._running.set()
+        self._stop_button.disabled = self._pause.disabled = True
+        self._stop_button.label = "Stopping after this step"
+
+    def _ask_for_save(self) -> None:
+        if not self._running.is_set() and self._latest is not None:
+            self._page.worker.submit(self._save_latest)  # paused: no step will bring a newer one
+        else:
+            self._wants_save.set()
+
+    # -- the page's own thread --------------------------------------------------------------------------------------
+
     def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
+        while (state := self._waiting.get()) is not None:
             started = time.monotonic()
             try:
-                gaussians, step, figures = item
-                self._page.set_splat(gaussians)
-                self._status.content = markup.figures({"step": step, **figures})
+                self._show(state)
             except Exception as error:  # a picture for people must never end a run of hours
                 self._broken = True
                 print(f"The live viewer stopped: {error}. Training goes on.", file=sys.stderr)
             took = time.monotonic() - started
             self._not_before = max(self._not_before, time.monotonic() + took * (1 / SHARE_OF_TIME - 1))
+
+    def _show(self, state: _State) -> None:
+        self._latest = state
+        if self._wants_save.is_set():
+            self._wants_save.clear()
+            self._save_latest()
+        self._page.set_splat(state.gaussians)
+        told: dict[str, float | int | str] = {"step": state.step, **state.figures}
+        if self._measured_view is not None:
+            index, what = self._measured_view
+            figure = self._measure(state.gaussians, index)
+            self._psnr.add(state.step, figure)
+            told[f"PSNR of {what}"] = f"{figure:.2f} dB"
+        self._status.content = markup.figures(told)
+        for chart, curve in ((self._loss_chart, self._loss), (self._psnr_chart, self._psnr)):
+            points = curve.points()
+            if chart is not None and len(points[0]) >= 2:
+                chart.data = points
+
+    def _measure(self, gaussians: Gaussians, index: int) -> float:
+        shown = self._page.active.shown
+        assert shown.capture is not None
+        assert shown.capture.cameras is not None
+        rendering = render_rgb8(gaussians, shown.capture.cameras[index], MEASURED_PX, shown.antialiased)
+        photo = thumbnail(shown.capture, index, MEASURED_PX, shown.background)
+        photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
+        return psnr(*(torch.from_numpy(p).float() / 255 for p in (rendering, photo)))
+
+    def _save_latest(self) -> None:
+        state = self._latest
+        if state is None or self._save_to is None:
+            return
+        path = self._save_to / f"splat_step_{state.step}.ply"
+        try:
+            save_splat(path, SplatFile(state.gaussians, self._page.active.shown.antialiased))
+        except (FewviewError, OSError) as error:
+            self._page.tell("The splat could not be saved", str(error))
+        else:
+            self._page.tell("Saved", path.name)
+
+
+def _measured_view(capture: Capture) -> tuple[int, str] | None:
+    """(photograph whose PSNR is followed, what it is): the first that is held out, else the first."""
+    if capture.cameras is None or len(capture) == 0:
+        return None
+    if capture.test:
+        return capture.test[0], f"{capture.names[capture.test[0]]}, held out"
+    return 0, capture.names[0]
+
+
+def _chart(gui: viser.GuiApi, name: str) -> viser.GuiUplotHandle:
+    return gui.add_uplot(
+        (np.array([0.0, 1.0]), np.array([np.nan, np.nan])),
+        (viser.uplot.Series(label="step"), viser.uplot.Series(label=name, stroke=LINE, width=2)),
+        scales={"x": viser.uplot.Scale(time=False, auto=True), "y": viser.uplot.Scale(auto=True)},
+        height=130,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from . import markup
 from .item import Item
-from .panels import PANELS
+from .panels import PANELS, Panel
 from .pilot import Pilot, Viewpoint
 from .server import ViewerServer
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
@@ -39,7 +40,7 @@ class Page:
         self.pilot = Pilot(server, self.stage.up.numpy().astype(float))
         self._on_splat: list[Callable[[Item], None]] = []
         self._on_view: list[Callable[[Item, int], None]] = []
-        self._background: np.ndarray | None = None
+        self._panels: dict[str, Panel] = {}
         self._start_view()
         self.items = [
             Item(server, s, self.stage, f"/{i}", self.worker, self._camera_clicked) for i, s in enumerate(inputs)
@@ -114,6 +115,10 @@ class Page:
         height = height_px or max(int(c.image_height), 1)
         return self.stage.camera(c.wxyz, c.position, c.fov, max(1, round(height * c.aspect)), height)
 
+    def panel(self, title: str) -> Any:
+        """The part of the panel whose tab has this title."""
+        return self._panels[title]
+
     def tell(self, title: str, body: str = "", client: viser.ClientHandle | None = None) -> None:
         """A short notice in one browser, or in all."""
         for who in [client] if client is not None else list(self.server.get_clients().values()):
@@ -148,7 +153,7 @@ class Page:
         for title, panel in PANELS:
             if panel.wanted(self):
                 with tabs.add_tab(title):
-                    panel(self)
+                    self._panels[title] = panel(self)
         for note in dict.fromkeys(note for item in self.items for note in item.shown.notes):
             gui.add_html(markup.small(note))
 

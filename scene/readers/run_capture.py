@@ -33,6 +33,8 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     if capture.cameras is None:
         raise ValueError("save_capture needs a capture with cameras")
     files = _file_names(capture.names)
+    masked = any(frame.load_mask is not None for frame in capture.frames)
+    with_depth = any(frame.load_depth is not None for frame in capture.frames)
     entries = []
     for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
         width, height = fit_size(frame.width, frame.height, max_side)
@@ -41,7 +43,8 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         camera = capture.cameras[i].resized(width, height)
         entries.append(
             {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
-            | _write_extras(run, frame, file, width, height)
+            | (_write_mask(run, frame, file, width, height) if masked else {})
+            | (_write_depth(run, frame, file, width, height) if with_depth else {})
         )
         progress("images", i + 1, len(files))
     table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": list(capture.notes)}
@@ -49,6 +52,7 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         held_out = set(capture.test)
         table["train_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i not in held_out]
         table["test_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i in held_out]
+        table["val_filenames"] = table["test_filenames"]  # nerfstudio measures on these while it trains
     if capture.points is not None:
         write_points(run.points_path, capture.points)
         table["ply_file_path"] = run.points_path.name
@@ -133,21 +137,23 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
     return entry
 
 
-def _write_extras(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
-    """Masks and depth maps at working size, and the keys that name them."""
-    keys = {}
-    if frame.load_mask is not None:
-        mask = cv2.resize(frame.load_mask().astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        _write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
-        keys["mask_path"] = f"masks/{file}.png"
-    if frame.load_depth is not None:
-        depth = cv2.resize(frame.load_depth(), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        buffer = io.BytesIO()
-        np.save(buffer, depth * np.float32(1000), allow_pickle=False)  # millimetres, as the layout wants
-        _make_folder(run.path / "depths")
-        write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
-        keys["depth_file_path"] = f"depths/{file}.npy"
-    return keys
+def _write_mask(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
+    """The mask at working size, and the key that names it; nerfstudio wants one for every photograph, or for none."""
+    counts = np.ones((height, width), np.uint8) if frame.load_mask is None else frame.load_mask().astype(np.uint8)
+    mask = cv2.resize(counts, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    _write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
+    return {"mask_path": f"masks/{file}.png"}
+
+
+def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
+    """The depth map likewise, in millimetres, as the layout wants; 0 where unknown."""
+    metres = np.zeros((height, width), np.float32) if frame.load_depth is None else frame.load_depth()
+    depth = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    buffer = io.BytesIO()
+    np.save(buffer, depth * np.float32(1000), allow_pickle=False)
+    _make_folder(run.path / "depths")
+    write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
+    return {"depth_file_path": f"depths/{file}.npy"}
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

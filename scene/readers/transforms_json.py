@@ -157,7 +157,7 @@ class _Entry:
         value = self.entry.get(key, self.table.get(key))
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not _is_finite_number(value):
             raise BadInputError(f"{self.where}: '{key}' should be a finite number, found {_shown(value)}.")
         return float(value)
 
@@ -221,7 +221,7 @@ class _Entry:
     def _model(self) -> tuple[str, tuple[float, ...]]:
         """A COLMAP camera model with fx, fy, cx, cy first, and the parameters that follow."""
         named = self.entry.get("camera_model", self.table.get("camera_model")) or "OPENCV"
-        k1, k2, k3, k4, p1, p2 = (self.number(key) or 0.0 for key in _DISTORTION)
+        k1, k2, k3, k4, p1, p2 = self._distortion()
         if named == "OPENCV_FISHEYE" or self.entry.get("is_fisheye", self.table.get("is_fisheye")) is True:
             return "OPENCV_FISHEYE", (k1, k2, k3, k4)
         if named not in ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"):
@@ -234,6 +234,22 @@ class _Entry:
         if not any((k1, k2, k3, p1, p2)):
             return "PINHOLE", ()
         return ("FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)) if k3 else ("OPENCV", (k1, k2, p1, p2))
+
+    def _distortion(self) -> tuple[float, ...]:
+        """k1, k2, k3, k4, p1, p2, each by its key or all in nerfstudio's list `distortion_params`."""
+        named = self.entry.get("distortion_params", self.table.get("distortion_params"))
+        if named is None:
+            return tuple(self.number(key) or 0.0 for key in _DISTORTION)
+        if not isinstance(named, list) or len(named) != len(_DISTORTION) or not all(map(_is_finite_number, named)):
+            raise BadInputError(
+                f"{self.where}: 'distortion_params' should be the {len(_DISTORTION)} numbers "
+                f"{', '.join(_DISTORTION)}, found {_shown(named)}."
+            )
+        return tuple(map(float, named))
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _existing(root: Path, name: str, where: str, allow_outside: bool) -> Path | None:

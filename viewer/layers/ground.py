@@ -40,6 +40,9 @@ def draw_ground(server: viser.ViserServer, stage: Stage, up: np.ndarray, height_
         "/ground/bar", ends[None], np.array(BAR_COLOR, np.uint8), thickness=4.0, thickness_units="screen", visible=False
     )
     label = server.scene.add_label(
-        "/ground/length", f"{length:g} {unit}", position=ends.mean(0) + 0.05 * up, visible=False
+        "/ground/length",
+        f"{length:g} {unit}" if unit else f"{length:g} (scale unknown)",
+        position=ends.mean(0) + 0.05 * up,
+        visible=False,
     )
     return [grid, bar, label]

@@ -154,7 +154,7 @@ class ScenePanel:
         low, high = bounds(page.items, page.stage)
         height = float(min((np.where(up > 0, low, high) * up).sum(), 0.0))
         metric = capture is not None and capture.points is not None and capture.points.metric
-        return draw_ground(page.server, page.stage, up, height, "m" if metric else "units")
+        return draw_ground(page.server, page.stage, up, height, "m" if metric else "")
 
     def _build_download(self) -> None:
         page, path = self._page, self._page.active.shown.splat_path

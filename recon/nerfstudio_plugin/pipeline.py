@@ -1,0 +1,65 @@
+"""nerfstudio's pipeline, whose model starts from dense stereo of the training photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from ...scene.point_cloud import PointCloud
+from .. import instantsplat
+from ..dataset import Dataset
+from ..methods import FEW_VIEWS
+from ..stereo import Stereo
+from ..stereo.patch_match import estimate_depths
+from .datamanager import PhotographsConfig
+from .model import InstantSplatModelConfig
+
+
+@dataclass
+class InstantSplatPipelineConfig(VanillaPipelineConfig):
+    """InstantSplat's data and model."""
+
+    _target: type = field(default_factory=lambda: InstantSplatPipeline)
+    """target class to instantiate"""
+    datamanager: PhotographsConfig = field(default_factory=PhotographsConfig)
+    """specifies the datamanager config"""
+    model: InstantSplatModelConfig = field(default_factory=InstantSplatModelConfig)
+    """specifies the model config"""
+
+
+class InstantSplatPipeline(VanillaPipeline):
+    """The start costs seconds of stereo, so only training makes it; what loads a checkpoint needs none."""
+
+    def __init__(self, config: InstantSplatPipelineConfig, device: str, test_mode: str = "val", **kwargs: Any) -> None:
+        super().__init__(config, device, test_mode, **kwargs)
+        if test_mode != "val":
+            return
+        dataset = self.datamanager.dataset()
+        if len(dataset) > FEW_VIEWS:
+            CONSOLE.log(
+                f"[yellow]InstantSplat is for up to {FEW_VIEWS} photographs, and there are {len(dataset)}: choose some "
+                "with --pipeline.datamanager.dataparser.views, or train splatfacto."
+            )
+        seed = torch.initial_seed() % 2**31  # --machine.seed, which ns-train has set
+        CONSOLE.log(f"Fewview: dense stereo of {len(dataset)} photographs")
+        settings = config.model.settings(dataset, seed, on_cpu=torch.device(device).type == "cpu")
+        start = instantsplat.initialise(dataset, _stereo(dataset, seed), settings)
+        self.model.start_from(start, settings.drop_rate)
+        self.model.to(device)
+        if torch.device(device).type == "cpu":
+            torch.set_num_threads(1)  # Fewview's kernels have threads of their own, which PyTorch's would displace
+
+
+def _stereo(dataset: Dataset, seed: int) -> Stereo:
+    maps = estimate_depths(
+        [view.pixels[..., :3] for view in dataset.views],
+        dataset.cameras,
+        dataset.points if dataset.points is not None else PointCloud.empty(),
+        seed=seed,
+        masks=[view.counts() for view in dataset.views],
+    )
+    return Stereo(dataset.cameras, maps)

@@ -1,0 +1,117 @@
+"""Saving an edited splat as a new one, never over the one it came from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BadInputError, FewviewError
+from ..files import atomic_writer
+from ..formats import load_splat, save_splat
+from ..geometry import Similarity
+from ..ply import write_points
+from ..readers import load_run_capture, save_cameras
+from ..run import Run
+from ..splat_file import SplatFile
+from .frames import moved_cameras, moved_points, turned_direction
+from .history import Editor
+
+_STILL_TRUE = ("placed", "unplaced", "training")  # of metrics.json, whatever was done to the splat
+
+
+def load_source(source: Path | Run) -> SplatFile:
+    """The splat of a run or a file. Raises BadInputError where there is none."""
+    path = splat_path(source)
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist; a splat file, or a run with a finished splat, is expected.")
+    return load_splat(path)
+
+
+def splat_path(source: Path | Run) -> Path:
+    return source.splat_path if isinstance(source, Run) else source
+
+
+def edited_splat(original: SplatFile, editor: Editor) -> SplatFile:
+    """What `editor` left of the file's Gaussians, with what the file says about them brought along.
+
+    Raises BadInputError when nothing is left.
+    """
+    if editor.count == 0:
+        raise BadInputError("Every Gaussian was removed, so there is nothing to save; loosen a limit, or undo.")
+    up = turned_direction(original.up, editor.similarity)
+    return replace(original, gaussians=editor.result(), up=up)
+
+
+def save_edited(source: Path | Run, target: Path, splat: SplatFile) -> tuple[str, ...]:
+    """Write an edited splat in the format of the target's ending; returns what the format could not keep.
+
+    Raises BadInputError when the target is the source, a folder, or a file that a run stands on.
+    """
+    refuse_to_replace(source, target)
+    return save_splat(target, splat)
+
+
+def refuse_to_replace(source: Path | Run, target: Path) -> None:
+    """Raises BadInputError when writing `target` would destroy what was edited, or a run's own files."""
+    if target.is_dir():
+        raise BadInputError(f"{target} is a folder; name a new file in it, such as {target / 'edited.ply'}.")
+    if not target.parent.is_dir():
+        raise BadInputError(f"The folder {target.parent} does not exist; make it first, or choose another with -o.")
+    original = splat_path(source)
+    if target.exists() and original.exists() and target.samefile(original):
+        raise BadInputError(f"{target} is the splat that is edited; choose another name with -o, it is never replaced.")
+    run = Run(target.parent)
+    if run.config_path.is_file() and target.name in (run.splat_path.name, run.points_path.name):
+        raise BadInputError(f"{target} is the result of a run; choose another name with -o, it is never replaced.")
+
+
+def save_edited_run(source: Run, target: Path, splat: SplatFile, new_from_old: Similarity, metric: bool) -> Run:
+    """A new run with the edited splat, and with cameras, points and depths that have followed it.
+
+    `metric` says that a unit of the new frame is a metre. Held-out figures, checkpoints and the report are not taken
+    along, as they belong to the splat before; `fewview eval` measures the new one. Raises BadInputError when the
+    folder holds something already.
+    """
+    capture = load_run_capture(source)
+    assert capture.cameras is not None
+    there_before = target.exists()
+    if target.is_file() or (there_before and any(target.iterdir())):
+        raise BadInputError(f"{target} exists already; nothing was changed. Name a new folder with -o.")
+    run = Run.create(target, source.config() | {"edited_from": str(source.path), "new_from_old": _plain(new_from_old)})
+    try:
+        for name in ("images", "masks"):
+            if (source.path / name).is_dir():
+                shutil.copytree(source.path / name, run.path / name)
+        for path in sorted((source.path / "depths").glob("*.npy")):
+            _write_scaled(path, run.path / "depths" / path.name, float(new_from_old.scale))
+        for path in (source.cameras_path, source.poses_path):
+            if path.is_file():
+                shutil.copyfile(path, run.path / path.name)
+        save_cameras(run, moved_cameras(capture.cameras, new_from_old))
+        if capture.points is not None:
+            write_points(run.points_path, moved_points(capture.points, new_from_old, metric or None))
+        save_splat(run.splat_path, splat)
+        run.update_metrics(**{name: value for name, value in source.metrics().items() if name in _STILL_TRUE})
+    except BaseException as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        if there_before:
+            run.path.mkdir(exist_ok=True)
+        if isinstance(error, OSError):
+            raise FewviewError(f"{target} could not be written: {error.strerror or error}.") from error
+        raise
+    return run
+
+
+def _plain(similarity: Similarity) -> dict[str, object]:
+    return {name: value.tolist() for name, value in vars(similarity.double()).items()}
+
+
+def _write_scaled(source: Path, target: Path, scale: float) -> None:
+    """A depth map in another unit of length."""
+    depth = np.load(source, allow_pickle=False)
+    target.parent.mkdir(exist_ok=True)
+    with atomic_writer(target) as file:
+        np.save(file, (depth * np.float32(scale)).astype(depth.dtype), allow_pickle=False)

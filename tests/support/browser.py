@@ -1,0 +1,57 @@
+"""A headless Chromium for tests; they skip with a reason where there is none.
+
+`from support.browser import browser as browser` gives a module its own.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+PATIENCE_MS = 120_000  # a limit for a busy machine without a GPU, not a measurement
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
+        yield browser
+        browser.close()
+
+
+def open_viewer(browser, server, width: int = 1000, height: int = 700):
+    """A tab with the viewer's page, connected and drawn."""
+    tab = browser.new_page(viewport={"width": width, "height": height})
+    tab.set_default_timeout(PATIENCE_MS)
+    before = len(server.get_clients())
+    tab.goto(server.url)
+    tab.wait_for_selector("canvas[data-engine]")
+    until(lambda: len(server.get_clients()) > before)
+    return tab
+
+
+def screenshot(tab, **options) -> np.ndarray:
+    """uint8 [H, W, 3]"""
+    return np.array(Image.open(io.BytesIO(tab.screenshot(**options))).convert("RGB"))
+
+
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_MS / 1000) -> None:
+    """Waits for a condition; the time is a limit for a slow machine, not a measurement."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,112 @@
+"""What the trainer may expect of the live viewer, without a browser."""
+
+import threading
+
+import numpy as np
+import torch
+from fewview.scene.formats import load_splat
+from fewview.scene.gaussians import Gaussians
+from fewview.viewer.curves import MAX_POINTS, Curve
+from fewview.viewer.live import LiveViewer
+from support.browser import until
+from support.small_run import small_capture, small_gaussians
+
+
+def somebody_looks(live, monkeypatch):
+    """As if a browser were connected, which notices are not sent to."""
+    monkeypatch.setattr(live._server, "get_clients", lambda: {0: None})
+    monkeypatch.setattr(live._page, "tell", lambda *_: None)
+
+
+def test_nothing_is_copied_while_nobody_looks():
+    with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
+        asked = []
+        assert not live.update(lambda: asked.append(1), 1, {"loss": 0.5})
+        assert asked == []
+
+
+def test_live_viewer_drops_what_comes_too_fast_and_copies_what_it_takes(monkeypatch):
+    with LiveViewer(small_capture(), port=0, seconds_between=30.0) as live:
+        somebody_looks(live, monkeypatch)
+        gaussians = small_gaussians()
+        gaussians = Gaussians(*(t.requires_grad_() for t in vars(gaussians).values()))
+        taken = [live.update(lambda: gaussians, step, {}) for step in range(20)]
+        assert taken == [True] + [False] * 19
+        with torch.no_grad():
+            gaussians.means.fill_(float("nan"))
+        until(lambda: live._page.active.gaussians is not None)
+        assert torch.isfinite(live._page.active.gaussians.means).all()
+
+
+def test_live_viewer_failure_is_told_once_and_kept_away(capsys, monkeypatch):
+    with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
+        somebody_looks(live, monkeypatch)
+
+        def broken(_):
+            raise RuntimeError("no more colours")
+
+        monkeypatch.setattr(live._page, "set_splat", broken)
+        assert live.update(small_gaussians, 1, {})
+        until(lambda: live._broken)
+        assert not live.update(small_gaussians, 2, {})
+    assert "Training goes on" in capsys.readouterr().err
+
+
+def test_live_viewer_takes_another_port_when_its_own_is_taken():
+    with LiveViewer(small_capture(), port=0) as first:
+        port = first._server.get_port()
+        with LiveViewer(small_capture(), port=port) as second:
+            assert second._server.get_port() != port
+
+
+def test_pause_and_stop_end_together():
+    with LiveViewer(small_capture(), port=0) as live:
+        live.wait_while_paused()  # not paused: returns
+        live._toggle_pause()
+        waiting = threading.Thread(target=live.wait_while_paused)
+        waiting.start()
+        assert waiting.is_alive()
+        live.close()
+        waiting.join(timeout=10)
+        assert not waiting.is_alive()
+
+
+def test_save_while_training_writes_the_next_state(tmp_path, monkeypatch):
+    with LiveViewer(small_capture(), port=0, seconds_between=60.0, save_to=tmp_path) as live:
+        somebody_looks(live, monkeypatch)
+        assert live.update(small_gaussians, 1, {})
+        assert not live.update(small_gaussians, 2, {})  # too soon
+        until(lambda: live._latest is not None)
+        live._ask_for_save()
+        assert live.update(lambda: small_gaussians(seed=3), 3, {})  # at once, as somebody waits for it
+        until(lambda: (tmp_path / "splat_step_3.ply").is_file())
+    saved = load_splat(tmp_path / "splat_step_3.ply").gaussians
+    torch.testing.assert_close(saved.means, small_gaussians(seed=3).means)
+
+
+def test_save_while_paused_writes_what_is_shown(tmp_path, monkeypatch):
+    with LiveViewer(small_capture(), port=0, seconds_between=0.0, save_to=tmp_path) as live:
+        somebody_looks(live, monkeypatch)
+        assert live.update(small_gaussians, 7, {})
+        until(lambda: live._latest is not None)
+        live._toggle_pause()
+        live._ask_for_save()
+        until(lambda: (tmp_path / "splat_step_7.ply").is_file())
+
+
+def test_a_curve_keeps_its_shape_and_its_size():
+    curve = Curve()
+    for step in range(100_000):
+        curve.add(step, 2.0 * step + 1.0)
+    steps, values = curve.points()
+    assert MAX_POINTS <= len(steps) <= 2 * MAX_POINTS
+    np.testing.assert_allclose(values, 2 * steps + 1)  # means of a straight line lie on it
+    assert steps[0] < 1000
+    assert steps[-1] > 99_000
+
+
+def test_a_short_curve_is_exact():
+    curve = Curve()
+    for step, value in ((1, 0.5), (2, 0.25)):
+        curve.add(step, value)
+    assert [list(a) for a in curve.points()] == [[1.0, 2.0], [0.5, 0.25]]
