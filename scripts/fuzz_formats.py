@@ -231,6 +231,8 @@ def _inside(rng: np.random.Generator, data: bytes) -> bytes:
             return _inside_zip(rng, data)
     except (zlib.error, zstandard.ZstdError, zipfile.BadZipFile, struct.error, LookupError, ValueError, OSError):
         pass  # damaged already
+    except (EOFError, RuntimeError):
+        pass  # as zipfile says it: cut short, encrypted, or of an unknown method
     return _mutated(rng, data)
 
 

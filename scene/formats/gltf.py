@@ -217,9 +217,11 @@ def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[st
     if (scales < 0).any():
         notes.append(f"{gltf.path.name} follows a draft of {EXTENSION}: its scales were taken as logarithms.")
     else:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             scales = np.log(scales)
-    gaussians, left_out = usable_gaussians(gltf.path, means, quats, scales, logit(alpha.clip(0, 1)), sh)
+    with np.errstate(invalid="ignore"):  # NaN is left out below
+        logits = logit(alpha.clip(0, 1))
+    gaussians, left_out = usable_gaussians(gltf.path, means, quats, scales, logits, sh)
     notes += left_out
     return gaussians
 
