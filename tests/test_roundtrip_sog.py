@@ -170,3 +170,22 @@ def test_splats_without_colour_by_direction_can_have_bands(tmp_path: Path) -> No
     read, _ = reread(tmp_path / "a.sog", replace(g, sh=torch.cat([g.sh[:, :1], 0 * g.sh[:, 1:]], dim=1)))
     assert read.sh_degree == 2
     assert not read.sh[:, 1:].any()
+
+
+def test_degenerate_scenes_come_back(tmp_path: Path) -> None:
+    """Everything transparent, everything in one point, all of one size, and numbers near the end of float32."""
+    plain = random_gaussians(9, 1100, 1)
+    wild = plain.sh.clone()
+    wild[3] = 1e38
+    scenes = {
+        "transparent": replace(plain, opacity_logits=torch.full((1100,), -math.inf)),
+        "one point": replace(plain, means=torch.ones(1100, 3)),
+        "flat": replace(plain, log_scales=torch.full((1100, 3), -math.inf)),
+        "huge": replace(plain, means=3e38 * torch.sign(plain.means)),
+        "wild": replace(plain, sh=wild),
+    }
+    for name, written in scenes.items():
+        read, notes = reread(tmp_path / "a.sog", written)
+        assert len(read) == 1100, name
+        assert bool(notes) == (name in ("flat", "huge", "wild")), name
+        assert all(bool(torch.isfinite(value).all()) for value in vars(read).values()), name
