@@ -6,7 +6,8 @@
 
 Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
 and opens a tab in a browser that is running already as soon as the port answers; the picture is there when all
-Gaussians have been drawn and the frame has ended. SPLAT is brought to the number of Gaussians by splitting some of them, as 3DGS does.
+Gaussians have been drawn and the frame has ended. SPLAT is brought to the number of Gaussians by splitting some of
+them, as 3DGS does.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import rotation_from_quat
 from fewview.scene.splat_file import SplatFile
 from fewview.viewer.app import serve
-from fewview.viewer.target import Shown, load_shown
+from fewview.viewer.shown import Shown
+from fewview.viewer.target import load_shown
 from PIL import Image
 
 FLAGS = [

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .boxes import BoxesPanel
+from .camera_path import CameraPathPanel
+from .edit import EditPanel
 from .photographs import PhotographsPanel
 from .scene import ScenePanel
 from .time import TimePanel
@@ -26,5 +29,8 @@ class Panel(Protocol):
 PANELS: tuple[tuple[str, type[Panel]], ...] = (
     ("Scene", ScenePanel),
     ("Photographs", PhotographsPanel),
+    ("Boxes", BoxesPanel),
     ("Time", TimePanel),
+    ("Edit", EditPanel),
+    ("Film", CameraPathPanel),
 )

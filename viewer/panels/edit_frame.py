@@ -1,0 +1,130 @@
+"""The tools that set a splat's frame: its origin, its up axis and its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+import viser
+from torch import Tensor
+
+from ...scene.edit import centered_at, ground_normal, median_point, turned_up
+from ...scene.geometry import quat_from_rotation, rotation_from_quat
+from .. import markup
+
+if TYPE_CHECKING:
+    from .edit import EditPanel
+
+AXES_LENGTH = 0.8  # page units
+
+
+class FrameTools:
+    """The page goes on showing the frame that the splat came in; three axes show where the new one is."""
+
+    def __init__(self, panel: EditPanel) -> None:
+        self._panel, self._page = panel, panel.page
+        self._first_up = panel.page.pilot.up
+        self._axes: viser.FrameHandle | None = None
+        self._shown = panel.session.editor.similarity
+        gui = panel.page.server.gui
+        with gui.add_folder("Frame", expand_by_default=False):
+            origin = gui.add_button_group("Origin", ("Middle", "Click"))
+            origin.on_click(lambda event: self._recentre(origin.value, event.client))
+            up = gui.add_button_group("Up (+z)", ("This view", "3 ground points"))
+            up.on_click(lambda event: self._set_up(up.value, event.client))
+            self._metres = gui.add_number("Metres", 1.0, min=1e-6, step=0.001)
+            scale = gui.add_button("Set the scale by 2 points", hint="Click two points that are so many metres apart.")
+            scale.on_click(lambda event: self._collect(2, event.client, self._scale))
+            self._told = gui.add_html("", visible=False)
+
+    def show(self) -> None:
+        """Draw the axes of the new frame, and let up be up on the page."""
+        new = self._panel.session.editor.similarity
+        if new is self._shown:
+            return
+        self._shown = new
+        if self._axes is not None:
+            self._axes.remove()
+            self._axes = None
+        identity = torch.eye(3, dtype=torch.float64)
+        turned = not torch.equal(new.rotation, identity)
+        if turned or bool((new.translation != 0).any()) or float(new.scale) != 1:
+            old = new.inverse()
+            self._axes = self._page.server.scene.add_frame(
+                "/edit/frame", axes_length=AXES_LENGTH, axes_radius=0.012,
+                wxyz=quat_from_rotation(old.rotation).numpy(), position=self._page.stage.place(old.translation),
+            )  # fmt: skip
+        up = new.rotation.T[:, 2].numpy() if turned else self._first_up
+        if (up != self._page.pilot.up).any():
+            self._page.pilot.up = up
+
+    # -- origin -----------------------------------------------------------------------------------------------------
+
+    def _recentre(self, how: str, client: viser.ClientHandle | None) -> None:
+        if how == "Click":
+            self._collect(1, client, lambda points, _: self._origin_at(points[0]))
+        else:
+            self._panel.do(lambda: self._origin_at(median_point(self._panel.session.left().means)))
+
+    def _origin_at(self, point: Tensor) -> None:
+        session = self._panel.session
+        session.move(centered_at(session.editor.similarity(point)), "Origin")
+
+    # -- up ---------------------------------------------------------------------------------------------------------
+
+    def _set_up(self, how: str, client: viser.ClientHandle | None) -> None:
+        if client is None:
+            return
+        if how == "This view":
+            up = -rotation_from_quat(torch.tensor(client.camera.wxyz).double())[:, 1]
+            self._panel.do(lambda: self._up_is(up))
+        else:
+            self._collect(3, client, lambda points, above: self._up_is(ground_normal(points, above)))
+
+    def _up_is(self, up_world: Tensor) -> None:
+        session = self._panel.session
+        session.move(turned_up(session.editor.similarity.rotation @ up_world), "Up")
+
+    # -- scale ------------------------------------------------------------------------------------------------------
+
+    def _scale(self, points: Tensor, _: Tensor) -> None:
+        self._panel.session.scale_to(points[0], points[1], float(self._metres.value))
+
+    # -- clicks -----------------------------------------------------------------------------------------------------
+
+    def _collect(
+        self,
+        count: int,
+        client: viser.ClientHandle | None,
+        done: Callable[[Tensor, Tensor], None],  # of points [count, 3] and the viewer's place [3] in the world
+    ) -> None:
+        """The next clicks pick points on the splat; the last one hands them over."""
+        points: list[Tensor] = []
+        stage, pointer = self._page.stage, self._panel.pointer
+
+        def clicked(event: viser.SceneClickEvent) -> None:
+            origin, direction = stage.world(torch.tensor(event.ray_origin)), torch.tensor(event.ray_direction)
+            self._page.worker.submit(lambda: take(origin, direction, event.client))
+
+        def take(origin: Tensor, direction: Tensor, who: viser.ClientHandle) -> None:
+            point = self._panel.session.pick(origin, direction)
+            if len(points) == count:  # a click too many, made while the last one was worked on
+                return
+            if point is None:
+                self._page.tell("Nothing there", "The click met no Gaussian; click on the splat.", who)
+                return
+            points.append(point)
+            pointer.mark(stage.place(torch.stack(points)))
+            self._tell(f"{len(points)} of {count} points" if len(points) < count else "")
+            if len(points) == count:
+                pointer.release()
+                self._panel.do(lambda: done(torch.stack(points), origin))
+
+        if client is not None:
+            pointer.clicks("points", clicked)
+            self._tell("Click a point on the splat." if count == 1 else f"Click {count} points on the splat.")
+
+    def _tell(self, text: str) -> None:
+        self._told.content = markup.small(text)
+        self._told.visible = bool(text)
