@@ -30,4 +30,4 @@ $(INSTALLED): pyproject.toml constraints.txt $(wildcard setup.py cuda/*.cpp cuda
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _native*.so
+	rm -rf $(VENV) build dist *.egg-info _native*.so viewer/supersplat

@@ -1,17 +1,28 @@
-"""Builds `fewview._native`: every kernel once for each instruction set, chosen at run time.
+"""Builds `fewview._native`, every kernel once for each instruction set, and brings the viewer of `fewview share`.
 
-No machine-specific flag is used beyond those, so that a wheel runs on any processor of its architecture.
+No machine-specific flag is used beyond those, so that a wheel runs on any processor of its architecture. The viewer is
+an npm package that is pinned by version and hash. Without npm or a network the build goes on without it; nothing else
+needs it, and nothing is fetched after the build.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
+import json
 import platform
+import shutil
+import subprocess
+import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nanobind
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match", "table"]
 COMMON = ["parallel", "tiles", "bindings", "patch_match_bindings"]
@@ -63,7 +74,49 @@ class BuildNative(build_ext):
         self.compiler.link_shared_object(objects, target, target_lang="c++", extra_postargs=["-pthread"])
 
 
+VIEWER, VIEWER_VERSION = "@playcanvas/supersplat-viewer", "1.36.2"
+VIEWER_SHA512 = "L7w0BlagAonRHQg5qhaDyBB8zrRtiU9QgglNU3kUgsqHpokCAtuf9j4P0kxsUaQn61FZ1qJGkRKsOCbrLCDR0w=="
+VIEWER_FOLDER = Path("viewer/supersplat")
+VIEWER_FILES = ("LICENSE", "package.json", "public/index.css", "public/index.js")  # the whole program, wholly bundled
+FETCH_SECONDS = 90
+
+
+class BuildPython(build_py):
+    """Fetches the viewer of `fewview share` before the package's files are gathered."""
+
+    def run(self) -> None:
+        try:
+            fetch_viewer()
+        except (OSError, subprocess.SubprocessError, KeyError, ValueError, tarfile.TarError) as error:
+            self.warn(f"`fewview share` will not work, as its viewer could not be fetched: {error}")
+        self.__dict__.pop("data_files", None)  # a list that may have been made before the files were there
+        super().run()
+
+
+def fetch_viewer() -> None:
+    """Put the pinned viewer into VIEWER_FOLDER, unless it is there. Nothing is unpacked unless the hash is right."""
+    stamp = VIEWER_FOLDER / "package.json"
+    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["version"] == VIEWER_VERSION:
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", "--silent", "--pack-destination", folder, f"{VIEWER}@{VIEWER_VERSION}"]
+        subprocess.run(command, check=True, timeout=FETCH_SECONDS, cwd=folder, stdout=subprocess.DEVNULL)
+        archive = next(Path(folder).glob("*.tgz")).read_bytes()
+    found = base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if found != VIEWER_SHA512:
+        raise ValueError(f"{VIEWER} {VIEWER_VERSION} has the SHA-512 {found}, but {VIEWER_SHA512} is expected")
+    VIEWER_FOLDER.mkdir(exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        contents = {name: tar.extractfile(f"package/{name}") for name in VIEWER_FILES}
+        for name, file in sorted(contents.items(), key=lambda item: item[0] == "package.json"):  # the stamp comes last
+            assert file is not None, name
+            (VIEWER_FOLDER / Path(name).name).write_bytes(file.read())
+
+
 setup(
     ext_modules=[Extension("fewview._native", sources=[f"cuda/{name}.cpp" for name in [*COMMON, *KERNELS]])],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPython},
 )

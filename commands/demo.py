@@ -48,6 +48,7 @@ def _free_folder(wanted: Path, resume: bool) -> Path:
 def _what_next(finished: Run) -> list[str]:
     commands = {
         f"fewview view {finished.path}": "walk around in the browser",
+        f"fewview share {finished.path}": "one page to send to others",
         f"fewview render {finished.path}": "a film of an orbit",
         "fewview reconstruct FOLDER": "your own photographs",
     }

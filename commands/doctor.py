@@ -17,6 +17,7 @@ import torch
 
 from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
+from ..viewer.share_page import program_version
 from .device import what_cuda_lacks
 from .options import Common
 from .result import finish
@@ -75,7 +76,8 @@ def examine() -> Iterator[Finding]:
         needed=False,
     )
     yield _checked("ffmpeg", _ffmpeg, "python -m pip install av", needed=False)
-    yield _package("viser", needed=False)
+    yield _checked("share", _share, "install Node.js (npm), then python -m pip install -e .", needed=False)
+    yield _checked("viser", _viser, "python -m pip install 'viser>=1.0'", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
@@ -121,12 +123,21 @@ def _native() -> str:
     return f"{native.isa()}, {native.num_threads()} threads"
 
 
+def _viser() -> str:
+    server = importlib.import_module("..viewer.server", __package__)
+    return str(server.viser_version())
+
+
 def _ffmpeg() -> str:
     av = importlib.import_module("av")
     version = ".".join(map(str, av.library_versions["libavcodec"]))
     if "libx264" not in av.codecs_available:
         raise FewviewError(f"libavcodec {version} without libx264, so films cannot be written")
     return f"inside PyAV {av.__version__} (libavcodec {version}), for videos and films"
+
+
+def _share() -> str:
+    return f"SuperSplat Viewer {program_version()}, for `fewview share`"
 
 
 def _lpips() -> str:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import tyro
 
+from ..render.aim import look_at
 from ..render.camera_path import MAX_FPS, MAX_PICTURES, MAX_SIDE_PX, CameraPath
 from ..render.camera_path_file import read_camera_path
 from ..render.film import film_pictures
-from ..render.paths import look_at, orbit, through
+from ..render.paths import orbit, through
 from ..render.spiral import spiral
 from ..render.video import write_mp4
 from ..scene.cameras import Cameras

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from ..scene.errors import BadInputError
+from ..scene.progress import silent
 from ..viewer.app import DEFAULT_PORT, view
 from .options import Common
+
+LONG_BYTES = 50e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,8 @@ class Options(Common):
 
     # Run folders, splat files, folders of photographs, data sets; several are shown together, each with a toggle.
     input: tyro.conf.Positional[tuple[Path, ...]]
+    # Detected boxes to show on driving data, a JSON file in the nuScenes submission layout.
+    detections: Path | None = None
     # Address to listen on.
     host: str = "127.0.0.1"
     # Port to listen on; 0 takes any that is free.
@@ -38,5 +44,19 @@ class Options(Common):
             raise BadInputError(f"--port {self.port} cannot be used: 0 to 65535 is expected.")
 
 
+def _telling(stage: str, done: int, total: int, figures: Mapping[str, float | int | str] = {}) -> None:
+    """One line where people would wait for long without knowing why."""
+    if done == 0 and total > LONG_BYTES:
+        print(f"Reading {total / 1e6:,.0f} MB of {stage}; the next time they come from a cache.", flush=True)
+
+
 def run(options: Options) -> None:
-    view(*options.input, host=options.host, port=options.port, open_browser=options.open, token=options.token)
+    view(
+        *options.input,
+        host=options.host,
+        port=options.port,
+        open_browser=options.open,
+        token=options.token,
+        detections=options.detections,
+        progress=silent if options.quiet else _telling,
+    )

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ..render import render
+from ..render.aim import up_direction
 from ..render.metrics import psnr
-from ..render.paths import up_direction
 from ..scene.cameras import Cameras
 from ..scene.files import write_bytes
 from ..scene.formats import load_splat, save_splat

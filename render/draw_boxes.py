@@ -174,7 +174,7 @@ def _draw_label(image: np.ndarray, lines: Tensor, label: str, color: tuple[int, 
     x, y = int(lines[..., 0].min()), int(lines[..., 1].min()) - 3
     x, y = max(0, min(x, image.shape[1] - width)), max(height, min(y, image.shape[0] - below))
     cv2.rectangle(image, (x, y - height), (x + width, y + below), color, cv2.FILLED)
-    dark = sum(color) < 380
+    dark = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 128
     cv2.putText(
         image, label, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255) if dark else (0, 0, 0), 1, cv2.LINE_AA
     )

@@ -120,6 +120,8 @@ def rasterization(
     """
     if means.is_cuda:
         arguments = {k: v for k, v in locals().items() if k != "unsupported"}
+        if not segmented:  # gsplat 1.4, which nerfstudio pins, has all the others
+            del arguments["segmented"]
         return _gsplat_rasterization()(**arguments, **unsupported)
     _refuse_unsupported(
         locals(), [n for n, v in unsupported.items() if v is not None and v is not False and _is_set(n, v)]

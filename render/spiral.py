@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ..scene.cameras import Cameras
 from ..scene.geometry import se3_from, transform_points
-from .paths import check_path, focus_point, look_at, median_lens, up_direction
+from .aim import focus_point, look_at, up_direction
+from .paths import check_path, median_lens
 
 TURNS = 2  # of the helix
 DEPTH_RATE = 0.5  # swings in depth for each turn; TURNS * DEPTH_RATE is whole, so that the path closes
 REACH_QUANTILE = 0.9  # of the cameras' offsets from their middle, for each axis
+REACH_SHARE = 0.7  # of it, where the original goes all the way: few photographs stand in the corners of that box
 MIN_REACH = 0.02  # of the distance to the focus, so that a single photograph comes alive too
 
 
@@ -21,8 +23,8 @@ def spiral(cameras: Cameras, n: int) -> Cameras:
     """`n` cameras [n] on the spiral of forward-facing captures (Mildenhall 2019, LLFF; used by NeRF), a closed path.
 
     In the frame of the average camera the centre goes (r_x cos a, r_y sin a, r_z sin(a / 2)) for two turns of a,
-    where r is the 90th percentile of the cameras' offsets, so that it stays where the photographs were taken. All
-    cameras look at the point where the photographs' rays meet: the original takes it from the scene's depth bounds,
+    where r is 0.7 of the 90th percentile of the cameras' offsets, so that it stays near the photographs. All cameras
+    look at the point where the photographs' rays meet: the original takes it from the scene's depth bounds,
     which few captures have. The lens and the image size are those of the camera with the median field of view.
     """
     check_path(cameras, n)
@@ -30,7 +32,8 @@ def spiral(cameras: Cameras, n: int) -> Cameras:
     world_from_middle = _average_frame(cameras, focus, up)
     offsets = (cameras.centers.double() - world_from_middle[:3, 3]) @ world_from_middle[:3, :3]
     distance = float((focus - world_from_middle[:3, 3]).norm())
-    reach = offsets.abs().quantile(REACH_QUANTILE, dim=0).clamp_min(MIN_REACH * distance)
+    reach = REACH_SHARE * offsets.abs().quantile(REACH_QUANTILE, dim=0)
+    reach = reach.clamp_min(MIN_REACH * distance)
     reach[2] = reach[2].clamp_max(0.5 * distance)  # never through what is looked at
     angle = torch.arange(n, dtype=torch.float64) * (2 * math.pi * TURNS / n)
     swing = torch.stack([angle.cos(), angle.sin(), (DEPTH_RATE * angle).sin()], dim=-1)

@@ -79,13 +79,12 @@ class DrivingLog:
         return self.load(index)
 
     def with_detections(self, detections: Mapping[str, Boxes]) -> DrivingLog:
-        """Each frame with its token's boxes, given in the global frame; None for frames that have none listed."""
+        """Each frame with its token's boxes, given in the global frame; no boxes where the token is not listed."""
 
         def load(index: int) -> DrivingFrame:
             frame = self.load(index)
-            if frame.token not in detections:
-                return frame
             lidar_from_global = torch.linalg.inv(frame.global_from_lidar)
-            return replace(frame, detections=detections[frame.token].moved(lidar_from_global).to(torch.float32))
+            found = detections.get(frame.token, Boxes.empty())
+            return replace(frame, detections=found.moved(lidar_from_global).to(torch.float32))
 
         return replace(self, load=load)

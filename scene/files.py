@@ -77,8 +77,8 @@ def _finite_float(text: str) -> float:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:60]!r} is given twice in one object")
     return table
 
@@ -102,14 +102,23 @@ def read_json(path: Path, *, allow_nan: bool = False) -> Any:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise BadInputError(f"{path} has {size} bytes; a JSON file of at most {MAX_JSON_BYTES} bytes is expected.")
-        text = path.read_text(encoding="utf-8-sig")  # some Windows tools write a byte order mark
+        data = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
+    return parse_json(data, str(path), allow_nan=allow_nan)
+
+
+def parse_json(data: bytes, name: str, *, allow_nan: bool = False) -> Any:
+    """The JSON value in `data`, with finite numbers and no key twice; `name` says in errors where it is from.
+
+    Raises BadInputError.
+    """
     try:
-        return strict_decoder(allow_nan).decode(text)
+        # Some Windows tools write a byte order mark.
+        return strict_decoder(allow_nan).decode(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{name} is not UTF-8 text (byte {error.start}); a JSON file is expected.") from error
     except json.JSONDecodeError as error:
-        raise BadInputError(f"{path} is not JSON: {error.msg} at line {error.lineno}.") from error
+        raise BadInputError(f"{name} is not JSON: {error.msg} at line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path} cannot be used: {error}.") from error
+        raise BadInputError(f"{name} cannot be used: {error}.") from error

@@ -20,7 +20,7 @@ def stream_rows(path: Path) -> Iterator[Any]:
     """The values of a file that holds one list, in order. Raises BadInputError that names file and row."""
     with _opened(path) as file:
         reader = _Reader(path, file)
-        reader.expect("[", "a list")
+        reader.expect("[", "should hold a list")
         for index in reader.items("]"):
             reader.place = f"row {index}"
             yield reader.value()
@@ -34,14 +34,14 @@ def stream_members(path: Path, key: str) -> Iterator[tuple[str, Any]]:
     """
     with _opened(path) as file:
         reader = _Reader(path, file)
-        reader.expect("{", "an object")
+        reader.expect("{", "should hold an object")
         found = False
         for outer in reader.names():
             if outer != key:
                 reader.value()
                 continue
             found = True
-            reader.expect("{", f"an object under '{key}'")
+            reader.expect("{", "should be an object")
             for name in reader.names():
                 yield name, reader.value()
         reader.expect_end()
@@ -60,7 +60,7 @@ class _Reader:
     """The text of a file behind a cursor. What is before the cursor has been forgotten."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
-        self.path, self.place = path, "its beginning"
+        self.path, self.place = path, "the file"
         self._file = file
         self._text, self._at, self._ended = "", 0, False
         self._decoder = strict_decoder()
@@ -87,7 +87,7 @@ class _Reader:
         index = 0
         while self._peek() != closing:
             if index:
-                self.expect(",", "a comma")
+                self.expect(",", "should be followed by a comma")
             yield index
             index += 1
         self._at += 1
@@ -103,17 +103,17 @@ class _Reader:
             if name in seen:
                 raise self.wrong("is given twice")
             seen.add(name)
-            self.expect(":", "a colon")
+            self.expect(":", "should be followed by a colon")
             yield name
 
-    def expect(self, character: str, what: str) -> None:
+    def expect(self, character: str, otherwise: str) -> None:
         if self._peek() != character:
-            raise self.wrong(f"should be or be followed by {what}, and is not")
+            raise self.wrong(otherwise)
         self._at += 1
 
     def expect_end(self) -> None:
         if self._peek():
-            raise self.wrong("is followed by something else after the end")
+            raise self.wrong("is followed by something else")
 
     def wrong(self, what: str) -> BadInputError:
         return BadInputError(f"{self.path}: {self.place} {what}.")

@@ -185,7 +185,7 @@ def _differences(a: Gaussians, b: Gaussians) -> list[float]:
 
 
 def _quantities(g: Gaussians) -> list[torch.Tensor]:
-    """Means, rotation matrices (a quaternion has two signs), scales, opacities, constant colours, harmonics [N, ...]."""
+    """Means, rotation matrices (a quaternion has two signs), scales, opacities, colours, harmonics: [N, ...] each."""
     rotations = rotation_from_quat(g.quats).flatten(1)
     return [g.means, rotations, g.scales, g.opacities[:, None], g.base_colors, g.sh[:, 1:].flatten(1)]
 

@@ -40,7 +40,10 @@ def test_a_run_has_everything(capsys: pytest.CaptureFixture[str], capture_folder
     assert result["run"] == "run"
     assert result["splat"] == str(run.splat_path)
     assert result["report"] == str(run.report_path)
-    assert result["gaussians"] == len(load_splat(run.splat_path).gaussians)
+    splat = load_splat(run.splat_path)
+    assert result["gaussians"] == len(splat.gaussians)
+    # The cameras are nearly level in a world whose y points down, and the splat says so.
+    assert splat.up == pytest.approx((0, -1, 0), abs=0.03)
     assert {"command", "input", "version", "options", "views"} <= set(config)
     # Every 8th of nine photographs in file-name order is held out: the first and the last.
     assert [v["name"] for v in metrics["eval"]["views"]] == config["views"]["test"]

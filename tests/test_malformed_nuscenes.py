@@ -154,12 +154,12 @@ class TestTables:
     @pytest.mark.parametrize(
         ("text", "match"),
         [
-            ("", "should be or be followed by a list"),
-            ("{}", "should be or be followed by a list"),
+            ("", "the file should hold a list"),
+            ("{}", "the file should hold a list"),
             ("[", "row 0 is not JSON"),
-            ('[{"token": "x"}', "row 0 should be or be followed by a comma"),
+            ('[{"token": "x"}', "row 0 should be followed by a comma"),
             ("[1]", "row 0 should be an object, found int"),
-            ('[{"token": "x"}] x', "something else after the end"),
+            ('[{"token": "x"}] x', "row 0 is followed by something else"),
             ('[{"a": 1, "a": 2}]', "the key 'a' is given twice"),
         ],
     )
@@ -268,13 +268,13 @@ class TestResults:
         ("value", "match"),
         [
             ({"meta": {}}, "has no key 'results'"),
-            ([], "should be or be followed by an object"),
-            ({"results": []}, "an object under 'results'"),
+            ([], "the file should hold an object"),
+            ({"results": []}, "'results' should be an object"),
             ({"results": {"t": 3}}, "should have a list of boxes, found int"),
             ({"results": {"t": [3]}}, "box 0 should be an object, found int"),
             ('{"results": {"t": [], "t": []}}', "'t' is given twice"),
             ('{"results": {"t": [{"detection_score": NaN}]}}', "the number NaN is not finite"),
-            ('{"results": {"t": []', "should be or be followed by a comma"),
+            ('{"results": {"t": []', "should be followed by a comma"),
             ('{"results": {3: []}}', "a name in quotes is expected"),
         ],
     )

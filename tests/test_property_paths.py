@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from fewview.render.paths import focus_point, look_at, orbit, through, up_direction
+from fewview.render.aim import focus_point, look_at, up_direction
+from fewview.render.paths import orbit, through
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.geometry import rotation_angle

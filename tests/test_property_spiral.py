@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fewview.render.paths import focus_point, look_at, up_direction
+from fewview.render.aim import focus_point, look_at, up_direction
 from fewview.render.spiral import spiral
 from fewview.scene.cameras import Cameras
 from support.small_run import small_cameras

@@ -149,7 +149,7 @@ def test_truth_through_the_sweep_s_frame_becomes_the_same_submission(tmp_path: P
 def test_a_frame_that_no_result_names_has_no_detections(tmp_path: Path) -> None:
     write_nuscenes(tmp_path)
     log = NuScenes(tmp_path).log().with_detections({})
-    assert log[0].detections is None
+    assert len(log[0].detections) == 0
 
 
 class TestCache:
@@ -157,6 +157,9 @@ class TestCache:
     def drive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
         monkeypatch.setattr(nuscenes_cache, "MIN_TABLE_BYTES", 0)
         return write_nuscenes(tmp_path / "data")
+
+    def _tables(self, drive: Drive) -> list[Path]:
+        return [p for p in drive.folder.iterdir() if p.stem not in ("visibility", "log", "map")]
 
     def _same(self, a: Tables, b: Tables) -> None:
         for f in fields(Tables):
@@ -166,8 +169,15 @@ class TestCache:
 
     def test_tables_come_back_mapped_and_nothing_is_written_beside_them(self, tmp_path: Path, drive: Drive) -> None:
         before = sorted(drive.root.rglob("*"))
-        first = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache")
-        mapped = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache")
+        told: list[tuple[str, int]] = []
+
+        def progress(stage: str, done: int, total: int, figures: object = None) -> None:
+            told.append((stage, total - done))
+
+        first = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache", progress)
+        assert told == [("tables", sum(p.stat().st_size for p in self._tables(drive))), ("tables", 0)]
+        mapped = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache", progress)
+        assert len(told) == 2  # nothing had to be read
         self._same(first, build_tables(drive.folder))
         self._same(mapped, first)
         assert not mapped.file_pose.flags.writeable

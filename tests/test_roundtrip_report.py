@@ -1,17 +1,23 @@
 """The report: says what the run holds, degrades with what is missing, and cannot be made to load or run anything."""
 
 import html.parser
+import importlib
 import math
 import re
+import shlex
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from fewview.commands.options import parse
+from fewview.recon.stereo.contract import DepthMap, Stereo
+from fewview.recon.stereo.store import save_stereo
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
 from fewview.viewer.report import write_report
 from fewview.viewer.report_svg import line_chart, round_ticks
-from support.small_run import small_run
+from support.small_run import small_cameras, small_run
 
 
 class Page(html.parser.HTMLParser):
@@ -20,10 +26,13 @@ class Page(html.parser.HTMLParser):
     def __init__(self, source):
         super().__init__()
         self.tags, self.attributes, self.words, self.open = [], [], [], []
+        self.captions, self.headings, self.commands = [], [], []
         self.feed(source)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        if tag == "h3":
+            self.headings.append("")
         self.attributes += attrs
         if tag not in ("meta", "img", "line", "circle", "polyline", "polygon", "br"):
             self.open.append(tag)
@@ -34,6 +43,11 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+        kept = {"figcaption": self.captions, "pre": self.commands}
+        if self.open and self.open[-1] in kept:
+            kept[self.open[-1]].append(data)
+        if "h3" in self.open:
+            self.headings[-1] += f"{data}|"
 
     @property
     def text(self):
@@ -77,10 +91,73 @@ def test_full_report(tmp_path):
         "Two photographs are nearly the same.", "fewview view", "fewview reconstruct photos", "photo_1.jpg", "5 of 6",
     ):  # fmt: skip
         assert expected in page.text, expected
-    assert page.tags.count("img") == 6  # photograph, rendering and error of two views
-    assert page.tags.count("svg") == 3  # two curves and the map
-    assert page.tags.count("polygon") == 5  # one for each camera
+    # The splat from three sides, five photographs that went in; photograph, rendering and error of two views.
+    assert page.captions[:3] == ["from one side", "from the middle, higher up", "from the other side"]
+    assert page.captions[3:8] == [f"photo_{i}.jpg" for i in range(5)]
+    assert page.captions[8:14] == ["photograph", "rendering", "error"] * 2
+    assert page.tags.count("img") == 14
+    assert page.tags.count("svg") == 4  # two curves and two maps
+    assert page.tags.count("polygon") == 2 * 5  # one for each camera
     assert len(source) < 10e6
+
+
+def test_what_to_type_exists_and_fits(tmp_path, capsys):
+    """Every command of the report is one that the program has, with options that it takes."""
+    run = small_run(tmp_path / "my run")
+    run.update_metrics(training={"steps": 400})
+    _, page = report(run)
+    lines = [line for line in page.commands if line.startswith("fewview ")]
+    assert [shlex.split(line)[1] for line in lines] == [
+        "view", "share", "render", "edit", "convert", "reconstruct", "reconstruct",
+    ]  # fmt: skip
+    for line in lines:
+        name, *args = shlex.split(line)[1:]
+        command = importlib.import_module(f"fewview.commands.{name}")
+        parse(command.Options, args, prog="fewview")
+        assert args[0] in (str(run.path), "photos")
+
+
+def test_views_are_shown_from_the_worst_to_the_best_and_say_so(tmp_path):
+    run = small_run(tmp_path / "run")
+    photo = str(sorted(run.images_path.glob("*.png"))[0].relative_to(run.path))
+    order = [3, 11, 7, 0, 19, 5, 15, 1, 9, 13, 17, 2, 6, 10, 14, 18, 4, 8, 12, 16]
+    views = [{"name": f"v{n}", "psnr": 20.0 + n, "ssim": 0.5, "photo": photo, "split": "test"} for n in order]
+    run.update_metrics(eval={"views": views, "mean": {"psnr": 29.5}})
+    _, page = report(run)
+    heads = [h for h in page.headings if h.startswith("v")]
+    assert [h.split("|")[:2] for h in heads] == [
+        ["v0", "worst"], ["v1", "2nd worst"], ["v2", "3rd worst"], ["v3", "4th worst"],
+        ["v4", "5th worst"], ["v10", "median"],
+        ["v17", "3rd best"], ["v18", "2nd best"], ["v19", "best"],
+    ]  # fmt: skip
+    assert "PSNR 20.00 dB" in heads[0]
+    assert "PSNR 39.00 dB" in heads[-1]
+    assert "The worst and the best of 20" in page.text
+    assert page.tags.count("details") == 1  # the table of all
+    rows = [int(n) for n in re.findall(r"v(\d+) \d+\.\d\d 0\.500", page.text)]
+    assert rows == list(range(20))
+
+
+def test_depth_of_stereo_is_shown(tmp_path):
+    run = small_run(tmp_path / "run")
+    maps = tuple(DepthMap(torch.linspace(1, 4, 24 * 36).reshape(24, 36), torch.ones(24, 36)) for _ in range(3))
+    names = ["photo_0.jpg", "photo_2.jpg", "photo_4.jpg"]
+    save_stereo(run.stereo_path, Stereo(small_cameras(3).resized(36, 24), maps), names)
+    _, page = report(run)
+    assert page.captions[-6:] == [names[0], "depth", names[1], "depth", names[2], "depth"]
+    run.stereo_path.write_bytes(b"damaged")
+    _, page = report(run)
+    assert "depth" not in page.captions
+
+
+def test_damaged_parts_are_left_out(tmp_path):
+    run = small_run(tmp_path / "run")
+    run.splat_path.write_bytes(b"ply\nno")
+    run.poses_path.write_text("[]")
+    photo = sorted(run.images_path.glob("*.png"))[2]
+    photo.write_bytes(photo.read_bytes()[:60])  # its size can be read, its pixels cannot
+    _, page = report(run)
+    assert page.captions == [f"photo_{i}.jpg" for i in (0, 1, 3, 4)] + ["from above", "from the side"]
 
 
 def test_nothing_is_loaded_or_run(tmp_path):
@@ -135,7 +212,7 @@ def test_names_are_escaped(tmp_path):
     run.update_metrics(eval=metrics["eval"], unplaced={nasty: "<b>why</b>"}, notes=["</style><script>2</script>"])
     _, page = report(run)
     assert "script" not in page.tags
-    assert page.tags.count("img") == 6
+    assert page.tags.count("img") == 14
     assert nasty in " ".join(page.words)
 
 
@@ -145,19 +222,26 @@ def test_pictures_outside_the_run_are_not_taken_in(tmp_path):
     outside = [{"name": n, "photo": n, "render": n} for n in ("../secret.png", str(tmp_path / "secret.png"))]
     run.update_metrics(eval={"views": outside})
     _, page = report(run)
-    assert "img" not in page.tags
+    assert not {"photograph", "rendering", "error"} & set(page.captions)
 
 
-def test_many_large_views_stay_below_ten_megabytes(tmp_path):
-    run = small_run(tmp_path / "run")
+def test_two_hundred_large_views_stay_below_ten_megabytes(tmp_path):
+    names = [f"photograph_with_a_long_name_{i:04d}.jpg" for i in range(200)]
+    run = small_run(tmp_path / "run", names)
     rng = np.random.default_rng(0)  # noise is the worst case for JPEG
-    (run.renders_path).mkdir(exist_ok=True)
-    cv2.imwrite(str(run.renders_path / "noise.png"), rng.integers(0, 255, (900, 1200, 3), dtype=np.uint8))
-    view = {"render": "renders/noise.png", "photo": "renders/noise.png", "psnr": 20.0, "split": "test"}
-    run.update_metrics(eval={"views": [{**view, "name": str(i)} for i in range(40)]})
+    for name in ("a", "b"):
+        cv2.imwrite(str(run.images_path / f"{name}.png"), rng.integers(0, 255, (640, 640, 3), dtype=np.uint8))
+    view = {"render": "images/a.png", "photo": "images/b.png", "psnr": 20.0, "split": "test"}
+    why = {f"left_{i}.jpg": "too few matches with any other photograph (12, 30 are needed)" for i in range(800)}
+    run.update_metrics(eval={"views": [{**view, "name": name} for name in names]}, unplaced=why)
     source, page = report(run)
-    assert page.tags.count("img") == 36
+    assert page.captions.count("error") == 9
+    assert len(page.captions) == 3 + 60 + 27 + 2
+    assert "60 of 200 photographs, evenly chosen." in page.text
+    assert "and 300 more, in metrics.json" in page.text
     assert len(source) < 10e6
+    sizes = [int(value) for name, value in page.attributes if name == "width"]
+    assert 320 <= max(sizes) < 640, "pictures of noise do not fit at full size"
 
 
 def test_chart_skips_what_is_not_finite():

@@ -9,7 +9,7 @@ import ast
 import importlib
 from pathlib import Path
 
-ROOMS = ("", "scene", "scene.edit", "scene.readers", "render", "recon", "recon.poses", "viewer")
+ROOMS = ("", "scene", "scene.edit", "scene.formats", "scene.readers", "render", "recon", "recon.poses", "viewer")
 LISTED = Path(__file__).with_name("public_surface.txt")
 
 

@@ -8,39 +8,61 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..scene.capture import Capture
-from ..scene.gaussians import Gaussians
-from ..scene.run import Run
-from .page import Page
+from ..scene.errors import BadInputError
+from ..scene.progress import Progress, silent
 from .server import ViewerServer
-from .target import Shown, load_shown
+
+if TYPE_CHECKING:
+    from ..scene.capture import Capture
+    from ..scene.driving import DrivingLog
+    from ..scene.gaussians import Gaussians
+    from ..scene.run import Run
+    from .page import Page
+    from .shown import Shown
 
 DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Path | str | Run | Capture | Gaussians,
+    *targets: Path | str | Run | Capture | Gaussians | DrivingLog,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
     token: str | None = None,
+    detections: Path | str | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
+    `detections` is a file in the nuScenes submission layout, to be shown on the driving data among the targets.
     `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
     be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
-    server, page = serve([load_shown(target) for target in targets], host=host, port=port, token=token)
-    print(how_to_open(server), flush=True)
-    if open_browser:
-        webbrowser.open(server.url)
+    if detections is not None and not Path(detections).is_file():
+        raise BadInputError(f"{detections} is not there; a JSON file in the nuScenes submission layout is expected.")
+    names = [target for target in targets if isinstance(target, (Path, str))]
+    for name in names:
+        if not Path(name).exists():
+            raise BadInputError(f"{name} does not exist; a run, a splat file, photographs or a data set is expected.")
+    # The server first: a browser loads the page while PyTorch is imported here and the files are read.
+    server = ViewerServer(host, port, f"Fewview: {Path(names[0]).resolve().name if names else 'viewer'}", token)
+    page: Page | None = None
     try:
+        print(how_to_open(server), flush=True)
+        if open_browser:
+            webbrowser.open(server.url)
+        from .page import Page
+        from .target import load_all
+
+        page = Page(server, load_all(targets, detections, progress))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
     finally:
-        page.close()
+        if page is not None:
+            page.close()
         server.stop()
 
 
@@ -48,7 +70,9 @@ def serve(
     shown: Shown | Sequence[Shown], *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
 ) -> tuple[ViewerServer, Page]:
     """Start the page and return at once; the caller stops both."""
-    first = shown if isinstance(shown, Shown) else shown[0]
+    from .page import Page
+
+    first = shown[0] if isinstance(shown, Sequence) else shown
     server = ViewerServer(host, port, f"Fewview: {first.title}", token)
     return server, Page(server, shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,14 +13,15 @@ from torch import Tensor
 from ..scene.cameras import Cameras
 from ..scene.errors import FewviewError
 from ..scene.gaussians import Gaussians
+from .drive import Drive
 from .layers import cameras as camera_layer
 from .layers import sheet
 from .layers.layer import Layer
 from .layers.points import draw_points
 from .layers.splat import draw_splat, splat_arrays, view_colors
 from .pictures import thumbnail
+from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage
-from .target import Shown
 from .worker import IDLE, Worker
 
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way
@@ -36,6 +38,7 @@ class Item:
         self._server, self._worker = server, worker
         self.layers: dict[str, Layer] = {}
         self.gaussians: Gaussians | None = None
+        self.drive: Drive | None = None
         self.frusta: list[viser.CameraFrustumHandle] = []
         self.frustum_size = 0.3
         self._visible = True
@@ -51,6 +54,10 @@ class Item:
             self._draw_cameras(on_camera)
         elif capture is not None:
             worker.submit(self._draw_sheet, when=IDLE)
+        if shown.drive is not None:
+            log, frame = shown.drive
+            click = functools.partial(on_camera, self)
+            self.drive = Drive(server, log, frame, stage, path, self.layers, worker, click)
 
     @property
     def cameras(self) -> Cameras | None:
@@ -153,6 +160,8 @@ def bounds(items: list[Item], stage: Stage) -> np.ndarray:
             clouds.append(item.gaussians.means.detach().cpu())
         elif item.shown.capture is not None and item.shown.capture.points is not None:
             clouds.append(item.shown.capture.points.xyz)
+        elif item.drive is not None:
+            clouds.append(item.drive.frame.points.xyz)
     if not clouds or sum(map(len, clouds)) == 0:
         return np.array([[-1.0, -1, -1], [1, 1, 1]])
     xyz = stage.place(torch.cat(clouds))

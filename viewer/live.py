@@ -25,7 +25,7 @@ from .app import DEFAULT_PORT, how_to_open, serve
 from .curves import Curve
 from .pictures import render_rgb8, resize_to, thumbnail
 from .server import port_problem
-from .target import Shown
+from .shown import Shown
 
 SHARE_OF_TIME = 0.03  # of the wall clock that the page's updates may take
 MEASURED_PX = 320  # longer side of the picture whose PSNR is followed
@@ -142,9 +142,7 @@ class LiveViewer:
             if self._save_to is not None:
                 save = gui.add_button("Save the splat as it is", hint="Write a copy into the run and train on.")
                 save.on_click(lambda _: self._ask_for_save())
-            self._stop_button = gui.add_button(
-                "Stop and keep", hint="End the training and keep the splat."
-            )
+            self._stop_button = gui.add_button("Stop and keep", hint="End the training and keep the splat.")
             self._stop_button.on_click(lambda _: self._ask_for_stop())
             with gui.add_folder("Curves", expand_by_default=True):
                 self._loss_chart = _chart(gui, "loss")

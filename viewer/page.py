@@ -13,12 +13,12 @@ from ..scene.cameras import Cameras
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from . import markup
+from .drive import STAGE as DRIVE_STAGE
 from .item import Item
-from .panels import PANELS, Panel
 from .pilot import Pilot, Viewpoint
 from .server import ViewerServer
+from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
-from .target import Shown
 from .worker import Worker
 
 ACCENT = (36, 99, 235)
@@ -40,15 +40,15 @@ class Page:
         self.pilot = Pilot(server, self.stage.up.numpy().astype(float))
         self._on_splat: list[Callable[[Item], None]] = []
         self._on_view: list[Callable[[Item, int], None]] = []
-        self._panels: dict[str, Panel] = {}
+        self._panels: dict[str, Any] = {}
         self._start_view()
         self.items = [
             Item(server, s, self.stage, f"/{i}", self.worker, self._camera_clicked) for i, s in enumerate(inputs)
         ]
         self.active = next((item for item in self.items if item.shown.gaussians is not None), self.items[0])
-        server.initial_camera.position, server.initial_camera.look_at = (v := self.first_view()).position, v.look_at
-        server.initial_camera.up, server.initial_camera.fov = self.pilot.up, v.fov_rad
         self._match_background()
+        self._set_first_view()
+        server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
         if self.active.cameras is not None:
             self.active.look_through(self._middle_view(self.active.cameras))
@@ -82,6 +82,10 @@ class Page:
 
     def visit(self, item: Item, index: int, client: viser.ClientHandle | None) -> None:
         """Fly to the camera of a photograph."""
+        if item.drive is not None and item.drive.frame.capture.cameras is not None:
+            item.drive.look_through(index)
+            self.pilot.fly(client, self.view_of(item.drive.frame.capture.cameras[index]))
+            return
         if item.cameras is None or client is None:
             return
         item.look_through(index)
@@ -99,6 +103,8 @@ class Page:
     def first_view(self) -> Viewpoint:
         """The photograph nearest to the middle of all: the first one is often at the edge of what was photographed."""
         cameras = self.active.cameras
+        if self.active.drive is not None:
+            return self.active.drive.first_view()
         if cameras is not None and len(cameras):
             view = self.view_of(cameras[self._middle_view(cameras)])
             # In front of that camera's own photograph.
@@ -134,6 +140,12 @@ class Page:
             control_width="large", show_logo=False, show_share_button=False, brand_color=ACCENT
         )
 
+    def _set_first_view(self) -> None:
+        view, start = self.first_view(), self.server.initial_camera
+        start.position, start.look_at, start.up, start.fov = view.position, view.look_at, self.pilot.up, view.fov_rad
+        for client in self.server.get_clients().values():  # a browser that was here before the scene
+            self.pilot.place(client, view)
+
     def _middle_view(self, cameras: Cameras) -> int:
         return int((cameras.centers - cameras.centers.mean(dim=0)).norm(dim=-1).argmin())
 
@@ -146,6 +158,8 @@ class Page:
         self.server.scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
 
     def _build_panel(self) -> None:
+        from .panels import PANELS  # what it imports takes time that nobody waits for once the picture is there
+
         gui = self.server.gui
         self._header = gui.add_html("")
         self._set_header()
@@ -170,9 +184,13 @@ def _stage_of(inputs: list[Shown]) -> Stage:
         capture = shown.capture
         if capture is not None and capture.cameras is not None:
             return 0
-        return 1 if shown.gaussians is not None else 2
+        if shown.drive is not None:
+            return 1
+        return 2 if shown.gaussians is not None else 3
 
     best = min(inputs, key=fitness)
+    if best.drive is not None:
+        return DRIVE_STAGE
     capture: Capture | None = best.capture
     up = None if best.up is None else torch.tensor(best.up)
     if capture is None:
@@ -184,5 +202,11 @@ def _facts(items: list[Item]) -> list[str]:
     photographs = sum(len(i.shown.capture) for i in items if i.shown.capture is not None)
     points = sum(len(i.shown.capture.points) for i in items if i.shown.capture is not None and i.shown.capture.points)
     gaussians = sum(len(i.gaussians) for i in items if i.gaussians is not None)
-    counts = ((photographs, "photographs"), (points, "sparse points"), (gaussians, "Gaussians"))
-    return [f"{count:,} {what}" for count, what in counts if count]
+    key_frames = sum(len(i.drive.log) for i in items if i.drive is not None)
+    counts = (
+        (photographs, "photographs"),
+        (points, "sparse points"),
+        (gaussians, "Gaussians"),
+        (key_frames, "key frames"),
+    )
+    return [f"{count:,} {what if count > 1 else what.removesuffix('s')}" for count, what in counts if count]

@@ -20,6 +20,7 @@ class Viewpoint:
     position: np.ndarray  # [3]
     look_at: np.ndarray  # [3]
     fov_rad: float  # vertical
+    up: np.ndarray | None = None  # [3] unit, of a camera that is not held level; else the page's
 
 
 class Pilot:
@@ -52,7 +53,7 @@ class Pilot:
             return
         self.stop(client)
         camera = client.camera
-        start = Viewpoint(camera.position, camera.look_at, camera.fov)
+        start = Viewpoint(camera.position, camera.look_at, camera.fov, camera.up_direction)
         frames = max(int(FLIGHT_SECONDS * FRAMES_PER_SECOND), 1)
         for i in range(1, frames + 1):
             t = i / frames
@@ -61,7 +62,7 @@ class Pilot:
 
     def place(self, client: viser.ClientHandle, view: Viewpoint) -> None:
         with client.atomic():
-            client.camera.up_direction = self._up
+            client.camera.up_direction = self._up if view.up is None else view.up
             client.camera.position, client.camera.look_at, client.camera.fov = view.position, view.look_at, view.fov_rad
 
     def ride(self, client: viser.ClientHandle, views: Callable[[int], Viewpoint | None]) -> None:
@@ -92,4 +93,10 @@ def between(a: Viewpoint, b: Viewpoint, s: float) -> Viewpoint:
         a.position + s * (b.position - a.position),
         a.look_at + s * (b.look_at - a.look_at),
         a.fov_rad + s * (b.fov_rad - a.fov_rad),
+        None if a.up is None or b.up is None else _unit(a.up + s * (b.up - a.up), b.up),
     )
+
+
+def _unit(vector: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vector)
+    return vector / length if length > 1e-6 else otherwise

@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..scene.capture import Capture, evenly_spaced, fit_size
+from ..recon.reconstruct_config import ReconstructConfig, options_as_json
+from ..scene.capture import Capture
 from ..scene.errors import BadInputError
 from ..scene.files import write_bytes
-from ..scene.images import load_pixels
 from ..scene.progress import duration
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
-from .pictures import ERROR_RANGE, error_map, opaque, resize_to
-from .report_page import bars, document, figure, paragraph, section, table, text, tiles
-from .report_svg import line_chart, top_view
+from .report_page import bars, commands, document, paragraph, section, text, tiles
+from .report_pictures import LEVELS, Level, Pictures
+from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
+from .report_svg import line_chart, map_from
+from .report_values import is_number, mapping, placed_count
 
-MAX_VIEWS, PICTURE_PX = 12, 640  # 36 pictures of at most 640 px stay well below 10 MB
-MAX_NAMES = 60
-SLOWEST_SHOWN_S = 0.05  # stages that took less are left out
+MAX_BYTES = 9_500_000  # mail and chat programs take files of 10 MB
+SHORTEST_SHOWN_S = 0.05  # stages that took less are left out
 
 
 def write_report(run: Run) -> Path:
     """Write `report.html` into the run: one file that needs no network and no scripts. Returns its path.
 
-    Whatever the run does not have yet is left out or said to be missing. Raises BadInputError when config.json or
-    metrics.json are damaged.
+    Whatever the run does not have yet is left out or said to be missing. Pictures are made smaller until the file is
+    below 10 MB. Raises BadInputError when config.json or metrics.json are damaged.
     """
     config, metrics = run.config(), run.metrics()
     capture = _capture(run)
+    pictures = Pictures.of(run, metrics, capture)
+    for level in LEVELS:
+        page = _page(run, config, metrics, capture, pictures, level)
+        if len(page) <= MAX_BYTES:
+            break
+    write_bytes(run.report_path, page)
+    return run.report_path
+
+
+def _page(
+    run: Run,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    capture: Capture | None,
+    pictures: Pictures,
+    level: Level,
+) -> bytes:
     title = run.path.resolve().name
     sections = [
         f"<header><h1>{text(title)}</h1>{paragraph(_subtitle(config), 'soft')}</header>",
         tiles(_headline(run, metrics, capture)),
+        splat_around(pictures, level),
         section("Notes", _list(metrics.get("notes"))),
-        section("What went in", *_photographs(metrics, capture)),
-        section("Quality", *_quality(run, metrics)),
+        section("What went in", *what_went_in(run, metrics, capture, pictures, level)),
+        section("Quality", *quality(metrics, pictures, level)),
+        section("Where the cameras stood", *_maps(capture)),
+        section("Depth from stereo", *depth(pictures, level)),
         section("Training", *_training(metrics)),
-        section("From above", *_map(capture)),
         section("Time", *_times(metrics)),
-        section("What next", *_next_steps(run, config)),
+        section("What next", commands(_next_steps(run, config, metrics))),
+        section("How this run was made", _made_by(config)),
     ]
-    write_bytes(run.report_path, document(f"{title} - Fewview report", sections).encode())
-    return run.report_path
+    return document(f"{title} - Fewview report", sections).encode()
 
 
 def _capture(run: Run) -> Capture | None:
@@ -64,17 +81,17 @@ def _subtitle(config: Mapping[str, Any]) -> str:
 
 def _headline(run: Run, metrics: Mapping[str, Any], capture: Capture | None) -> list[tuple[str, str]]:
     facts = []
-    placed, unplaced = _placed_count(metrics, capture), len(_mapping(metrics, "unplaced"))
+    placed, unplaced = placed_count(metrics, capture), len(mapping(metrics, "unplaced"))
     if placed is not None:
         facts.append((f"{placed} of {placed + unplaced}" if unplaced else f"{placed}", "photographs placed"))
-    gaussians = _mapping(metrics, "training").get("gaussians")
-    if gaussians:
+    gaussians = mapping(metrics, "training").get("gaussians")
+    if is_number(gaussians):
         facts.append((f"{gaussians:,}", "Gaussians"))
-    mean, kind = _mapping(_mapping(metrics, "eval"), "mean"), _split_words(metrics)
+    mean, kind = mapping(metrics, "eval", "mean"), split_words(metrics)
     for key, name, form in (("psnr", "PSNR, dB", ".2f"), ("ssim", "SSIM", ".3f"), ("lpips", "LPIPS", ".3f")):
-        if _is_number(mean.get(key)):
+        if is_number(mean.get(key)):
             facts.append((format(mean[key], form), f"{name}, {kind}"))
-    total = sum(s for s in _mapping(metrics, "seconds").values() if _is_number(s))
+    total = sum(s for s in mapping(metrics, "seconds").values() if is_number(s))
     if total:
         facts.append((duration(total), "in all"))
     if run.splat_path.is_file():
@@ -82,154 +99,75 @@ def _headline(run: Run, metrics: Mapping[str, Any], capture: Capture | None) -> 
     return facts
 
 
-def _photographs(metrics: Mapping[str, Any], capture: Capture | None) -> list[str]:
-    parts = []
-    unplaced = _mapping(metrics, "unplaced")
-    if capture is not None:
-        held_out = set(capture.test or ())
-        sizes = sorted({(f.width, f.height) for f in capture.frames})
-        size = f"{sizes[0][0]} x {sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} sizes"
-        parts.append(
-            paragraph(
-                f"{len(capture)} photographs have a camera (working size {size} pixels): "
-                f"{len(capture) - len(held_out)} to train on, {len(held_out) or 'none'} held out to measure with."
-            )
-        )
-        shown = [f"{n} (held out)" if i in held_out else n for i, n in enumerate(capture.names)]
-        more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
-        parts.append(paragraph(", ".join(shown[:MAX_NAMES]) + more, "soft small"))
-    elif (count := _placed_count(metrics, None)) is not None:
-        parts.append(paragraph(f"{count} photographs have a camera."))
-    if unplaced:
-        parts.append(paragraph(f"{len(unplaced)} could not be used:", "warn"))
-        parts.append(table(("Photograph", "Why"), list(unplaced.items()), numeric_from=2))
-    return parts
-
-
-def _quality(run: Run, metrics: Mapping[str, Any]) -> list[str]:
-    evaluation = _mapping(metrics, "eval")
-    views = [v for v in evaluation.get("views") or [] if isinstance(v, dict)]
-    if not views:
-        return [paragraph("Not measured: no photographs were held out.", "soft")]
-    held_out = any(v.get("split") == "test" for v in views)
-    parts = []
-    if not held_out:
-        parts.append(
-            paragraph(
-                "Held-out quality was not measured: no photographs were held out. The figures and pictures below are "
-                "of photographs that the splat was trained on, which always look better than new views.",
-                "warn",
-            )
-        )
-    if evaluation.get("lpips_missing"):
-        parts.append(paragraph(evaluation["lpips_missing"], "soft small"))
-    rows = [
-        (str(v.get("name", "?")), "held out" if v.get("split") == "test" else "training", *_figures(v)) for v in views
-    ]
-    mean = _mapping(evaluation, "mean")
-    rows.append(("Mean", "", *_figures(mean)))
-    parts.append(table(("Photograph", "Kind", "PSNR, dB", "SSIM", "LPIPS"), rows, numeric_from=2))
-    ranked = sorted(views, key=lambda v: v["psnr"] if _is_number(v.get("psnr")) else math.inf)
-    chosen = [ranked[i] for i in evenly_spaced(range(len(ranked)), MAX_VIEWS)]
-    which = "from the worst to the best" if len(chosen) == len(views) else f"{len(chosen)}, from the worst to the best"
-    pictures = [_view(run, metrics, v) for v in chosen]
-    if any(pictures):
-        parts.append(
-            paragraph(
-                f"Pictures {which}. The error map is the mean absolute difference of each pixel: black is none, "
-                f"yellow is {ERROR_RANGE:g} of full scale or more.",
-                "soft small",
-            )
-        )
-    return parts + pictures
-
-
-def _view(run: Run, metrics: Mapping[str, Any], view: Mapping[str, Any]) -> str:
-    rendering, photo = _picture(run, view.get("render")), _picture(run, view.get("photo"))
-    if rendering is None and photo is None:
-        return ""
-    background = _mapping(metrics, "training").get("background")
-    figures = []
-    if photo is not None:
-        photo = opaque(photo, background if isinstance(background, list) and len(background) == 3 else None)
-        figures.append(figure(_shrunk(photo), "photograph"))
-    if rendering is not None:
-        rendering = opaque(rendering)
-        figures.append(figure(_shrunk(rendering), "rendering"))
-    if photo is not None and rendering is not None:
-        photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
-        figures.append(figure(_shrunk(error_map(rendering, photo)), "error"))
-    psnr, ssim, _ = _figures(view)
-    kind = "held out" if view.get("split") == "test" else "trained on"
-    head = f"<h3>{text(view.get('name', '?'))}<small>{kind} · PSNR {psnr} dB · SSIM {ssim}</small></h3>"
-    return f'<div class="view">{head}<div class="pictures">{"".join(figures)}</div></div>'
-
-
-def _picture(run: Run, relative: Any) -> np.ndarray | None:
-    """Pixels of a picture inside the run; None when it is absent, damaged or outside."""
-    if not isinstance(relative, str):
-        return None
-    path = (run.path / relative).resolve()
-    if not path.is_relative_to(run.path.resolve()) or not path.is_file():
-        return None
-    try:
-        return load_pixels(path)
-    except BadInputError:
-        return None
-
-
-def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    width, height = fit_size(pixels.shape[1], pixels.shape[0], PICTURE_PX)
-    return pixels if width == pixels.shape[1] else resize_to(pixels, width, height)
-
-
 def _training(metrics: Mapping[str, Any]) -> list[str]:
-    training = _mapping(metrics, "training")
+    training = mapping(metrics, "training")
     told = []
-    if training.get("steps"):
+    if is_number(training.get("steps")):
         told.append(f"{training['steps']:,} steps")
-    if training.get("gaussians"):
+    if is_number(training.get("gaussians")):
         told.append(f"{training['gaussians']:,} Gaussians at the end")
     parts = [paragraph(", ".join(told) + ".")] if told else []
-    curve = [p for p in training.get("curve") or [] if isinstance(p, Sequence) and len(p) >= 2]
+    found = training.get("curve")
+    curve = [p for p in found if isinstance(p, Sequence) and len(p) >= 2] if isinstance(found, list) else []
     charts = []
     for column, name, unit in ((2, "PSNR of one view over the steps, dB", "dB"), (1, "Loss over the steps", "")):
-        drawn = [(p[0], p[column]) for p in curve if len(p) > column and _is_number(p[0]) and _is_number(p[column])]
-        svg = line_chart([x for x, _ in drawn], [y for _, y in drawn], "steps", unit)
+        drawn = [(p[0], p[column]) for p in curve if len(p) > column and is_number(p[0]) and is_number(p[column])]
+        svg = line_chart([x for x, _ in drawn], [y for _, y in drawn], name, unit)
         if svg:
-            charts.append(f'<div class="panel"><div class="small soft">{name}</div>{svg}</div>')
+            charts.append(f'<div class="panel"><div class="small soft">{text(name)}</div>{svg}</div>')
     return [*parts, f'<div class="two">{"".join(charts)}</div>' if charts else ""]
 
 
-def _map(capture: Capture | None) -> list[str]:
+def _maps(capture: Capture | None) -> list[str]:
     if capture is None or capture.cameras is None or len(capture) == 0:
         return []
     held_out = tuple(capture.test or ())
-    keys = '<span class="key">trained on</span>' + ('<span class="key held-out">held out</span>' if held_out else "")
+    keys = KEYS if held_out else ""
     count = f"{len(capture.points):,} sparse points" if capture.points is not None else "no sparse points"
-    drawing = top_view(capture.cameras, capture.points, held_out, capture.names)
-    return [f'<div class="panel"><div class="small soft">{keys}{text(count)}</div>{drawing}</div>']
+    drawings = "".join(
+        f'<figure class="panel">{map_from(side, capture.cameras, capture.points, held_out, capture.names)}'
+        f"<figcaption>from {text(side)}</figcaption></figure>"
+        for side in ("above", "the side")
+    )
+    return [f'<p class="small soft">{keys}{text(count)}</p><div class="two">{drawings}</div>']
 
 
 def _times(metrics: Mapping[str, Any]) -> list[str]:
     stages = [
         (name, float(s), duration(s))
-        for name, s in _mapping(metrics, "seconds").items()
-        if _is_number(s) and s >= SLOWEST_SHOWN_S
+        for name, s in mapping(metrics, "seconds").items()
+        if is_number(s) and s >= SHORTEST_SHOWN_S
     ]
     return [bars(stages)] if stages else []
 
 
-def _next_steps(run: Run, config: Mapping[str, Any]) -> list[str]:
+def _next_steps(run: Run, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what for, command); every command can be typed as it is."""
     folder = shlex.quote(str(run.path))
-    commands = [("Look at it in the browser", f"fewview view {folder}"), ("Make a film", f"fewview render {folder}")]
+    again = ["fewview", "reconstruct", str(config.get("input", "INPUT"))]
     if not run.splat_path.is_file():
-        source = shlex.quote(str(config.get("input", "INPUT")))
-        commands.insert(0, ("Continue it", f"fewview reconstruct {source} -o {folder} --resume"))
-    parts = [f"{paragraph(what)}<pre>{text(command)}</pre>" for what, command in commands]
-    if config.get("command"):
-        parts.append(f"{paragraph('This run was made by')}<pre>{text(_command_line(config))}</pre>")
-    return parts
+        if config.get("command") == "demo":
+            again = ["fewview", "demo"]
+        look = [("Look at what there is", f"fewview view {folder}")] if run.cameras_path.is_file() else []
+        return [("Continue it", f"{shlex.join([*again, '-o', str(run.path)])} --resume"), *look]
+    steps = [
+        ("Look around in the browser", f"fewview view {folder}"),
+        ("Share it, as one page that opens anywhere", f"fewview share {folder} -o scene.html"),
+        ("Make a film", f"fewview render {folder}"),
+        ("Remove floaters", f"fewview edit {folder} --floaters -o {shlex.quote(f'{run.path}-edited')}"),
+        ("Write it for other programs", f"fewview convert {folder} scene.spz"),
+    ]
+    trained = mapping(metrics, "training").get("steps")
+    if trained is not None and is_number(trained):
+        longer = [*again, "-o", f"{run.path}-longer", "--steps", str(2 * trained)]
+        if mapping(config, "options").get("eval"):
+            longer.append("--eval")
+        steps.append(("Try with twice the training", shlex.join(longer)))
+    return steps
+
+
+def _made_by(config: Mapping[str, Any]) -> str:
+    return f"<pre>{text(_command_line(config))}</pre>" if config.get("command") else ""
 
 
 def _command_line(config: Mapping[str, Any]) -> str:
@@ -237,46 +175,20 @@ def _command_line(config: Mapping[str, Any]) -> str:
     command = config["command"]
     if isinstance(command, list):
         return shlex.join(map(str, command))
-    if " " in str(command):
-        return str(command)
+    if " " in str(command) or command == "demo":  # the demo has its own input and options
+        return str(command) if " " in str(command) else "fewview demo"
     words = ["fewview", str(command), str(config.get("input", "INPUT"))]
-    for name, value in _mapping(config, "options").items():
+    usual = options_as_json(ReconstructConfig())
+    for name, value in mapping(config, "options").items():
         flag = "--" + str(name).replace("_", "-")
         if value is True:
             words.append(flag)
-        elif value is not None and value is not False:
+        elif value is not None and value is not False and value != usual.get(name):
             words += [flag, str(value)]
     return shlex.join(words)
-
-
-def _figures(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    forms = (("psnr", ".2f"), ("ssim", ".3f"), ("lpips", ".3f"))
-    psnr, ssim, lpips = (format(entry[k], f) if _is_number(entry.get(k)) else "-" for k, f in forms)
-    return psnr, ssim, lpips
-
-
-def _split_words(metrics: Mapping[str, Any]) -> str:
-    views = _mapping(metrics, "eval").get("views") or []
-    return "held out" if any(isinstance(v, dict) and v.get("split") == "test" for v in views) else "training views"
-
-
-def _placed_count(metrics: Mapping[str, Any], capture: Capture | None) -> int | None:
-    if capture is not None:
-        return len(capture)
-    placed = metrics.get("placed")
-    return len(placed) if isinstance(placed, list) else placed if isinstance(placed, int) else None
-
-
-def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _list(items: Any) -> str:
     if not isinstance(items, list) or not items:
         return ""
     return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-JPEG_QUALITY = 85
-
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #ffffff; --ink: #1c1f23; --soft: #62676e; --rule: #e4e4e0;
   --accent: #2463eb; --held: #c2660a; --warn: #9a3412; }
@@ -27,7 +25,7 @@ p { margin: 8px 0; max-width: 75ch; } .soft { color: var(--soft); } .small { fon
 .tile { padding: 12px 14px; } .tile b { display: block; font-size: 22px; font-weight: 600; line-height: 1.25; }
 .tile span { color: var(--soft); font-size: 13px; }
 .panel { padding: 14px 16px; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 16px; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px; }
 .stage { display: grid; grid-template-columns: 130px 1fr 84px; gap: 12px; align-items: center; margin: 6px 0; }
 .stage i { display: block; height: 12px; min-width: 2px; border-radius: 3px; background: var(--accent); }
 .stage span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
@@ -37,14 +35,29 @@ th { font-weight: 600; color: var(--soft); font-size: 13px; } td { overflow-wrap
 td.n, th.n { text-align: right; white-space: nowrap; }
 .view { padding: 14px; margin: 14px 0; } .view h3 { margin: 0 0 10px; font-size: 15px; overflow-wrap: anywhere; }
 .view h3 small { font-weight: 400; color: var(--soft); margin-left: 10px; }
-.pictures { display: flex; gap: 12px; align-items: flex-start; }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: 4px; }
-img { display: block; max-width: 100%; width: auto; height: auto; max-height: 400px; border-radius: 6px;
-  background: var(--rule); }
-svg { width: 100%; height: auto; display: block; } svg.map { max-height: 560px; }
+.pictures { display: grid; gap: 12px; align-items: start; margin: 12px 0; }
+header { margin-bottom: 24px; } .around { margin-top: 24px; }
+.three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.pairs figure { max-width: 320px; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 8px; margin: 14px 0; }
+.sheet figcaption { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.sheet img { aspect-ratio: 4 / 3; object-fit: cover; width: 100%; }
+.sheet .held-out img { outline: 3px solid var(--held); outline-offset: -3px; }
+.sheet .held-out figcaption { color: var(--held); }
+.badge { background: var(--ink); color: var(--page); border-radius: 20px; padding: 1px 9px; margin-left: 10px;
+  font-size: 12px; font-weight: 500; white-space: nowrap; }
+figure { margin: 0; min-width: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: 4px;
+  overflow-wrap: anywhere; }
+img { display: block; width: 100%; height: auto; max-height: 420px; object-fit: contain; border-radius: 6px; }
+details { margin: 10px 0; } summary { cursor: pointer; color: var(--accent); padding: 4px 0; }
+.commands { display: grid; grid-template-columns: minmax(150px, 260px) 1fr; gap: 8px 16px; align-items: baseline;
+  margin: 0; } .commands dd { margin: 0; min-width: 0; } .commands pre { margin: 0; }
+svg { width: 100%; height: auto; display: block; } svg.map { max-height: 460px; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg text.value { fill: var(--ink); font-weight: 600; }
 .grid { stroke: var(--rule); } .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin: round; }
 .dot { fill: var(--accent); stroke: var(--card); stroke-width: 2; }
+.mark { fill: var(--accent); fill-opacity: .45; } .mean { stroke: var(--ink); stroke-width: 2; }
 .bar { stroke: var(--soft); stroke-width: 2; }
 .camera { fill: var(--accent); fill-opacity: .22; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .camera.held-out { fill: var(--held); stroke: var(--held); }
@@ -54,8 +67,18 @@ code, pre { font: 13px/1.5 ui-monospace, monospace; } pre { background: var(--ca
   border-radius: 8px; padding: 10px 14px; margin: 8px 0; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 ul { margin: 8px 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; } .warn { color: var(--warn); }
-@media (max-width: 640px) { .pictures { flex-direction: column; } .stage { grid-template-columns: 92px 1fr 70px; } }
-@media print { body { background: #fff; } .view, .tile, .panel { break-inside: avoid; } }
+@media (max-width: 640px) { main { padding: 24px 16px 48px; } h2 { margin-top: 34px; }
+  .view header { margin-bottom: 24px; } .around { margin-top: 24px; }
+.three { grid-template-columns: 1fr 1fr; } .view .three figure:nth-child(3) { grid-column: 1 / -1; }
+  .around { grid-template-columns: 1fr 1fr; } .around figure:nth-child(2) { grid-column: 1 / -1; order: -1; }
+  .view h3 small { display: block; margin: 4px 0 0; } .stage { grid-template-columns: 92px 1fr 84px; }
+  .commands { grid-template-columns: 1fr; gap: 2px; } .commands dd { margin-bottom: 10px; }
+  .two { grid-template-columns: 1fr; } .sheet { grid-template-columns: repeat(auto-fill, minmax(82px, 1fr)); } }
+@media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #ccc;
+    --accent: #2463eb; --held: #b45309; --warn: #9a3412; }
+  body { font-size: 11pt; } main { max-width: none; padding: 0; } h2 { break-after: avoid; margin-top: 24px; }
+  .view, .tile, .panel, figure, tr, .commands dd { break-inside: avoid; } img { max-height: 300px; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
 
@@ -115,12 +138,23 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numeric_from: int)
     return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in rows)}</table>"
 
 
-def figure(pixels: np.ndarray, caption: str) -> str:
+def folded(summary: str, content: str) -> str:
+    """Content that opens when it is asked for, and on paper."""
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
+
+
+def commands(lines: Sequence[tuple[str, str]]) -> str:
+    """What can be typed: (what for, command)."""
+    rows = "".join(f"<dt>{text(what)}</dt><dd><pre>{text(command)}</pre></dd>" for what, command in lines)
+    return f'<dl class="commands">{rows}</dl>'
+
+
+def figure(pixels: np.ndarray, caption: str, quality: int, kind: str = "") -> str:
     """uint8 [H, W, 3] as a JPEG inside the page."""
-    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     source = base64.b64encode(data.tobytes()).decode()
     height, width = pixels.shape[:2]
     return (
-        f'<figure><img width="{width}" height="{height}" alt="{text(caption)}" src="data:image/jpeg;base64,{source}">'
-        f"<figcaption>{text(caption)}</figcaption></figure>"
+        f'<figure class="{kind}"><img width="{width}" height="{height}" alt="{text(caption)}" '
+        f'src="data:image/jpeg;base64,{source}"><figcaption>{text(caption)}</figcaption></figure>'
     )

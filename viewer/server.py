@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.metadata
 import io
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,14 +22,27 @@ from websockets.http11 import Request, Response
 from ..scene.errors import BadInputError, FewviewError
 from .guard import EVERY_INTERFACE, Guard
 
+logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # port scanners and closed tabs are no news
 MAX_MESSAGE_BYTES = 8 * 2**20  # from a browser; it sends clicks and camera poses, a few hundred bytes each
 _construction = threading.Lock()
+
+
+def viser_version() -> str:
+    """The version of viser that is installed. Raises FewviewError for one that the viewer cannot use."""
+    version = importlib.metadata.version("viser")  # releases before 1.0 do not say it themselves
+    if int(version.split(".")[0]) < 1:
+        raise FewviewError(
+            f"The viewer needs viser 1.0 or newer, and {version} is installed, as nerfstudio wants it; look at the "
+            "scene from an environment without nerfstudio, or with `ns-viewer`."
+        )
+    return version
 
 
 class ViewerServer(viser.ViserServer):
     """viser's server with the guard in front. Raises BadInputError for a port that is taken or an unsafe host."""
 
     def __init__(self, host: str, port: int, label: str, token: str | None = None) -> None:
+        viser_version()
         self.guard = Guard(host, token)
         self.bound_host = host
         _check_port(host, port)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..render.paths import focus_point, up_direction
+from ..render.aim import focus_point, up_direction
 from ..scene.cameras import Cameras
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import quat_from_rotation, rotation_from_quat, se3_from, se3_inverse

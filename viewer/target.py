@@ -2,69 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
-from ..recon.stereo.contract import Stereo
-from ..recon.stereo.store import load_stereo
+from ..scene.boxes import Boxes
 from ..scene.capture import Capture
+from ..scene.driving import DrivingLog
 from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
-from ..scene.readers import load_run_capture, read_capture
+from ..scene.progress import Progress, silent
 from ..scene.run import Run
-from ..scene.splat_file import Axis
+from .shown import Shown
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A scene to look at; at least one of `gaussians` and `capture` is there."""
+def load_all(
+    targets: Sequence[Path | str | Run | Capture | Gaussians | DrivingLog],
+    detections: Path | str | None = None,
+    progress: Progress = silent,
+) -> list[Shown]:
+    """`load_shown` of each, with the boxes of a file in the nuScenes submission layout on the driving data.
 
-    title: str
-    gaussians: Gaussians | None = None
-    capture: Capture | None = None
-    splat_path: Path | None = None  # offered for download
-    antialiased: bool = False  # how the splat was trained, and so has to be rendered
-    background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
-    up: Axis | None = None  # of the world, where a splat file says it
-    run: Run | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def stereo(self) -> Callable[[], Stereo] | None:
-        """Reads the depth maps of a run that has some; they belong to `stereo_views()`."""
-        if (
-            self.run is None
-            or self.capture is None
-            or self.capture.cameras is None
-            or not self.run.stereo_path.is_file()
-        ):
-            return None
-        return lambda: _stereo(self)
-
-    def stereo_views(self) -> list[int]:
-        """The photographs that dense stereo has looked at: those that were not held out."""
-        held_out = set(() if self.capture is None else self.capture.test or ())
-        return [i for i in range(0 if self.capture is None else len(self.capture)) if i not in held_out]
-
-
-def _stereo(shown: Shown) -> Stereo:
-    assert shown.run is not None
-    assert shown.capture is not None
-    assert shown.capture.cameras is not None
-    views = shown.stereo_views()
-    names = [shown.capture.names[i] for i in views]
-    return load_stereo(shown.run.stereo_path, shown.capture.cameras[torch.tensor(views)], names)
-
-
-def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
-    """The scene of a run, a splat file, or any input that `read_capture` takes.
-
-    Raises BadInputError when there is nothing to show.
+    Raises BadInputError when there are detections and no driving data.
     """
+    found = None
+    if detections is not None:
+        from ..scene.readers.nuscenes_results import read_results
+
+        found = read_results(detections)
+    shown = [load_shown(target, found, progress) for target in targets]
+    if found is not None and all(one.drive is None for one in shown):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    return shown
+
+
+def load_shown(
+    target: Path | str | Run | Capture | Gaussians | DrivingLog,
+    detections: Mapping[str, Boxes] | None = None,
+    progress: Progress = silent,
+) -> Shown:
+    """The scene of a run, a splat file, driving data, or any input that `read_capture` takes.
+
+    `detections` are boxes in the global frame by sample token, for driving data. Raises BadInputError when there is
+    nothing to show.
+    """
+    if isinstance(target, DrivingLog):
+        return _shown_drive(target, detections)
     if isinstance(target, Gaussians):
         return Shown("Splat", gaussians=target)
     if isinstance(target, Capture):
@@ -81,10 +64,17 @@ def load_shown(target: Path | str | Run | Capture | Gaussians) -> Shown:
     if path.is_file() and has_splat_ending(path):
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
+    # Its packages take half a second, which a bare splat need not wait for.
+    from ..scene.readers import is_driving_data, read_capture, read_driving_log
+
+    if is_driving_data(path):
+        return _shown_drive(read_driving_log(path, progress=progress), detections)
     return _shown_capture(read_capture(path))
 
 
 def _shown_run(run: Run) -> Shown:
+    from ..scene.readers import load_run_capture
+
     capture = load_run_capture(run) if run.cameras_path.is_file() else None
     splat = load_splat(run.splat_path) if run.splat_path.is_file() else None
     if splat is None and capture is None:
@@ -102,6 +92,20 @@ def _shown_run(run: Run) -> Shown:
         run=run,
         notes=() if splat is None else splat.notes,
     )
+
+
+def _shown_drive(log: DrivingLog, detections: Mapping[str, Boxes] | None) -> Shown:
+    notes = log.notes
+    if detections is not None:
+        log = log.with_detections(detections)
+        missing = sum(token not in detections for token in log.tokens)
+        if missing == len(log):
+            raise BadInputError(
+                f"The detections are for other samples: none of the {len(log)} of {log.source} is among them."
+            )
+        if missing:
+            notes = (*notes, f"{missing} of the {len(log)} key frames have no detections listed.")
+    return Shown(Path(log.source).name or log.source, drive=(log, log[0]), notes=notes)
 
 
 def _background(run: Run) -> tuple[float, ...]:

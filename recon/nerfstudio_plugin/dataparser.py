@@ -17,7 +17,7 @@ from ...scene.capture import evenly_spaced
 from ...scene.run import Run
 from ..methods import cameras_are_estimated
 from ..placement import open_run, place
-from ..reconstruct_config import ReconstructConfig
+from ..reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
 
 
 @dataclass
@@ -56,9 +56,9 @@ class AnyCapture(Nerfstudio):
 
     def _placed(self, data: Path) -> Path:
         """The cameras.json of a run of Fewview with these photographs; made once, found again the next time."""
-        if (data / "cameras.json").is_file():
+        if (data / "config.json").is_file() and (data / "cameras.json").is_file():
             return data / "cameras.json"
-        config = ReconstructConfig(eval=self.config.hold_out)
+        config = ReconstructConfig(eval=self.config.hold_out, resolution=MAX_SIDE_CUDA_PX)
         key = hashlib.blake2b(f"{data.resolve()} {config.eval}".encode(), digest_size=4).hexdigest()
         with open_run(data, self.config.placed / f"{data.name}-{key}", config, resume=True, command="poses") as (
             run,

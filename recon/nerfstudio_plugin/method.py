@@ -87,7 +87,7 @@ fewview_instantsplat = MethodSpecification(
                 stats_to_track=(Shown.TRAIN_LOSS, EventName.ITER_TRAIN_TIME, EventName.CURR_TEST_PSNR, EventName.ETA),
             )
         ),
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+        viewer=ViewerConfig(websocket_host="127.0.0.1"),
         vis="viewer",
     ),
     description="InstantSplat by Fewview: a few photographs, with cameras or without, to a splat; also on a CPU.",

@@ -117,6 +117,7 @@ class InstantSplatModel(SplatfactoModel):
 
     @property
     def colors(self) -> Tensor:
+        """[N, 3] without what depends on the view. Splatfacto holds other values in the tensor at degree 0."""
         return self.features_dc * SH_C0 + 0.5
 
     @property
@@ -129,7 +130,8 @@ class InstantSplatModel(SplatfactoModel):
         return groups
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        self.steps = attributes.trainer.config.max_num_iterations
+        trainer = attributes.trainer
+        self.steps = trainer._start_step + trainer.config.max_num_iterations  # as `Trainer.train` counts
 
         def before(step: int) -> None:
             self.step = step

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from ...render.paths import focus_point
+from ...render.aim import focus_point
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.point_cloud import PointCloud

@@ -63,13 +63,14 @@ def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = 
         if found.write is not spz.write:
             raise BadInputError(f"{path.name} is no SPZ file, so it has no SPZ version {spz_version}.")
         write = partial(spz.write, version=spz_version)
-    check_side_path(path)
-    splat, notes = _usable(splat)
     file_frame = file_from_world(splat.up) if found.fixed_axes else _still()
-    notes += write(path, _moved(splat, file_frame))
-    says_frame = _is_still(file_frame)
     says_up = found.says_up or splat.up == (Y_UP if found.fixed_axes else None)
-    if says_frame and says_up and (found.says_antialiased or not splat.antialiased):
+    says_all = _is_still(file_frame) and says_up and (found.says_antialiased or not splat.antialiased)
+    if not says_all:
+        check_side_path(path)
+    splat, notes = _usable(splat)
+    notes += write(path, _moved(splat, file_frame))
+    if says_all:
         remove_side_file(path)
     else:
         write_side_file(path, SideFile(file_frame.inverse(), splat.up, splat.antialiased))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..errors import BadInputError
 from ..splat_file import SplatFile
-from . import antimatter15, compressed_ply, ply, spz
+from . import antimatter15, compressed_ply, gltf, ply, sog, spz
 from .spz_container import is_spz
 
 
 @dataclass(frozen=True)
 class Format:
     name: str
-    endings: tuple[str, ...]  # lower case, with the dot; the first is the usual one
+    endings: tuple[str, ...]  # of names, lower case; the first is the usual one
     recognises: Callable[[Path, bytes], bool]  # a file and its first 64 bytes; content only, not the name
     read: Callable[[Path], SplatFile]
     write: Callable[[Path, SplatFile], tuple[str, ...]]  # returns what was clamped or lost
@@ -45,6 +45,8 @@ FORMATS = (
         says_antialiased=True,
     ),
     Format("SPZ", (".spz",), is_spz, spz.read, spz.write, fixed_axes=True, says_antialiased=True),
+    Format("SOG", (".sog", "meta.json"), sog.is_sog, sog.read, sog.write, fixed_axes=True, says_antialiased=True),
+    Format("glTF", (".glb", ".gltf"), gltf.is_gltf, gltf.read, gltf.write, fixed_axes=True),
     # Has no mark to be recognised by: only its name tells.
     Format(".splat", (".splat",), lambda path, head: False, antimatter15.read, antimatter15.write),
 )

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 import torch
-from fewview.render.paths import look_at
+from fewview.render.aim import look_at
 from fewview.scene.cameras import Cameras
 from fewview.scene.capture import Capture, Frame
 from fewview.scene.formats import save_splat

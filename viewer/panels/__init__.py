@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from .boxes import BoxesPanel
+from .camera_path import CameraPathPanel
 from .edit import EditPanel
 from .photographs import PhotographsPanel
 from .scene import ScenePanel
@@ -27,6 +29,8 @@ class Panel(Protocol):
 PANELS: tuple[tuple[str, type[Panel]], ...] = (
     ("Scene", ScenePanel),
     ("Photographs", PhotographsPanel),
+    ("Boxes", BoxesPanel),
     ("Time", TimePanel),
     ("Edit", EditPanel),
+    ("Film", CameraPathPanel),
 )

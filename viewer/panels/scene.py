@@ -14,7 +14,6 @@ from ..item import Item, bounds
 from ..layers.depth import DEPTH_POINT_SIZE, depth_cloud, draw_depth
 from ..layers.ground import draw_ground
 from ..layers.layer import Layer
-from ..layers.points import POINT_SIZE
 from ..pilot import FRAMES_PER_SECOND, Viewpoint
 from ..stage import vertical_fov
 
@@ -65,7 +64,8 @@ class ScenePanel:
         if item.shown.stereo is not None:
             self._build_depth(item)
         if "points" in item.layers:
-            dot = gui.add_slider("Point size", 0.002, 0.1, 0.002, POINT_SIZE)
+            points = item.layers["points"].handles[0]
+            dot = gui.add_slider("Point size", 0.002, 0.1, 0.002, points.point_size)
             dot.on_update(lambda _: setattr(item.layers["points"].handles[0], "point_size", dot.value))
         if item.frusta:
             size = gui.add_slider("Camera size", 0.02, 2.0, 0.02, round(item.frustum_size, 2))
@@ -125,6 +125,8 @@ class ScenePanel:
             return
         if page.active.cameras is not None:
             page.active.look_through(None)
+        if page.active.drive is not None:
+            page.active.drive.look_through(None)
         page.pilot.fly(client, page.first_view())
 
     def _orbit(self, client: viser.ClientHandle) -> None:
@@ -154,6 +156,7 @@ class ScenePanel:
         low, high = bounds(page.items, page.stage)
         height = float(min((np.where(up > 0, low, high) * up).sum(), 0.0))
         metric = capture is not None and capture.points is not None and capture.points.metric
+        metric = metric or page.active.drive is not None
         return draw_ground(page.server, page.stage, up, height, "m" if metric else "")
 
     def _build_download(self) -> None:

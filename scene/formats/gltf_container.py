@@ -1,0 +1,250 @@
+"""glTF 2.0 as a container: `.glb` and `.gltf`, their buffers, and accessors as NumPy arrays.
+
+Every index, offset and count is checked against what it points into before anything is allocated. What the arrays
+mean is the business of `gltf.py`. Source: registry.khronos.org/glTF, specification 2.0, sections 3.6 and 4.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from ..errors import BadInputError
+from ..files import parse_json
+
+GLB_MAGIC = b"glTF"
+JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
+FLOAT = 5126
+COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+MAX_GLB_JSON_BYTES = 64 * 2**20
+MAX_TEXT_BYTES = 2**30  # of a .gltf, which may hold its buffers as base64
+_MAX_VALUES = 2**20  # commas and brackets in the JSON: each value takes a hundred bytes of memory
+_MAX_BUFFERS = 64
+
+
+@dataclass(frozen=True)
+class Gltf:
+    """The JSON of a file with its buffers. Its methods raise BadInputError that names the object that is wrong."""
+
+    path: Path
+    json: dict[str, Any]
+    buffers: tuple[bytes | memoryview, ...]
+
+    def fail(self, sentence: str) -> BadInputError:
+        return BadInputError(f"{self.path}: {sentence}")
+
+    def items(self, name: str) -> list[dict[str, Any]]:
+        """A top-level list of objects, empty when it is not there."""
+        return self.objects(self.json, name, "the file")
+
+    def objects(self, parent: dict[str, Any], name: str, where: str) -> list[dict[str, Any]]:
+        value = parent.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self.fail(f"'{name}' of {where} should be a list of objects.")
+        return value
+
+    def item(self, name: str, index: Any, where: str) -> dict[str, Any]:
+        """One object of a top-level list, by an index that `where` gives."""
+        items = self.items(name)
+        if not _is_whole(index) or index >= len(items):
+            raise self.fail(f"{where} names {name}[{str(index)[:40]}], but there are {len(items)}.")
+        return items[index]
+
+    def whole(self, parent: dict[str, Any], name: str, where: str, default: int | None = None) -> int:
+        value = parent.get(name, default)
+        if not isinstance(value, int) or not _is_whole(value):
+            raise self.fail(f"'{name}' of {where} should be a whole number, found {str(value)[:40]}.")
+        return value
+
+    def accessor(self, index: Any, where: str, allowed: dict[int, bool | None], kind: str) -> np.ndarray:
+        """float32 [count, width] of an accessor, integers with `normalized` divided as the specification says.
+
+        `allowed` has the component types that the attribute may have, and whether each must be normalized (None:
+        either).
+        """
+        accessor = self.item("accessors", index, where)
+        name = f"accessors[{index}] ({where})"
+        component, normalized = accessor.get("componentType"), accessor.get("normalized", False)
+        count = self.whole(accessor, "count", name)
+        if "sparse" in accessor or "bufferView" not in accessor:
+            raise self.fail(f"{name} is sparse, which is not read here; export it without sparse accessors.")
+        if not _is_whole(component) or component not in allowed or accessor.get("type") != kind:
+            raise self.fail(
+                f"{name} is {accessor.get('type')!s:.20} of component type {component!s:.20}; {kind} of "
+                f"{', '.join(map(str, allowed))} is expected."
+            )
+        if not isinstance(normalized, bool) or (allowed[component] is not None and normalized != allowed[component]):
+            raise self.fail(f"{name} has 'normalized' {normalized!s:.20}, which its attribute does not allow.")
+        dtype = np.dtype(COMPONENTS[component])
+        raw = self._elements(accessor, name, count, dtype, WIDTHS[kind])
+        if not normalized:
+            return raw.astype(np.float32)
+        # The specification, 3.6.2.2: signed integers reach -1 twice.
+        return np.maximum(raw.astype(np.float32) / np.float32(np.iinfo(dtype).max), np.float32(-1))
+
+    def _elements(
+        self, accessor: dict[str, Any], name: str, count: int, dtype: np.dtype, width: int
+    ) -> np.ndarray:  # [count, width], a view
+        view = self.item("bufferViews", accessor["bufferView"], name)
+        view_name = f"bufferViews[{accessor['bufferView']}]"
+        if "extensions" in view:
+            raise self.fail(f"{view_name} is compressed ({_keys(view['extensions'])}), which is not read here.")
+        buffer_index = self.whole(view, "buffer", view_name)
+        if buffer_index >= len(self.buffers):
+            raise self.fail(f"{view_name} names buffers[{buffer_index}], but there are {len(self.buffers)}.")
+        buffer = self.buffers[buffer_index]
+        start, length = self.whole(view, "byteOffset", view_name, 0), self.whole(view, "byteLength", view_name)
+        if start + length > len(buffer):
+            raise self.fail(
+                f"{view_name} ends at byte {start + length}, but its buffer has {len(buffer)}; the file is damaged or "
+                "cut short."
+            )
+        element = width * dtype.itemsize
+        stride, offset = self.whole(view, "byteStride", view_name, element), self.whole(accessor, "byteOffset", name, 0)
+        if stride < element:
+            raise self.fail(f"{view_name} has a stride of {stride} bytes for elements of {element}.")
+        if count < 1 or offset + stride * (count - 1) + element > length:
+            raise self.fail(
+                f"{name} promises {count} elements of {element} bytes, but its view has {length - offset} bytes left; "
+                "the file is damaged."
+            )
+        return np.ndarray((count, width), dtype, buffer, start + offset, (stride, dtype.itemsize))
+
+
+def read_gltf(path: Path) -> Gltf:
+    """A `.glb` or `.gltf` file with its buffers, by content. Raises BadInputError."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_TEXT_BYTES and not _starts_binary(path):
+            raise BadInputError(f"{path} has {size} bytes; a .gltf of at most {MAX_TEXT_BYTES} bytes is expected.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
+    text, body = _glb_chunks(path, data) if data[:4] == GLB_MAGIC else (data, None)
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > _MAX_VALUES:
+        raise BadInputError(f"{path} has more than {_MAX_VALUES} values in its JSON; no splat needs so many.")
+    table = parse_json(text, str(path))
+    if not isinstance(table, dict) or not isinstance(table.get("asset"), dict):
+        raise BadInputError(f"{path} is no glTF file: a JSON object with 'asset' is expected.")
+    version = str(table["asset"].get("version", ""))
+    if not version.startswith("2."):
+        raise BadInputError(f"{path} is of glTF version {version[:20]!r}; version 2 can be read.")
+    gltf = Gltf(path, table, ())
+    found = gltf.items("buffers")
+    if len(found) > _MAX_BUFFERS:
+        raise gltf.fail(f"{len(found)} buffers are too many; at most {_MAX_BUFFERS} are read.")
+    return Gltf(path, table, tuple(_buffer(gltf, i, buffer, body) for i, buffer in enumerate(found)))
+
+
+def glb_bytes(text: bytes, body: bytes) -> bytes:
+    """A binary glTF file; the chunks are padded to 4 bytes. Raises BadInputError above the 4 GiB of its header."""
+    text += b" " * (-len(text) % 4)
+    body += bytes(-len(body) % 4)
+    total = 12 + 8 + len(text) + 8 + len(body)
+    if total > 2**32 - 1:
+        raise BadInputError(f"The splat would take {total} bytes, but a GLB file has at most {2**32 - 1}.")
+    head = struct.pack("<4sII", GLB_MAGIC, 2, total)
+    return b"".join(
+        [head, struct.pack("<I4s", len(text), JSON_CHUNK), text, struct.pack("<I4s", len(body), BIN_CHUNK), body]
+    )
+
+
+def data_uri(body: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(body).decode("ascii")
+
+
+def _starts_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == GLB_MAGIC
+
+
+def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None]:
+    """(JSON text, binary chunk) of a GLB; other chunks are skipped, as the specification asks."""
+    if len(data) < 20:
+        raise BadInputError(f"{path} has {len(data)} bytes, too few for the header of a GLB; the file is cut short.")
+    version, total = struct.unpack_from("<II", data, 4)
+    if version != 2:
+        raise BadInputError(f"{path} is of GLB version {version}; version 2 can be read.")
+    if total > len(data):
+        raise BadInputError(f"{path} promises {total} bytes, but has {len(data)}; the file is cut short.")
+    chunks: dict[bytes, memoryview] = {}
+    offset = 12
+    while offset + 8 <= total:
+        length, kind = struct.unpack_from("<I4s", data, offset)
+        if offset + 8 + length > total:
+            raise BadInputError(
+                f"{path}: the chunk at byte {offset} promises {length} bytes, but {total - offset - 8} are left."
+            )
+        if not chunks and kind != JSON_CHUNK:
+            raise BadInputError(f"{path}: the first chunk of a GLB should be JSON, found {kind!r}.")
+        chunks.setdefault(kind, memoryview(data)[offset + 8 : offset + 8 + length])
+        offset += 8 + length
+    text = chunks.get(JSON_CHUNK, memoryview(b""))
+    if len(text) > MAX_GLB_JSON_BYTES:
+        raise BadInputError(f"{path} has {len(text)} bytes of JSON; at most {MAX_GLB_JSON_BYTES} are expected.")
+    return bytes(text), chunks.get(BIN_CHUNK)
+
+
+def _buffer(gltf: Gltf, index: int, buffer: dict[str, Any], body: memoryview | None) -> bytes | memoryview:
+    """The first `byteLength` bytes of a buffer: of the GLB's binary chunk, a data URI or a file in the folder."""
+    name = f"buffers[{index}]"
+    uri = buffer.get("uri")
+    length = gltf.whole(buffer, "byteLength", name)
+    found: bytes | memoryview
+    if uri is None and index == 0 and body is not None:
+        found = body
+    elif not isinstance(uri, str):
+        raise gltf.fail(f"{name} has no data: neither a 'uri' nor a binary chunk is there.")
+    elif uri.startswith("data:"):
+        found = _from_data_uri(gltf, name, uri)
+    else:
+        found = _from_file(gltf, name, uri, length)
+    if len(found) < length:
+        raise gltf.fail(f"{name} promises {length} bytes, but has {len(found)}; the file is damaged or cut short.")
+    return memoryview(found)[:length]
+
+
+def _from_data_uri(gltf: Gltf, name: str, uri: str) -> bytes:
+    head, comma, text = uri.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise gltf.fail(f"{name} has a data URI that is not base64.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise gltf.fail(f"{name} has base64 data that cannot be decoded: {error}.") from error
+
+
+def _from_file(gltf: Gltf, name: str, uri: str, length: int) -> bytes:
+    file = unquote(uri)
+    relative = PurePosixPath(file)
+    if ":" in file or "\\" in file or "\0" in file or relative.is_absolute() or ".." in relative.parts:
+        raise gltf.fail(
+            f"{name} lies at {uri[:60]!r}; only files in the folder of the .gltf are read. Put it there, or export "
+            "a .glb."
+        )
+    folder = gltf.path.parent.resolve()
+    try:
+        path = (folder / file).resolve()
+        if not path.is_relative_to(folder):
+            raise gltf.fail(f"{name} lies at {uri[:60]!r}, a link that leads outside of the folder.")
+        with path.open("rb") as opened:
+            return opened.read(min(length, path.stat().st_size))
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise gltf.fail(f"{name} lies in {file[:60]!r}, which could not be read: {reason}.") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _keys(value: Any) -> str:
+    return ", ".join(list(value)[:3])[:80] if isinstance(value, dict) else str(value)[:40]

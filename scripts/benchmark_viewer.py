@@ -1,0 +1,286 @@
+"""The viewer in a real browser: time to the first picture, memory, likeness to our renderer, and its cost to training.
+
+    python scripts/benchmark_viewer.py first SPLAT [--gaussians 300000 1000000]   from the command to the picture
+    python scripts/benchmark_viewer.py alike RUN [--gaussians 300000]             PSNR of the page to our renderings
+    python scripts/benchmark_viewer.py live PHOTOGRAPHS [--repeats 3]             training with and without a viewer
+
+Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
+and opens a tab in a browser that is running already as soon as the port answers; the picture is there when all
+Gaussians have been drawn and the frame has ended. SPLAT is brought to the number of Gaussians by splitting some of
+them, as 3DGS does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fewview.render import render
+from fewview.scene.formats import load_splat, save_splat
+from fewview.scene.gaussians import Gaussians
+from fewview.scene.geometry import rotation_from_quat
+from fewview.scene.splat_file import SplatFile
+from fewview.viewer.app import serve
+from fewview.viewer.shown import Shown
+from fewview.viewer.target import load_shown
+from PIL import Image
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+WIDTH, HEIGHT = 1280, 720
+# Notes when a frame that draws at least `least` instances has ended, and the longest time the page did not answer.
+WATCH = """
+    window.fewview = {first: 0, longest: 0};
+    for (const name of ["drawElementsInstanced", "drawArraysInstanced"]) {
+        const draw = WebGL2RenderingContext.prototype[name];
+        WebGL2RenderingContext.prototype[name] = function (...a) {
+            draw.apply(this, a);
+            if (a[a.length - 1] >= LEAST && !window.fewview.first) {
+                this.readPixels(0, 0, 1, 1, this.RGBA, this.UNSIGNED_BYTE, new Uint8Array(4));
+                window.fewview.first = performance.timeOrigin + performance.now();
+            }
+        };
+    }
+    let last = performance.now();
+    setInterval(() => {
+        const now = performance.now();
+        window.fewview.longest = Math.max(window.fewview.longest, now - last);
+        last = now;
+    }, 20);
+"""
+
+
+def grown(gaussians: Gaussians, count: int) -> Gaussians:
+    """`count` Gaussians that look much the same: some are split in two, or some are left out."""
+    generator = torch.Generator().manual_seed(0)
+    g = gaussians
+    while len(g) < count:
+        chosen = torch.randperm(len(g), generator=generator)[: count - len(g)]
+        parent = g[chosen]
+        spread = torch.einsum(
+            "nij,nj->ni",
+            rotation_from_quat(parent.quats),
+            parent.scales * torch.randn(len(chosen), 3, generator=generator),
+        )
+        log_scales = g.log_scales.clone()
+        log_scales[chosen] -= np.log(1.6)
+        g = Gaussians(g.means, g.quats, log_scales, g.opacity_logits, g.sh)
+        child = g[chosen]
+        g = Gaussians.cat(
+            [g, Gaussians(child.means + 0.5 * spread, child.quats, child.log_scales, child.opacity_logits, child.sh)]
+        )
+    return g[torch.randperm(len(g), generator=generator)[:count].sort().values]
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def first_picture(browser: Any, path: Path, count: int) -> dict[str, float]:
+    """Seconds from starting the command to its address, to the page, and to the picture; memory in MiB."""
+    port = free_port()
+    tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    tab.add_init_script(WATCH.replace("LEAST", str(count // 2)))
+    started = time.time()
+    command = [sys.executable, "-m", "fewview", "view", str(path), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=0.1).close()
+                break
+            time.sleep(0.01)
+        listening = time.time() - started
+        tab.goto(f"http://127.0.0.1:{port}/")
+        page = time.time() - started
+        tab.wait_for_function("window.fewview.first > 0", timeout=300_000, polling=50)
+        first = tab.evaluate("window.fewview.first") / 1000 - started
+        time.sleep(3)
+        blocked = tab.evaluate("window.fewview.longest") / 1000
+        memory = resident_mib(process.pid)
+        heap = tab.evaluate("performance.memory ? performance.memory.usedJSHeapSize : 0") / 2**20
+    finally:
+        process.terminate()
+        process.wait()
+        tab.close()
+    return {
+        "listening (s)": listening, "page (s)": page, "picture (s)": first, "longest unresponsive (s)": blocked,
+        "server (MiB)": memory, "page's heap (MiB)": heap,
+    }  # fmt: skip
+
+
+def resident_mib(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", text)
+    return float(found[1]) / 1024 if found else float("nan")
+
+
+def run_first(options: argparse.Namespace) -> None:
+    splat = load_splat(options.input)
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        for count in options.gaussians:
+            path = Path(folder) / f"{count}.ply"
+            save_splat(path, SplatFile(grown(splat.gaussians, count), splat.antialiased, splat.up))
+            rows = [first_picture(browser, path, count) for _ in range(options.repeats)]
+            medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+            print(f"{count:>9,} Gaussians  " + "  ".join(f"{n} {v:.2f}" for n, v in medians.items()), flush=True)
+
+
+def run_alike(options: argparse.Namespace) -> None:
+    """From a few cameras: the page without its panel, against our rendering with all harmonics and with the page's."""
+    shown = load_shown(options.input)
+    assert shown.gaussians is not None
+    assert shown.capture is not None
+    assert shown.capture.cameras is not None
+    for count in options.gaussians:
+        g = grown(shown.gaussians, count)
+        server, page = serve(
+            Shown(shown.title, g, shown.capture, antialiased=shown.antialiased, background=shown.background), port=0
+        )
+        with chromium() as browser:
+            tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            tab.goto(server.url)
+            tab.wait_for_selector("canvas[data-engine]", timeout=120_000)
+            while not server.get_clients():
+                time.sleep(0.05)
+            client = next(iter(server.get_clients().values()))
+            page.active.layers["cameras"].wanted = False
+            if "held_out" in page.active.layers:
+                page.active.layers["held_out"].wanted = False
+            time.sleep(5)
+            for index in options.views:
+                page.pilot.place(client, page.view_of(shown.capture.cameras[index]))
+                time.sleep(3)
+                seen = client.get_render(HEIGHT, WIDTH, transport_format="png")[..., :3]
+                camera = page.camera_of(client, HEIGHT)
+                with torch.no_grad():
+                    ours = render(g, camera, antialiased=shown.antialiased).rgb.clamp(0, 1).numpy()
+                error = ((seen / 255.0 - ours) ** 2).mean()
+                print(f"{count:,} Gaussians, view {index}: {-10 * np.log10(error):.2f} dB", flush=True)
+                if options.pictures is not None:
+                    pair = np.concatenate([seen, np.rint(255 * ours).astype(np.uint8)], axis=1)
+                    options.pictures.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pair).save(options.pictures / f"{count}_{index}.png")
+        page.close()
+        server.stop()
+
+
+def training_seconds(source: Path, folder: Path, *more: str, looked_at_by: Any = None) -> float:
+    """Seconds of the training stage of one `fewview reconstruct`, with a browser that looks at it or without."""
+    import json
+
+    command = [sys.executable, "-m", "fewview", "reconstruct", str(source), "-o", str(folder), *more]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Viewer: ") and looked_at_by is not None:
+            looked_at_by(line.split()[1])
+    process.wait()
+    return float(json.loads((folder / "metrics.json").read_text())["seconds"]["training"])
+
+
+class Listener:
+    """A browser on another computer: takes what the page is sent, and draws nothing here."""
+
+    def __call__(self, url: str) -> None:
+        threading.Thread(target=self._listen, args=(url,), daemon=True).start()
+
+    def _listen(self, url: str) -> None:
+        import viser
+        from websockets.sync.client import connect
+
+        protocol = f"viser-v{viser.__version__}"
+        origin = url.rstrip("/")
+        with connect(origin.replace("http", "ws"), subprotocols=[protocol], max_size=None, origin=origin) as socket_:
+            for _ in socket_:
+                pass
+
+
+def run_live(options: argparse.Namespace) -> None:
+    rows: dict[str, list[float]] = {"without": [], "watched from elsewhere": [], "watched here": []}
+    common = ("--method", "3dgs", "--resolution", "480", "--steps", str(options.steps))
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        tabs: list[Any] = []
+
+        def look(url: str) -> None:
+            urls.append(url)
+
+        for i in range(options.repeats):
+            for name in rows:
+                target = Path(folder) / f"{name}_{i}"
+                urls: list[str] = []
+                if name == "without":
+                    seconds = training_seconds(options.input, target, *common)
+                elif name == "watched from elsewhere":
+                    seconds = training_seconds(options.input, target, *common, "--view", looked_at_by=Listener())
+                else:
+                    worker = threading.Thread(
+                        target=lambda t=target, n=name: rows[n].append(
+                            training_seconds(options.input, t, *common, "--view", looked_at_by=look)
+                        )
+                    )
+                    worker.start()
+                    while worker.is_alive():
+                        if urls and not tabs:
+                            tabs.append(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}))
+                            tabs[0].goto(urls[0])
+                        time.sleep(0.2)
+                        if tabs:
+                            tabs[0].evaluate("1")
+                    for tab in tabs:
+                        tab.close()
+                    tabs.clear()
+                    continue
+                rows[name].append(seconds)
+    base = statistics.median(rows["without"])
+    for name, seconds in rows.items():
+        median = statistics.median(seconds)
+        print(f"{name:<24} {median:7.2f} s  x {median / base:.3f}   {[round(s, 2) for s in seconds]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("first", "alike", "live"))
+    parser.add_argument("input", type=Path)
+    parser.add_argument("--gaussians", type=int, nargs="+", default=[300_000])
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 3, 5, 8])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    {"first": run_first, "alike": run_alike, "live": run_live}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

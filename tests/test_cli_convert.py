@@ -1,0 +1,113 @@
+"""`fewview convert`: what it writes, says and refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fewview.scene.formats import load_splat, save_splat, side_path
+from fewview.scene.splat_file import SplatFile
+from support.command import assert_one_sentence, fewview
+from support.datasets import random_gaussians
+from support.small_run import small_gaussians, small_run
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    save_splat(tmp_path / "scene.ply", SplatFile(small_gaussians(50), antialiased=True, up=(0.0, 0.0, 1.0)))
+    return tmp_path / "scene.ply"
+
+
+def test_to_spz_and_back(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = fewview(capsys, "convert", scene, tmp_path / "b.spz", "--json")
+    assert there.code == 0, there.err
+    assert there.json["input"] | {"path": ""} == {
+        "path": "", "bytes": scene.stat().st_size, "gaussians": 50, "sh_degree": 1
+    }  # fmt: skip
+    assert there.json["output"]["format"] == "SPZ"
+    assert there.json["output"]["bytes"] == (tmp_path / "b.spz").stat().st_size
+    assert there.json["side_file"] == str(side_path(tmp_path / "b.spz"))
+    assert there.json["up"] == [0, 0, 1]
+    assert there.json["antialiased"] is True
+    assert there.json["notes"] == []
+    assert "Side file" in there.out
+    back = fewview(capsys, "convert", tmp_path / "b.spz", tmp_path / "c.ply")
+    assert back.code == 0, back.err
+    found, original = load_splat(tmp_path / "c.ply"), load_splat(scene)
+    assert (found.up, found.antialiased) == (original.up, original.antialiased)
+    # Half a step of 2^-12 along each axis of the file.
+    torch.testing.assert_close(found.gaussians.means, original.gaussians.means, rtol=0, atol=2**-12)
+
+
+@pytest.mark.parametrize("words", [["--up", "-y"], ["--up=-y"], ["--up", "0 -1 0"]])
+def test_up_overrules_the_file(
+    tmp_path: Path, scene: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = fewview(capsys, "convert", scene, tmp_path / "b.spz", *words, "--json")
+    assert done.code == 0, done.err
+    assert done.json["up"] == [0, -1, 0]
+    side_path(tmp_path / "b.spz").unlink()
+    means = load_splat(scene).gaussians.means * torch.tensor([1.0, -1, -1])
+    torch.testing.assert_close(load_splat(tmp_path / "b.spz").gaussians.means, means, rtol=0, atol=2**-12)
+
+
+def test_degree_and_version(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--sh-degree", "0", "--spz-version", "4", "--json")
+    done = fewview(capsys, "convert", scene, tmp_path / "b.spz", *options)
+    assert done.code == 0, done.err
+    assert (tmp_path / "b.spz").read_bytes()[:8] == b"NGSP\x04\0\0\0"
+    assert load_splat(tmp_path / "b.spz").gaussians.sh_degree == 0
+    assert "cut down to 0, as asked for" in done.json["notes"][0]
+
+
+def test_losses_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    g = random_gaussians(5, 2)
+    g.means[0, 0] = torch.nan
+    save_splat(tmp_path / "a.compressed.ply", SplatFile(random_gaussians(5, 2)))
+    done = fewview(capsys, "convert", tmp_path / "a.compressed.ply", tmp_path / "b.splat")
+    assert done.code == 0, done.err
+    assert "spherical harmonics of degree 2 were lost" in done.out
+    assert fewview(capsys, "convert", tmp_path / "b.splat", tmp_path / "c.ply", "--quiet").out == ""
+
+
+def test_a_run_is_its_splat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = small_run(tmp_path / "run")
+    assert fewview(capsys, "convert", run.path, tmp_path / "a.spz").code == 0
+    assert len(load_splat(tmp_path / "a.spz").gaussians) == 400
+    run.splat_path.unlink()
+    assert_one_sentence(fewview(capsys, "convert", run.path, tmp_path / "a.spz"), 2, "no splat yet")
+
+
+def test_what_is_refused(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*args: object, words: str) -> None:
+        assert_one_sentence(fewview(capsys, "convert", *args), 2, words)
+
+    before = scene.read_bytes()
+    refused(scene, scene, words="never overwritten")
+    (tmp_path / "link.ply").symlink_to(scene)
+    refused(scene, tmp_path / "link.ply", words="never overwritten")
+    assert scene.read_bytes() == before
+    refused(scene, tmp_path / "b.obj", words="does not end like a splat file")
+    refused(tmp_path / "absent.ply", tmp_path / "b.spz", words="could not be read")
+    refused(scene, tmp_path / "b.ply", "--spz-version", "3", words="no SPZ file")
+    refused(scene, tmp_path / "b.spz", "--spz-version", "1", words="2, 3 and 4")
+    refused(scene, tmp_path / "b.spz", "--sh-degree", "5", words="0 to 4")
+    refused(scene, tmp_path / "b.spz", "--up", "up", words="no axis")
+    refused(scene, tmp_path / "b.spz", "-o", tmp_path / "c.spz", words="not needed here")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "scene.ply"]
+
+
+def test_an_output_that_exists_is_replaced(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b.spz").write_bytes(b"old")
+    assert fewview(capsys, "convert", scene, tmp_path / "b.spz").code == 0
+    assert len(load_splat(tmp_path / "b.spz").gaussians) == 50
+
+
+def test_pictures_of_any_format_from_above_the_ground(
+    tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fewview(capsys, "convert", scene, tmp_path / "b.spz").code == 0
+    done = fewview(capsys, "render", tmp_path / "b.spz", "-o", tmp_path / "out", "--frames", 2, "--size", 32, "--json")
+    assert done.code == 0, done.err
+    assert done.json["frames"] == 2
