@@ -100,7 +100,7 @@ class EditPanel:
     def _begin(self) -> None:
         gaussians = self.item.gaussians
         assert gaussians is not None
-        self.session = Session(self.item.shown, gaussians, view_colors(gaussians, self.item.cameras))
+        self.session = Session(self.item.shown, gaussians, lambda g: view_colors(g, self.item.cameras))
         self._drawn = gaussians
         self._drawn_alive, self._drawn_selected = self.session.editor.alive, self.session.selected
 
