@@ -153,6 +153,7 @@ def test_crop_and_undo(tour):
     panel = page.panel("Edit")
     tab.get_by_role("tab", name="Edit").click()
     tab.get_by_role("button", name="Sphere").click()
+    panel.select_tools._gizmo.position = page.stage.place(torch.tensor([0.0, 0.0, -1.0]))  # the ball is hollow
     tab.get_by_role("button", name="Select what is inside").click()
     until(lambda: 0 < panel.session.selected_count < COUNT)
     chosen = panel.session.selected_count
