@@ -163,6 +163,7 @@ def test_crop_and_undo(tour):
     until(lambda: len(panel.session.left()) == COUNT)
     tab.get_by_role("button", name="Clear").click()
     until(lambda: panel.session.selected_count == 0)
+    tab.get_by_role("button", name="Sphere").click()  # puts the shape away
     assert settled(page, tab, client) >= MIN_DB
 
 

@@ -307,7 +307,7 @@ class CameraPathPanel:
         if self._path is None:
             self._page.tell("Nothing to save", "Add a key frame first.", client)
         else:
-            client.send_file_download("camera_path.json", path_edit.path_bytes(self._path))
+            client.send_file_download("camera_path.json", path_edit.path_bytes(self._path), save_immediately=True)
 
     def _load(self, name: str, content: bytes, client: viser.ClientHandle | None) -> None:
         try:

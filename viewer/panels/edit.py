@@ -173,6 +173,6 @@ class EditPanel:
         def send() -> None:
             name = self._name.value.strip()
             if client is not None:
-                client.send_file_download(name, self.session.to_bytes(name))
+                client.send_file_download(name, self.session.to_bytes(name), save_immediately=True)
 
         self.do(send)

@@ -74,7 +74,7 @@ class FilmExport:
                 self._told_of("Cancelled; nothing was written.")
                 return
             self._told_of(f"The film is ready{'' if shown.run is None else f': {file}'}")
-            client.send_file_download(file.name, file.read_bytes())
+            client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
     def _ended(self) -> bool:
         return self._stop.is_set() or self._page.worker.closed

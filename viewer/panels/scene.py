@@ -167,7 +167,7 @@ class ScenePanel:
 
         def send(event: Any) -> None:
             if event.client is not None:
-                event.client.send_file_download(path.name, path.read_bytes())
+                event.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
         button.on_click(send)
 
