@@ -234,7 +234,7 @@ class Listener:
 
 def run_live(options: argparse.Namespace) -> None:
     rows: dict[str, list[float]] = {"without": [], "watched from elsewhere": [], "watched here": []}
-    common = ("--method", "3dgs", "--resolution", "480", "--steps", str(options.steps))
+    common = ("--method", "3dgs", "--views", "12", "--resolution", "480", "--steps", str(options.steps))
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         tabs: list[Any] = []
 
@@ -268,6 +268,7 @@ def run_live(options: argparse.Namespace) -> None:
                     tabs.clear()
                     continue
                 rows[name].append(seconds)
+                print(f"{name}: {seconds:.2f} s", file=sys.stderr, flush=True)
     base = statistics.median(rows["without"])
     for name, seconds in rows.items():
         median = statistics.median(seconds)
