@@ -1,0 +1,1 @@
+"""LiDAR points and images to boxes."""
