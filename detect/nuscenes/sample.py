@@ -54,8 +54,8 @@ class DetectionSample:
     timestamp_us: int
     points: Tensor  # [P, 5] float32: x, y, z, intensity 0..255, seconds before the key frame; the key sweep comes first
     load_images: Callable[[], np.ndarray]  # uint8 [6, H, W, 3] RGB, read when called; in the order of `cameras`
-    # [6] in CAMERA_ORDER, for the original images. "World" is the LiDAR's frame, so cam_from_world is lidar2cam with the
-    # car's motion between the two shutters accounted for.
+    # [6] in CAMERA_ORDER, for the original images. "World" is the LiDAR's frame, so cam_from_world is lidar2cam, with
+    # the car's motion between the two shutters accounted for.
     cameras: Cameras
     ego_from_lidar: Tensor  # [4, 4] float64
     global_from_ego: Tensor  # [4, 4] float64, at the key time
