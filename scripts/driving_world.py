@@ -268,7 +268,7 @@ def _fill_lanes(world: World, rng: np.random.Generator, end: float, seconds: flo
         while s < high:
             kind = next(kinds)
             length = KINDS[kind].size_wlh[1]
-            if lane or not -12 < s - length < 14:  # the car's own place
+            if lane or abs(s) > length / 2 + 10:  # the car's own place
                 thing = _thing(rng, kind, s, d + float(rng.normal(0, 0.15)), speed, direction < 0)
                 world.things.append(replace(thing, attribute=_vehicle(kind, speed, False)))
             s += length + 8 + float(rng.exponential(10))
