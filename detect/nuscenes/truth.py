@@ -90,7 +90,7 @@ class Truth:
             boxes = found.boxes
             lengths = [found.rows[token].stop - found.rows[token].start for token in found]
         else:
-            parts = [as_detection_classes(boxes).to(torch.float64) for boxes in found.values()]
+            parts = [as_detection_classes(boxes).to("cpu").to(torch.float64) for boxes in found.values()]
             lengths = [len(part) for part in parts]
             boxes = Boxes.cat([part for part in parts if len(part)] or [Boxes.empty(DETECTION_NAMES, torch.float64)])
         sample = np.repeat(np.array([row[token] for token in found], np.int64), lengths)
