@@ -1,0 +1,1 @@
+"""nuScenes-format data for detectors: training samples, submissions, and the official metric."""
