@@ -1,0 +1,1 @@
+"""Points and photographs to boxes: sparse convolution and the detectors built on it."""
