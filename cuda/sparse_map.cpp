@@ -1,7 +1,7 @@
 // Sets of voxels and kernel maps. Everything rests on sorted order: targets of one slot ascend with their positions, so
 // that finding them is a walk along the sorted keys and not a search for each.
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include "parallel.h"
 #include "sparse_conv.h"
@@ -12,7 +12,8 @@ namespace {
 constexpr int DIGIT_BITS = 11;  // 2048 counters fit the first cache
 constexpr int LARGEST_TILE = 512;
 constexpr int SMALLEST_TILE = 128;
-constexpr int TILES_WANTED = 64;  // enough to share among threads
+constexpr int TILES_WANTED = 16;  // enough to share among threads  // enough to share among threads
+constexpr int BITMAP_WORDS = 64;  // of 64 cells, for each voxel, that may be looked through
 
 // Least significant digit first, only the digits that differ; `rows` moves along where it is given.
 void radix_sort(std::vector<int64_t> &keys, std::vector<int32_t> *rows) {
@@ -55,23 +56,25 @@ int64_t floor_div(int64_t a, int64_t b) {
     return q - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-int tile_size(int64_t rows) {
-    int tile = LARGEST_TILE;
-    while (tile > SMALLEST_TILE && rows < (int64_t)tile * TILES_WANTED) tile /= 2;
-    return tile;
+void prepare_tiles(SparseMap &map) {
+    map.tile_rows = LARGEST_TILE;
+    while (map.tile_rows > SMALLEST_TILE && map.n_target < (int64_t)map.tile_rows * TILES_WANTED) map.tile_rows /= 2;
+    map.tiles.resize((map.n_target + map.tile_rows - 1) / map.tile_rows);
 }
 
-// One tile's pairs while they are being found.
-struct TilePairs {
-    std::vector<int32_t> source, target;
-    std::vector<int64_t> counts;  // [volume]
+// What one thread needs for a tile, kept for the next one: fresh memory costs more than the search.
+struct Scratch {
+    std::vector<int64_t> base, ends;
+    std::vector<int32_t> places, askers, source, target;
 };
 
 void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int64_t begin, int64_t end,
-               TilePairs &out) {
+               MapTile &out) {
+    static thread_local Scratch scratch;
     const int64_t *keys = found.keys.data(), n = (int64_t)found.keys.size(), count = end - begin;
     const int width = (int)search.offsets[2].size();
-    std::vector<int64_t> base(count);
+    scratch.base.resize(count);
+    int64_t *const base = scratch.base.data();
     for (int64_t i = 0; i < count; i++) {
         const int64_t key = asking.keys[begin + i];
         if (search.scale[0] == 1 && search.scale[1] == 1 && search.scale[2] == 1) {
@@ -82,34 +85,63 @@ void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch 
                                  v.axis[2] * search.scale[2]);
         }
     }
-    std::vector<int32_t> hits_source((size_t)width * count), hits_target((size_t)width * count);
-    std::vector<int64_t> hits(width);
+    // Where the third axis is looked at cell by cell, the next `width` keys hold all that can be found, and which slot
+    // each of them fills is its distance: no branch that depends on the scene. What lies beyond goes to one more slot.
+    const bool cell_by_cell = search.offsets[2].back() - search.offsets[2].front() == width - 1;
+    const int64_t leftmost = search.offsets[2].front();
+    const int32_t *found_rows = found.order ? found.order->data() : nullptr;
+    const int32_t *asking_rows = asking.order ? asking.order->data() + begin : nullptr;
+    const size_t most = (size_t)search.volume() * count, most_in_row = (size_t)(width + 1) * count;
+    if (scratch.source.size() < most) scratch.source.resize(most), scratch.target.resize(most);
+    if (scratch.places.size() < most_in_row) scratch.places.resize(most_in_row), scratch.askers.resize(most_in_row);
+    scratch.ends.resize(width + 1);
+    int32_t *const place = scratch.places.data(), *const asker = scratch.askers.data();
+    int64_t *const end_of = scratch.ends.data(), pairs = 0;
+    out.start.assign(1, 0);
     for (int64_t first : search.offsets[0])
         for (int64_t second : search.offsets[1]) {
             const int64_t row = first * ((int64_t)1 << 2 * VOXEL_AXIS_BITS) + second * ((int64_t)1 << VOXEL_AXIS_BITS);
-            std::fill(hits.begin(), hits.end(), 0);
-            int64_t at = std::lower_bound(keys, keys + n, base[0] + row + search.offsets[2][0]) - keys;
+            for (int k = 0; k <= width; k++) end_of[k] = k * count;
+            const auto add = [=](int64_t slot, int64_t i, int64_t j) {
+                const int64_t to = end_of[slot]++;
+                place[to] = (int32_t)j;
+                asker[to] = (int32_t)i;
+            };
+            int64_t at = std::lower_bound(keys, keys + n, base[0] + row + leftmost) - keys;
             for (int64_t i = 0; i < count; i++) {
-                const int64_t here = base[i] + row;
-                while (at < n && keys[at] < here + search.offsets[2][0]) at++;
-                int64_t j = at;
-                for (int k = 0; k < width && j < n; k++) {
-                    const int64_t wanted = here + search.offsets[2][k];
-                    while (j < n && keys[j] < wanted) j++;
-                    if (j < n && keys[j] == wanted) {
-                        const size_t slot = (size_t)k * count + hits[k]++;
-                        hits_source[slot] = found.order ? (*found.order)[j] : (int32_t)j;
-                        hits_target[slot] = asking.order ? (*asking.order)[begin + i] : (int32_t)(begin + i);
+                const int64_t here = base[i] + row + leftmost;
+                if (at + 2 <= n) {  // mostly enough, and nothing to guess
+                    at += keys[at] < here;
+                    at += at < n && keys[at] < here;
+                }
+                while (at < n && keys[at] < here) at++;
+                if (cell_by_cell && at + width <= n) {
+                    for (int m = 0; m < width; m++) {
+                        end_of[width] = width * count;
+                        add(std::min<int64_t>(keys[at + m] - here, width), i, at + m);
                     }
+                    continue;
+                }
+                int64_t j = at;
+                for (int k = 0; k < width; k++) {
+                    const int64_t wanted = here - leftmost + search.offsets[2][k];
+                    while (j < n && keys[j] < wanted) j++;
+                    if (j < n && keys[j] == wanted) add(k, i, j);
                 }
             }
             for (int k = 0; k < width; k++) {
-                const auto from = hits_source.begin() + (int64_t)k * count, to = hits_target.begin() + (int64_t)k * count;
-                out.source.insert(out.source.end(), from, from + hits[k]);
-                out.target.insert(out.target.end(), to, to + hits[k]);
-                out.counts.push_back(hits[k]);
+                const int64_t hits = end_of[k] - k * count;
+                const int32_t *from = place + k * count, *by = asker + k * count;
+                int32_t *source = scratch.source.data() + pairs, *target = scratch.target.data() + pairs;
+                for (int64_t h = 0; h < hits; h++) source[h] = found_rows ? found_rows[from[h]] : from[h];
+                for (int64_t h = 0; h < hits; h++)
+                    target[h] = asking_rows ? asking_rows[by[h]] : (int32_t)(begin + by[h]);
+                pairs += hits;
+                out.start.push_back((int32_t)pairs);
             }
         }
+    out.source.assign(scratch.source.begin(), scratch.source.begin() + pairs);
+    out.target.assign(scratch.target.begin(), scratch.target.begin() + pairs);
 }
 
 }  // namespace
@@ -128,9 +160,13 @@ VoxelSet sort_voxels(const int32_t *indices, int64_t n) {
 }
 
 VoxelSet strided_voxels(const VoxelSet &voxels, const VoxelSearch &search, const int64_t *shape) {
-    std::vector<int64_t> keys;
-    keys.reserve(voxels.keys.size() * 4);
-    std::vector<int64_t> reached[3];
+    if (voxels.keys.empty()) return {};
+    const int64_t batches = unpack_voxel(voxels.keys.back()).batch + 1, words = (shape[2] + 63) / 64;
+    const int64_t rows = batches * shape[0] * shape[1];
+    // One bit a cell of the output grid sorts and merges for nothing, unless the grid is huge and all but empty.
+    const bool by_bits = rows * words <= (int64_t)voxels.keys.size() * BITMAP_WORDS;
+    std::vector<uint64_t> bits(by_bits ? rows * words : 0, 0);
+    std::vector<int64_t> keys, reached[3];
     for (int64_t key : voxels.keys) {
         const Voxel v = unpack_voxel(key);
         for (int axis = 0; axis < 3; axis++) {
@@ -142,9 +178,20 @@ VoxelSet strided_voxels(const VoxelSet &voxels, const VoxelSearch &search, const
         }
         for (int64_t a : reached[0])
             for (int64_t b : reached[1])
-                for (int64_t c : reached[2]) keys.push_back(pack_voxel(v.batch, a, b, c));
+                for (int64_t c : reached[2])
+                    if (by_bits)
+                        bits[((v.batch * shape[0] + a) * shape[1] + b) * words + c / 64] |= (uint64_t)1 << c % 64;
+                    else
+                        keys.push_back(pack_voxel(v.batch, a, b, c));
     }
-    return unique_set(std::move(keys));
+    if (!by_bits) return unique_set(std::move(keys));
+    for (int64_t row = 0, at = 0; row < rows; row++) {
+        const int64_t first = pack_voxel(row / (shape[0] * shape[1]), row / shape[1] % shape[0], row % shape[1], 0);
+        for (int64_t word = 0; word < words; word++, at++)
+            for (uint64_t left = bits[at]; left; left &= left - 1)
+                keys.push_back(first + word * 64 + __builtin_ctzll(left));
+    }
+    return {std::move(keys), nullptr};
 }
 
 VoxelSet scattered_voxels(const VoxelSet &voxels, const VoxelSearch &search, const int64_t *shape) {
@@ -180,26 +227,12 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
     map.n_source = (int64_t)found.keys.size();
     map.n_target = (int64_t)asking.keys.size();
     map.volume = search.volume();
-    map.tile = tile_size(map.n_target);
-    map.tiles = (int)((map.n_target + map.tile - 1) / map.tile);
+    prepare_tiles(map);
     map.source_order = found.order;
     map.target_order = asking.order;
-    std::vector<TilePairs> tiles(map.tiles);
-    parallel_for(map.tiles, [&](int t) {
-        const int64_t begin = (int64_t)t * map.tile;
-        find_tile(asking, found, search, begin, std::min(map.n_target, begin + map.tile), tiles[t]);
-    });
-    map.start.assign(1, 0);
-    map.start.reserve((size_t)map.tiles * map.volume + 1);
-    for (const TilePairs &tile : tiles)
-        for (int64_t count : tile.counts) map.start.push_back(map.start.back() + count);
-    map.source.resize(map.start.back());
-    map.target.resize(map.start.back());
-    parallel_for(map.tiles, [&](int t) {
-        std::copy(tiles[t].source.begin(), tiles[t].source.end(), map.source.begin() + *map.span(t, 0));
-        std::copy(tiles[t].target.begin(), tiles[t].target.end(), map.target.begin() + *map.span(t, 0));
-        tiles[t] = TilePairs();
-    });
+    parallel_for((int)map.tiles.size(),
+                 [&](int t) { find_tile(asking, found, search, map.begin(t), map.end(t), map.tiles[t]); });
+    for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
     return map;
 }
 
@@ -207,9 +240,9 @@ SparseMap transposed(const SparseMap &map) {
     SparseMap out;
     out.n_source = map.n_target;
     out.n_target = map.n_source;
+    out.n_pairs = map.n_pairs;
     out.volume = map.volume;
-    out.tile = tile_size(out.n_target);
-    out.tiles = (int)((out.n_target + out.tile - 1) / out.tile);
+    prepare_tiles(out);
     out.source_order = map.target_order;
     out.target_order = map.source_order;
     std::vector<int32_t> place;  // of each row in the sorted order of the new target
@@ -217,25 +250,28 @@ SparseMap transposed(const SparseMap &map) {
         place.resize(out.n_target);
         for (int64_t i = 0; i < out.n_target; i++) place[(*out.target_order)[i]] = (int32_t)i;
     }
-    const auto bucket = [&](int64_t pair, int slot) {
-        const int32_t row = map.source[pair];
-        return (size_t)((place.empty() ? row : place[row]) / out.tile) * out.volume + slot;
-    };
     const auto each_pair = [&](const auto &visit) {
-        for (int t = 0; t < map.tiles; t++)
+        for (const MapTile &tile : map.tiles)
             for (int k = 0; k < map.volume; k++)
-                for (int64_t p = map.span(t, k)[0]; p < map.span(t, k)[1]; p++) visit(p, bucket(p, k));
+                for (int32_t p = tile.start[k]; p < tile.start[k + 1]; p++) {
+                    const int32_t row = tile.source[p];
+                    visit(tile, p, out.tiles[(place.empty() ? row : place[row]) / out.tile_rows], k);
+                }
     };
-    out.start.assign((size_t)out.tiles * out.volume + 1, 0);
-    each_pair([&](int64_t, size_t b) { out.start[b + 1]++; });
-    for (size_t b = 0; b + 1 < out.start.size(); b++) out.start[b + 1] += out.start[b];
-    std::vector<int64_t> next(out.start.begin(), out.start.end() - 1);
-    out.source.resize(map.source.size());
-    out.target.resize(map.target.size());
-    each_pair([&](int64_t p, size_t b) {
-        out.source[next[b]] = map.target[p];
-        out.target[next[b]++] = map.source[p];
+    for (MapTile &tile : out.tiles) tile.start.assign(map.volume + 1, 0);
+    each_pair([](const MapTile &, int32_t, MapTile &to, int k) { to.start[k + 1]++; });
+    for (MapTile &tile : out.tiles) {
+        std::partial_sum(tile.start.begin(), tile.start.end(), tile.start.begin());
+        tile.source.resize(tile.pairs());
+        tile.target.resize(tile.pairs());
+        tile.start.insert(tile.start.begin(), 0);  // start[k + 1] is where the next pair of slot k goes, for now
+    }
+    each_pair([](const MapTile &from, int32_t p, MapTile &to, int k) {
+        const int32_t at = to.start[k + 1]++;
+        to.source[at] = from.target[p];
+        to.target[at] = from.source[p];
     });
+    for (MapTile &tile : out.tiles) tile.start.pop_back();
     return out;
 }
 
