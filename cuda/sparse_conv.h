@@ -75,6 +75,8 @@ VoxelSet floored_voxels(const VoxelSet &voxels, const int64_t *step);  // at flo
 
 // Pairs (row of `found` at position * scale + offset, row of `asking`), the second one as the target.
 SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search);
+// The same from a set to itself for offsets that mirror each other: each pair is searched for once and used twice.
+SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search);
 SparseMap transposed(const SparseMap &map);  // source and target swapped, each pair in its slot
 
 struct SparseConvArgs {

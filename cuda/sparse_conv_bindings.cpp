@@ -181,7 +181,16 @@ void bind_sparse_conv(nb::module_ &m) {
     nb::class_<SparseMap>(m, "SparseMap", "Pairs of source and target rows, by tiles of the target and slots.")
         .def("__init__",
              [](SparseMap *self, const VoxelSet &asking, const VoxelSet &found, const Three &scale,
-                const Offsets &offsets) { new (self) SparseMap(find_pairs(asking, found, search_of(scale, offsets))); },
+                const Offsets &offsets) {
+                 const VoxelSearch search = search_of(scale, offsets);
+                 bool mirrored = &asking == &found;
+                 for (int axis = 0; axis < 3; axis++) {
+                     const std::vector<int64_t> &o = search.offsets[axis];
+                     mirrored = mirrored && search.scale[axis] == 1 && o.size() % 2 == 1;
+                     for (size_t k = 0; k < o.size(); k++) mirrored = mirrored && o[k] == -o[o.size() - 1 - k];
+                 }
+                 new (self) SparseMap(mirrored ? find_symmetric_pairs(found, search) : find_pairs(asking, found, search));
+             },
              release)
         .def("transposed", [](const SparseMap &map) { return transposed(map); }, release)
         .def_prop_ro("n_pairs", [](const SparseMap &map) { return map.n_pairs; })

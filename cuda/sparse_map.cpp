@@ -68,80 +68,137 @@ struct Scratch {
     std::vector<int32_t> places, askers, source, target;
 };
 
-void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int64_t begin, int64_t end,
-               MapTile &out) {
-    static thread_local Scratch scratch;
-    const int64_t *keys = found.keys.data(), n = (int64_t)found.keys.size(), count = end - begin;
-    const int width = (int)search.offsets[2].size();
-    scratch.base.resize(count);
-    int64_t *const base = scratch.base.data();
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t key = asking.keys[begin + i];
-        if (search.scale[0] == 1 && search.scale[1] == 1 && search.scale[2] == 1) {
-            base[i] = key;
-        } else {
-            const Voxel v = unpack_voxel(key);
-            base[i] = pack_voxel(v.batch, v.axis[0] * search.scale[0], v.axis[1] * search.scale[1],
-                                 v.axis[2] * search.scale[2]);
+// A row of slots, along the third axis. What is found for slot k goes to [k * count, ends[k]) of `places` and `askers`.
+struct RowWalk {
+    const int64_t *keys, *base;  // ascending; of the askers, `count` of them
+    int64_t n, count, row;       // keys, askers, what the first two axes add to a key
+    const int64_t *offsets;      // of the third axis, `width` of them, ascending
+    int64_t width;
+    int32_t *places, *askers;
+    int64_t *ends;
+
+    int64_t start() const { return std::lower_bound(keys, keys + n, base[0] + row + offsets[0]) - keys; }
+
+    void add(int64_t slot, int64_t asker, int64_t place) const {
+        const int64_t to = ends[slot]++;
+        places[to] = (int32_t)place;
+        askers[to] = (int32_t)asker;
+    }
+};
+
+void walk(const RowWalk &w, int64_t from, int64_t at) {
+    for (int64_t i = from; i < w.count; i++) {
+        const int64_t here = w.base[i] + w.row;
+        while (at < w.n && w.keys[at] < here + w.offsets[0]) at++;
+        for (int64_t k = 0, j = at; k < w.width; k++) {
+            while (j < w.n && w.keys[j] < here + w.offsets[k]) j++;
+            if (j < w.n && w.keys[j] == here + w.offsets[k]) w.add(k, i, j);
         }
     }
-    // Where the third axis is looked at cell by cell, the next `width` keys hold all that can be found, and which slot
-    // each of them fills is its distance: no branch that depends on the scene. What lies beyond goes to one more slot.
-    const bool cell_by_cell = search.offsets[2].back() - search.offsets[2].front() == width - 1;
-    const int64_t leftmost = search.offsets[2].front();
-    const int32_t *found_rows = found.order ? found.order->data() : nullptr;
-    const int32_t *asking_rows = asking.order ? asking.order->data() + begin : nullptr;
-    const size_t most = (size_t)search.volume() * count, most_in_row = (size_t)(width + 1) * count;
+}
+
+// Where the third axis is looked at cell by cell, the next WIDTH keys hold all that can be found, and which slot each of
+// them fills is its distance: no branch that depends on the scene. What lies beyond goes to one more slot.
+template <int WIDTH>
+void walk_cells(const RowWalk &walked) {
+    const RowWalk w = walked;
+    const int64_t beyond = WIDTH * w.count;
+    int64_t at = w.start(), i = 0;
+    for (; i < w.count && at + WIDTH + 2 <= w.n; i++) {
+        const int64_t here = w.base[i] + w.row + w.offsets[0];
+        at += w.keys[at] < here;  // twice is mostly enough
+        at += w.keys[at] < here;
+        while (at < w.n && w.keys[at] < here) at++;
+        if (at + WIDTH > w.n) break;
+        for (int m = 0; m < WIDTH; m++) {
+            w.ends[WIDTH] = beyond;
+            w.add(std::min<int64_t>(w.keys[at + m] - here, WIDTH), i, at + m);
+        }
+    }
+    walk(w, i, at);
+}
+
+// The pairs of the first `slots` slots for the askers at [begin, end): places in the sorted orders, not yet rows.
+void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int slots, int64_t begin,
+               int64_t end, MapTile &out) {
+    static thread_local Scratch scratch;
+    const int64_t count = end - begin, width = (int64_t)search.offsets[2].size();
+    const int64_t *base = asking.keys.data() + begin;
+    if (search.scale[0] != 1 || search.scale[1] != 1 || search.scale[2] != 1) {
+        scratch.base.resize(count);
+        for (int64_t i = 0; i < count; i++) {
+            const Voxel v = unpack_voxel(base[i]);
+            scratch.base[i] = pack_voxel(v.batch, v.axis[0] * search.scale[0], v.axis[1] * search.scale[1],
+                                         v.axis[2] * search.scale[2]);
+        }
+        base = scratch.base.data();
+    }
+    const size_t most = (size_t)slots * count, most_in_row = (size_t)(width + 1) * count;
     if (scratch.source.size() < most) scratch.source.resize(most), scratch.target.resize(most);
     if (scratch.places.size() < most_in_row) scratch.places.resize(most_in_row), scratch.askers.resize(most_in_row);
     scratch.ends.resize(width + 1);
-    int32_t *const place = scratch.places.data(), *const asker = scratch.askers.data();
-    int64_t *const end_of = scratch.ends.data(), pairs = 0;
+    RowWalk w{found.keys.data(), base, (int64_t)found.keys.size(), count, 0, search.offsets[2].data(), width,
+              scratch.places.data(), scratch.askers.data(), scratch.ends.data()};
+    int64_t pairs = 0;
     out.start.assign(1, 0);
-    for (int64_t first : search.offsets[0])
-        for (int64_t second : search.offsets[1]) {
-            const int64_t row = first * ((int64_t)1 << 2 * VOXEL_AXIS_BITS) + second * ((int64_t)1 << VOXEL_AXIS_BITS);
-            for (int k = 0; k <= width; k++) end_of[k] = k * count;
-            const auto add = [=](int64_t slot, int64_t i, int64_t j) {
-                const int64_t to = end_of[slot]++;
-                place[to] = (int32_t)j;
-                asker[to] = (int32_t)i;
-            };
-            int64_t at = std::lower_bound(keys, keys + n, base[0] + row + leftmost) - keys;
-            for (int64_t i = 0; i < count; i++) {
-                const int64_t here = base[i] + row + leftmost;
-                if (at + 2 <= n) {  // mostly enough, and nothing to guess
-                    at += keys[at] < here;
-                    at += at < n && keys[at] < here;
-                }
-                while (at < n && keys[at] < here) at++;
-                if (cell_by_cell && at + width <= n) {
-                    for (int m = 0; m < width; m++) {
-                        end_of[width] = width * count;
-                        add(std::min<int64_t>(keys[at + m] - here, width), i, at + m);
-                    }
-                    continue;
-                }
-                int64_t j = at;
-                for (int k = 0; k < width; k++) {
-                    const int64_t wanted = here - leftmost + search.offsets[2][k];
-                    while (j < n && keys[j] < wanted) j++;
-                    if (j < n && keys[j] == wanted) add(k, i, j);
-                }
-            }
-            for (int k = 0; k < width; k++) {
-                const int64_t hits = end_of[k] - k * count;
-                const int32_t *from = place + k * count, *by = asker + k * count;
-                int32_t *source = scratch.source.data() + pairs, *target = scratch.target.data() + pairs;
-                for (int64_t h = 0; h < hits; h++) source[h] = found_rows ? found_rows[from[h]] : from[h];
-                for (int64_t h = 0; h < hits; h++)
-                    target[h] = asking_rows ? asking_rows[by[h]] : (int32_t)(begin + by[h]);
-                pairs += hits;
-                out.start.push_back((int32_t)pairs);
-            }
+    for (int slot = 0; slot < slots; slot += (int)width) {
+        const int64_t row = slot / width, first = search.offsets[0][row / search.offsets[1].size()],
+                      second = search.offsets[1][row % search.offsets[1].size()];
+        w.row = first * ((int64_t)1 << 2 * VOXEL_AXIS_BITS) + second * ((int64_t)1 << VOXEL_AXIS_BITS);
+        w.width = std::min<int64_t>(width, slots - slot);
+        for (int64_t k = 0; k <= w.width; k++) w.ends[k] = k * count;
+        const bool by_cells = w.offsets[w.width - 1] - w.offsets[0] == w.width - 1;
+        if (by_cells && w.width == 3)
+            walk_cells<3>(w);
+        else if (by_cells && w.width == 1)
+            walk_cells<1>(w);
+        else
+            walk(w, 0, w.start());
+        for (int64_t k = 0; k < w.width; k++) {
+            const int64_t hits = w.ends[k] - k * count;
+            int32_t *target = scratch.target.data() + pairs;
+            std::copy(w.places + k * count, w.places + w.ends[k], scratch.source.data() + pairs);
+            for (int64_t h = 0; h < hits; h++) target[h] = (int32_t)(begin + w.askers[k * count + h]);
+            pairs += hits;
+            out.start.push_back((int32_t)pairs);
         }
+    }
     out.source.assign(scratch.source.begin(), scratch.source.begin() + pairs);
     out.target.assign(scratch.target.begin(), scratch.target.begin() + pairs);
+}
+
+void to_rows(std::vector<int32_t> &places, const Order &order) {
+    if (!order) return;
+    const int32_t *rows = order->data();
+    for (int32_t &place : places) place = rows[place];
+}
+
+// The tile of a submanifold map from the first halves of all tiles: for slot K - 1 - k, the pairs of slot k whose source
+// is in this tile, with the roles swapped. They ascend, so that each list gives one stretch.
+void complete_tile(const SparseMap &map, const std::vector<MapTile> &halves, const std::vector<std::vector<int32_t>> &last,
+                   int t, MapTile &out) {
+    const int half = map.volume / 2;
+    const int32_t begin = (int32_t)map.begin(t), end = (int32_t)map.end(t);
+    out = halves[t];
+    for (int32_t place = begin; place < end; place++) {
+        out.source.push_back(place);
+        out.target.push_back(place);
+    }
+    out.start.push_back((int32_t)out.source.size());
+    for (int k = half - 1; k >= 0; k--) {
+        const size_t first = std::lower_bound(last[k].begin(), last[k].end(), begin) - last[k].begin();
+        for (size_t u = first; u < halves.size(); u++) {
+            const MapTile &from = halves[u];
+            const int32_t *low = from.source.data() + from.start[k], *high = from.source.data() + from.start[k + 1];
+            if (low == high) continue;
+            if (*low >= end) break;
+            const int32_t *a = std::lower_bound(low, high, begin), *b = std::lower_bound(a, high, end);
+            const auto targets = from.target.begin() + (a - from.source.data());
+            out.source.insert(out.source.end(), targets, targets + (b - a));
+            out.target.insert(out.target.end(), a, b);
+        }
+        out.start.push_back((int32_t)out.source.size());
+    }
 }
 
 }  // namespace
@@ -230,8 +287,38 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
     prepare_tiles(map);
     map.source_order = found.order;
     map.target_order = asking.order;
-    parallel_for((int)map.tiles.size(),
-                 [&](int t) { find_tile(asking, found, search, map.begin(t), map.end(t), map.tiles[t]); });
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        find_tile(asking, found, search, map.volume, map.begin(t), map.end(t), map.tiles[t]);
+        to_rows(map.tiles[t].source, map.source_order);
+        to_rows(map.tiles[t].target, map.target_order);
+    });
+    for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
+    return map;
+}
+
+SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search) {
+    SparseMap map;
+    map.n_source = map.n_target = (int64_t)voxels.keys.size();
+    map.volume = search.volume();
+    prepare_tiles(map);
+    map.source_order = map.target_order = voxels.order;
+    const int half = map.volume / 2;
+    std::vector<MapTile> halves(map.tiles.size());
+    parallel_for((int)halves.size(),
+                 [&](int t) { find_tile(voxels, voxels, search, half, map.begin(t), map.end(t), halves[t]); });
+    std::vector<std::vector<int32_t>> last(half, std::vector<int32_t>(halves.size()));  // source so far, by slot and tile
+    parallel_for(half, [&](int k) {
+        int32_t so_far = -1;
+        for (size_t t = 0; t < halves.size(); t++) {
+            if (halves[t].start[k + 1] > halves[t].start[k]) so_far = halves[t].source[halves[t].start[k + 1] - 1];
+            last[k][t] = so_far;
+        }
+    });
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        complete_tile(map, halves, last, t, map.tiles[t]);
+        to_rows(map.tiles[t].source, map.source_order);
+        to_rows(map.tiles[t].target, map.target_order);
+    });
     for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
     return map;
 }
