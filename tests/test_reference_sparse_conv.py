@@ -120,7 +120,7 @@ def test_the_native_convolution_and_its_gradients_are_the_plain_ones(isa: str, c
         out.backward(v_out)
         results.append([out.detach(), *(t.grad for t in inputs)])
     for found, expected in zip(*results, strict=True):
-        # n products of order 1 add up to sqrt(n), with a rounding error of about sqrt(n) * 6e-8 of that: n <= 3,500 here.
+        # n products of order 1 add up to sqrt(n), and are off by about sqrt(n) * 6e-8 of that: n is 3,500 at most.
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=4e-6 * max(1.0, float(expected.abs().max())))
 
 
