@@ -17,12 +17,12 @@ from torch import Tensor
 from ..render import rasterization
 from ..render.loss import l1_dssim
 from ..scene.cameras import Cameras
+from ..scene.checkpoint import Checkpoint, load_newest, save
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import se3_exp
 from ..scene.progress import Progress, silent
 from ..scene.run import Run
-from .checkpoint import Checkpoint, load_newest, save
 from .dataset import Dataset, View, ViewOrder
 from .method import Drawn, Model, TrainConfig, settings
 from .optimizer import Adam, Parameters

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ...scene.errors import BadInputError
+from .errors import BadInputError
 
 State = dict[str, Tensor]
 
@@ -68,7 +68,9 @@ def _read_pytorch(path: Path) -> tuple[State, str]:
         ) from error
     except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to ask for
         raise _damaged(path, error) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
+    state = content
+    if isinstance(content, dict):  # MMDetection3D names it "state_dict", others "model"
+        state = content.get("state_dict", content.get("model", content))
     kinds = (Tensor, nn.Parameter)
     if not isinstance(state, dict) or not all(isinstance(k, str) and type(v) in kinds for k, v in state.items()):
         raise BadInputError(f"{path} does not hold a table of named tensors; give {_KINDS} of the network's weights.")
