@@ -1,1 +1,1 @@
-"""LiDAR points and images to boxes."""
+"""Points and photographs to boxes: sparse convolution and the detectors built on it."""

@@ -1,0 +1,143 @@
+"""Sets of voxels: which cells of a grid are present, and in which row of the features each one lies.
+
+A set never changes after it was made, and kernel maps are kept inside the set they start from. Two layers that work on
+one set therefore share one map, and a set made by pruning or striding can never meet the maps of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ...scene.errors import BadInputError
+
+# A voxel as one integer that sorts like (batch, z, y, x): 9 bits of batch, then 18 bits an axis with an offset.
+AXIS_BITS = 18
+COORDINATE_LIMIT = 1 << (AXIS_BITS - 1)  # coordinates lie in [-limit, limit)
+BATCH_LIMIT = 1 << 9
+_AXIS_MASK = (1 << AXIS_BITS) - 1
+
+Triple = tuple[int, int, int]
+_T = TypeVar("_T")
+
+
+class DuplicateVoxelError(BadInputError):
+    """Two rows name the same voxel, so that results would depend on the order of the rows."""
+
+
+def triple(value: int | Sequence[int]) -> Triple:
+    """One number for all three axes, or one for each, as three."""
+    if isinstance(value, int):
+        return (value, value, value)
+    numbers = tuple(int(v) for v in value)
+    if len(numbers) != 3:
+        raise BadInputError(f"Found {len(numbers)} numbers ({numbers}) where one or three, one an axis, were expected.")
+    return numbers
+
+
+def pack(indices: Tensor) -> Tensor:
+    """Voxels `indices` [N, 4] (batch and three axes) as int64 [N] that sort row by row; coordinates within the limit."""
+    batch, a, b, c = indices.long().unbind(1)
+    key = (batch << AXIS_BITS) | (a + COORDINATE_LIMIT)
+    key = (key << AXIS_BITS) | (b + COORDINATE_LIMIT)
+    return (key << AXIS_BITS) | (c + COORDINATE_LIMIT)
+
+
+def unpack(keys: Tensor) -> Tensor:
+    """The voxels [N, 4] int32 that `keys` [N] were packed from."""
+    axes = [((keys >> shift) & _AXIS_MASK) - COORDINATE_LIMIT for shift in (2 * AXIS_BITS, AXIS_BITS, 0)]
+    return torch.stack([keys >> (3 * AXIS_BITS), *axes], dim=1).int()
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinateSet:
+    """Unique voxels `indices` [N, 4] int32: the batch item, then three axes, slowest first (spconv: z, y, x).
+
+    `spatial_shape` bounds the axes to [0, n), or is None for a set without bounds, where coordinates may be negative
+    and are multiples of `stride` (MinkowskiEngine's tensor stride). Build sets that come from outside with `checked`.
+    """
+
+    indices: Tensor
+    batch_size: int
+    spatial_shape: Triple | None = None
+    stride: Triple = (1, 1, 1)
+    cache: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def checked(
+        indices: Tensor, batch_size: int, spatial_shape: Sequence[int] | None, stride: int | Sequence[int] = 1
+    ) -> CoordinateSet:
+        """The set of `indices` [N, 4]; raises BadInputError, DuplicateVoxelError for a voxel named twice."""
+        if indices.ndim != 2 or indices.shape[1] != 4 or indices.dtype not in (torch.int32, torch.int64):
+            raise BadInputError(
+                f"Voxel indices are {indices.dtype} {list(indices.shape)}; expected int32 [N, 4], "
+                "the batch item and three axes."
+            )
+        if not 1 <= batch_size <= BATCH_LIMIT:
+            raise BadInputError(f"The batch size is {batch_size}; expected 1 to {BATCH_LIMIT}.")
+        shape = None if spatial_shape is None else triple(spatial_shape)
+        step = triple(stride)
+        _check_ranges(indices, batch_size, shape, step)
+        made = CoordinateSet(indices.int().contiguous(), batch_size, shape, step)
+        keys = made.sorted_keys()[0]
+        twice = (keys[1:] == keys[:-1]).nonzero()
+        if len(twice):
+            where = unpack(keys[int(twice[0])][None])[0].tolist()
+            raise DuplicateVoxelError(
+                f"The voxel {where[1:]} of batch item {where[0]} is named more than once ({len(twice)} repeats in all); "
+                "merge the points of a voxel before building the tensor."
+            )
+        return made
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def sorted_keys(self) -> tuple[Tensor, Tensor | None]:
+        """Packed voxels int64 [N] in ascending order, and the row int64 [N] of each (None: the rows are in order)."""
+
+        def build() -> tuple[Tensor, Tensor | None]:
+            keys = pack(self.indices)
+            if bool((keys[1:] >= keys[:-1]).all()):
+                return keys, None
+            return torch.sort(keys)
+
+        return self.cached("sorted", build)
+
+    def cached(self, key: Hashable, build: Callable[[], _T]) -> _T:
+        """What `build` gave the first time that `key` was asked for."""
+        if key not in self.cache:
+            self.cache[key] = build()
+        return self.cache[key]  # type: ignore[return-value]
+
+    def batch_rows(self) -> list[Tensor]:
+        """The rows int64 [n_b] of each item of the batch, ascending."""
+        return [(self.indices[:, 0] == b).nonzero()[:, 0] for b in range(self.batch_size)]
+
+
+def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride: Triple) -> None:
+    if len(indices) == 0:
+        return
+    low, high = indices.amin(0).tolist(), indices.amax(0).tolist()
+    if low[0] < 0 or high[0] >= batch_size:
+        raise BadInputError(
+            f"Batch items {low[0]} to {high[0]} are named in the voxel indices, but the batch size is {batch_size}."
+        )
+    for axis in range(3):
+        least, most = low[axis + 1], high[axis + 1]
+        if shape is not None and (least < 0 or most >= shape[axis]):
+            raise BadInputError(
+                f"Voxels lie at {least} to {most} on spatial axis {axis}, outside the grid of {shape[axis]} cells."
+            )
+        if least < -COORDINATE_LIMIT or most >= COORDINATE_LIMIT:
+            raise BadInputError(
+                f"Voxels lie at {least} to {most} on spatial axis {axis}; coordinates from {-COORDINATE_LIMIT} to "
+                f"{COORDINATE_LIMIT - 1} can be held, so use larger voxels."
+            )
+        if stride[axis] > 1 and bool((indices[:, axis + 1] % stride[axis] != 0).any()):
+            raise BadInputError(
+                f"Some voxels are no multiples of the tensor stride {stride[axis]} on spatial axis {axis}."
+            )

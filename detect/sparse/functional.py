@@ -1,0 +1,226 @@
+"""Operators on sparse tensors. Weights are [Cout, k0, k1, k2, Cin] (spconv 2), the first spatial axis slowest.
+
+`rule` of a strided operator: "spconv" puts outputs wherever the kernel reaches an input, on a contracted grid;
+"minkowski" puts them at floor(c / s) s without contracting. Weights trained with one are not valid with the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...scene.errors import BadInputError
+from . import kernel_map as maps
+from . import kernels
+from .coordinates import COORDINATE_LIMIT, CoordinateSet, Triple, pack, triple, unpack
+from .kernel_map import KernelMap
+from .tensor import SavedMap, SparseConvTensor
+
+Rule = Literal["spconv", "minkowski"]
+Size = int | Sequence[int]
+
+
+def submanifold_conv(
+    x: SparseConvTensor, weight: Tensor, bias: Tensor | None = None, dilation: Size = 1
+) -> SparseConvTensor:
+    """Convolution whose outputs are the voxels of the input; the kernel is odd and centred."""
+    kernel = _kernel_of(weight, x)
+    if kernel == (1, 1, 1):
+        return pointwise_conv(x, weight, bias)
+    found = maps.submanifold_map(x.coordinates, kernel, triple(dilation))
+    return x.replace_feature(_convolve(x.features, weight, bias, found))
+
+
+def pointwise_conv(x: SparseConvTensor, weight: Tensor, bias: Tensor | None = None) -> SparseConvTensor:
+    """The 1 x 1 x 1 convolution, a matrix product."""
+    return x.replace_feature(F.linear(x.features, weight.reshape(weight.shape[0], -1), bias))
+
+
+def strided_conv(
+    x: SparseConvTensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    rule: Rule = "spconv",
+    indice_key: str | None = None,
+) -> SparseConvTensor:
+    """Convolution onto a new set of voxels by one of the two rules; `indice_key` saves the map for `inverse_conv`."""
+    kernel = _kernel_of(weight, x)
+    out, found = _strided(x.coordinates, kernel, stride, padding, dilation, rule)
+    saved = x.indice_dict
+    if indice_key is not None:
+        saved = {**saved, indice_key: SavedMap(x.coordinates, out, kernel, found)}
+    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, saved)
+
+
+def inverse_conv(x: SparseConvTensor, weight: Tensor, bias: Tensor | None, indice_key: str) -> SparseConvTensor:
+    """Undoes the set of the strided convolution that was saved under `indice_key`: its pairs with the roles swapped."""
+    saved = x.indice_dict.get(indice_key)
+    if saved is None:
+        raise BadInputError(
+            f"No strided convolution before this one has the indice_key '{indice_key}'; "
+            f"there are: {', '.join(sorted(x.indice_dict)) or 'none'}."
+        )
+    if saved.coarse is not x.coordinates:
+        raise BadInputError(f"The tensor's voxels are not those that the convolution with key '{indice_key}' made.")
+    if _kernel_of(weight, x) != saved.kernel:
+        raise BadInputError(f"The convolution with key '{indice_key}' has the kernel {saved.kernel}, not this one.")
+    features = _convolve(x.features, weight, bias, saved.kernel_map.transposed())
+    return SparseConvTensor.at(features, saved.fine, x.indice_dict)
+
+
+def generative_conv(
+    x: SparseConvTensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 2
+) -> SparseConvTensor:
+    """Transposed convolution that makes voxels: all those under the kernel at the finer tensor stride."""
+    out, found = maps.generative_map(x.coordinates, _kernel_of(weight, x), triple(stride))
+    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, x.indice_dict)
+
+
+def transposed_conv(
+    x: SparseConvTensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    output_padding: Size = 0,
+) -> SparseConvTensor:
+    """Transposed convolution on a bounded grid, with outputs wherever an input reaches (spconv's SparseConvTranspose3d)."""
+    kernel = _kernel_of(weight, x)
+    sizes = triple(stride), triple(padding), triple(dilation), triple(output_padding)
+    out, found = maps.spconv_transposed(x.coordinates, kernel, *sizes)
+    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, x.indice_dict)
+
+
+def max_pool(
+    x: SparseConvTensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    rule: Rule = "spconv",
+) -> SparseConvTensor:
+    """The largest present input under the kernel; the gradient goes to the first slot that holds it."""
+    kernel = triple(kernel_size)
+    out, found = _strided(x.coordinates, kernel, kernel if stride is None else stride, padding, dilation, rule)
+    return SparseConvTensor.at(kernels.max_pool(x.features, found), out, x.indice_dict)
+
+
+def avg_pool(
+    x: SparseConvTensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    rule: Rule = "spconv",
+) -> SparseConvTensor:
+    """The mean of the present inputs under the kernel."""
+    kernel = triple(kernel_size)
+    out, found = _strided(x.coordinates, kernel, kernel if stride is None else stride, padding, dilation, rule)
+    return SparseConvTensor.at(kernels.avg_pool(x.features, found), out, x.indice_dict)
+
+
+def prune(x: SparseConvTensor, keep: Tensor) -> SparseConvTensor:
+    """Only the voxels where `keep` [N] bool holds; a new set, so that no map of the old one is used."""
+    if keep.dtype != torch.bool or keep.shape != (len(x),):
+        raise BadInputError(
+            f"The mask is {keep.dtype} {list(keep.shape)}; expected bool [{len(x)}], one for each voxel."
+        )
+    old = x.coordinates
+    kept = CoordinateSet(x.indices[keep], old.batch_size, old.spatial_shape, old.stride)
+    return SparseConvTensor.at(x.features[keep], kept)
+
+
+def union_add(a: SparseConvTensor, b: SparseConvTensor) -> SparseConvTensor:
+    """The sum over all voxels of either tensor, absent ones as 0, in sorted order; on one set, row by row."""
+    if a.coordinates is b.coordinates:
+        return a.replace_feature(a.features + b.features)
+    _require_same_grid(a, b)
+    if a.features.shape[1] != b.features.shape[1]:
+        raise BadInputError(f"Tensors of {a.features.shape[1]} and {b.features.shape[1]} channels cannot be added.")
+    keys = torch.cat([pack(a.indices), pack(b.indices)])
+    union, row = torch.unique(keys, return_inverse=True)
+    features = a.features.new_zeros(len(union), a.features.shape[1]).index_add(0, row[: len(a)], a.features)
+    features = features.index_add(0, row[len(a) :], b.features)
+    old = a.coordinates
+    made = CoordinateSet(unpack(union), old.batch_size, old.spatial_shape, old.stride)
+    made.cache["sorted"] = (union, None)
+    return SparseConvTensor.at(features, made)
+
+
+def find_rows(voxels: CoordinateSet, indices: Tensor) -> Tensor:
+    """The row int64 [M] of each voxel of `indices` [M, 4] in the set, -1 where it is absent."""
+    keys, rows = voxels.sorted_keys()
+    wanted = pack(indices)
+    if len(keys) == 0:
+        return torch.full_like(wanted, -1)
+    at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    axes = indices[:, 1:]
+    present = (keys[at] == wanted) & ((axes >= -COORDINATE_LIMIT) & (axes < COORDINATE_LIMIT)).all(1)
+    return torch.where(present, at if rows is None else rows[at], -1)
+
+
+def interpolate(x: SparseConvTensor, points: Tensor) -> Tensor:
+    """Trilinear interpolation at `points` [M, 4] (batch item, three real coordinates in the units of the indices) -> [M, C].
+
+    The lattice is that of the tensor stride. Absent corners count as 0 and weights are not renormalised, as in
+    MinkowskiEngine. Gradients go to the features.
+    """
+    if points.ndim != 2 or points.shape[1] != 4:
+        raise BadInputError(f"Points are {list(points.shape)}; expected [M, 4], the batch item and three coordinates.")
+    # Positions are compared with integers: float32 holds those within the limit exactly.
+    position = points[:, 1:].detach() / torch.tensor(x.stride, dtype=points.dtype, device=points.device)
+    lower = position.floor()
+    part = position - lower
+    step = torch.tensor(x.stride, device=points.device)
+    out = x.features.new_zeros(len(points), x.features.shape[1])
+    for corner in ((i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)):
+        at = torch.tensor(corner, device=points.device)
+        share = torch.where(at == 1, part, 1 - part).prod(1).to(x.features.dtype)
+        voxel = (lower.long() + at) * step
+        rows = find_rows(x.coordinates, torch.cat([points[:, :1].long(), voxel], dim=1))
+        hit = (rows >= 0).nonzero()[:, 0]
+        out = out.index_add(0, hit, x.features[rows[hit]] * share[hit, None])
+    return out
+
+
+def _strided(
+    voxels: CoordinateSet, kernel: Triple, stride: Size, padding: Size, dilation: Size, rule: Rule
+) -> tuple[CoordinateSet, KernelMap]:
+    if rule == "spconv":
+        return maps.spconv_strided(voxels, kernel, triple(stride), triple(padding), triple(dilation))
+    if rule != "minkowski":
+        raise BadInputError(f"The strided rule '{rule}' is unknown; expected 'spconv' or 'minkowski'.")
+    if triple(padding) != (0, 0, 0):
+        raise BadInputError("MinkowskiEngine's strided rule has no padding.")
+    return maps.minkowski_strided(voxels, kernel, triple(stride), triple(dilation))
+
+
+def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, found: KernelMap) -> Tensor:
+    out = kernels.convolve(features, weight.reshape(weight.shape[0], found.volume, weight.shape[-1]), found)
+    return out if bias is None else out + bias
+
+
+def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Triple:
+    if weight.ndim != 5 or weight.shape[-1] != x.features.shape[1]:
+        raise BadInputError(
+            f"The weight is {list(weight.shape)} and the tensor has {x.features.shape[1]} channels; "
+            "expected [Cout, k0, k1, k2, Cin]."
+        )
+    return int(weight.shape[1]), int(weight.shape[2]), int(weight.shape[3])
+
+
+def _require_same_grid(a: SparseConvTensor, b: SparseConvTensor) -> None:
+    mine, other = a.coordinates, b.coordinates
+    if (mine.stride, mine.spatial_shape, mine.batch_size) != (other.stride, other.spatial_shape, other.batch_size):
+        raise BadInputError(
+            f"Tensors of stride {mine.stride}, shape {mine.spatial_shape}, batch {mine.batch_size} and "
+            f"{other.stride}, {other.spatial_shape}, {other.batch_size} do not lie on one grid."
+        )

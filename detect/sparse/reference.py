@@ -1,0 +1,116 @@
+"""Sparse convolution in plain PyTorch: the twin of the native kernels, and the way for float64 and other devices.
+
+Maps come from sorted keys and binary search; convolutions gather, multiply and add, one slot of the kernel at a time.
+Everything is differentiable by autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...scene.errors import BadInputError
+from .coordinates import COORDINATE_LIMIT, CoordinateSet, Triple, pack
+
+if TYPE_CHECKING:
+    from .kernel_map import KernelMap
+
+
+def find_pairs(
+    query: CoordinateSet, searched: CoordinateSet, scale: Triple, offsets: Sequence[Triple]
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Rows [P] of `query` and of `searched` where position * scale + offset is present, and where each slot begins."""
+    keys, rows = searched.sorted_keys()
+    _, query_order = query.sorted_keys()
+    here = query.indices if query_order is None else query.indices[query_order]
+    query_rows, found_rows, start = [], [], [0]
+    for offset in offsets:
+        target, inside = _moved(here, scale, offset, None)
+        at = torch.searchsorted(keys, pack(target)).clamp(max=max(len(keys) - 1, 0))
+        hit = (inside & (keys[at] == pack(target))).nonzero()[:, 0] if len(keys) else at[:0]
+        query_rows.append(hit if query_order is None else query_order[hit])
+        found_rows.append(at[hit] if rows is None else rows[at[hit]])
+        start.append(start[-1] + len(hit))
+    return torch.cat(query_rows), torch.cat(found_rows), tuple(start)
+
+
+def strided_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple) -> Tensor:
+    """Packed voxels, ascending and unique, of the outputs in `shape` for which output * scale + offset is present."""
+    steps = torch.tensor(scale, dtype=torch.int32, device=voxels.indices.device)
+    keys = []
+    for offset in offsets:
+        moved = voxels.indices[:, 1:] - torch.tensor(offset, dtype=torch.int32, device=steps.device)
+        out = torch.div(moved, steps, rounding_mode="floor")
+        fits = (out * steps == moved).all(1) & (out >= 0).all(1)
+        fits &= (out < torch.tensor(shape, device=steps.device)).all(1)
+        keys.append(pack(torch.cat([voxels.indices[:, :1], out], dim=1)[fits]))
+    return torch.unique(torch.cat(keys))
+
+
+def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple | None) -> Tensor:
+    """Packed voxels, ascending and unique, of all position * scale + offset, those inside `shape` where it is given."""
+    keys = []
+    for offset in offsets:
+        target, inside = _moved(voxels.indices, scale, offset, shape)
+        if shape is None and not bool(inside.all()):
+            raise BadInputError(f"The convolution makes voxels beyond {COORDINATE_LIMIT}, which cannot be held.")
+        keys.append(pack(target[inside]))
+    return torch.unique(torch.cat(keys))
+
+
+def floored_keys(voxels: CoordinateSet, step: Triple) -> Tensor:
+    """Packed voxels, ascending and unique, at floor(c / step) step."""
+    steps = torch.tensor(step, dtype=torch.int32, device=voxels.indices.device)
+    coarse = torch.div(voxels.indices[:, 1:], steps, rounding_mode="floor") * steps
+    return torch.unique(pack(torch.cat([voxels.indices[:, :1], coarse], dim=1)))
+
+
+def _moved(indices: Tensor, scale: Triple, offset: Triple, shape: Triple | None) -> tuple[Tensor, Tensor]:
+    """Voxels [N, 4] at position * scale + offset, and which of them [N] lie inside `shape`, or can be packed."""
+    steps = torch.tensor(scale, dtype=torch.int32, device=indices.device)
+    target = indices[:, 1:] * steps + torch.tensor(offset, dtype=torch.int32, device=indices.device)
+    if shape is None:
+        inside = ((target >= -COORDINATE_LIMIT) & (target < COORDINATE_LIMIT)).all(1)
+    else:
+        inside = ((target >= 0) & (target < torch.tensor(shape, device=indices.device))).all(1)
+    return torch.cat([indices[:, :1], target], dim=1), inside
+
+
+# ---- operators over a map -------------------------------------------------------------------------------------------
+
+
+def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    """out[j] = sum over pairs (i, j) of slot k of W_k in[i]: features [N_in, Cin], weight [Cout, K, Cin] -> [N_out, Cout]."""
+    out = features.new_zeros(kernel_map.n_out, weight.shape[0])
+    for k in range(kernel_map.volume):
+        in_rows, out_rows = kernel_map.slot(k)
+        if len(in_rows):
+            out = out.index_add(0, out_rows, features[in_rows] @ weight[:, k].T)
+    # An empty map still hands gradients (of zero) to both.
+    return out if kernel_map.n_pairs else out + 0 * (features.sum() + weight.sum())
+
+
+def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
+    """The largest of the present inputs, the first slot where several are equal: [N_in, C] -> [N_out, C]."""
+    best = features.new_full((kernel_map.n_out, features.shape[1]), -torch.inf)
+    source = torch.zeros(best.shape, dtype=torch.int64, device=features.device)
+    with torch.no_grad():
+        first = torch.ones(best.shape, dtype=torch.bool, device=features.device)
+        for k in range(kernel_map.volume):
+            in_rows, out_rows = kernel_map.slot(k)
+            better = (features[in_rows] > best[out_rows]) | first[out_rows]
+            best[out_rows] = torch.where(better, features[in_rows], best[out_rows])
+            source[out_rows] = torch.where(better, in_rows[:, None], source[out_rows])
+            first[out_rows] = False
+    return features.gather(0, source)
+
+
+def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
+    """The mean of the present inputs: [N_in, C] -> [N_out, C]."""
+    out = features.new_zeros(kernel_map.n_out, features.shape[1])
+    out = out.index_add(0, kernel_map.out_rows, features[kernel_map.in_rows])
+    count = torch.bincount(kernel_map.out_rows, minlength=kernel_map.n_out)
+    return out / count.clamp(min=1)[:, None]
