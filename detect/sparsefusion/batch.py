@@ -91,4 +91,6 @@ class Batch:
 def moved(value: Any, device: torch.device) -> Any:
     """A dataclass of tensors, of nouns and of such dataclasses, on another device."""
     fields = {k: v for k, v in vars(value).items() if hasattr(v, "to") or isinstance(v, Sightings)}
-    return replace(value, **{k: moved(v, device) if isinstance(v, Sightings) else v.to(device) for k, v in fields.items()})
+    return replace(
+        value, **{k: moved(v, device) if isinstance(v, Sightings) else v.to(device) for k, v in fields.items()}
+    )

@@ -91,7 +91,9 @@ def plain_sample_levels(values: Tensor, shapes: list[tuple[int, int]], places: T
     starts = [0]
     for h, w in shapes:
         starts.append(starts[-1] + h * w)
-    for b, q, k, level, p in torch.cartesian_prod(*(torch.arange(s) for s in (batch, n, heads, levels, points))).tolist():
+    for b, q, k, level, p in torch.cartesian_prod(
+        *(torch.arange(s) for s in (batch, n, heads, levels, points))
+    ).tolist():
         h, w = shapes[level]
         x, y = places[b, q, k, level, p, 0] * w - 0.5, places[b, q, k, level, p, 1] * h - 0.5
         for column in (math.floor(x), math.floor(x) + 1):

@@ -61,9 +61,7 @@ def bev_target(targets: Targets, config: SparseFusionConfig) -> Tensor:
 
 def image_targets(targets: Targets, views: Views, n_views: int) -> list[Tensor]:
     """One [V, 10, h, w] for each stride, with a Gaussian at the projected 3D centre on the level for the box's size."""
-    heats = [
-        torch.zeros(n_views, len(CLASS_NAMES), views.height_px // s, views.width_px // s) for s in IMAGE_STRIDES
-    ]
+    heats = [torch.zeros(n_views, len(CLASS_NAMES), views.height_px // s, views.width_px // s) for s in IMAGE_STRIDES]
     seen = targets.sightings
     centers = (seen.codes[:, :2] * seen.codes.new_tensor([views.width_px, views.height_px])).tolist()
     columns = seen.views.tolist(), seen.labels.tolist(), seen.sizes_px.tolist()
