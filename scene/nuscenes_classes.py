@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -35,11 +36,13 @@ ATTRIBUTES = (
 )  # fmt: skip
 
 
+def detection_labels(names: Sequence[str]) -> list[int]:
+    """For each name of a class or category its label into DETECTION_NAMES, -1 for what is not of the task."""
+    found = [CLASS_OF_CATEGORY.get(name, name) for name in names]
+    return [DETECTION_NAMES.index(name) if name in DETECTION_NAMES else -1 for name in found]
+
+
 def as_detection_classes(boxes: Boxes) -> Boxes:
     """The same boxes with labels into DETECTION_NAMES, found by name or category; all other classes become -1."""
-    new = [
-        DETECTION_NAMES.index(name) if (name := CLASS_OF_CATEGORY.get(old, old)) in DETECTION_NAMES else -1
-        for old in boxes.names
-    ]
-    table = torch.tensor([*new, -1], device=boxes.labels.device)  # label -1 picks the last
+    table = torch.tensor([*detection_labels(boxes.names), -1], device=boxes.labels.device)  # label -1 picks the last
     return replace(boxes, labels=table[boxes.labels], names=DETECTION_NAMES)

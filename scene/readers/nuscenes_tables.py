@@ -280,7 +280,10 @@ def velocities(
     """
     here = np.arange(len(centers))
     first, last = np.where(before < 0, here, before), np.where(after < 0, here, after)
-    gap_s = (times_us[last] - times_us[first]) / 1e6
+    # Seconds since 1970 are rounded to 0.2 us before they are subtracted: the devkit does so, and where a gap is at
+    # the limit that decides whether there is a velocity.
+    times_s = 1e-6 * times_us
+    gap_s = times_s[last] - times_s[first]
     most_s = np.where((before >= 0) & (after >= 0), 2 * MAX_VELOCITY_GAP_S, MAX_VELOCITY_GAP_S)
     known = (gap_s > 0) & (gap_s <= most_s)
     out = np.full((len(centers), 3), np.nan)
