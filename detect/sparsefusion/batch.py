@@ -16,7 +16,6 @@ class Sightings:
     """M boxes as cameras see them. An object may have none, one or two."""
 
     views: Tensor  # [M] int64
-    rows: Tensor  # [M] int64, into the sample's boxes
     labels: Tensor  # [M] int64
     codes: Tensor  # [M, 10], see coder.CameraCoder
     sizes_px: Tensor  # [M, 2] width and height of the 2D box, in network pixels
@@ -90,7 +89,9 @@ class Batch:
 
 def moved(value: Any, device: torch.device) -> Any:
     """A dataclass of tensors, of nouns and of such dataclasses, on another device."""
-    fields = {k: v for k, v in vars(value).items() if hasattr(v, "to") or isinstance(v, Sightings)}
-    return replace(
-        value, **{k: moved(v, device) if isinstance(v, Sightings) else v.to(device) for k, v in fields.items()}
-    )
+    new = {
+        name: moved(part, device) if isinstance(part, Sightings) else part.to(device)
+        for name, part in vars(value).items()
+        if isinstance(part, (Tensor, Boxes, Sightings))
+    }
+    return replace(value, **new)

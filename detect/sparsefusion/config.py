@@ -123,7 +123,7 @@ class SparseFusionConfig:
 
 
 def preset(name: Preset) -> SparseFusionConfig:
-    """`paper` (ResNet-50), `paper-swin` (Swin-T), or `tiny`, which starts from random weights and trains all of them."""
+    """`paper` (ResNet-50), `paper-swin` (Swin-T), or `tiny`, all of which learns from random weights."""
     if name == "paper":
         return SparseFusionConfig()
     if name == "paper-swin":

@@ -28,9 +28,8 @@ def local_maxima(
 
     Classes that are `exempt` stay whole: their objects stand closer together than the window is wide.
     """
-    inner = F.max_pool2d(scores.flatten(0, -4) if scores.ndim > 4 else scores, 3, stride=1)
-    inner = inner.reshape(*scores.shape[:-2], *inner.shape[-2:])
-    highest = F.pad(inner, (1, 1, 1, 1), value=-1.0)
+    inner = F.max_pool2d(scores.flatten(0, -4), 3, stride=1)
+    highest = F.pad(inner, (1, 1, 1, 1), value=-1.0).view_as(scores)
     kept = torch.where(scores == highest, scores, torch.zeros_like(scores))
     if exempt:
         index = list(exempt)
