@@ -112,7 +112,8 @@ def check_weights(
     Raises BadInputError unless these are exactly the network's, in its shapes and all finite.
     """
     state = _with_shared(state, network)
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    own = network.state_dict()
+    expected = {k: tuple(v.shape) for k, v in own.items()}
     missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
     if missing or unexpected:
         parts = [f"it lacks {_some(missing)}" if missing else "", f"it has {_some(unexpected)}" if unexpected else ""]
@@ -124,8 +125,8 @@ def check_weights(
         found = tuple(state[name].shape)
         if found != shape:
             raise BadInputError(f"{path} is not {kind}: '{name}' has shape {found}, expected {shape}.")
-        if state[name].dtype not in _DTYPES:
-            raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected torch.float32.")
+        if state[name].dtype not in (_DTYPES if own[name].is_floating_point() else (own[name].dtype,)):
+            raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected {own[name].dtype}.")
         if not bool(torch.isfinite(state[name]).all()):
             raise BadInputError(f"{path} holds values in '{name}' that are not finite numbers; get the file again.")
     return state

@@ -53,7 +53,15 @@ class SwinT(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = torchvision.models.swin_t(weights=None, stochastic_depth_prob=0.2).features
+        net = torchvision.models.SwinTransformer(
+            patch_size=[4, 4],
+            embed_dim=96,
+            depths=[2, 2, 6, 2],
+            num_heads=[3, 6, 12, 24],
+            window_size=[7, 7],
+            stochastic_depth_prob=0.2,
+        )
+        self.features = net.features
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
