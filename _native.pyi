@@ -1,5 +1,7 @@
 """The C++ kernels. Arrays are contiguous float32 on the CPU unless said otherwise; results are written in place."""
 
+from collections.abc import Sequence
+
 from numpy import ndarray
 
 def isas() -> list[str]: ...
@@ -112,3 +114,42 @@ def patch_match(
 # width, intrinsics [N, 4] fx, fy, cx, cy, log_depth [P], cam_from_side [2E, 3, 4], then the gradients of the focal
 # lengths [N, 2], log_depth and cam_from_side. Returns the loss.
 def alignment_loss(*arguments: object) -> float: ...
+
+class VoxelSet:
+    """Voxels in sorted order, and the row of each."""
+
+    in_order: bool  # the rows are sorted already
+    nbytes: int
+    def __init__(self, indices: ndarray) -> None: ...  # int32 [N, 4]
+    def __len__(self) -> int: ...
+    def write_indices(self, indices: ndarray) -> None: ...  # int32 [N, 4]
+    def write_sorted(self, keys: ndarray, order: ndarray | None) -> None: ...  # int64 [N]; order if not in_order
+    def strided(self, scale: Sequence[int], offsets: Sequence[Sequence[int]], shape: Sequence[int]) -> VoxelSet: ...
+    def scattered(
+        self, scale: Sequence[int], offsets: Sequence[Sequence[int]], shape: Sequence[int] | None
+    ) -> VoxelSet: ...
+    def floored(self, step: Sequence[int]) -> VoxelSet: ...
+
+class SparseMap:
+    """Pairs of source and target rows, by tiles of the target and slots."""
+
+    n_pairs: int
+    nbytes: int
+    def __init__(
+        self, asking: VoxelSet, found: VoxelSet, scale: Sequence[int], offsets: Sequence[Sequence[int]]
+    ) -> None: ...  # asking is the target, found (at position * scale + offset) the source
+    def transposed(self) -> SparseMap: ...
+    def write_pairs(self, source: ndarray, target: ndarray, slot_start: ndarray) -> None: ...  # int64
+
+def sparse_conv(
+    map: SparseMap,
+    features: ndarray,  # [n_source, Cin], or [n_source, Cout] backward
+    weight: ndarray,  # [Cout, K, Cin]
+    bias: ndarray | None,
+    out: ndarray,
+    backward: bool,  # multiply with the weights transposed
+    flip: bool,  # take the slots in reverse
+) -> None: ...
+def sparse_conv_weight(map: SparseMap, features: ndarray, v_out: ndarray, v_weight: ndarray) -> None: ...
+def sparse_pool(map: SparseMap, features: ndarray, out: ndarray, source: ndarray | None) -> None: ...  # int32 source
+def sparse_pool_backward(map: SparseMap, v_out: ndarray, source: ndarray | None, v_in: ndarray) -> None: ...

@@ -24,8 +24,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match", "table"]
-COMMON = ["parallel", "tiles", "bindings", "patch_match_bindings"]
+KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match"]
+KERNELS += ["sparse_conv", "table"]
+COMMON = ["parallel", "tiles", "sparse_map", "bindings", "patch_match_bindings", "sparse_conv_bindings"]
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-Wall", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-psabi", "-Wno-ignored-attributes",

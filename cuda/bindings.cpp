@@ -314,6 +314,7 @@ void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints ti
 
 const Kernels &active_kernels() { return *active; }
 void bind_patch_match(nb::module_ &m);
+void bind_sparse_conv(nb::module_ &m);
 
 }  // namespace fewview
 
@@ -363,4 +364,5 @@ NB_MODULE(_native, m) {
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);
     m.def("alignment_loss", &alignment_loss, release);
     bind_patch_match(m);
+    bind_sparse_conv(m);
 }

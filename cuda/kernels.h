@@ -9,6 +9,7 @@
 
 #include "alignment.h"
 #include "patch_match.h"
+#include "sparse_conv.h"
 
 namespace fewview {
 
@@ -142,6 +143,10 @@ struct Kernels {
     void (*alignment_loss)(AlignmentArgs &);
     void (*patch_match_costs)(const PatchMatchArgs &);
     void (*patch_match_sweep)(const PatchMatchArgs &, const PatchMatchSweep &);
+    void (*sparse_conv)(const SparseConvArgs &);
+    void (*sparse_conv_weight)(const SparseConvWeightArgs &);
+    void (*sparse_pool)(const SparsePoolArgs &);
+    void (*sparse_pool_backward)(const SparsePoolBackwardArgs &);
 };
 
 const Kernels &active_kernels();  // the ones in use

@@ -15,6 +15,10 @@ void adam_step(const AdamArgs &);
 void alignment_loss(AlignmentArgs &);
 void patch_match_costs(const PatchMatchArgs &);
 void patch_match_sweep(const PatchMatchArgs &, const PatchMatchSweep &);
+void sparse_conv(const SparseConvArgs &);
+void sparse_conv_weight(const SparseConvWeightArgs &);
+void sparse_pool(const SparsePoolArgs &);
+void sparse_pool_backward(const SparsePoolBackwardArgs &);
 
 #define FEWVIEW_TEXT_(x) #x
 #define FEWVIEW_TEXT(x) FEWVIEW_TEXT_(x)
@@ -23,7 +27,7 @@ extern const Kernels kernels;
 const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
-    patch_match_sweep,
+    patch_match_sweep, sparse_conv, sparse_conv_weight, sparse_pool, sparse_pool_backward,
 };
 
 }  // namespace fewview::FEWVIEW_ISA

@@ -13,11 +13,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ... import _native
 from ...scene.errors import BadInputError
 
 # A voxel as one integer that sorts like (batch, z, y, x): 9 bits of batch, then 18 bits an axis with an offset.
 AXIS_BITS = 18
-COORDINATE_LIMIT = 1 << (AXIS_BITS - 1)  # coordinates lie in [-limit, limit)
+PACK_LIMIT = 1 << (AXIS_BITS - 1)  # what fits, [-limit, limit)
+REACH_LIMIT = 1 << 12  # how far a kernel may look
+COORDINATE_LIMIT = PACK_LIMIT - REACH_LIMIT  # voxels lie in [-limit, limit), so that their neighbours fit
 BATCH_LIMIT = 1 << 9
 _AXIS_MASK = (1 << AXIS_BITS) - 1
 
@@ -40,16 +43,16 @@ def triple(value: int | Sequence[int]) -> Triple:
 
 
 def pack(indices: Tensor) -> Tensor:
-    """Voxels `indices` [N, 4] (batch and three axes) as int64 [N] that sort row by row; coordinates within the limit."""
+    """Voxels [N, 4] (batch and three axes) as int64 [N] that sort row by row."""
     batch, a, b, c = indices.long().unbind(1)
-    key = (batch << AXIS_BITS) | (a + COORDINATE_LIMIT)
-    key = (key << AXIS_BITS) | (b + COORDINATE_LIMIT)
-    return (key << AXIS_BITS) | (c + COORDINATE_LIMIT)
+    key = (batch << AXIS_BITS) | (a + PACK_LIMIT)
+    key = (key << AXIS_BITS) | (b + PACK_LIMIT)
+    return (key << AXIS_BITS) | (c + PACK_LIMIT)
 
 
 def unpack(keys: Tensor) -> Tensor:
     """The voxels [N, 4] int32 that `keys` [N] were packed from."""
-    axes = [((keys >> shift) & _AXIS_MASK) - COORDINATE_LIMIT for shift in (2 * AXIS_BITS, AXIS_BITS, 0)]
+    axes = [((keys >> shift) & _AXIS_MASK) - PACK_LIMIT for shift in (2 * AXIS_BITS, AXIS_BITS, 0)]
     return torch.stack([keys >> (3 * AXIS_BITS), *axes], dim=1).int()
 
 
@@ -83,15 +86,32 @@ class CoordinateSet:
         step = triple(stride)
         _check_ranges(indices, batch_size, shape, step)
         made = CoordinateSet(indices.int().contiguous(), batch_size, shape, step)
-        keys = made.sorted_keys()[0]
+        made._refuse_duplicates()
+        return made
+
+    @staticmethod
+    def of_voxels(
+        voxels: _native.VoxelSet, batch_size: int, spatial_shape: Triple | None, stride: Triple
+    ) -> CoordinateSet:
+        """The set that a native kernel made."""
+        indices = torch.empty(len(voxels), 4, dtype=torch.int32)
+        voxels.write_indices(indices.numpy())
+        return CoordinateSet(indices, batch_size, spatial_shape, stride, {"voxels": voxels})
+
+    @staticmethod
+    def of_keys(keys: Tensor, batch_size: int, spatial_shape: Triple | None, stride: Triple) -> CoordinateSet:
+        """The set of packed voxels `keys` [N], ascending and unique."""
+        return CoordinateSet(unpack(keys), batch_size, spatial_shape, stride, {"sorted": (keys, None)})
+
+    def _refuse_duplicates(self) -> None:
+        keys, _ = self.sorted_keys()
         twice = (keys[1:] == keys[:-1]).nonzero()
         if len(twice):
-            where = unpack(keys[int(twice[0])][None])[0].tolist()
+            where = unpack(keys[twice[0]])[0].tolist()
             raise DuplicateVoxelError(
-                f"The voxel {where[1:]} of batch item {where[0]} is named more than once ({len(twice)} repeats in all); "
-                "merge the points of a voxel before building the tensor."
+                f"The voxel {where[1:]} of batch item {where[0]} is named more than once ({len(twice)} repeats in all);"
+                " merge the points of a voxel before building the tensor."
             )
-        return made
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -100,12 +120,18 @@ class CoordinateSet:
         """Packed voxels int64 [N] in ascending order, and the row int64 [N] of each (None: the rows are in order)."""
 
         def build() -> tuple[Tensor, Tensor | None]:
+            if self.indices.is_cpu:
+                return _sorted_keys_of(self.voxels())
             keys = pack(self.indices)
             if bool((keys[1:] >= keys[:-1]).all()):
                 return keys, None
             return torch.sort(keys)
 
         return self.cached("sorted", build)
+
+    def voxels(self) -> _native.VoxelSet:
+        """The set as the native kernels take it (a set on the CPU)."""
+        return self.cached("voxels", lambda: _native.VoxelSet(self.indices.numpy()))
 
     def cached(self, key: Hashable, build: Callable[[], _T]) -> _T:
         """What `build` gave the first time that `key` was asked for."""
@@ -116,6 +142,13 @@ class CoordinateSet:
     def batch_rows(self) -> list[Tensor]:
         """The rows int64 [n_b] of each item of the batch, ascending."""
         return [(self.indices[:, 0] == b).nonzero()[:, 0] for b in range(self.batch_size)]
+
+
+def _sorted_keys_of(voxels: _native.VoxelSet) -> tuple[Tensor, Tensor | None]:
+    keys = torch.empty(len(voxels), dtype=torch.int64)
+    order = None if voxels.in_order else torch.empty(len(voxels), dtype=torch.int64)
+    voxels.write_sorted(keys.numpy(), None if order is None else order.numpy())
+    return keys, order
 
 
 def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride: Triple) -> None:

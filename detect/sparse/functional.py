@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...scene.errors import BadInputError
 from . import kernel_map as maps
 from . import kernels
-from .coordinates import COORDINATE_LIMIT, CoordinateSet, Triple, pack, triple, unpack
+from .coordinates import PACK_LIMIT, CoordinateSet, Triple, pack, triple
 from .kernel_map import KernelMap
 from .tensor import SavedMap, SparseConvTensor
 
@@ -92,7 +92,7 @@ def transposed_conv(
     dilation: Size = 1,
     output_padding: Size = 0,
 ) -> SparseConvTensor:
-    """Transposed convolution on a bounded grid, with outputs wherever an input reaches (spconv's SparseConvTranspose3d)."""
+    """Transposed convolution on a bounded grid, with outputs wherever an input reaches (spconv's rule)."""
     kernel = _kernel_of(weight, x)
     sizes = triple(stride), triple(padding), triple(dilation), triple(output_padding)
     out, found = maps.spconv_transposed(x.coordinates, kernel, *sizes)
@@ -150,9 +150,7 @@ def union_add(a: SparseConvTensor, b: SparseConvTensor) -> SparseConvTensor:
     features = a.features.new_zeros(len(union), a.features.shape[1]).index_add(0, row[: len(a)], a.features)
     features = features.index_add(0, row[len(a) :], b.features)
     old = a.coordinates
-    made = CoordinateSet(unpack(union), old.batch_size, old.spatial_shape, old.stride)
-    made.cache["sorted"] = (union, None)
-    return SparseConvTensor.at(features, made)
+    return SparseConvTensor.at(features, CoordinateSet.of_keys(union, old.batch_size, old.spatial_shape, old.stride))
 
 
 def find_rows(voxels: CoordinateSet, indices: Tensor) -> Tensor:
@@ -163,15 +161,15 @@ def find_rows(voxels: CoordinateSet, indices: Tensor) -> Tensor:
         return torch.full_like(wanted, -1)
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     axes = indices[:, 1:]
-    present = (keys[at] == wanted) & ((axes >= -COORDINATE_LIMIT) & (axes < COORDINATE_LIMIT)).all(1)
+    present = (keys[at] == wanted) & ((axes >= -PACK_LIMIT) & (axes < PACK_LIMIT)).all(1)
     return torch.where(present, at if rows is None else rows[at], -1)
 
 
 def interpolate(x: SparseConvTensor, points: Tensor) -> Tensor:
-    """Trilinear interpolation at `points` [M, 4] (batch item, three real coordinates in the units of the indices) -> [M, C].
+    """Trilinear interpolation at `points` [M, 4] (batch item, three real coordinates) -> [M, C].
 
-    The lattice is that of the tensor stride. Absent corners count as 0 and weights are not renormalised, as in
-    MinkowskiEngine. Gradients go to the features.
+    Coordinates are in the units of the indices; the lattice is that of the tensor stride. Absent corners count as 0 and
+    weights are not renormalised, as in MinkowskiEngine. Gradients go to the features.
     """
     if points.ndim != 2 or points.shape[1] != 4:
         raise BadInputError(f"Points are {list(points.shape)}; expected [M, 4], the batch item and three coordinates.")
@@ -204,8 +202,7 @@ def _strided(
 
 
 def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, found: KernelMap) -> Tensor:
-    out = kernels.convolve(features, weight.reshape(weight.shape[0], found.volume, weight.shape[-1]), found)
-    return out if bias is None else out + bias
+    return kernels.convolve(features, weight.reshape(weight.shape[0], found.volume, weight.shape[-1]), bias, found)
 
 
 def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Triple:

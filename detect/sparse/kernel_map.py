@@ -1,21 +1,21 @@
 """Kernel maps: for every slot of a kernel, which input row contributes to which output row.
 
-Every kind of convolution here finds, for a voxel of one set, the voxel `position * scale + offset[slot]` of another. With
-the sets in sorted order these targets ascend too, slot by slot, so that a map is a row of merges.
+Every kind of convolution here finds, for a voxel of one set, the voxel `position * scale + offset[slot]` of another.
+With the sets in sorted order these targets ascend too, slot by slot, so that a map is a row of merges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
+from ... import _native
 from ...scene.errors import BadInputError
 from . import reference
-from .coordinates import CoordinateSet, Triple, unpack
+from .coordinates import COORDINATE_LIMIT, REACH_LIMIT, CoordinateSet, Triple
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Search:
 
     scale: Triple
     offsets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        reach = max(abs(offset) for axis in self.offsets for offset in axis)
+        if reach > REACH_LIMIT:
+            raise BadInputError(f"The kernel looks {reach} cells away; {REACH_LIMIT} at most can be held.")
 
     @property
     def volume(self) -> int:
@@ -34,55 +39,109 @@ class Search:
         return list(product(*self.offsets))
 
 
-@dataclass(frozen=True, eq=False)
-class KernelMap:
-    """Pairs of input and output rows, slot by slot.
+Pairs = tuple[Tensor, Tensor, tuple[int, ...]]
 
-    `in_rows` and `out_rows` [P] int64, of slot k at [slot_start[k], slot_start[k + 1]), ascending in the sorted order of
-    the output set. `symmetric`: slot k holds the pairs of slot K - 1 - k with the roles swapped, as in a submanifold
-    convolution.
+
+class KernelMap:
+    """Pairs of input and output rows, slot by slot; on the CPU also in the tiles that the native kernels run over.
+
+    `symmetric`: slot k holds the pairs of slot K - 1 - k with the roles swapped, as in a submanifold convolution.
     """
 
-    n_in: int
-    n_out: int
-    in_rows: Tensor
-    out_rows: Tensor
-    slot_start: tuple[int, ...]
-    symmetric: bool = False
-    cache: dict[str, KernelMap] = field(default_factory=dict, repr=False)
-
-    @property
-    def volume(self) -> int:
-        return len(self.slot_start) - 1
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        volume: int,
+        pairs: Pairs | None = None,
+        tiles: _native.SparseMap | None = None,
+        symmetric: bool = False,
+    ) -> None:
+        self.n_in, self.n_out, self.volume, self.symmetric = n_in, n_out, volume, symmetric
+        self._pairs = pairs
+        self._tiles = tiles
+        self._transposed: KernelMap | None = None
+        self._counts: Tensor | None = None
 
     @property
     def n_pairs(self) -> int:
-        return self.slot_start[-1]
+        return self._tiles.n_pairs if self._tiles is not None else self.pairs()[2][-1]
+
+    @property
+    def tiles(self) -> _native.SparseMap:
+        """The pairs by tiles of the output (maps of sets on the CPU)."""
+        assert self._tiles is not None
+        return self._tiles
+
+    def pairs(self) -> Pairs:
+        """Input rows [P], output rows [P] (int64), and where each slot begins [K + 1]."""
+        if self._pairs is None:
+            in_rows, out_rows = torch.empty(2, self.tiles.n_pairs, dtype=torch.int64).unbind(0)
+            start = torch.empty(self.volume + 1, dtype=torch.int64)
+            self.tiles.write_pairs(in_rows.numpy(), out_rows.numpy(), start.numpy())
+            self._pairs = in_rows, out_rows, tuple(start.tolist())
+        return self._pairs
 
     def slot(self, k: int) -> tuple[Tensor, Tensor]:
         """The input and output rows of slot `k`."""
-        span = slice(self.slot_start[k], self.slot_start[k + 1])
-        return self.in_rows[span], self.out_rows[span]
+        in_rows, out_rows, start = self.pairs()
+        return in_rows[start[k] : start[k + 1]], out_rows[start[k] : start[k + 1]]
+
+    def counts(self) -> Tensor:
+        """Inputs of each output, int64 [N_out], at least 1."""
+        if self._counts is None:
+            self._counts = torch.bincount(self.pairs()[1], minlength=self.n_out).clamp(min=1)
+        return self._counts
 
     def transposed(self) -> KernelMap:
         """The same pairs with the roles of input and output swapped, each in its slot (an inverse convolution)."""
-        if "transposed" not in self.cache:
-            self.cache["transposed"] = KernelMap(
-                self.n_out, self.n_in, self.out_rows, self.in_rows, self.slot_start, self.symmetric, {}
-            )
-        return self.cache["transposed"]
+        if self._transposed is None:
+            if self._tiles is not None:
+                made = KernelMap(self.n_out, self.n_in, self.volume, tiles=self._tiles.transposed())
+            else:
+                in_rows, out_rows, start = self.pairs()
+                made = KernelMap(self.n_out, self.n_in, self.volume, (out_rows, in_rows, start))
+            self._transposed = made
+        return self._transposed
 
 
 def build_map(out_set: CoordinateSet, in_set: CoordinateSet, search: Search, symmetric: bool = False) -> KernelMap:
     """The map whose output voxel at p takes input from p * scale + offset."""
+    if out_set.indices.is_cpu:
+        tiles = _native.SparseMap(out_set.voxels(), in_set.voxels(), search.scale, search.offsets)
+        return KernelMap(len(in_set), len(out_set), search.volume, tiles=tiles, symmetric=symmetric)
     out_rows, in_rows, start = reference.find_pairs(out_set, in_set, search.scale, search.slots())
-    return KernelMap(len(in_set), len(out_set), in_rows, out_rows, start, symmetric)
+    return KernelMap(len(in_set), len(out_set), search.volume, (in_rows, out_rows, start), symmetric=symmetric)
 
 
 def build_scattering_map(in_set: CoordinateSet, out_set: CoordinateSet, search: Search) -> KernelMap:
     """The map whose input voxel at p gives to the output at p * scale + offset."""
-    in_rows, out_rows, start = reference.find_pairs(in_set, out_set, search.scale, search.slots())
-    return KernelMap(len(in_set), len(out_set), in_rows, out_rows, start)
+    return build_map(in_set, out_set, search).transposed()
+
+
+def strided_set(voxels: CoordinateSet, search: Search, shape: Triple) -> CoordinateSet:
+    """The outputs inside `shape` for which output * scale + offset is present."""
+    if voxels.indices.is_cpu:
+        made = voxels.voxels().strided(search.scale, search.offsets, shape)
+        return CoordinateSet.of_voxels(made, voxels.batch_size, shape, voxels.stride)
+    keys = reference.strided_keys(voxels, search.scale, search.slots(), shape)
+    return CoordinateSet.of_keys(keys, voxels.batch_size, shape, voxels.stride)
+
+
+def scattered_set(voxels: CoordinateSet, search: Search, shape: Triple | None, stride: Triple) -> CoordinateSet:
+    """All position * scale + offset, those inside `shape` where it is given."""
+    if voxels.indices.is_cpu:
+        made = voxels.voxels().scattered(search.scale, search.offsets, shape)
+        return CoordinateSet.of_voxels(made, voxels.batch_size, shape, stride)
+    keys = reference.scattered_keys(voxels, search.scale, search.slots(), shape)
+    return CoordinateSet.of_keys(keys, voxels.batch_size, shape, stride)
+
+
+def floored_set(voxels: CoordinateSet, step: Triple) -> CoordinateSet:
+    """The voxels at floor(c / step) step."""
+    if voxels.indices.is_cpu:
+        return CoordinateSet.of_voxels(voxels.voxels().floored(step), voxels.batch_size, voxels.spatial_shape, step)
+    return CoordinateSet.of_keys(reference.floored_keys(voxels, step), voxels.batch_size, voxels.spatial_shape, step)
 
 
 # ---- which voxels a convolution looks at ----------------------------------------------------------------------------
@@ -140,8 +199,7 @@ def spconv_strided(
     search = padded_search(kernel, stride, padding, dilation)
 
     def build() -> tuple[CoordinateSet, KernelMap]:
-        keys = reference.strided_keys(voxels, search.scale, search.slots(), shape)
-        out = _from_keys(keys, voxels.batch_size, shape, voxels.stride)
+        out = strided_set(voxels, search, shape)
         return out, build_map(out, voxels, search)
 
     return voxels.cached(("spconv", search), build)
@@ -162,10 +220,7 @@ def minkowski_coarser(voxels: CoordinateSet, stride: Triple) -> CoordinateSet:
         return voxels
     step = _times(voxels.stride, stride)
 
-    def build() -> CoordinateSet:
-        return _from_keys(reference.floored_keys(voxels, step), voxels.batch_size, voxels.spatial_shape, step)
-
-    return voxels.cached(("coarser", step), build)
+    return voxels.cached(("coarser", step), lambda: floored_set(voxels, step))
 
 
 def generative_map(voxels: CoordinateSet, kernel: Triple, stride: Triple) -> tuple[CoordinateSet, KernelMap]:
@@ -178,9 +233,9 @@ def generative_map(voxels: CoordinateSet, kernel: Triple, stride: Triple) -> tup
     search = centred_search(kernel, (a, b, c))
 
     def build() -> tuple[CoordinateSet, KernelMap]:
-        out = _from_keys(
-            reference.scattered_keys(voxels, search.scale, search.slots(), None), voxels.batch_size, None, (a, b, c)
-        )
+        out = scattered_set(voxels, search, None, (a, b, c))
+        if len(out) and int(out.indices[:, 1:].abs().max()) >= COORDINATE_LIMIT:
+            raise BadInputError(f"The convolution makes voxels beyond {COORDINATE_LIMIT}, which cannot be held.")
         return out, build_scattering_map(voxels, out, search)
 
     return voxels.cached(("generative", stride, search), build)
@@ -189,7 +244,7 @@ def generative_map(voxels: CoordinateSet, kernel: Triple, stride: Triple) -> tup
 def spconv_transposed(
     voxels: CoordinateSet, kernel: Triple, stride: Triple, padding: Triple, dilation: Triple, output_padding: Triple
 ) -> tuple[CoordinateSet, KernelMap]:
-    """Every input gives to out = in * stride - padding + slot * dilation inside the grid (dense conv_transpose3d's rule)."""
+    """Every input gives to in * stride - padding + slot * dilation inside the grid (dense conv_transpose3d's rule)."""
     if voxels.spatial_shape is None:
         raise BadInputError("spconv's transposed rule needs a tensor with a spatial shape; this one has no bounds.")
     a, b, c = (
@@ -198,11 +253,14 @@ def spconv_transposed(
             voxels.spatial_shape, kernel, stride, padding, dilation, output_padding, strict=True
         )
     )
+    if max(a, b, c) > COORDINATE_LIMIT:
+        raise BadInputError(
+            f"The convolution makes a grid of {(a, b, c)} cells; {COORDINATE_LIMIT} an axis can be held."
+        )
     search = padded_search(kernel, stride, padding, dilation)
 
     def build() -> tuple[CoordinateSet, KernelMap]:
-        keys = reference.scattered_keys(voxels, search.scale, search.slots(), (a, b, c))
-        out = _from_keys(keys, voxels.batch_size, (a, b, c), voxels.stride)
+        out = scattered_set(voxels, search, (a, b, c), voxels.stride)
         return out, build_scattering_map(voxels, out, search)
 
     return voxels.cached(("transposed", search, (a, b, c)), build)
@@ -210,9 +268,3 @@ def spconv_transposed(
 
 def _times(a: Triple, b: Triple) -> Triple:
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
-
-
-def _from_keys(keys: Tensor, batch_size: int, shape: Triple | None, stride: Triple) -> CoordinateSet:
-    made = CoordinateSet(unpack(keys), batch_size, shape, stride)
-    made.cache["sorted"] = (keys, None)
-    return made

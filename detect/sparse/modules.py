@@ -50,7 +50,7 @@ class _Convolution(SparseModule):
 
 
 class SubMConv3d(_Convolution):
-    """Submanifold convolution: the voxels stay; the kernel is odd, and stride and padding mean nothing (as in spconv)."""
+    """Submanifold convolution: the voxels stay; the kernel is odd and centred, whatever the padding (as in spconv)."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class SparseSequential(SparseModule):
 
 
 def _empty_through(layer: nn.Module, x: SparseConvTensor) -> SparseConvTensor:
-    """A tensor without voxels behind a plain layer, which is asked in its evaluation mode for its number of channels."""
+    """A tensor without voxels behind a plain layer, which is asked in evaluation mode for its number of channels."""
     was_training = layer.training
     layer.eval()
     try:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...scene.errors import BadInputError
-from .coordinates import COORDINATE_LIMIT, CoordinateSet, Triple, pack
+from .coordinates import PACK_LIMIT, CoordinateSet, Triple, pack
 
 if TYPE_CHECKING:
     from .kernel_map import KernelMap
@@ -55,8 +54,6 @@ def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Tripl
     keys = []
     for offset in offsets:
         target, inside = _moved(voxels.indices, scale, offset, shape)
-        if shape is None and not bool(inside.all()):
-            raise BadInputError(f"The convolution makes voxels beyond {COORDINATE_LIMIT}, which cannot be held.")
         keys.append(pack(target[inside]))
     return torch.unique(torch.cat(keys))
 
@@ -73,7 +70,7 @@ def _moved(indices: Tensor, scale: Triple, offset: Triple, shape: Triple | None)
     steps = torch.tensor(scale, dtype=torch.int32, device=indices.device)
     target = indices[:, 1:] * steps + torch.tensor(offset, dtype=torch.int32, device=indices.device)
     if shape is None:
-        inside = ((target >= -COORDINATE_LIMIT) & (target < COORDINATE_LIMIT)).all(1)
+        inside = ((target >= -PACK_LIMIT) & (target < PACK_LIMIT)).all(1)
     else:
         inside = ((target >= 0) & (target < torch.tensor(shape, device=indices.device))).all(1)
     return torch.cat([indices[:, :1], target], dim=1), inside
@@ -83,7 +80,7 @@ def _moved(indices: Tensor, scale: Triple, offset: Triple, shape: Triple | None)
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-    """out[j] = sum over pairs (i, j) of slot k of W_k in[i]: features [N_in, Cin], weight [Cout, K, Cin] -> [N_out, Cout]."""
+    """The sum of W_k in[i] over pairs of slot k: features [N_in, Cin], weight [Cout, K, Cin] -> [N_out, Cout]."""
     out = features.new_zeros(kernel_map.n_out, weight.shape[0])
     for k in range(kernel_map.volume):
         in_rows, out_rows = kernel_map.slot(k)
@@ -110,7 +107,6 @@ def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
 
 def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
     """The mean of the present inputs: [N_in, C] -> [N_out, C]."""
-    out = features.new_zeros(kernel_map.n_out, features.shape[1])
-    out = out.index_add(0, kernel_map.out_rows, features[kernel_map.in_rows])
-    count = torch.bincount(kernel_map.out_rows, minlength=kernel_map.n_out)
-    return out / count.clamp(min=1)[:, None]
+    in_rows, out_rows, _ = kernel_map.pairs()
+    out = features.new_zeros(kernel_map.n_out, features.shape[1]).index_add(0, out_rows, features[in_rows])
+    return out / kernel_map.counts()[:, None]

@@ -109,7 +109,7 @@ class SparseConvTensor:
     ) -> Tensor:
         """[B, C, D, H, W] (or [B, D, H, W, C]) with zeros elsewhere.
 
-        A tensor without bounds needs the `shape` in cells of its stride and the coordinates of the first cell, `origin`.
+        A tensor without bounds needs the `shape` in cells of its stride and where the first cell lies, `origin`.
         """
         cells = self.coordinates.spatial_shape if shape is None else triple(shape)
         if cells is None:

@@ -17,7 +17,7 @@ Layout = Literal["spconv2", "spconv1", "minkowski"]
 
 
 def converted_weight(weight: Tensor, shape: Sequence[int], layout: Layout | None = None) -> Tensor:
-    """`weight` as a tensor of `shape` (Cout, k0, k1, k2, Cin), its layout told from its own shape where it is not given.
+    """`weight` as a tensor of `shape` (Cout, k0, k1, k2, Cin), its layout told from its shape where it is not given.
 
     A shape that fits none or several layouts raises BadInputError; name the `layout` then.
     """

@@ -1,0 +1,197 @@
+// The Python face of sparse convolution: holds sets and maps, checks shapes and hands over.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+
+namespace fewview {
+namespace {
+
+using Indices = nb::ndarray<const int32_t, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
+using IndicesOut = nb::ndarray<int32_t, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
+using Longs = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MatrixOut = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Weight = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using WeightOut = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Rows = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using RowsOut = nb::ndarray<int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Three = std::array<int64_t, 3>;
+using Offsets = std::array<std::vector<int64_t>, 3>;
+
+VoxelSearch search_of(const Three &scale, const Offsets &offsets) {
+    VoxelSearch search;
+    for (int axis = 0; axis < 3; axis++) {
+        if (offsets[axis].empty() || scale[axis] < 1)
+            throw std::invalid_argument("a kernel needs at least one slot an axis and a scale of 1 or more");
+        search.scale[axis] = scale[axis];
+        search.offsets[axis] = offsets[axis];
+    }
+    return search;
+}
+
+template <class Array>
+auto *sized(const Array &array, const char *name, int64_t rows, int64_t columns) {
+    if ((int64_t)array.shape(0) != rows || (int64_t)array.shape(1) != columns)
+        throw std::invalid_argument(std::string(name) + ": expected shape [" + std::to_string(rows) + ", " +
+                                    std::to_string(columns) + "], found [" + std::to_string(array.shape(0)) + ", " +
+                                    std::to_string(array.shape(1)) + "]");
+    return array.data();
+}
+
+void write_indices(const VoxelSet &set, IndicesOut out) {
+    sized(out, "indices", (int64_t)set.keys.size(), 4);
+    for (size_t i = 0; i < set.keys.size(); i++) {
+        const Voxel v = unpack_voxel(set.keys[i]);
+        int32_t *to = out.data() + 4 * (set.order ? (size_t)(*set.order)[i] : i);
+        to[0] = (int32_t)v.batch;
+        for (int axis = 0; axis < 3; axis++) to[axis + 1] = (int32_t)v.axis[axis];
+    }
+}
+
+void write_sorted(const VoxelSet &set, Longs keys, std::optional<Longs> order) {
+    if (keys.shape(0) != set.keys.size() || (order && (!set.order || order->shape(0) != set.keys.size())))
+        throw std::invalid_argument("keys and order: expected one for each voxel of the set");
+    std::copy(set.keys.begin(), set.keys.end(), keys.data());
+    if (order) std::copy(set.order->begin(), set.order->end(), order->data());
+}
+
+// All pairs slot by slot, as plain PyTorch wants them.
+void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_start) {
+    if (source.shape(0) != map.source.size() || target.shape(0) != map.source.size() ||
+        slot_start.shape(0) != (size_t)map.volume + 1)
+        throw std::invalid_argument("pairs: expected source and target [P] and slot_start [K + 1]");
+    int64_t at = 0;
+    for (int k = 0; k < map.volume; k++) {
+        slot_start.data()[k] = at;
+        for (int t = 0; t < map.tiles; t++)
+            for (int64_t p = map.span(t, k)[0]; p < map.span(t, k)[1]; p++, at++) {
+                source.data()[at] = map.source[p];
+                target.data()[at] = map.target[p];
+            }
+    }
+    slot_start.data()[map.volume] = at;
+}
+
+// `backward`: from outputs to inputs, over the transposed map; `flip`: over the map itself, slots in reverse.
+void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> bias, MatrixOut out, bool backward,
+          bool flip) {
+    const int64_t O = (int64_t)weight.shape(0), K = (int64_t)weight.shape(1), I = (int64_t)weight.shape(2);
+    if (K != map.volume)
+        throw std::invalid_argument("weight: expected " + std::to_string(map.volume) + " slots, found " +
+                                    std::to_string(K));
+    SparseConvArgs a{};
+    a.map = &map;
+    a.in_channels = (int)(backward ? O : I);
+    a.out_channels = (int)(backward ? I : O);
+    a.in = sized(in, "in", map.n_source, a.in_channels);
+    a.out = sized(out, "out", map.n_target, a.out_channels);
+    a.weight = weight.data() + (flip ? (K - 1) * I : 0);
+    a.slot_stride = flip ? -I : I;
+    a.in_stride = backward ? K * I : 1;
+    a.out_stride = backward ? 1 : K * I;
+    if (bias && (int64_t)bias->shape(0) != a.out_channels)
+        throw std::invalid_argument("bias: expected one value for each output channel");
+    a.bias = bias ? bias->data() : nullptr;
+    const Kernels &kernels = active_kernels();
+    nb::gil_scoped_release release;
+    kernels.sparse_conv(a);
+}
+
+void conv_weight(const SparseMap &map, Matrix in, Matrix v_out, WeightOut v_weight) {
+    SparseConvWeightArgs a{};
+    const int64_t O = (int64_t)v_weight.shape(0), I = (int64_t)v_weight.shape(2);
+    if ((int64_t)v_weight.shape(1) != map.volume) throw std::invalid_argument("v_weight: expected the map's slots");
+    a.map = &map;
+    a.in_channels = (int)I;
+    a.out_channels = (int)O;
+    a.in = sized(in, "in", map.n_source, I);
+    a.v_out = sized(v_out, "v_out", map.n_target, O);
+    a.v_weight = v_weight.data();
+    const Kernels &kernels = active_kernels();
+    nb::gil_scoped_release release;
+    kernels.sparse_conv_weight(a);
+}
+
+void pool(const SparseMap &map, Matrix in, MatrixOut out, std::optional<RowsOut> source) {
+    SparsePoolArgs a{};
+    const int64_t C = (int64_t)in.shape(1);
+    a.map = &map;
+    a.channels = (int)C;
+    a.in = sized(in, "in", map.n_source, C);
+    a.out = sized(out, "out", map.n_target, C);
+    a.source = source ? sized(*source, "source", map.n_target, C) : nullptr;
+    const Kernels &kernels = active_kernels();
+    nb::gil_scoped_release release;
+    kernels.sparse_pool(a);
+}
+
+void pool_backward(const SparseMap &map, Matrix v_out, std::optional<Rows> source, MatrixOut v_in) {
+    SparsePoolBackwardArgs a{};
+    const int64_t C = (int64_t)v_out.shape(1);
+    a.map = &map;
+    a.channels = (int)C;
+    a.v_out = sized(v_out, "v_out", map.n_source, C);
+    a.source = source ? sized(*source, "source", map.n_source, C) : nullptr;
+    a.v_in = sized(v_in, "v_in", map.n_target, C);
+    const Kernels &kernels = active_kernels();
+    nb::gil_scoped_release release;
+    kernels.sparse_pool_backward(a);
+}
+
+}  // namespace
+
+void bind_sparse_conv(nb::module_ &m) {
+    using namespace nb::literals;
+    const auto release = nb::call_guard<nb::gil_scoped_release>();
+    nb::class_<VoxelSet>(m, "VoxelSet", "Voxels in sorted order, and the row of each.")
+        .def("__init__",
+             [](VoxelSet *self, Indices indices) { new (self) VoxelSet(sort_voxels(indices.data(), indices.shape(0))); })
+        .def("__len__", [](const VoxelSet &set) { return set.keys.size(); })
+        .def_prop_ro("in_order", [](const VoxelSet &set) { return !set.order; })
+        .def_prop_ro("nbytes", [](const VoxelSet &s) { return 8 * s.keys.size() + (s.order ? 4 * s.order->size() : 0); })
+        .def("write_indices", &write_indices, "indices"_a)
+        .def("write_sorted", &write_sorted, "keys"_a, "order"_a.none())
+        .def(
+            "strided",
+            [](const VoxelSet &set, const Three &scale, const Offsets &offsets, const Three &shape) {
+                return strided_voxels(set, search_of(scale, offsets), shape.data());
+            },
+            "scale"_a, "offsets"_a, "shape"_a, release)
+        .def(
+            "scattered",
+            [](const VoxelSet &set, const Three &scale, const Offsets &offsets, const std::optional<Three> &shape) {
+                return scattered_voxels(set, search_of(scale, offsets), shape ? shape->data() : nullptr);
+            },
+            "scale"_a, "offsets"_a, "shape"_a.none(), release)
+        .def(
+            "floored", [](const VoxelSet &set, const Three &step) { return floored_voxels(set, step.data()); }, "step"_a,
+            release);
+    nb::class_<SparseMap>(m, "SparseMap", "Pairs of source and target rows, by tiles of the target and slots.")
+        .def("__init__",
+             [](SparseMap *self, const VoxelSet &asking, const VoxelSet &found, const Three &scale,
+                const Offsets &offsets) { new (self) SparseMap(find_pairs(asking, found, search_of(scale, offsets))); },
+             release)
+        .def("transposed", [](const SparseMap &map) { return transposed(map); }, release)
+        .def_prop_ro("n_pairs", [](const SparseMap &map) { return map.source.size(); })
+        .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.source.size() + 8 * map.start.size(); })
+        .def("write_pairs", &write_pairs, "source"_a, "target"_a, "slot_start"_a);
+    m.def("sparse_conv", &conv, "map"_a, "features"_a, "weight"_a, "bias"_a.none(), nb::arg("out").noconvert(),
+          "backward"_a, "flip"_a);
+    m.def("sparse_conv_weight", &conv_weight, "map"_a, "features"_a, "v_out"_a, nb::arg("v_weight").noconvert());
+    m.def("sparse_pool", &pool, "map"_a, "features"_a, nb::arg("out").noconvert(), nb::arg("source").none().noconvert());
+    m.def("sparse_pool_backward", &pool_backward, "map"_a, "v_out"_a, "source"_a.none(), nb::arg("v_in").noconvert());
+}
+
+}  // namespace fewview
