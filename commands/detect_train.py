@@ -78,7 +78,8 @@ class Options(Common):
     def config(self) -> SparseFusionConfig:
         chosen = {"epochs": self.epochs, "batch_size": self.batch_size}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-        return replace(preset(self.preset), **changes, **{_FIELDS[part]: False for part in self.without})
+        changes |= {_FIELDS[part]: False for part in self.without}
+        return replace(preset(self.preset), **changes)
 
 
 def run(options: Options) -> None:

@@ -218,7 +218,7 @@ def config_from(table: Any, where: str) -> SparseFusionConfig:
     defaults = SparseFusionConfig()
     if not isinstance(table, dict):
         raise BadInputError(f"{where}: its config should be an object, found {type(table).__name__}.")
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in table.items():
         default = getattr(defaults, name, None)
         value = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value

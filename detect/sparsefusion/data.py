@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class _Batches:
 def loader(data: TrainingData, order: Order, first_step: int, workers: int) -> DataLoader[Batch]:
     """Batches from a step on. Workers are processes of their own that read ahead."""
     return DataLoader(
-        data,
+        cast(Dataset[Any], data),
         batch_sampler=_Batches(order, first_step),  # type: ignore[arg-type]
         collate_fn=_Collate(data.config),
         num_workers=workers,

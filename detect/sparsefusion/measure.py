@@ -19,8 +19,9 @@ Seen = Callable[[DetectionSample, Boxes], None]
 def detect_all(
     detector: Detector, samples: Samples, progress: Progress = silent, seen: Seen | None = None
 ) -> dict[str, Boxes]:
-    """Boxes of each sample by token, in the global frame; `seen` is called with each sample and its LiDAR-frame boxes."""
+    """Boxes of each sample by token, in the global frame; `seen` gets each sample with its boxes in the LiDAR's."""
     found = {}
+    progress("detecting", 0, len(samples))
     for i, token in enumerate(samples.tokens):
         sample = samples[i]
         boxes = detector(sample)
