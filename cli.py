@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from . import __version__
 
@@ -32,10 +32,12 @@ COMMANDS = {
     "share": "A run or a splat file to one HTML page that anybody can open.",
     "edit": "Crop a splat, remove floaters, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",
+    "detect": "LiDAR-camera detection on data in the nuScenes format.",
     "convert": "A splat file to another format: the name's ending says which.",
     "doctor": "What is installed, what is missing, and what to type next.",
 }
 
+_HELP_WORDS = ("-h", "--help", "help")
 _HELP = f"""fewview {__version__}: photographs to a Gaussian splat with one command, on a CPU or a GPU
 
 usage: fewview COMMAND [INPUT] [OPTIONS]
@@ -49,19 +51,27 @@ Start with `fewview demo`, then `fewview reconstruct FOLDER` with photographs of
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        width = max(map(len, COMMANDS)) + 2
-        print(_HELP.format(commands="\n".join(f"  {n:<{width}}{what}" for n, what in COMMANDS.items())))
+    if not args or args[0] in _HELP_WORDS:
+        print(_HELP.format(commands=_listed(COMMANDS)))
         return 0
     if args[0] in ("-V", "--version"):
         print(f"fewview {__version__}")
         return 0
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"Did you mean `fewview {near[0]}`?" if near else "`fewview --help` lists them."
-        return _fail(f"There is no command {name!r}. {hint}", 2, rest)
+        return _unknown(name, COMMANDS, rest)
     return _guarded(name, rest)
+
+
+def _listed(commands: Mapping[str, str]) -> str:
+    width = max(map(len, commands)) + 2
+    return "\n".join(f"  {name:<{width}}{what}" for name, what in commands.items())
+
+
+def _unknown(word: str, commands: Mapping[str, str], args: Sequence[str], within: str = "fewview") -> int:
+    near = difflib.get_close_matches(word, commands, n=1)
+    hint = f"Did you mean `{within} {near[0]}`?" if near else f"`{within} --help` lists them."
+    return _fail(f"There is no command {word!r}. {hint}", 2, args)
 
 
 def _guarded(name: str, args: list[str]) -> int:
@@ -70,6 +80,14 @@ def _guarded(name: str, args: list[str]) -> int:
         from .commands.options import parse
 
         command = importlib.import_module(f".commands.{name}", __package__)
+        if hasattr(command, "SUBCOMMANDS"):
+            if not args or args[0] in _HELP_WORDS:
+                print(f"usage: fewview {name} COMMAND [INPUT] [OPTIONS]\n\n{_listed(command.SUBCOMMANDS)}")
+                return 0
+            if args[0] not in command.SUBCOMMANDS:
+                return _unknown(args[0], command.SUBCOMMANDS, args[1:], f"fewview {name}")
+            command = importlib.import_module(f".commands.{name}_{args[0]}", __package__)
+            name, args = f"{name} {args[0]}", args[1:]
         with _termination_as_interruption():
             code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
         sys.stdout.flush()

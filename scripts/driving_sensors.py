@@ -58,6 +58,10 @@ class Blocks:
         arrays = (self.center, self.half, self.yaw, self.thing, self.intensity)
         return Blocks(*(a[rows] for a in arrays), tuple(self.paints[i] for i in rows))
 
+    def things(self, blocks: np.ndarray) -> np.ndarray:
+        """The things of blocks (or GROUND, or SKY), -1 where there is none."""
+        return np.append(self.thing, -1)[np.maximum(blocks, -1)]
+
     def corners(self) -> np.ndarray:
         """[M, 8, 3]"""
         local = _FACE_SIDES * self.half[:, None]
@@ -125,7 +129,7 @@ def sweep(
     behind = hit[order] < best[ray[order]]
     what[ray[order][behind]] = block[pair][order][behind]
     best[ray[order][behind]] = hit[order][behind]
-    thing = np.where(what >= 0, blocks.thing[what], -1)
+    thing = blocks.things(what)
     visible = _visible(blocks.thing[block[pair]], ray, thing, n_things)
     return _measured(best, what, thing, local.reshape(-1, 3), directions.reshape(-1, 3), blocks, visible, rng)
 
@@ -217,7 +221,7 @@ def picture(
         rgb[where] = _painted(blocks, int(index), points - blocks.center[index], directions[where], axis[where])
     rng = np.random.default_rng(seed)
     rgb = 255 * rgb * world.light + rng.normal(0, 2.0, rgb.shape)
-    return Picture(rgb.clip(0, 255).astype(np.uint8), np.where(what >= 0, blocks.thing[what], -1))
+    return Picture(rgb.clip(0, 255).astype(np.uint8), blocks.things(what))
 
 
 def _windows(blocks: Blocks, global_from_cam: np.ndarray, K: np.ndarray, width: int, height: int):

@@ -6,6 +6,7 @@ World: metres, z up, the ground at z = 0. A place on the road is (s, d): along i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -129,8 +130,9 @@ KINDS = {
     ),
     "debris": Kind("movable_object.debris", (0.6, 0.8, 0.4), (Part((0, 0, 0), (1, 1, 1)),), ((0.4, 0.3, 0.2),)),
 }  # fmt: skip
-STREET_CARS = ("car",) * 12 + ("truck", "truck", "bus", "bus", "motorcyclist", "motorcyclist", "cyclist", "trailer")
-KERB = ("car",) * 8 + ("truck", "trailer", "motorcycle", "bicycle", "bicycle", "bus", "construction_vehicle")
+# Drawn like cards, so that each scene has some of all.
+IN_LANES = ("car",) * 9 + ("truck", "bus", "trailer") * 2 + ("motorcyclist", "cyclist") * 3
+PARKED = ("car",) * 7 + ("truck", "bicycle") * 2 + ("motorcycle",) * 3 + ("trailer", "bus", "construction_vehicle")
 
 
 @dataclass(frozen=True)
@@ -249,8 +251,14 @@ def _vehicle(kind: str, speed: float, parked: bool) -> str:
     return "vehicle.parked" if parked else "vehicle.moving" if speed else "vehicle.stopped"
 
 
+def _dealt(rng: np.random.Generator, cards: tuple[str, ...]) -> Iterator[str]:
+    while True:
+        yield from (cards[i] for i in rng.permutation(len(cards)))
+
+
 def _fill_lanes(world: World, rng: np.random.Generator, end: float, seconds: float) -> None:
     """Vehicles of one lane have one speed and keep their distance, so that nothing ever meets."""
+    kinds = _dealt(rng, IN_LANES)
     for lane, (d, direction) in enumerate(LANES.items()):
         stands = lane > 0 and rng.random() < 0.15
         speed = 0.0 if stands else float(rng.uniform(3, 12)) * direction if lane else world.speed
@@ -258,24 +266,27 @@ def _fill_lanes(world: World, rng: np.random.Generator, end: float, seconds: flo
         high = max(end, end - speed * seconds) + AHEAD_M
         s = low + float(rng.uniform(0, 10))
         while s < high:
-            kind = STREET_CARS[rng.integers(len(STREET_CARS))]
+            kind = next(kinds)
             length = KINDS[kind].size_wlh[1]
-            if lane or not -12 < s - length < 14:  # the car's own place
+            if lane or abs(s) > length / 2 + 10:  # the car's own place
                 thing = _thing(rng, kind, s, d + float(rng.normal(0, 0.15)), speed, direction < 0)
                 world.things.append(replace(thing, attribute=_vehicle(kind, speed, False)))
-            s += length + 9 + float(rng.exponential(14))
+            s += length + 8 + float(rng.exponential(10))
 
 
 def _fill_kerb(world: World, rng: np.random.Generator, side: int, end: float) -> None:
-    """Parked vehicles, and a construction site here and there."""
+    """Parked vehicles, one construction site beside the car's way and some by chance."""
+    site_at = float(rng.uniform(0, end))
+    kinds = _dealt(rng, PARKED)
     s = -BEHIND_M
     while s < end + AHEAD_M:
-        if rng.random() < 0.09:
+        if s > site_at or rng.random() < 0.05:
+            site_at = math.inf if s > site_at else site_at
             s = _site(world, rng, side, s)
             continue
-        kind = KERB[rng.integers(len(KERB))]
+        kind = next(kinds)
         length = KINDS[kind].size_wlh[1]
-        if rng.random() < 0.55:
+        if rng.random() < 0.7:
             d = side * PARKING_D + float(rng.normal(0, 0.1))
             thing = _thing(rng, kind, s + length / 2, d, 0.0, side > 0)
             world.things.append(replace(thing, attribute=_vehicle(kind, 0.0, True)))

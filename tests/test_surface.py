@@ -39,7 +39,14 @@ def test_every_public_name_is_there() -> None:
 def test_every_command_has_options_and_a_sentence() -> None:
     from fewview.cli import COMMANDS
 
-    for name, sentence in COMMANDS.items():
+    commands = dict(COMMANDS)
+    for name in COMMANDS:
+        within = getattr(importlib.import_module(f"fewview.commands.{name}"), "SUBCOMMANDS", None)
+        if within is not None:
+            assert within
+            commands |= {f"{name}_{sub}": sentence for sub, sentence in within.items()}
+            del commands[name]
+    for name, sentence in commands.items():
         command = importlib.import_module(f"fewview.commands.{name}")
         assert callable(command.run)
         assert command.Options.__doc__.startswith(sentence.rstrip(".")), name

@@ -142,7 +142,7 @@ def evaluate(truth: Truth, predictions: Mapping[str, Boxes]) -> Evaluation:
     file does in the devkit. Raises BadInputError when tokens are missing or foreign.
     """
     start = time.perf_counter()
-    check_tokens(predictions, truth.tokens, "The predictions")
+    check_tokens(predictions, truth.tokens, "The set of predictions")
     boxes = by_score(truth.predictions(predictions))
     pairs = near_pairs(boxes, truth.boxes, max(DISTANCES_M))
     curves: dict[tuple[str, float], Curve] = {}

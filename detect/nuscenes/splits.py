@@ -60,6 +60,11 @@ def scene_names(data: NuScenes, split: str | Path | Sequence[str] = "all") -> li
     return [name for name in present if name in wanted]
 
 
+def is_official(data: NuScenes, split: str | Path | Sequence[str]) -> bool:
+    """Whether the devkit knows this split of this version by itself."""
+    return isinstance(split, str) and split in _OFFICIAL and _OFFICIAL[split][0] == data.folder.name
+
+
 def _names(data: NuScenes, split: str | Path | Sequence[str], present: list[str]) -> tuple[list[str], str]:
     """(scene names, what they come from)"""
     if not isinstance(split, (str, Path)):

@@ -100,12 +100,14 @@ def check_tokens(found: Collection[str], expected: Collection[str], what: str) -
     if missing:
         raise BadInputError(
             f"{what} lacks {len(missing)} of the {len(want)} samples that are measured, e.g. {missing[0]}; each needs "
-            "a list of boxes, an empty one where nothing was found. (Is it for another split?)"
+            "a list of boxes, an empty one where nothing was found, unless another split was meant."
         )
     if foreign:
+        named = listed([repr(token[:60]) for token in foreign], 2)
+        which = "samples that are" if len(foreign) > 1 else "sample that is"
         raise BadInputError(
-            f"{what} has {len(foreign)} samples that are not among the {len(want)} that are measured: "
-            f"{listed([repr(token[:60]) for token in foreign], 2)}. (Is it for another split?)"
+            f"{what} has {len(foreign)} {which} not among the {len(want)} that are measured ({named}); leave them out, "
+            "or name the split that it is for."
         )
 
 
