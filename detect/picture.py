@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..render.draw_boxes import draw_boxes, draw_boxes_from_above, draw_from_above
 from ..scene.boxes import Boxes
@@ -44,21 +42,3 @@ def frame_picture(
         above = draw_boxes_from_above(above, sample.boxes, reach_m=REACH_M, color=TRUTH_COLOR)
     above = draw_boxes_from_above(above, boxes, reach_m=REACH_M)
     return np.concatenate([left, above], axis=1)
-
-
-def painted_points(
-    sample: DetectionSample,
-    points: Tensor,  # [P, 3] LiDAR frame
-) -> np.ndarray:
-    """uint8 [P, 3] sRGB: each point in the colour of the photograph that it falls into; grey where it is in none."""
-    images = sample.load_images()
-    colors = np.full((len(points), 3), 128, np.uint8)
-    for view, image in enumerate(images):
-        camera = sample.cameras[view]
-        local = points @ camera.cam_from_world[:3, :3].T + camera.cam_from_world[:3, 3]
-        pixels = (local @ camera.K.T)[:, :2] / local[:, 2:].clamp_min(1e-6)
-        inside = (local[:, 2] > 0.1) & (pixels >= 0).all(dim=1) & (pixels[:, 0] < image.shape[1])
-        inside &= pixels[:, 1] < image.shape[0]
-        x, y = pixels[inside].floor().long().T.numpy()
-        colors[torch.nonzero(inside).flatten().numpy()] = image[y, x]
-    return colors
