@@ -16,7 +16,8 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ...scene.errors import BadInputError
 from ...scene.files import parse_json, write_bytes
@@ -170,14 +171,20 @@ def load_model(path: Path) -> SparseFusionModel:
     config = read_config(path)
     state, _ = read_weights(path)
     if config is not None:
-        model = SparseFusionModel(config)
+        model = empty_model(config)
         state = check_weights(state, model, path, "a SparseFusion network of the config that it names")
     else:
         swin = "img_backbone.patch_embed.proj.weight" in state
-        model = SparseFusionModel(preset("paper-swin" if swin else "paper"))
+        model = empty_model(preset("paper-swin" if swin else "paper"))
         state = convert_released(state, model, path)
-    _load(model, state)
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     return model
+
+
+def empty_model(config: SparseFusionConfig) -> SparseFusionModel:
+    """The network without memory for its weights, which a file brings."""
+    with torch.device("meta"):
+        return SparseFusionModel(config)
 
 
 def start_from(model: SparseFusionModel, path: Path) -> int:
@@ -197,10 +204,6 @@ def start_from(model: SparseFusionModel, path: Path) -> int:
             )
     model.load_state_dict(shared, strict=False)
     return len(shared)
-
-
-def _load(model: nn.Module, state: State) -> None:
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
 
 
 def read_config(path: Path) -> SparseFusionConfig | None:
@@ -227,5 +230,5 @@ def config_from(table: Any, where: str) -> SparseFusionConfig:
         values[name] = value
     try:
         return replace(defaults, **values)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise BadInputError(f"{where}: its config cannot be used ({error}).") from error
+    except (BadInputError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise BadInputError(f"{where}: its config cannot be used ({str(error).rstrip('.')}).") from error
