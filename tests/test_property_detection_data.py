@@ -13,12 +13,15 @@ import pytest
 import torch
 from fewview.detect.nuscenes.dataset import DetectionData
 from fewview.detect.nuscenes.evaluate import evaluate
+from fewview.detect.nuscenes.from_frame import sample_of
 from fewview.detect.nuscenes.sample import CLASS_NAMES, DetectionSample
 from fewview.detect.nuscenes.splits import scene_names, split_samples
 from fewview.detect.nuscenes.submission import MAX_BOXES, read_submission, submission_boxes, write_submission
 from fewview.scene.boxes import Boxes
 from fewview.scene.nuscenes_classes import DETECTION_NAMES
+from fewview.scene.readers.mmdet3d_info import read_info
 from fewview.scene.readers.nuscenes import CAMERA_ORDER, NuScenes
+from support.data import shared_data
 from support.generated import generate
 from support.nuscenes_folder import HEIGHT, OBJECTS, POINTS_PER_BOX, WIDTH, Drive, write_nuscenes
 from torch.utils.data import DataLoader
@@ -274,3 +277,19 @@ class TestSubmission:
 
 def test_the_objects_that_these_tests_count_on() -> None:
     assert [thing.points for thing in OBJECTS] == [5, 5, 5, 5, 5, 0, 5]
+
+
+def test_a_real_key_frame() -> None:
+    """Its info file has the boxes; the cameras that see them are six, and their points lie where they are counted."""
+    frame = read_info(shared_data("nuscenes_frame") / "n015-2018-07-24-11-22-45+0800.json")[0]
+    sample = sample_of(frame)
+    assert sample.load_images().shape == (6, 900, 1600, 3)
+    assert sample.points.shape == (34688, 5)
+    assert sample.boxes is not None
+    assert sample.camera_objects is not None
+    assert (sample.num_lidar_pts > 0).all()
+    seen = sample.camera_objects.visible(len(sample.boxes))
+    assert seen.float().mean() > 0.9  # the six views leave hardly a gap; only centres outside of all are unseen
+    found = sample.boxes.contains(sample.points[:, :3]).sum(dim=1)
+    # Counted by another code, whose points on a box's faces fall to either side.
+    assert (found - sample.num_lidar_pts).abs().max() <= 0.05 * sample.num_lidar_pts.max() + 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .truth import FlatBoxes
+from .truth import FlatBoxes, all_pairs
 
 PAIRS_AT_ONCE = 2**22
 _CLASSES = 16  # more than there are: sample and class become one number
@@ -45,10 +45,8 @@ def near_pairs(predictions: FlatBoxes, truth: FlatBoxes, distance_m: float) -> P
     parts, start = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))], 0
     while start < len(predictions):
         stop = max(start + 1, int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, "right")) - 1)
-        count = (high - low)[start:stop]
-        p = np.repeat(np.arange(start, stop), count)
-        t = order[np.arange(len(p)) - np.repeat(np.cumsum(count) - count, count) + low[p]]
-        parts.append(_near(predictions.center[:, :2], truth.center[:, :2], p, t, distance_m))
+        p, t = all_pairs(low[start:stop], high[start:stop])
+        parts.append(_near(predictions.center[:, :2], truth.center[:, :2], p + start, order[t], distance_m))
         start = stop
     return Pairs(*(np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])))
 

@@ -90,7 +90,7 @@ class Truth:
             boxes = found.boxes
             lengths = [found.rows[token].stop - found.rows[token].start for token in found]
         else:
-            parts = [as_detection_classes(boxes).to(torch.float64) for boxes in found.values()]
+            parts = [as_detection_classes(boxes).to("cpu").to(torch.float64) for boxes in found.values()]
             lengths = [len(part) for part in parts]
             boxes = Boxes.cat([part for part in parts if len(part)] or [Boxes.empty(DETECTION_NAMES, torch.float64)])
         sample = np.repeat(np.array([row[token] for token in found], np.int64), lengths)
@@ -101,12 +101,22 @@ class Truth:
         """Those in the range of their class; bicycles and motorcycles only outside of bicycle racks."""
         away = boxes.center[:, :2] - self.ego_xy[boxes.sample]
         keep = np.sqrt((away**2).sum(axis=1)) < np.array(CLASS_RANGE_M)[boxes.label]
-        two_wheels = np.flatnonzero(keep & np.isin(boxes.label, RACKED) & np.isin(boxes.sample, self.rack_sample))
-        for sample in np.unique(boxes.sample[two_wheels]):
-            here = two_wheels[boxes.sample[two_wheels] == sample]
-            for corners in self.rack_corners[self.rack_sample == sample]:
-                keep[here[_inside(boxes.center[here], corners)]] = False
+        two_wheels = np.flatnonzero(keep & np.isin(boxes.label, RACKED))
+        order = np.argsort(self.rack_sample, kind="stable")
+        low, high = (
+            np.searchsorted(self.rack_sample[order], boxes.sample[two_wheels], side) for side in ("left", "right")
+        )
+        box, rack = all_pairs(low, high)
+        inside = _inside(boxes.center[two_wheels[box]], self.rack_corners[order[rack]])
+        keep[two_wheels[box[inside]]] = False
         return boxes[keep]
+
+
+def all_pairs(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(i, k) for each i and each k from low[i] to high[i]: what belongs together after two np.searchsorted."""
+    count = high - low
+    i = np.repeat(np.arange(len(count)), count)
+    return i, np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count) + low[i]
 
 
 def _annotated(data: NuScenes, box: np.ndarray, sample: np.ndarray) -> FlatBoxes:
@@ -166,11 +176,11 @@ def _corners(pose: np.ndarray, size_wlh: np.ndarray) -> np.ndarray:
 
 
 def _inside(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """bool [P]: which points lie in or on the box, decided along three edges from one corner as the devkit does."""
-    from_corner = points - corners[0]
+    """bool [P]: which points [P, 3] lie in or on their box [P, 8, 3], decided along three edges as the devkit does."""
+    from_corner = (points - corners[:, 0])[:, None]
     inside = np.ones(len(points), bool)
     for neighbour in (4, 1, 3):
-        edge = corners[neighbour] - corners[0]
-        along = from_corner @ edge
-        inside &= (along >= 0) & (along <= edge @ edge)
+        edge = (corners[:, neighbour] - corners[:, 0])[..., None]
+        along, length = (np.matmul(a, edge)[:, 0, 0] for a in (from_corner, edge.transpose(0, 2, 1)))
+        inside &= (along >= 0) & (along <= length)
     return inside

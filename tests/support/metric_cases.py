@@ -100,6 +100,11 @@ def _add_scene(tables: dict[str, list[dict[str, Any]]], scene: int, categories: 
     for number in range(OBJECTS):
         category = categories[number % len(categories)] if number < len(categories) else rng.choice(categories[:14])
         _add_object(tables, scene, number, category, samples, step / 1e6, rng)
+    # A rack of 6 m by 4 m, with bicycles in it, on its faces and edges, and outside.
+    _add_object(tables, scene, OBJECTS, "static_object.bicycle_rack", samples, step / 1e6, rng, (612.0, 1606.0))
+    for k, (x, y) in enumerate(((0, 0), (3, 0), (-3, 2), (0, -2), (3.25, 0), (0, 2.25), (-1.5, 1))):
+        category = "vehicle.motorcycle" if k % 2 else "vehicle.bicycle"
+        _add_object(tables, scene, OBJECTS + 1 + k, category, samples, step / 1e6, rng, (612.0 + x, 1606.0 + y))
 
 
 def _add_object(
@@ -110,6 +115,7 @@ def _add_object(
     samples: list[str],
     step_s: float,
     rng: Random,
+    standing_at: tuple[float, float] | None = None,
 ) -> None:
     name = CLASS_OF_CATEGORY.get(category, "barrier")
     size = [4.0, 6.0, 2.0] if "rack" in category else [s * rng.uniform(0.8, 1.2) for s in SIZES_WLH[name]]
@@ -119,6 +125,8 @@ def _add_object(
         at[:2] = [600.0 + RANGES_M[name] * (1 if rng.random() < 0.5 else -1), 1600.0]
     speed = [0.0, 0.0] if rng.random() < 0.4 else [rng.uniform(-6, 6), rng.uniform(-6, 6)]
     yaw = rng.uniform(-math.pi, math.pi)
+    if standing_at is not None:
+        at[:2], speed, yaw = standing_at, [0.0, 0.0], 0.0
     present = [i for i in range(len(samples)) if rng.random() < 0.8] or [0]
     tokens = [token("annotation", scene, number, i) for i in present]
     tables["instance"].append(
