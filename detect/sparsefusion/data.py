@@ -110,6 +110,7 @@ def loader(data: TrainingData, order: Order, first_step: int, workers: int) -> D
         batch_sampler=_Batches(order, first_step),  # type: ignore[arg-type]
         collate_fn=_Collate(data.config),
         num_workers=workers,
+        generator=torch.Generator(),  # the loader draws a number when it starts, which must not be one of the dropout's
     )
 
 
