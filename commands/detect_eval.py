@@ -52,8 +52,7 @@ def run_eval(options: Options) -> dict[str, Any]:
     output = options.output or options.submission.with_name(f"{options.submission.stem}_metrics")
     _make_folder(output)
     with TerminalProgress(options.quiet) as progress:
-        progress("Reading tables", 0, 0)
-        data = NuScenes(options.input)
+        data = NuScenes(options.input, progress=progress)
         truth = Truth.of(data, split_samples(data, options.split))
         progress("Reading detections", 0, 0)
         results = read_submission(options.submission, truth.tokens)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from ..scene.errors import BadInputError
+from ..scene.progress import silent
 from ..viewer.app import DEFAULT_PORT, view
 from .options import Common
+
+LONG_BYTES = 50e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,12 @@ class Options(Common):
             raise BadInputError(f"--port {self.port} cannot be used: 0 to 65535 is expected.")
 
 
+def _telling(stage: str, done: int, total: int, figures: Mapping[str, float | int | str] = {}) -> None:
+    """One line where people would wait for long without knowing why."""
+    if done == 0 and total > LONG_BYTES:
+        print(f"Reading {total / 1e6:,.0f} MB of {stage}; the next time they come from a cache.", flush=True)
+
+
 def run(options: Options) -> None:
     view(
         *options.input,
@@ -48,4 +58,5 @@ def run(options: Options) -> None:
         open_browser=options.open,
         token=options.token,
         detections=options.detections,
+        progress=silent if options.quiet else _telling,
     )

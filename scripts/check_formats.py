@@ -64,7 +64,7 @@ CASES = (
     Case(".spz", 2, they_write=False, fixed_axes=True),
     Case(".spz", 3, fixed_axes=True, compare_size=True),
     Case(".spz", 4, fixed_axes=True, compare_size=True),
-    Case(".sog", fixed_axes=True),
+    Case(".sog"),
     Case(".glb", they_read=False, fixed_axes=True),
 )
 

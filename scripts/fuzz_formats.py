@@ -35,6 +35,8 @@ from fewview.scene.splat_file import SplatFile
 
 MEMORY = 768 * 2**20  # bytes of address space beyond what the process has when it starts
 PATIENCE_S = 20.0  # for one file; the usual one takes milliseconds
+STARTING_S = 300.0  # for a process to start and import PyTorch, on a busy machine
+READY = "ready"
 RIGHT = ("named error", "valid splat")
 FAULTS = ("other exception", "out of memory", "crash", "hang")
 SIDE = "side"  # the side file of a splat, as if it were a format
@@ -48,10 +50,11 @@ def main() -> int:
     parser.add_argument("--format", default="all", help=f"all, or one of {', '.join(names())}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_formats", help="for faults")
-    parser.add_argument("--worker", nargs=2, type=int, metavar=("START", "STOP"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--originals", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.format, options.seed, range(*options.worker))
+        work(options.originals, options.seed, range(*options.worker))
         return 0
     chosen = names() if options.format == "all" else [options.format]
     print(f"{'format':<16}" + "".join(f"{what:>17}" for what in (*RIGHT, *FAULTS)), flush=True)
@@ -74,58 +77,62 @@ def fuzz(name: str, seed: int, mutations: int, keep: Path) -> Counter[str]:
     """Counts by outcome; a worker that dies is followed by another that goes on behind the file that killed it."""
     counts: Counter[str] = Counter()
     start = 0
-    while start < mutations:
-        command = [sys.executable, __file__, "--format", name, "--seed", str(seed)]
-        command += ["--worker", str(start), str(mutations)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
-            for line in _lines(worker):
-                what, detail = line.rstrip("\n").split("\t")
+    with tempfile.TemporaryDirectory() as folder:
+        originals = Path(folder)
+        write_originals(name, originals)
+        while start < mutations:
+            command = [sys.executable, __file__, "--originals", folder, "--seed", str(seed)]
+            command += ["--worker", str(start), str(mutations)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+                for line in _lines(worker):
+                    what, detail = line.rstrip("\n").split("\t")
+                    counts[what] += 1
+                    if what in FAULTS:
+                        _keep(keep, name, damaged(originals, seed, start), f"{start}: {what}: {detail}")
+                    start += 1
+            if start < mutations:
+                what = "hang" if worker.returncode == -9 else "crash"
                 counts[what] += 1
-                if what in FAULTS:
-                    _keep(keep, name, seed, start, f"{what}: {detail}")
+                _keep(keep, name, damaged(originals, seed, start), f"{start}: {what}, exit code {worker.returncode}")
                 start += 1
-        if start < mutations:
-            what = "hang" if worker.returncode == -9 else "crash"
-            counts[what] += 1
-            _keep(keep, name, seed, start, f"{what}, exit code {worker.returncode}")
-            start += 1
     return counts
 
 
 def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
     """What the worker prints, until it ends or is silent for too long, when it is killed."""
     assert worker.stdout is not None
-    while True:
-        # readline below waits for a whole line, which the worker writes at once.
-        if not select.select([worker.stdout], [], [], PATIENCE_S)[0]:
-            worker.kill()
-            return
+    patience_s = STARTING_S
+    # readline waits for a whole line, which the worker writes at once.
+    while select.select([worker.stdout], [], [], patience_s)[0]:
         line = worker.stdout.readline()
         if not line:
             return
-        yield line
+        if line.strip() != READY:
+            yield line
+        patience_s = PATIENCE_S
+    worker.kill()
 
 
-def _keep(folder: Path, name: str, seed: int, index: int, what: str) -> None:
+def _keep(folder: Path, name: str, files: list[tuple[str, bytes]], what: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for i, (file_name, data) in enumerate(damaged(name, seed, index, seeds(name))):
-        (folder / f"{index}_{i}_{file_name}").write_bytes(data)
-    print(f"{name} {index}: {what}", flush=True)
+    for file_name, data in files:
+        (folder / f"{what.split(':')[0]}_{file_name}").write_bytes(data)
+    print(f"{name} {what}", flush=True)
 
 
-def work(name: str, seed: int, indices: range) -> None:
+def work(originals: Path, seed: int, indices: range) -> None:
     """Reads damaged files one after another and prints a line for each; runs in a process of its own."""
     torch.set_num_threads(1)
-    originals = seeds(name)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    print(READY, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for index in indices:
             for stale in Path(folder).iterdir():
                 stale.unlink()
             paths = []
-            for file_name, data in damaged(name, seed, index, originals):
+            for file_name, data in damaged(originals, seed, index):
                 paths.append(Path(folder) / file_name)
                 paths[-1].write_bytes(data)
             sys.stdout.write("\t".join(_outcome(paths[0])) + "\n")
@@ -155,26 +162,24 @@ def small_splat(count: int, degree: int, seed: int = 0) -> SplatFile:
     return SplatFile(Gaussians(means, quats, log_scales - 3, 2 * logits, 0.2 * sh), antialiased=bool(seed % 2))
 
 
-def seeds(name: str) -> list[list[tuple[str, bytes]]]:
-    """Small sound files of a format: each a list of the splat and, where there is one, its side file."""
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for count, degree in ((1, 0), (3, 1), (40, 0), (300, 2), (20, 3)):
-            for version in (2, 3, 4) if name == "spz" else (None,):
-                splat = replace(small_splat(count, degree, count), up=(0.0, -1.0, 0.0))
-                path = Path(folder) / f"a.{'splat' if name == SIDE else name}"
-                save_splat(path, splat, spz_version=version)
-                files = [(path.name, path.read_bytes())]
-                if name == SIDE:
-                    files.append((side_path(path).name, side_path(path).read_bytes()))
-                found.append(files)
-    return found
+def write_originals(name: str, folder: Path) -> None:
+    """Small sound files of a format, each in a folder of its own, with its side file when that is to be damaged."""
+    for count, degree in ((1, 0), (3, 1), (40, 0), (300, 2), (20, 3)):
+        for version in (2, 3, 4) if name == "spz" else (None,):
+            splat = replace(small_splat(count, degree, count), up=(0.0, -1.0, 0.0))
+            path = folder / f"{count}_{version}" / f"a.{'splat' if name == SIDE else name}"
+            path.parent.mkdir()
+            save_splat(path, splat, spz_version=version)
+            if name != SIDE:
+                side_path(path).unlink(missing_ok=True)
 
 
-def damaged(name: str, seed: int, index: int, originals: list[list[tuple[str, bytes]]]) -> list[tuple[str, bytes]]:
-    """The files of mutation `index`, the splat first."""
+def damaged(originals: Path, seed: int, index: int) -> list[tuple[str, bytes]]:
+    """The files of mutation `index`, the splat first; the last of them is damaged."""
     rng = np.random.default_rng((seed, index))
-    files = list(originals[rng.integers(len(originals))])
+    folders = sorted(originals.iterdir())
+    paths = sorted(folders[rng.integers(len(folders))].iterdir())
+    files = [(path.name, path.read_bytes()) for path in paths]
     file_name, data = files[-1]
     for _ in range(1 + int(rng.integers(3))):
         data = _inside(rng, data) if rng.random() < 0.5 else _mutated(rng, data)
@@ -229,8 +234,8 @@ def _inside(rng: np.random.Generator, data: bytes) -> bytes:
             return _inside_streams(rng, data)
         if data[:2] == b"PK":
             return _inside_zip(rng, data)
-    except (zlib.error, zstandard.ZstdError, zipfile.BadZipFile, struct.error, LookupError, ValueError, OSError):
-        pass  # damaged already
+    except Exception:  # damaged already, in one of the many ways in which libraries can say so
+        return _mutated(rng, data)
     return _mutated(rng, data)
 
 

@@ -87,6 +87,16 @@ def test_hidden_layers_stay_hidden_in_the_next_frame(page) -> None:
     assert item.layers["points"].handles[0].point_size == 0.05
 
 
+def test_the_camera_that_is_looked_through_is_hidden_in_every_frame(page) -> None:
+    layer = page.active.layers["photographs"]
+    page.active.drive.look_through(2)
+    for frame in (0, 1, 3):
+        page.active.drive.go_to(frame)
+        assert [handle.visible for handle in layer.handles] == [i != 2 for i in range(6)]
+    page.active.drive.look_through(None)
+    assert all(handle.visible for handle in layer.handles)
+
+
 def test_a_frame_that_cannot_be_read_leaves_the_one_before(tmp_path: Path) -> None:
     drive = write_nuscenes(tmp_path)
     (drive.root / drive.row("sample_data", sample_token=drive.tokens[1], fileformat="jpg")["filename"]).unlink()

@@ -79,7 +79,7 @@ def test_lines_stay_inside_and_on_the_projected_line(seed: int) -> None:
     t = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
     points = segment[0, 0] + t * (segment[0, 1] - segment[0, 0])
     pixels = points[:, :2] / points[:, 2:] * 80 + torch.tensor([WIDTH / 2, HEIGHT / 2])
-    size = torch.tensor([WIDTH, HEIGHT])
+    size = torch.tensor([WIDTH, HEIGHT], dtype=torch.float64)
     visible = (points[:, 2] >= NEAR_M) & ((pixels >= 0) & (pixels <= size)).all(dim=1)
     if not len(which):
         assert not visible.any()

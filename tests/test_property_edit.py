@@ -125,7 +125,7 @@ def test_selections_combine_as_sets() -> None:
 
 
 def test_planted_floaters_are_found_and_nothing_else() -> None:
-    means = torch.cat([torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)), draw(20, 3) + 6])
+    means = torch.cat([torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)), 4 * draw(20, 3) + 30])
     g = splat(means)
     log_scales, opacity = g.log_scales.clone(), g.opacity_logits.clone()
     log_scales[:10] = math.log(3.0)

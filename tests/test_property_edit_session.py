@@ -14,14 +14,15 @@ from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
 from fewview.scene.splat_file import SplatFile
 from fewview.viewer.editing import TINT, Session
-from fewview.viewer.target import Shown, load_shown
+from fewview.viewer.shown import Shown
+from fewview.viewer.target import load_shown
 from support.small_run import small_gaussians, small_run
 
 
 def session(shown: Shown | None = None) -> Session:
     shown = shown or Shown("Splat", gaussians=small_gaussians())
     assert shown.gaussians is not None
-    return Session(shown, shown.gaussians, shown.gaussians.base_colors)
+    return Session(shown, shown.gaussians, lambda g: g.base_colors)
 
 
 @pytest.fixture

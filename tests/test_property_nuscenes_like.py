@@ -125,7 +125,7 @@ class TestWorld:
 class TestLidar:
     def test_points_in_boxes_are_those_counted(self, root: Path) -> None:
         data = NuScenes(root)
-        for i in range(len(data)):
+        for i in (1, 5):
             frame, boxes = data.frame(i), data.boxes(i)
             points = transform_points(frame.global_from_lidar, frame.points.xyz.double())
             assert boxes.point_counts is not None

@@ -158,6 +158,9 @@ class TestCache:
         monkeypatch.setattr(nuscenes_cache, "MIN_TABLE_BYTES", 0)
         return write_nuscenes(tmp_path / "data")
 
+    def _tables(self, drive: Drive) -> list[Path]:
+        return [p for p in drive.folder.iterdir() if p.stem not in ("visibility", "log", "map")]
+
     def _same(self, a: Tables, b: Tables) -> None:
         for f in fields(Tables):
             x, y = getattr(a, f.name), getattr(b, f.name)
@@ -166,8 +169,15 @@ class TestCache:
 
     def test_tables_come_back_mapped_and_nothing_is_written_beside_them(self, tmp_path: Path, drive: Drive) -> None:
         before = sorted(drive.root.rglob("*"))
-        first = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache")
-        mapped = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache")
+        told: list[tuple[str, int]] = []
+
+        def progress(stage: str, done: int, total: int, figures: object = None) -> None:
+            told.append((stage, total - done))
+
+        first = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache", progress)
+        assert told == [("tables", sum(p.stat().st_size for p in self._tables(drive))), ("tables", 0)]
+        mapped = nuscenes_cache.load_tables(drive.folder, tmp_path / "cache", progress)
+        assert len(told) == 2  # nothing had to be read
         self._same(first, build_tables(drive.folder))
         self._same(mapped, first)
         assert not mapped.file_pose.flags.writeable

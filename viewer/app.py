@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..scene.errors import BadInputError
+from ..scene.progress import Progress, silent
 from .server import ViewerServer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def view(
     open_browser: bool = False,
     token: str | None = None,
     detections: Path | str | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
@@ -54,7 +56,7 @@ def view(
         from .page import Page
         from .target import load_all
 
-        page = Page(server, load_all(targets, detections))
+        page = Page(server, load_all(targets, detections, progress))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass

@@ -46,6 +46,7 @@ class Drive:
     ) -> None:
         self.log, self.frame, self.index = log, frame, 0
         self.coloring, self.min_score = HEIGHT, FIRST_SCORE
+        self._through: int | None = None
         self._server, self._stage, self._path = server, stage, path
         self._layers, self._worker, self._on_camera = layers, worker, on_camera
         for key, name in (("points", "LiDAR points"), ("photographs", "Cameras"), ("truth", "True boxes")):
@@ -91,10 +92,11 @@ class Drive:
         self.min_score = score
         self._draw_boxes("detections", self.detections, None)
 
-    def hide_camera(self, index: int | None) -> None:
-        """The photograph that is looked through would cover everything."""
+    def look_through(self, index: int | None) -> None:
+        """The camera that is looked through is not drawn, in later frames neither: it would cover everything."""
+        self._through = index
         layer = self._layers["photographs"]
-        layer.hide([] if index is None else [layer.handles[index]])
+        layer.hide([] if index is None else layer.handles[index : index + 1])
 
     def _draw(self) -> None:
         with self._server.atomic():
@@ -133,7 +135,7 @@ class Drive:
         path = f"{self._path}/photographs"
         frusta = draw_cameras(self._server, path, frame.capture, self._stage, size, self._on_camera)
         layer.replace(frusta)
-        layer.hide([])
+        self.look_through(self._through)
         for i, frustum in enumerate(frusta):
             self._worker.submit(lambda i=i, frustum=frustum: self._fill(frame, i, frustum), when=IDLE)  # type: ignore[misc]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from ..scene.formats import has_splat_ending, save_splat
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
 from ..scene.splat_file import SplatFile
-from .target import Shown
+from .shown import Shown
 
 TINT = torch.tensor([1.0, 0.45, 0.0])  # of what is selected
 TINT_SHARE = 0.75
@@ -39,9 +40,10 @@ class Session:
     photographs, and a new origin, up axis or unit is only a similarity until the splat is saved.
     """
 
-    def __init__(self, shown: Shown, gaussians: Gaussians, colors: Tensor) -> None:
+    def __init__(self, shown: Shown, gaussians: Gaussians, colors: Callable[[Gaussians], Tensor]) -> None:
         self._shown = shown
-        self._colors = colors  # [N, 3]
+        self._colors_of = colors  # colours [N, 3] of Gaussians, as the page draws them
+        self._colors: Tensor | None = None  # worked out when something is selected for the first time
         self.editor = Editor(gaussians)
         self.selected = torch.zeros(len(gaussians), dtype=torch.bool)  # [N]; only of those that are left
         self._distance: Tensor | None = None  # [N] of `neighbour_distance` among those that are left
@@ -61,6 +63,8 @@ class Session:
 
     def tint(self) -> Tensor:
         """Colours [M, 3] of what is left, with the selection to be seen."""
+        if self._colors is None:
+            self._colors = self._colors_of(self.editor.original)
         alive = self.editor.alive
         colors, selected = self._colors[alive], self.selected[alive]
         return torch.where(selected[:, None], colors + TINT_SHARE * (TINT - colors), colors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,12 +19,14 @@ from .layers import cameras as camera_layer
 from .layers import sheet
 from .layers.layer import Layer
 from .layers.points import draw_points
-from .layers.splat import draw_splat, splat_arrays, view_colors
+from .layers.splat import draw_splat, most_visible, splat_arrays, view_colors
 from .pictures import thumbnail
 from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage
 from .worker import IDLE, Worker
 
+FIRST_GAUSSIANS = 60_000  # what a browser without a graphics card draws in half a second
+FIRST_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 3.0  # for drawing it, and for a browser to do so
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way
 OnCamera = Callable[["Item", int, viser.ClientHandle], None]
 
@@ -45,7 +48,7 @@ class Item:
         self._in_the_way: set[int] = set()
         self._chosen: set[int] | None = None
         if shown.gaussians is not None:
-            self.set_splat(shown.gaussians)
+            self._draw_first(shown.gaussians)
         capture = shown.capture
         if capture is not None and capture.points is not None and len(capture.points):
             points = draw_points(server, f"{path}/points", capture.points, stage)
@@ -85,6 +88,25 @@ class Item:
         else:
             layer.replace([handle])
         self.gaussians = gaussians
+
+    def _draw_first(self, gaussians: Gaussians) -> None:
+        """A large splat comes in two parts: what fills most of the picture at once, all of it a moment later."""
+        if len(gaussians) <= FIRST_GAUSSIANS:
+            self.set_splat(gaussians)
+            return
+        self.set_splat(gaussians[most_visible(gaussians, FIRST_GAUSSIANS)])
+        first, self.gaussians = self.layers["splat"].handles[0], gaussians
+
+        def draw_all() -> None:
+            waited = 0.0
+            while not self._server.get_clients() and waited < LONGEST_WAIT_SECONDS and not self._worker.closed:
+                time.sleep(FIRST_SECONDS / 10)
+                waited += FIRST_SECONDS / 10
+            time.sleep(FIRST_SECONDS)
+            if self.layers["splat"].handles[0] is first:  # nobody has drawn anything else meanwhile
+                self.set_splat(gaussians)
+
+        self._worker.submit(draw_all)
 
     # -- cameras and photographs ------------------------------------------------------------------------------------
 

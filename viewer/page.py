@@ -83,7 +83,7 @@ class Page:
     def visit(self, item: Item, index: int, client: viser.ClientHandle | None) -> None:
         """Fly to the camera of a photograph."""
         if item.drive is not None and item.drive.frame.capture.cameras is not None:
-            item.drive.hide_camera(index)
+            item.drive.look_through(index)
             self.pilot.fly(client, self.view_of(item.drive.frame.capture.cameras[index]))
             return
         if item.cameras is None or client is None:

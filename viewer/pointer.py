@@ -9,7 +9,6 @@ import numpy as np
 import viser
 
 MARK_COLOR = (255, 115, 0)
-_SIZE = 0.025  # of a mark, page units
 
 
 class Pointer:
@@ -45,25 +44,27 @@ class Pointer:
         self.tool = self._remove = None
         self.clear_marks()
 
-    def mark(self, points_page: np.ndarray, closed: bool = False) -> None:
-        """Show points [M, 3], and lines from each to the next, in place of the marks before."""
+    def mark(self, points_page: np.ndarray, size: float, closed: bool = False) -> None:
+        """Show points [M, 3] of a size in page units, and lines from each to the next, in place of the marks before."""
         self.clear_marks()
-        for i, point in enumerate(points_page):
-            self._marks.append(
-                self._scene.add_icosphere(
-                    f"/edit/mark/{i}", _SIZE, MARK_COLOR, subdivisions=1, position=point, cast_shadow=False
-                )
+        points_page = points_page.astype(np.float32)
+        self._marks.append(
+            self._scene.add_point_cloud(
+                "/edit/marks", points_page, MARK_COLOR, point_size=size, point_shape="circle", precision="float32"
             )
-        following = np.roll(points_page, -1, axis=0)
-        lines = np.stack([points_page, following], axis=1)[: len(points_page) if closed else -1]
+        )
+        lines = np.stack([points_page, np.roll(points_page, -1, axis=0)], axis=1)
+        lines = lines if closed else lines[:-1]
         if len(lines):
-            self._marks.append(
-                self._scene.add_line_segments(
-                    "/edit/mark/line", lines, np.array(MARK_COLOR, np.uint8), thickness=2.5, thickness_units="screen"
-                )
-            )
+            self._marks.append(draw_lines(self._scene, "/edit/lines", lines))
 
     def clear_marks(self) -> None:
         for mark in self._marks:
             mark.remove()
         self._marks = []
+
+
+def draw_lines(scene: viser.SceneApi, path: str, lines_page: np.ndarray, visible: bool = True) -> Any:
+    """Segments [M, 2, 3] in the colour of marks, as wide on the screen wherever they are."""
+    color = np.array(MARK_COLOR, np.uint8)
+    return scene.add_line_segments(path, lines_page, color, thickness=2.5, thickness_units="screen", visible=visible)

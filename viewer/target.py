@@ -11,12 +11,15 @@ from ..scene.driving import DrivingLog
 from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, load_splat
 from ..scene.gaussians import Gaussians
+from ..scene.progress import Progress, silent
 from ..scene.run import Run
 from .shown import Shown
 
 
 def load_all(
-    targets: Sequence[Path | str | Run | Capture | Gaussians | DrivingLog], detections: Path | str | None = None
+    targets: Sequence[Path | str | Run | Capture | Gaussians | DrivingLog],
+    detections: Path | str | None = None,
+    progress: Progress = silent,
 ) -> list[Shown]:
     """`load_shown` of each, with the boxes of a file in the nuScenes submission layout on the driving data.
 
@@ -27,14 +30,16 @@ def load_all(
         from ..scene.readers.nuscenes_results import read_results
 
         found = read_results(detections)
-    shown = [load_shown(target, found) for target in targets]
+    shown = [load_shown(target, found, progress) for target in targets]
     if found is not None and all(one.drive is None for one in shown):
         raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
     return shown
 
 
 def load_shown(
-    target: Path | str | Run | Capture | Gaussians | DrivingLog, detections: Mapping[str, Boxes] | None = None
+    target: Path | str | Run | Capture | Gaussians | DrivingLog,
+    detections: Mapping[str, Boxes] | None = None,
+    progress: Progress = silent,
 ) -> Shown:
     """The scene of a run, a splat file, driving data, or any input that `read_capture` takes.
 
@@ -63,7 +68,7 @@ def load_shown(
     from ..scene.readers import is_driving_data, read_capture, read_driving_log
 
     if is_driving_data(path):
-        return _shown_drive(read_driving_log(path), detections)
+        return _shown_drive(read_driving_log(path, progress=progress), detections)
     return _shown_capture(read_capture(path))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...scene.errors import BadInputError
 from ...scene.nuscenes_classes import detection_labels
+from ...scene.progress import Progress, silent
 from ...scene.readers.nuscenes import NuScenes
 from .from_frame import NEW_LABELS, sample_of
 from .sample import CLASS_NAMES, DetectionSample
@@ -31,9 +32,10 @@ class DetectionData:
         *,
         sweeps: int = SWEEPS,
         cache: Path | None = None,
+        progress: Progress = silent,
     ) -> None:
         """`split` as in `split_samples`; `cache` is a folder, the user's own unless given. Raises BadInputError."""
-        self.source = NuScenes(path, cache)
+        self.source = NuScenes(path, cache, progress)
         self.samples = split_samples(self.source, split)
         self.sweeps = sweeps
 

@@ -17,7 +17,7 @@ from ..errors import BadInputError
 from ..geometry import Similarity
 from ..splat_file import SplatFile
 from . import spz
-from .axes import Y_UP, file_from_world
+from .axes import file_from_world
 from .clean import arrays, usable
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
 from .table import Format, endings, format_by_ending, format_of
@@ -45,7 +45,7 @@ def load_splat(path: Path | str) -> SplatFile:
     splat = found.read(path)
     side, notes = read_side_file(path)
     if side is None:
-        return replace(splat, up=Y_UP if found.fixed_axes else splat.up, notes=(*splat.notes, *notes))
+        return replace(splat, up=found.up or splat.up, notes=(*splat.notes, *notes))
     return replace(_moved(splat, side.world_from_file), up=side.up, antialiased=side.antialiased)
 
 
@@ -63,8 +63,8 @@ def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = 
         if found.write is not spz.write:
             raise BadInputError(f"{path.name} is no SPZ file, so it has no SPZ version {spz_version}.")
         write = partial(spz.write, version=spz_version)
-    file_frame = file_from_world(splat.up) if found.fixed_axes else _still()
-    says_up = found.says_up or splat.up == (Y_UP if found.fixed_axes else None)
+    file_frame = _still() if found.up is None else file_from_world(splat.up, found.up)
+    says_up = found.says_up or splat.up in (None, found.up)  # unknown is taken as the usual
     says_all = _is_still(file_frame) and says_up and (found.says_antialiased or not splat.antialiased)
     if not says_all:
         check_side_path(path)

@@ -12,6 +12,7 @@ from ..geometry import Similarity
 from ..splat_file import Axis
 
 Y_UP: Axis = (0.0, 1.0, 0.0)
+Y_DOWN: Axis = (0.0, -1.0, 0.0)
 SNAP_RAD = math.radians(0.5)  # an estimated vertical this near to an axis is that axis
 _LETTERS: dict[str, Axis] = {"x": (1.0, 0.0, 0.0), "y": Y_UP, "z": (0.0, 0.0, 1.0)}
 
@@ -46,17 +47,20 @@ def snapped(up: Axis) -> Axis:
     return x, y, z
 
 
-def file_from_world(up: Axis | None) -> Similarity:
+def file_from_world(up: Axis | None, file_up: Axis = Y_UP) -> Similarity:
     """The rotation (float64) into a frame with x right, y up, z back, in which `up` becomes +y.
 
+    With `file_up` Y_DOWN it is the frame with x right, y down, z forward, in which `up` becomes -y.
     x stays as near to the world's x as it can. Up unknown is taken as -y, the frame of COLMAP and most 3DGS files (x
     right, y down, z forward), which makes diag(1, -1, -1): what the reference library of SPZ does with a PLY.
     """
-    y = torch.tensor((0.0, -1.0, 0.0) if up is None else up, dtype=torch.float64)
+    y = torch.tensor(Y_DOWN if up is None else up, dtype=torch.float64)
     y = y / y.norm()
     # Where up is along x, the shortest turn brings it to y, and that takes -+y to x.
     near_x = torch.tensor([1.0, 0, 0] if abs(y[0]) < 0.9 else [0, -math.copysign(1, y[0]), 0], dtype=torch.float64)
     x = near_x - (near_x @ y) * y
     x = x / x.norm()
     rotation = torch.stack([x, y, torch.linalg.cross(x, y)])
+    if file_up == Y_DOWN:
+        rotation = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)) @ rotation
     return Similarity(torch.ones((), dtype=torch.float64), rotation + 0.0, torch.zeros(3, dtype=torch.float64))

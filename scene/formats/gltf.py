@@ -38,7 +38,7 @@ _NAME = "glTF"
 _POINTS, _ARRAY_BUFFER = 0, 34962
 _USHORT = 5123
 _MAX_COPIES = 16  # of the data in the file, by nodes and primitives that share it
-_MIN_GAUSSIAN_BYTES = 12  # a position
+_FREE_BYTES = 2**20
 # Component types of each attribute, and whether they must be normalized. Signed scales are of the drafts.
 _FLOATS: dict[int, bool | None] = {FLOAT: False}
 _ROTATION: dict[int, bool | None] = {FLOAT: False, 5120: True, 5122: True}
@@ -62,7 +62,14 @@ def read(path: Path) -> SplatFile:
     gltf = read_gltf(path)
     _refuse_extensions(gltf, gltf.json.get("extensionsRequired"))
     notes: list[str] = []
-    parts = [_placed(_primitive(gltf, primitive, where, notes), motion) for primitive, where, motion in _found(gltf)]
+    parts: list[Gaussians] = []
+    budget = _MAX_COPIES * sum(map(len, gltf.buffers)) + _FREE_BYTES
+    for primitive, where, file_from_mesh in _found(gltf):
+        part = _primitive(gltf, primitive, where, notes)
+        budget -= sum(tensor.nbytes for tensor in vars(part).values())
+        if budget < 0:
+            raise gltf.fail(f"its nodes show more than {_MAX_COPIES} times what its buffers hold.")
+        parts.append(part if file_from_mesh is None else part.moved(file_from_mesh))
     if not parts:
         raise gltf.fail(f"no primitive with {EXTENSION} is in its scene, so it holds no splat.")
     degree = max(part.sh_degree for part in parts)
@@ -176,7 +183,6 @@ def _refuse_extensions(gltf: Gltf, required: Any) -> None:
 
 def _found(gltf: Gltf) -> Iterator[tuple[dict[str, Any], str, Similarity | None]]:
     """(primitive, its name for sentences, file from primitive) of each splat in the scene."""
-    budget = _MAX_COPIES * sum(map(len, gltf.buffers)) // _MIN_GAUSSIAN_BYTES
     for mesh_index, motion in placed_meshes(gltf):
         mesh = gltf.item("meshes", mesh_index, "a node")
         for i, primitive in enumerate(gltf.objects(mesh, "primitives", f"meshes[{mesh_index}]")):
@@ -184,15 +190,8 @@ def _found(gltf: Gltf) -> Iterator[tuple[dict[str, Any], str, Similarity | None]
             if not isinstance(extensions, dict) or EXTENSION not in extensions:
                 continue
             where = f"meshes[{mesh_index}].primitives[{i}]"
-            attributes = primitive.get("attributes")
-            if not isinstance(attributes, dict):
+            if not isinstance(primitive.get("attributes"), dict):
                 raise gltf.fail(f"{where} has no attributes.")
-            position = gltf.item("accessors", attributes.get("POSITION"), where)
-            budget -= gltf.whole(position, "count", f"POSITION of {where}")
-            if budget < 0:
-                raise gltf.fail(
-                    f"its nodes show more than {_MAX_COPIES} times the Gaussians that its buffers can hold."
-                )
             yield primitive, where, motion
 
 
@@ -209,7 +208,7 @@ def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[st
             raise gltf.fail(f"{name} of {where} has {len(values)} elements for {len(means)} positions.")
         return values
 
-    means = gltf.accessor(attributes["POSITION"], f"POSITION of {where}", _FLOATS, "VEC3")
+    means = gltf.accessor(attributes.get("POSITION"), f"POSITION of {where}", _FLOATS, "VEC3")
     quats = np.roll(column(f"{EXTENSION}:ROTATION", _ROTATION, "VEC4"), 1, axis=1)
     scales = column(f"{EXTENSION}:SCALE", _SCALE, "VEC3")
     alpha = column(f"{EXTENSION}:OPACITY", _OPACITY, "SCALAR")[:, 0]
@@ -218,9 +217,11 @@ def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[st
     if (scales < 0).any():
         notes.append(f"{gltf.path.name} follows a draft of {EXTENSION}: its scales were taken as logarithms.")
     else:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             scales = np.log(scales)
-    gaussians, left_out = usable_gaussians(gltf.path, means, quats, scales, logit(alpha.clip(0, 1)), sh)
+    with np.errstate(invalid="ignore"):  # NaN is left out below
+        logits = logit(alpha.clip(0, 1))
+    gaussians, left_out = usable_gaussians(gltf.path, means, quats, scales, logits, sh)
     notes += left_out
     return gaussians
 
@@ -257,10 +258,6 @@ def _degree(gltf: Gltf, attributes: dict[str, Any], where: str) -> int:
         f"{where} has an incomplete set of spherical harmonics: "
         + (f"{odd[0][:60]} is not known." if odd else f"{missing[0]} is missing.")
     )
-
-
-def _placed(part: Gaussians, file_from_mesh: Similarity | None) -> Gaussians:
-    return part if file_from_mesh is None else part.moved(file_from_mesh)
 
 
 def _with_degree(part: Gaussians, degree: int) -> Gaussians:

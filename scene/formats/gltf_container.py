@@ -227,7 +227,7 @@ def _from_file(gltf: Gltf, name: str, uri: str, length: int) -> bytes:
     relative = PurePosixPath(file)
     if ":" in file or "\\" in file or "\0" in file or relative.is_absolute() or ".." in relative.parts:
         raise gltf.fail(
-            f"{name} lies at {uri[:60]!r}; only files in the folder of the .gltf are read. Download it there, or export "
+            f"{name} lies at {uri[:60]!r}; only files in the folder of the .gltf are read. Put it there, or export "
             "a .glb."
         )
     folder = gltf.path.parent.resolve()

@@ -31,8 +31,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def logit(alpha: np.ndarray) -> np.ndarray:
-    """float32, infinite at 0 and 1."""
-    with np.errstate(divide="ignore"):
+    """float32, infinite at 0 and 1, no number outside."""
+    with np.errstate(divide="ignore", invalid="ignore"):
         return (np.log(alpha) - np.log1p(-alpha)).astype(np.float32)
 
 

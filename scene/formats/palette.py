@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -19,6 +22,22 @@ def palette(
     Coarse k-means with sqrt(entries) cells, then k-means inside each cell with a share of the entries that follows
     its size and its error: N * sqrt(entries) distances a step in place of N * entries.
     """
+    with _one_thread():
+        return _palette(vectors, weights, entries)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The steps are many and small: threads would wait for each other, and their number could change the sums."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _palette(vectors: Tensor, weights: Tensor, entries: int) -> tuple[Tensor, Tensor]:
     size = vectors.abs().max().clamp_min(torch.finfo(vectors.dtype).tiny)
     rows, weights = vectors / size, weights / weights.max()
     if entries >= len(rows):

@@ -37,6 +37,7 @@ from .sog_meta import COEFFICIENTS, ENTRIES_A_ROW, MAX_ENTRIES, SogMeta, read_me
 _NAME = "SOG"
 _MAX_COORDINATE = 1e37  # so that what comes out of the logarithm is a float32 again
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -20.0, 20.0
+_MAX_COEFFICIENT = 1e4  # of a colour: a wild one would take the codebook's levels from the others
 # Steps that pictures do not show: 1.4 % of a size and half a level of 255 of a colour, as root mean squares.
 _LOG_SCALE_STEP, _COLOR_STEP = 0.05, 0.014
 _GAUSSIANS_A_COLOR = 8  # palette entries cost the most, so there is one for about so many Gaussians
@@ -85,10 +86,8 @@ def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
     refuse_empty(splat, _NAME)
     gaussians, notes = lowered(splat, 3, _NAME)
     means, quats, log_scales, logits, sh = arrays(gaussians)
-    far, size = np.abs(means) > _MAX_COORDINATE, (log_scales < _MIN_LOG_SCALE) | (log_scales > _MAX_LOG_SCALE)
-    notes += clamped_note("Positions", far, f"-{_MAX_COORDINATE:g} to {_MAX_COORDINATE:g}")
-    notes += clamped_note("Sizes", size, f"e^{_MIN_LOG_SCALE:g} to e^{_MAX_LOG_SCALE:g}")
-    means, log_scales = means.clip(-_MAX_COORDINATE, _MAX_COORDINATE), log_scales.clip(_MIN_LOG_SCALE, _MAX_LOG_SCALE)
+    means, log_scales, sh, clamped = _clamped(means, log_scales, sh)
+    notes += clamped
     folded = np.copysign(np.log1p(np.abs(means.astype(np.float64))), means)
     low, high = folded.min(0), folded.max(0)
     fixed = levels((folded - low) / np.where(high > low, high - low, 1) * 65535, 65535)
@@ -118,6 +117,25 @@ def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
     encoded = {f"{name}.webp": encode_image(image) for name, image in images.items()}
     write_scene(path, encoded, json.dumps(meta, allow_nan=False, separators=(",", ":")).encode())
     return notes
+
+
+def _clamped(
+    means: np.ndarray, log_scales: np.ndarray, sh: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The three within what the format holds, and sentences about those that were beyond it."""
+    far, wild = np.abs(means) > _MAX_COORDINATE, np.abs(sh).reshape(len(sh), -1) > _MAX_COEFFICIENT
+    odd = (log_scales < _MIN_LOG_SCALE) | (log_scales > _MAX_LOG_SCALE)
+    notes = (
+        *clamped_note("Positions", far, f"-{_MAX_COORDINATE:g} to {_MAX_COORDINATE:g}"),
+        *clamped_note("Sizes", odd, f"e^{_MIN_LOG_SCALE:g} to e^{_MAX_LOG_SCALE:g}"),
+        *clamped_note("Colours", wild, f"-{_MAX_COEFFICIENT:g} to {_MAX_COEFFICIENT:g}"),
+    )
+    return (
+        means.clip(-_MAX_COORDINATE, _MAX_COORDINATE),
+        log_scales.clip(_MIN_LOG_SCALE, _MAX_LOG_SCALE),
+        sh.clip(-_MAX_COEFFICIENT, _MAX_COEFFICIENT),
+        notes,
+    )
 
 
 def palette_entries(count: int) -> int:
@@ -151,7 +169,9 @@ def _palette_images(gaussians: Gaussians, sh: np.ndarray, order: np.ndarray) -> 
 def _visibility(gaussians: Gaussians) -> torch.Tensor:
     """Weight [N] > 0 of each Gaussian's colour: the square root of its opacity times the area of its broad side."""
     broad = gaussians.log_scales.detach().cpu().float().clamp(-20, 20).sort(dim=1).values[:, 1:].sum(1)
-    log_weight = (broad + torch.nn.functional.logsigmoid(gaussians.opacity_logits.detach().cpu().float())) / 2
+    log_weight = (
+        broad + torch.nn.functional.logsigmoid(gaussians.opacity_logits.detach().cpu().float().clamp(-20, 20))
+    ) / 2
     return (log_weight - log_weight.max()).clamp_min(-20).exp()
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..splat_file import SplatFile
+from ..splat_file import Axis, SplatFile
 from . import antimatter15, compressed_ply, gltf, ply, sog, spz
+from .axes import Y_DOWN, Y_UP
 from .spz_container import is_spz
 
 
@@ -19,7 +20,7 @@ class Format:
     recognises: Callable[[Path, bytes], bool]  # a file and its first 64 bytes; content only, not the name
     read: Callable[[Path], SplatFile]
     write: Callable[[Path, SplatFile], tuple[str, ...]]  # returns what was clamped or lost
-    fixed_axes: bool = False  # x right, y up, z back, by specification
+    up: Axis | None = None  # in its files, by specification or, where viewers do not follow that, by their habit
     says_up: bool = False  # the file itself has a place for `up`
     says_antialiased: bool = False  # and for `antialiased`
 
@@ -44,11 +45,12 @@ FORMATS = (
         says_up=True,
         says_antialiased=True,
     ),
-    Format("SPZ", (".spz",), is_spz, spz.read, spz.write, fixed_axes=True, says_antialiased=True),
-    Format("SOG", (".sog", "meta.json"), sog.is_sog, sog.read, sog.write, fixed_axes=True, says_antialiased=True),
-    Format("glTF", (".glb", ".gltf"), gltf.is_gltf, gltf.read, gltf.write, fixed_axes=True),
+    Format("SPZ", (".spz",), is_spz, spz.read, spz.write, up=Y_UP, says_antialiased=True),
+    # Its specification says y up, but its own tools and viewers take it as they take a PLY: y down.
+    Format("SOG", (".sog", "meta.json"), sog.is_sog, sog.read, sog.write, up=Y_DOWN, says_antialiased=True),
+    Format("glTF", (".glb", ".gltf"), gltf.is_gltf, gltf.read, gltf.write, up=Y_UP),
     # Has no mark to be recognised by: only its name tells.
-    Format(".splat", (".splat",), lambda path, head: False, antimatter15.read, antimatter15.write),
+    Format(".splat", (".splat",), lambda path, head: False, antimatter15.read, antimatter15.write, up=Y_DOWN),
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..driving import DrivingLog
 from ..errors import BadInputError
+from ..progress import Progress, silent
 from .mmdet3d_info import read_info
 from .nuscenes import NuScenes, version_folders
 
@@ -26,7 +27,7 @@ def is_driving_data(path: Path) -> bool:
     return b'"metainfo"' in head or b'"data_list"' in head
 
 
-def read_driving_log(path: Path | str, *, sweeps: int = 1) -> DrivingLog:
+def read_driving_log(path: Path | str, *, sweeps: int = 1, progress: Progress = silent) -> DrivingLog:
     """The key frames of a nuScenes-format folder (or its version folder), or of an MMDetection3D info file as JSON.
 
     `sweeps` LiDAR sweeps go into each frame where there are tables; an info file of this kind lists one only.
@@ -34,7 +35,7 @@ def read_driving_log(path: Path | str, *, sweeps: int = 1) -> DrivingLog:
     """
     path = Path(path)
     if path.is_dir():
-        return NuScenes(path).log(sweeps)
+        return NuScenes(path, progress=progress).log(sweeps)
     if path.is_file():
         return read_info(path)
     raise BadInputError(

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import pycolmap
 
+from ..colmap import pycolmap
 from ..errors import BadInputError
 
 _SUPPORTED = {

@@ -17,6 +17,7 @@ from ..driving import DrivingFrame, DrivingLog, LidarPoints
 from ..errors import BadInputError
 from ..geometry import rotation_from_quat, se3_from, transform_points
 from ..images import MAX_MEGAPIXELS, read_header
+from ..progress import Progress, silent
 from .frames import file_frame
 from .lidar_files import read_lidar
 from .nuscenes_cache import load_tables
@@ -48,7 +49,7 @@ def _is_version(folder: Path) -> bool:
 class NuScenes:
     """The key frames of one version of a data set. Raises BadInputError for a folder or tables that cannot be used."""
 
-    def __init__(self, path: Path | str, cache: Path | None = None) -> None:
+    def __init__(self, path: Path | str, cache: Path | None = None, progress: Progress = silent) -> None:
         path = Path(path)
         folders = version_folders(path)
         if not folders:
@@ -60,7 +61,7 @@ class NuScenes:
             names = listed([folder.name for folder in folders])
             raise BadInputError(f"{path} holds several versions ({names}); name one of them, e.g. {folders[0]}.")
         self.root, self.folder = folders[0].parent, folders[0]
-        self.tables: Tables = load_tables(self.folder, cache)
+        self.tables: Tables = load_tables(self.folder, cache, progress)
         self.tokens = tuple(token.decode() for token in self.tables.sample_token)
         self._index = {token: i for i, token in enumerate(self.tokens)}
         scene = self.tables.sample_scene

@@ -16,6 +16,7 @@ import safetensors.numpy
 
 from ..errors import FewviewError
 from ..files import write_bytes
+from ..progress import Progress, silent
 from .nuscenes_tables import ANNOTATION_TABLES, TABLES, Tables, build_tables
 
 LAYOUT = 2  # of what is stored; another number makes old files worthless
@@ -29,11 +30,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def load_tables(folder: Path, cache: Path | None = None) -> Tables:
+def load_tables(folder: Path, cache: Path | None = None, progress: Progress = silent) -> Tables:
     """The tables of a version folder: mapped from the cache where it holds them as they are now, else read.
 
     `cache` is a folder, the user's own unless given. Nothing is written beside the data set, and a cache that
-    cannot be written is done without. Raises BadInputError for tables that cannot be used.
+    cannot be written is done without. `progress` is told the bytes that have to be read.
+    Raises BadInputError for tables that cannot be used.
     """
     total, key = _fingerprint(folder)
     if total < MIN_TABLE_BYTES:
@@ -43,7 +45,9 @@ def load_tables(folder: Path, cache: Path | None = None) -> Tables:
     stored = _mapped(path, key)
     if stored is not None:
         return stored
+    progress("tables", 0, total)
     tables = build_tables(folder)
+    progress("tables", total, total)
     arrays = {f.name: _storable(getattr(tables, f.name)) for f in fields(Tables)}
     with contextlib.suppress(FewviewError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

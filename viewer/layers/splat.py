@@ -37,6 +37,14 @@ def drawable(gaussians: Gaussians) -> Tensor:
     return finite & ~g.log_scales.isnan().any(-1) & (g.opacities >= 1 / 255)
 
 
+def most_visible(gaussians: Gaussians, count: int) -> Tensor:
+    """Indices [count] of those that cover most: by the area of their two longer axes times opacity."""
+    g = gaussians
+    longest = g.log_scales.sort(dim=-1).values[:, 1:].sum(-1)
+    weight = torch.where(drawable(g), longest.exp() * g.opacities, 0.0)
+    return weight.topk(min(count, len(g))).indices.sort().values
+
+
 def splat_arrays(gaussians: Gaussians, stage: Stage, colors: Tensor | None = None) -> SplatArrays:
     """Arrays on the page of all that is `drawable`; `colors` [N, 3] instead of the constant term's."""
     g = gaussians.detach().to("cpu")

@@ -99,11 +99,10 @@ class BoxesPanel:
         capture = self._drive.frame.capture
         if self._choice.value in capture.names and capture.cameras is not None and client is not None:
             index = capture.names.index(self._choice.value)
-            self._drive.hide_camera(index)
+            self._drive.look_through(index)
             self._look()
             self._page.pilot.fly(client, self._page.view_of(capture.cameras[index]))
             return
-        self._drive.hide_camera(None)
         self._look()
 
     # -- pictures and words -----------------------------------------------------------------------------------------

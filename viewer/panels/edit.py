@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+import viser
+from torch import Tensor
 
 from ...scene.errors import FewviewError
 from .. import markup
@@ -19,6 +21,7 @@ from .edit_select import SelectTools
 if TYPE_CHECKING:
     from ..page import Page
 
+MARK_SIZE = 0.05  # of a picked point, page units
 HELP = "Deleting changes only what is shown here. The file stays as it is; save the result as a new one."
 
 
@@ -58,12 +61,46 @@ class EditPanel:
 
         self.page.worker.submit(run)
 
+    def collect(
+        self,
+        count: int,
+        client: viser.ClientHandle | None,
+        tell: Callable[[str], None],
+        done: Callable[[Tensor, Tensor], object],  # of points [count, 3] and the viewer's place [3] in the world
+    ) -> None:
+        """The next clicks pick points on the splat, with `tell` for what to do; the last one hands them over."""
+        if client is None:
+            return
+        points: list[Tensor] = []
+        stage = self.page.stage
+
+        def clicked(event: viser.SceneClickEvent) -> None:
+            origin, direction = stage.world(torch.tensor(event.ray_origin)), torch.tensor(event.ray_direction)
+            self.page.worker.submit(lambda: take(origin, direction, event.client))
+
+        def take(origin: Tensor, direction: Tensor, who: viser.ClientHandle) -> None:
+            if len(points) == count:  # a click too many, made while the last one was worked on
+                return
+            point = self.session.pick(origin, direction)
+            if point is None:
+                self.page.tell("Nothing there", "The click met no Gaussian; click on the splat.", who)
+                return
+            points.append(point)
+            self.pointer.mark(stage.place(torch.stack(points)), MARK_SIZE)
+            tell(f"{len(points)} of {count} points" if len(points) < count else "")
+            if len(points) == count:
+                self.pointer.release()
+                self.do(lambda: done(torch.stack(points), origin))
+
+        self.pointer.clicks("points", clicked)
+        tell("Click a point on the splat." if count == 1 else f"Click {count} points on the splat.")
+
     # -- what is shown ----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         gaussians = self.item.gaussians
         assert gaussians is not None
-        self.session = Session(self.item.shown, gaussians, view_colors(gaussians, self.item.cameras))
+        self.session = Session(self.item.shown, gaussians, lambda g: view_colors(g, self.item.cameras))
         self._drawn = gaussians
         self._drawn_alive, self._drawn_selected = self.session.editor.alive, self.session.selected
 

@@ -93,37 +93,8 @@ class FrameTools:
 
     # -- clicks -----------------------------------------------------------------------------------------------------
 
-    def _collect(
-        self,
-        count: int,
-        client: viser.ClientHandle | None,
-        done: Callable[[Tensor, Tensor], None],  # of points [count, 3] and the viewer's place [3] in the world
-    ) -> None:
-        """The next clicks pick points on the splat; the last one hands them over."""
-        points: list[Tensor] = []
-        stage, pointer = self._page.stage, self._panel.pointer
-
-        def clicked(event: viser.SceneClickEvent) -> None:
-            origin, direction = stage.world(torch.tensor(event.ray_origin)), torch.tensor(event.ray_direction)
-            self._page.worker.submit(lambda: take(origin, direction, event.client))
-
-        def take(origin: Tensor, direction: Tensor, who: viser.ClientHandle) -> None:
-            point = self._panel.session.pick(origin, direction)
-            if len(points) == count:  # a click too many, made while the last one was worked on
-                return
-            if point is None:
-                self._page.tell("Nothing there", "The click met no Gaussian; click on the splat.", who)
-                return
-            points.append(point)
-            pointer.mark(stage.place(torch.stack(points)))
-            self._tell(f"{len(points)} of {count} points" if len(points) < count else "")
-            if len(points) == count:
-                pointer.release()
-                self._panel.do(lambda: done(torch.stack(points), origin))
-
-        if client is not None:
-            pointer.clicks("points", clicked)
-            self._tell("Click a point on the splat." if count == 1 else f"Click {count} points on the splat.")
+    def _collect(self, count: int, client: viser.ClientHandle | None, done: Callable[[Tensor, Tensor], object]) -> None:
+        self._panel.collect(count, client, self._tell, done)
 
     def _tell(self, text: str) -> None:
         self._told.content = markup.small(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from ...scene.edit.selection import MODES
 from ...scene.geometry import rotation_from_quat, se3_from
 from .. import markup
 from ..item import bounds
-from ..pointer import MARK_COLOR
+from ..pointer import draw_lines
 
 if TYPE_CHECKING:
     from .edit import EditPanel
 
 MODE_NAMES = dict(zip(("replace it", "add to it", "remove from it", "intersect with it"), MODES, strict=True))
 LASSO_DEPTH = 1.0  # page units before the camera, where the lasso is drawn: nearer than anything that is looked at
+LASSO_MARK = 0.012  # page units, at that distance
+HANDLES = 1.3  # length of the gizmo's arms in half sizes of the shape: inside of it the splat would hide them
 MAX_SIZE, MAX_ISOLATION, MAX_NEEDLE = 2.0, 50.0, 100.0  # of the sliders, where they stop to count
 
 
@@ -58,25 +61,19 @@ class SelectTools:
         page, gui = self._page, self._page.server.gui
         low, high = bounds([self._panel.item], page.stage)
         center, half = (low + high) / 2, np.maximum((high - low) / 4, 0.05)
-        longest = 4 * float((high - low).max()) + 0.1
-        self._gizmo = page.server.scene.add_transform_controls(
-            "/edit/shape", scale=1.2, position=center, depth_test=False, visible=False
-        )
-        self._box = page.server.scene.add_box(
-            "/edit/shape/box", MARK_COLOR, 2 * half, wireframe=True, visible=False, cast_shadow=False
-        )
-        self._ball = page.server.scene.add_icosphere(
-            "/edit/shape/ball", 1.0, MARK_COLOR, wireframe=True, scale=float(half.mean()), visible=False,
-            cast_shadow=False,
-        )  # fmt: skip
+        longest = 2 * float((high - low).max()) + 0.1
+        scene = page.server.scene
+        self._gizmo = scene.add_transform_controls("/edit/shape", position=center, line_width=4.0, visible=False)
+        self._outline = draw_lines(scene, "/edit/shape/outline", _box_edges(half), visible=False)
         self._sides = [
             gui.add_slider(f"Size {axis}", 0.02, longest, 0.01, round(2 * float(half[i]), 2), visible=False)
             for i, axis in enumerate("xyz")
         ]
         self._radius = gui.add_slider("Radius", 0.02, longest / 2, 0.01, round(float(half.mean()), 2), visible=False)
-        for side in self._sides:
-            side.on_update(lambda _: setattr(self._box, "dimensions", tuple(s.value for s in self._sides)))
-        self._radius.on_update(lambda _: setattr(self._ball, "scale", self._radius.value))
+        for slider in (*self._sides, self._radius):
+            slider.on_update(lambda _: self._draw_shape())
+        self._here = gui.add_button("Move it to a click", visible=False)
+        self._here.on_click(lambda event: self._panel.collect(1, event.client, self._tell, self._move_shape))
         self._inside = gui.add_button("Select what is inside", visible=False)
         self._inside.on_click(lambda _: self._select_inside())
         self._shape: str | None = None
@@ -84,22 +81,36 @@ class SelectTools:
     def _show_shape(self, shape: str) -> None:
         """The shape's handles and sliders; the same button once more puts them away."""
         self._shape = None if shape == self._shape else shape
-        self._gizmo.visible = self._inside.visible = self._shape is not None
-        self._box.visible = self._shape == "Box"
-        self._ball.visible = self._radius.visible = self._shape == "Sphere"
+        self._gizmo.visible = self._outline.visible = self._shape is not None
+        self._inside.visible = self._here.visible = self._shape is not None
+        self._radius.visible = self._shape == "Sphere"
         for side in self._sides:
             side.visible = self._shape == "Box"
+        self._draw_shape()
+
+    def _move_shape(self, points_world: torch.Tensor, _: torch.Tensor) -> None:
+        self._gizmo.position = self._page.stage.place(points_world[0])
+
+    def _half_sizes(self) -> np.ndarray:
+        """[3] page units"""
+        if self._shape == "Sphere":
+            return np.full(3, self._radius.value)
+        return np.array([side.value for side in self._sides]) / 2
+
+    def _draw_shape(self) -> None:
+        half = self._half_sizes()
+        self._outline.points = _circles(half[0]) if self._shape == "Sphere" else _box_edges(half)
+        self._gizmo.scale = HANDLES * float(half.max())
         self._gizmo.disable_rotations = self._shape == "Sphere"
 
     def _select_inside(self) -> None:
         stage = self._page.stage
         center = stage.world(np.asarray(self._gizmo.position))
+        half = torch.from_numpy(self._half_sizes()) / stage.scale
         if self._shape == "Sphere":
-            radius = self._radius.value / stage.scale
-            self._select(lambda means: in_sphere(means, center, radius))
+            self._select(lambda means: in_sphere(means, center, float(half[0])))
             return
         world_from_box = se3_from(rotation_from_quat(torch.tensor(np.asarray(self._gizmo.wxyz)).float()), center)
-        half = torch.tensor([s.value for s in self._sides]) / 2 / stage.scale
         self._select(lambda means: in_box(means, world_from_box, half))
 
     # -- rectangle and lasso ----------------------------------------------------------------------------------------
@@ -151,7 +162,7 @@ class SelectTools:
             self._drawn_corners: list[np.ndarray] = []
         self._corners.append(event.screen_pos)
         self._drawn_corners.append(np.add(event.ray_origin, LASSO_DEPTH * np.array(event.ray_direction)))
-        self._panel.pointer.mark(np.array(self._drawn_corners), closed=len(self._corners) > 2)
+        self._panel.pointer.mark(np.array(self._drawn_corners), LASSO_MARK, closed=len(self._corners) > 2)
 
     def _close_lasso(self) -> None:
         corners, start = self._corners, self._lasso_from
@@ -210,3 +221,18 @@ def _pixel(camera: Cameras, place: tuple[float, float]) -> tuple[float, float]:
 
 def _unless(value: float, end: float) -> float | None:
     return None if value >= end else float(value)
+
+
+def _box_edges(half: np.ndarray) -> np.ndarray:
+    """The twelve edges [12, 2, 3] float32 of a box around the origin."""
+    corners = np.array(list(itertools.product((-1, 1), repeat=3)))
+    pairs = [(a, b) for a, b in itertools.combinations(corners, 2) if (a != b).sum() == 1]
+    return (np.array(pairs) * half).astype(np.float32)
+
+
+def _circles(radius: float, steps: int = 48) -> np.ndarray:
+    """Three great circles [3 * steps, 2, 3] float32 of a sphere around the origin."""
+    angle = np.linspace(0, 2 * np.pi, steps + 1)
+    flat = radius * np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=-1)
+    rings = [np.roll(flat, shift, axis=1) for shift in range(3)]
+    return np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings]).astype(np.float32)

@@ -125,6 +125,8 @@ class ScenePanel:
             return
         if page.active.cameras is not None:
             page.active.look_through(None)
+        if page.active.drive is not None:
+            page.active.drive.look_through(None)
         page.pilot.fly(client, page.first_view())
 
     def _orbit(self, client: viser.ClientHandle) -> None:
