@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..sparse import SparseConv3d, SparseConvTensor, SparseSequential, SubMConv3d
-from ..sparse.modules import SparseModule
+from ..sparse import SparseConv3d, SparseConvTensor, SparseModule, SparseSequential, SubMConv3d
 from .config import SparseFusionConfig
 from .voxelize import Voxels
 
@@ -25,14 +24,14 @@ class ResidualBlock(SparseModule):
         self.bn1 = _norm(channels)
         self.conv2 = SubMConv3d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = _norm(channels)
-        self.inside = nn.ReLU()
+        self.relu = nn.ReLU()
 
     def forward(self, x: SparseConvTensor) -> SparseConvTensor:
         if not len(x):
             return x
         y = self.conv1(x)
-        y = self.conv2(y.replace_feature(self.inside(self.bn1(y.features))))
-        return y.replace_feature(self.inside(self.bn2(y.features) + x.features))
+        y = self.conv2(y.replace_feature(self.relu(self.bn1(y.features))))
+        return y.replace_feature(self.relu(self.bn2(y.features) + x.features))
 
 
 class SparseEncoder(nn.Module):
