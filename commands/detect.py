@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 SUBCOMMANDS = {
+    "train": "Train SparseFusion on a data set in the nuScenes format.",
+    "run": "Boxes for a data set in the nuScenes format, or for the frames of an info file.",
     "eval": "Measure detections with the nuScenes metric.",
 }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +15,13 @@ from torch import Tensor
 from ..render import rasterization
 from ..render.loss import l1_dssim
 from ..scene.cameras import Cameras
+from ..scene.checkpoint import Checkpoint, load_newest, save
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import se3_exp
+from ..scene.interruption import interruption
 from ..scene.progress import Progress, silent
 from ..scene.run import Run
-from .checkpoint import Checkpoint, load_newest, save
 from .dataset import Dataset, View, ViewOrder
 from .method import Drawn, Model, TrainConfig, settings
 from .optimizer import Adam, Parameters
@@ -64,7 +63,7 @@ def fit(
     trainer = _Trainer(model, dataset, config, run)
     notes = trainer.resume() if resume else []
     loss = math.nan
-    with one_thread(trainer.device), _interruption() as interrupted:
+    with one_thread(trainer.device), interruption() as interrupted:
         while trainer.step < config.steps and not interrupted.is_set():
             loss = trainer.advance()
             figures: dict[str, float | int] = {"loss": loss, "gaussians": model.groups["means"].tensor.shape[0]}
@@ -264,22 +263,3 @@ def one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual. Only the main thread hears them."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def on_interrupt(signum: int, frame: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)

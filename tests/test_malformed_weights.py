@@ -15,8 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 from fewview.recon.stereo.dust3r import Dust3r
-from fewview.recon.stereo.weights import read_weights
 from fewview.scene.errors import BadInputError
+from fewview.scene.weights import read_weights
 from support.pointmap_networks import random_network, save_released
 
 

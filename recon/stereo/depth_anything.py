@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError, FewviewError
+from ...scene.weights import check_weights, fill_network, read_weights
 from .contract import MAX_CONFIDENCE, DepthMap, Stereo
-from .weights import check_weights, fill_network, read_weights
 
 MODELS = ("da3-small", "da3-base", "da3-large", "da3-giant", "da3nested-giant-large")  # those that give cameras
 LONG_SIDE = 504  # pixels; the size at which the network is run by its authors

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ...scene.errors import FewviewError
 from ...scene.progress import Progress, silent
+from ...scene.weights import check_weights, fill_network, read_weights
 from .dust3r_network import HEAD_SIZE, DptSizes, Dust3rNetwork, NetworkSizes, points_and_confidence
 from .pairs import PairPrediction, PreparedImage
-from .weights import check_weights, fill_network, read_weights
 
 KIND = "a DUSt3R or MASt3R network"
 DEFAULT_SIDE = 512  # pixels; what every released network but one was trained at

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ...scene.errors import BadInputError
+from .errors import BadInputError
 
 State = dict[str, Tensor]
 
@@ -68,7 +68,9 @@ def _read_pytorch(path: Path) -> tuple[State, str]:
         ) from error
     except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to ask for
         raise _damaged(path, error) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
+    state = content
+    if isinstance(content, dict):  # MMDetection3D names it "state_dict", others "model"
+        state = content.get("state_dict", content.get("model", content))
     kinds = (Tensor, nn.Parameter)
     if not isinstance(state, dict) or not all(isinstance(k, str) and type(v) in kinds for k, v in state.items()):
         raise BadInputError(f"{path} does not hold a table of named tensors; give {_KINDS} of the network's weights.")
@@ -110,7 +112,8 @@ def check_weights(
     Raises BadInputError unless these are exactly the network's, in its shapes and all finite.
     """
     state = _with_shared(state, network)
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    own = network.state_dict()
+    expected = {k: tuple(v.shape) for k, v in own.items()}
     missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
     if missing or unexpected:
         parts = [f"it lacks {_some(missing)}" if missing else "", f"it has {_some(unexpected)}" if unexpected else ""]
@@ -122,8 +125,8 @@ def check_weights(
         found = tuple(state[name].shape)
         if found != shape:
             raise BadInputError(f"{path} is not {kind}: '{name}' has shape {found}, expected {shape}.")
-        if state[name].dtype not in _DTYPES:
-            raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected torch.float32.")
+        if state[name].dtype not in (_DTYPES if own[name].is_floating_point() else (own[name].dtype,)):
+            raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected {own[name].dtype}.")
         if not bool(torch.isfinite(state[name]).all()):
             raise BadInputError(f"{path} holds values in '{name}' that are not finite numbers; get the file again.")
     return state

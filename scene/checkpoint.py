@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import write_bytes
+from .errors import BadInputError, FewviewError
+from .files import write_bytes
 
 SCHEMA = 1
 KEPT = 2  # so that one damaged file never costs the run
@@ -31,11 +31,11 @@ class Checkpoint:
     step: int  # steps that are done
     seconds: float  # of training so far, over all parts of the run
     settings: dict[str, Any]  # the config's fields that decide the result
-    data: str  # fingerprint of the views, cameras and points
+    data: str  # fingerprint of what is trained on
     tensors: dict[str, Tensor]
 
-    def check(self, settings: Mapping[str, Any], data: str) -> None:
-        """Raises BadInputError when the run that wants to go on is another one."""
+    def check(self, settings: Mapping[str, Any], data: str, kind: str = "photographs, cameras or points") -> None:
+        """Raises BadInputError when the run that wants to go on is another one; `kind` says what `data` is of."""
         if self.settings != settings:
             names = [k for k in {**self.settings, **settings} if self.settings.get(k) != settings.get(k)]
             found = ", ".join(f"{k}={self.settings.get(k)} (now {settings.get(k)})" for k in names)
@@ -45,8 +45,8 @@ class Checkpoint:
             )
         if self.data != data:
             raise BadInputError(
-                f"The checkpoint at step {self.step} was made with other photographs, cameras or points than are "
-                "given now. Continue with the same ones, or start a new run."
+                f"The checkpoint at step {self.step} was made with other {kind} than are given now. "
+                "Continue with the same ones, or start a new run."
             )
 
     def part(self, prefix: str) -> dict[str, Tensor]:

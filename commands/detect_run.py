@@ -1,0 +1,133 @@
+"""`fewview detect run`: boxes for a data set or a single frame."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import tyro
+
+from .. import _native
+from ..detect.nuscenes.sample import DetectionSample
+from ..detect.nuscenes.submission import write_submission
+from ..detect.picture import frame_picture
+from ..detect.sparsefusion.checkpoint import load_model
+from ..detect.sparsefusion.config import preset
+from ..detect.sparsefusion.frames import open_samples
+from ..detect.sparsefusion.measure import detect_all, used_modalities
+from ..detect.sparsefusion.model import SparseFusionModel
+from ..detect.sparsefusion.predict import Detector
+from ..detect.sparsefusion.processes import detection_device, peak_memory_gb
+from ..scene.boxes import Boxes
+from ..scene.errors import BadInputError, FewviewError
+from ..scene.files import write_bytes
+from ..scene.progress import duration
+from .options import Common
+from .progress import TerminalProgress
+from .result import finish
+
+RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Boxes for a data set in the nuScenes format, or for the frames of an info file.
+
+    Writes a submission in the nuScenes layout, and pictures of the frames: boxes in the six photographs and from above.
+    """
+
+    # Folder in the nuScenes format, or an MMDetection3D info file as JSON.
+    input: tyro.conf.Positional[Path]
+    # A run of `fewview detect train`, its weights file, or a released SparseFusion checkpoint; random unless given.
+    weights: Path | None = None
+    # The network where no weights are given.
+    preset: Literal["paper", "paper-swin", "tiny"] = "paper"
+    # What to detect on: a split's name, a file with scene names, or all.
+    split: str = "all"
+    # Frames that get a picture, evenly spread; 0 for none.
+    pictures: int = 20
+    # Boxes below this score are not drawn; all are in the submission.
+    min_score: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.min_score <= 1:
+            raise BadInputError(f"--min-score {self.min_score:g} cannot be used: 0 to 1 is expected.")
+        if self.pictures < 0:
+            raise BadInputError(f"--pictures {self.pictures} cannot be used: 0 or more is expected.")
+
+
+def run(options: Options) -> None:
+    device = detection_device(options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+        _native.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    with TerminalProgress(options.quiet) as progress:
+        if options.weights is None:
+            progress.say(RANDOM_WEIGHTS)
+            model = SparseFusionModel(preset(options.preset))
+        else:
+            model = load_model(options.weights)
+        detector = Detector(model.to(device).eval(), device)
+        samples = open_samples(options.input, model.config, options.split)
+        folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
+        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options.min_score)
+        start = time.perf_counter()
+        found = detect_all(detector, samples, progress, pictures)
+        seconds = time.perf_counter() - start
+        submission = folder / "submission.json"
+        write_submission(submission, found, samples.tokens, used_modalities(detector))
+    result = {
+        "output": str(folder),
+        "submission": str(submission),
+        "samples": len(samples),
+        "boxes": sum(len(boxes) for boxes in found.values()),
+        "random_weights": options.weights is None,
+        "seconds": round(seconds, 2),
+        "peak_memory_gb": round(peak_memory_gb(device), 2),
+        "pictures": [str(path) for path in pictures.written],
+    }
+    lines = [
+        f"{result['boxes']} boxes in {len(samples)} frames in {duration(seconds)}, reading and pictures included; peak "
+        f"memory {result['peak_memory_gb']} GB.",
+        f"Submission: {submission}",
+        *([f"Pictures: {pictures.folder}"] if pictures.written else []),
+    ]
+    if options.input.is_dir():
+        split = "" if options.split == "all" else f" --split {options.split}"
+        lines.append(f"Next: fewview detect eval {options.input} {submission}{split}")
+    finish(options, result, lines)
+
+
+def _spread(count: int, wanted: int) -> set[int]:
+    return set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()) if count else set()
+
+
+class _Pictures:
+    """Writes a picture of each frame that is asked for, in the order in which they come."""
+
+    def __init__(self, folder: Path, numbers: set[int], min_score: float) -> None:
+        self.folder, self.numbers, self.min_score = folder / "pictures", numbers, min_score
+        self.seen = 0
+        self.written: list[Path] = []
+        try:
+            (self.folder if numbers else folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+
+    def __call__(self, sample: DetectionSample, boxes: Boxes) -> None:
+        if self.seen in self.numbers:
+            path = self.folder / f"{self.seen:05d}.jpg"
+            picture = cv2.cvtColor(frame_picture(sample, boxes, self.min_score), cv2.COLOR_RGB2BGR)
+            ok, encoded = cv2.imencode(".jpg", picture)
+            if not ok:
+                raise FewviewError(f"{path} could not be encoded.")
+            write_bytes(path, encoded.tobytes())
+            self.written.append(path)
+        self.seen += 1

@@ -1,0 +1,171 @@
+"""`fewview detect train`: a LiDAR-camera detector from a data set in the nuScenes format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+
+from .. import _native
+from ..detect.nuscenes.dataset import DetectionData
+from ..detect.nuscenes.evaluate import table
+from ..detect.nuscenes.submission import write_submission
+from ..detect.sparsefusion.checkpoint import WEIGHTS_FILE, save_weights, start_from
+from ..detect.sparsefusion.config import SparseFusionConfig, preset
+from ..detect.sparsefusion.measure import measure, used_modalities
+from ..detect.sparsefusion.model import SparseFusionModel
+from ..detect.sparsefusion.predict import Detector
+from ..detect.sparsefusion.processes import detection_device, peak_memory_gb, process_group
+from ..detect.sparsefusion.train import Trained, TrainRun, fit, settings
+from ..scene.errors import BadInputError
+from ..scene.files import write_json
+from ..scene.progress import duration
+from .options import Common
+from .progress import TerminalProgress
+from .result import finish
+
+Part = Literal["images", "lidar", "semantic-transfer", "geometric-transfer"]
+_FIELDS = {
+    "images": "use_images",
+    "lidar": "use_lidar",
+    "semantic-transfer": "semantic_transfer",
+    "geometric-transfer": "geometric_transfer",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Train SparseFusion on a data set in the nuScenes format.
+
+    Ctrl-C saves and stops; --resume goes on from there. Several GPUs: `torchrun --nproc-per-node N -m fewview detect
+    train ...`. Trained parts to start from, such as the LiDAR trunk of a run without images, are given with --start.
+    """
+
+    # Folder in the nuScenes format.
+    input: tyro.conf.Positional[Path]
+    # The paper's network with ResNet-50, with Swin-T, or one that trains on two CPU cores.
+    preset: Literal["paper", "paper-swin", "tiny"] = "tiny"
+    # Scenes to train on: a split's name, a file with scene names, or all.
+    split: str = "all"
+    # Scenes to measure on in the end; none unless given.
+    val_split: str | None = None
+    # Passes over the data; auto is the preset's.
+    epochs: int | None = None
+    # Samples of one step of one process; auto is the preset's.
+    batch_size: int | None = None
+    # Parts to leave out, to see what they are worth.
+    without: tuple[Part, ...] = ()
+    # Weights to start from; those that are named later overwrite those named earlier.
+    start: tuple[Path, ...] = ()
+    # Go on from the newest checkpoint of the run.
+    resume: bool = False
+    # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
+    workers: int | None = None
+    # Compute in bfloat16 where that is safe, on a GPU.
+    mixed_precision: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 1024), ("workers", 0, 256)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                option = name.replace("_", "-")
+                raise BadInputError(f"--{option} {value} cannot be used: {low} to {high} are possible.")
+
+    def config(self) -> SparseFusionConfig:
+        chosen = {"epochs": self.epochs, "batch_size": self.batch_size}
+        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        changes |= {_FIELDS[part]: False for part in self.without}
+        return replace(preset(self.preset), **changes)
+
+
+def run(options: Options) -> None:
+    device = detection_device(options.device)
+    if options.mixed_precision and device.type != "cuda":
+        raise BadInputError("--mixed-precision is for GPUs, and there is none here; leave it out.")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+        _native.set_num_threads(options.threads)
+    config = options.config()
+    data = DetectionData(options.input, options.split, sweeps=config.sweeps - 1)
+    held_out = None
+    if options.val_split is not None:
+        held_out = DetectionData(options.input, options.val_split, sweeps=config.sweeps - 1)
+    folder = options.output or Path("runs") / f"{options.input.resolve().name}_{options.preset}"
+    _make_folder(folder, options.resume)
+    with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
+        torch.manual_seed(options.seed)
+        model = SparseFusionModel(config).to(device)
+        for path in options.start:
+            progress.say(f"Starting from {start_from(model, path)} tensors of {path}.")
+        workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
+        plan = TrainRun(
+            options.seed,
+            folder / "checkpoints",
+            options.resume,
+            workers=workers,
+            mixed_precision=options.mixed_precision,
+        )
+        torch.manual_seed(options.seed + rank)  # dropout differs between processes
+        trained = fit(model, data, plan, progress)
+        for note in trained.notes:
+            progress.say(note)
+        if rank > 0:
+            return
+        result, lines = _write(options, config, model, trained, folder, processes)
+        if held_out is not None and trained.step == trained.steps:
+            detector = Detector(model, device)
+            evaluation, found = measure(detector, held_out, progress)
+            write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector))
+            result["metrics"] = evaluation.summary()
+            lines = [*table(evaluation.summary()), "", *lines]
+        result["peak_memory_gb"] = round(peak_memory_gb(device), 2)
+        write_json(folder / "metrics.json", result)
+    memory = f"Peak memory: {result['peak_memory_gb']} GB"
+    finish(options, result, [*lines, memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
+
+
+def _write(
+    options: Options,
+    config: SparseFusionConfig,
+    model: SparseFusionModel,
+    trained: Trained,
+    folder: Path,
+    processes: int,
+) -> tuple[dict[str, Any], list[str]]:
+    """(result for programs, lines for people)"""
+    save_weights(folder / WEIGHTS_FILE, model)
+    write_json(folder / "config.json", {"preset": options.preset, **settings(config, options.seed)})
+    done = trained.step == trained.steps
+    result: dict[str, Any] = {
+        "output": str(folder),
+        "step": trained.step,
+        "steps": trained.steps,
+        "finished": done,
+        "seconds": round(trained.seconds, 1),
+        "processes": processes,
+        "losses": dict(trained.losses),
+        "loss": sum(trained.losses.values()),
+    }
+    how = "Trained" if done else "Interrupted after"
+    return result, [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
+
+
+def _next(options: Options, folder: Path, trained: Trained) -> str:
+    if trained.step < trained.steps:
+        return "Go on with the same command and --resume."
+    return f"Next: fewview detect run {options.input} --weights {folder}"
+
+
+def _make_folder(folder: Path, resume: bool) -> None:
+    if not resume and any((folder / "checkpoints").glob("step_*.safetensors")):
+        raise BadInputError(
+            f"{folder} holds a training run already; add --resume to continue it, or choose another folder with -o."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error

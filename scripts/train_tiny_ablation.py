@@ -1,0 +1,131 @@
+"""What each part of SparseFusion is worth: the tiny model on a generated data set, whole and with one part left out.
+
+    python scripts/make_nuscenes_like.py data --scenes 25 --samples 16
+    python scripts/train_tiny_ablation.py data runs/ablation [--lidar-epochs 20] [--epochs 20] [--threads 2]
+
+As in the paper a LiDAR detector is trained first and every model with a LiDAR starts from it. The detectors of one
+modality are trained as long as both stages together. Prints a table of the held-out scenes' mAP and NDS (our own
+evaluation, which gives the official numbers). What is finished in the output folder is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from fewview import _native
+from fewview.commands.progress import TerminalProgress
+from fewview.detect.nuscenes.dataset import DetectionData
+from fewview.detect.nuscenes.submission import write_submission
+from fewview.detect.sparsefusion.checkpoint import WEIGHTS_FILE, save_weights, start_from
+from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
+from fewview.detect.sparsefusion.measure import measure, used_modalities
+from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.predict import Detector
+from fewview.detect.sparsefusion.processes import detection_device, peak_memory_gb
+from fewview.detect.sparsefusion.train import TrainRun, fit
+from fewview.scene.files import read_json, write_json
+
+VARIANTS = {
+    "full": {},
+    "LiDAR only": {"use_images": False},
+    "cameras only": {"use_lidar": False},
+    "no semantic transfer": {"semantic_transfer": False},
+    "no geometric transfer": {"geometric_transfer": False},
+}
+
+
+def main() -> None:
+    options = arguments()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        _native.set_num_threads(options.threads)
+    first = replace(preset("tiny"), use_images=False, epochs=options.lidar_epochs)
+    train(options, "LiDAR start", first, None)
+    rows = []
+    for name, off in VARIANTS.items():
+        config = replace(preset("tiny"), **off, epochs=options.epochs)
+        alone = not config.fuses
+        config = replace(config, epochs=options.epochs + (options.lidar_epochs if alone else 0))
+        rows.append((name, train(options, name, config, None if alone else folder_of(options, "LiDAR start"))))
+    print_table(options, rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder in the nuScenes format")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--lidar-epochs", type=int, default=20, help="of the LiDAR detector that the others start from")
+    parser.add_argument("--epochs", type=int, default=20, help="of what follows")
+    parser.add_argument("--train-split", default="generated_train")
+    parser.add_argument("--val-split", default="generated_val")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; all unless given")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def folder_of(options: argparse.Namespace, name: str) -> Path:
+    folder: Path = options.output / name.replace(" ", "_")
+    return folder
+
+
+def train(options: argparse.Namespace, name: str, config: SparseFusionConfig, start: Path | None) -> dict:
+    """The result of one model, trained and measured, or read when it is there."""
+    folder = folder_of(options, name)
+    result_path = folder / "metrics.json"
+    if result_path.is_file():
+        return read_json(result_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    device = detection_device(options.device)
+    data = DetectionData(options.data, options.train_split, sweeps=config.sweeps - 1)
+    held_out = DetectionData(options.data, options.val_split, sweeps=config.sweeps - 1)
+    torch.manual_seed(options.seed)
+    model = SparseFusionModel(config).to(device)
+    if start is not None:
+        start_from(model, start / WEIGHTS_FILE)
+    with TerminalProgress() as progress:
+        progress.say(f"--- {name}")
+        run = TrainRun(options.seed, folder / "checkpoints", resume=True)
+        trained = fit(model, data, run, progress)
+        if trained.step < trained.steps:
+            sys.exit("Interrupted; the same command goes on.")
+        save_weights(folder / WEIGHTS_FILE, model)
+        begin = time.perf_counter()
+        evaluation, found = measure(Detector(model, device), held_out, progress)
+        seconds = time.perf_counter() - begin
+    write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(Detector(model, device)))
+    result = {
+        "minutes": trained.seconds / 60,
+        "steps": trained.steps,
+        "samples_per_s": trained.steps * config.batch_size / trained.seconds,
+        "losses": dict(trained.losses),
+        "detection_s": seconds / len(held_out),
+        "peak_memory_gb": peak_memory_gb(device),
+        "metrics": evaluation.summary(),
+    }
+    write_json(result_path, result)
+    return result
+
+
+def print_table(options: argparse.Namespace, rows: list[tuple[str, dict]]) -> None:
+    print(
+        f"\n{options.data}, {options.lidar_epochs} + {options.epochs} epochs, {torch.get_num_threads()} threads, "
+        f"PyTorch {torch.__version__}\n"
+    )
+    print("| model | mAP | NDS | mATE | mAOE | mAVE | minutes | samples/s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, result in rows:
+        m = result["metrics"]
+        errors = [m["tp_errors"][e] for e in ("trans_err", "orient_err", "vel_err")]
+        cells = [m["mean_ap"], m["nd_score"], *errors]
+        shown = " | ".join(f"{c:.3f}" for c in cells)
+        print(f"| {name} | {shown} | {result['minutes']:.1f} | {result['samples_per_s']:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

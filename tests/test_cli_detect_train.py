@@ -1,0 +1,105 @@
+"""`fewview detect train` and `run`, from a data set to boxes that `eval` measures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from support.command import assert_one_sentence, fewview
+from support.data import shared_data
+from support.nuscenes_folder import write_nuscenes
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_nuscenes(tmp_path_factory.mktemp("drive") / "data").root
+
+
+def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    train = ("detect", "train", root, "-o", run, "--device", "cpu", "--json", "--val-split", "all")
+    outcome = fewview(capsys, *train, "--epochs", 1)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["finished"]
+    assert outcome.json["step"] == outcome.json["steps"] == 2
+    assert outcome.json["peak_memory_gb"] > 0.1
+    assert 0 <= outcome.json["metrics"]["nd_score"] <= 1
+    assert "training: done" in outcome.err
+    assert "loss" in outcome.err
+    assert {"weights.safetensors", "config.json", "metrics.json", "submission.json"} <= {p.name for p in run.iterdir()}
+
+    again = fewview(capsys, *train, "--epochs", 1)
+    assert_one_sentence(again, 2, "holds a training run already", "--resume")
+    other = fewview(capsys, *train, "--epochs", 3, "--resume", "--quiet")
+    assert_one_sentence(other, 2, "other settings", "epochs")
+    done = fewview(capsys, *train, "--epochs", 1, "--resume")
+    assert done.code == 0
+    assert done.json["step"] == 2
+
+    found = tmp_path / "found"
+    outcome = fewview(capsys, "detect", "run", root, "--weights", run, "-o", found, "--json", "--pictures", 2)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["samples"] == 4
+    assert not outcome.json["random_weights"]
+    assert [Path(p).name for p in outcome.json["pictures"]] == ["00000.jpg", "00003.jpg"]
+    picture = cv2.imread(outcome.json["pictures"][0])
+    assert picture.shape == (720, 3 * 640 + 720, 3)  # two rows of 360, and a square beside them
+    # The same weights in the same process give the same boxes as the measurement after training.
+    assert json.loads((found / "submission.json").read_text()) == json.loads((run / "submission.json").read_text())
+    outcome = fewview(capsys, "detect", "eval", root, found / "submission.json", "--json")
+    assert outcome.code == 0, outcome.err
+
+
+def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    outcome = fewview(
+        capsys, "detect", "train", root, "-o", run, "--epochs", 1, "--without", "images", "--split", "all", "--quiet"
+    )
+    assert outcome.code == 0, outcome.err
+    config = json.loads((run / "config.json").read_text())
+    assert (config["use_images"], config["use_lidar"]) == (False, True)
+    whole = tmp_path / "whole"
+    outcome = fewview(capsys, "detect", "train", root, "-o", whole, "--epochs", 1, "--start", run)
+    assert outcome.code == 0, outcome.err
+    assert "Starting from" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("train", "{root}", "--epochs", 0), ("--epochs 0",)),
+        (("train", "{root}", "--batch-size", 8), ("do not fill one step",)),
+        (("train", "{root}", "--without", "images", "lidar"), ("nothing to see",)),
+        (("train", "{root}", "--split", "generated_train"), ("no split",)),
+        (("train", "{root}", "--mixed-precision"), ("--mixed-precision",)),
+        (("train", "{root}", "--start", "{root}/LICENSE"), ("cannot be read",)),
+        (("train", "{root}/nowhere"), ("no nuScenes-format tables",)),
+        (("run", "{root}", "--min-score", 2), ("--min-score 2",)),
+        (("run", "{root}", "--weights", "{root}/nothing.pth"), ("nothing.pth", "cannot be read")),
+        (("run", "{root}/nothing.json", "--preset", "tiny"), ("nothing.json",)),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple, words: tuple[str, ...]
+) -> None:
+    if torch.cuda.is_available() and "--mixed-precision" in options:
+        pytest.skip("mixed precision is possible here")
+    arguments = [str(o).replace("{root}", str(root)) for o in options]
+    outcome = fewview(capsys, "detect", *arguments, "-o", tmp_path / "out", "--quiet")
+    assert_one_sentence(outcome, 2, *words)
+
+
+def test_a_real_frame_from_an_info_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = next(shared_data("nuscenes_frame").glob("*.json"))
+    outcome = fewview(capsys, "detect", "run", info, "--preset", "tiny", "-o", tmp_path, "--json", "--min-score", 0)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["random_weights"]
+    assert "the network is random, and its boxes mean nothing" in outcome.err
+    assert outcome.json["boxes"] > 0
+    submission = json.loads((tmp_path / "submission.json").read_text())
+    assert submission["meta"]["use_camera"]
+    assert submission["meta"]["use_lidar"]
+    assert len(outcome.json["pictures"]) == 1

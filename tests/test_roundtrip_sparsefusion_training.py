@@ -1,0 +1,153 @@
+"""Training: what it changes and what not, stopping and going on, and several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from fewview.detect.sparsefusion.data import Order
+from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.schedule import make_optimizer
+from fewview.detect.sparsefusion.train import TrainRun, fit
+from fewview.scene.errors import BadInputError, FewviewError
+from support.detection import SMALLEST, MadeSamples
+
+CONFIG = replace(SMALLEST, dropout=0.1)
+SAMPLES = MadeSamples(4)
+
+
+def trained(folder: Path | None, steps: int | None = None, resume: bool = False, **changes):
+    torch.manual_seed(0)
+    model = SparseFusionModel(replace(CONFIG, **changes))
+    result = fit(model, SAMPLES, TrainRun(3, folder, resume, stop_after=steps))
+    return model, result
+
+
+@pytest.fixture
+def one_thread():
+    """Sums run in one order only with the same threads, and one is quickest for so small a network."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, one_thread: None):
+    whole, result = trained(None)
+    assert (result.step, result.steps) == (4, 4)
+    _, part = trained(tmp_path, steps=2)
+    assert part.step == 2
+    resumed, rest = trained(tmp_path, resume=True)
+    assert rest.step == 4
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_frozen_parts_stay_bit_for_bit_with_their_statistics(one_thread: None):
+    torch.manual_seed(0)
+    model = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fit(model, SAMPLES, TrainRun(3))
+    after = model.state_dict()
+    frozen = ("encoder.", "bev_backbone.", "bev_neck.", "lidar_branch.")
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert not [name for name in changed if name.startswith(frozen)]
+    for part in ("semantic_transfer.", "camera_branch.", "view_transform.", "fusion.", "image_trunk."):
+        assert any(name.startswith(part) for name in changed), part
+    assert "fusion.heads.center.1.running_mean" in changed
+
+
+def test_frozen_batch_norms_normalise_by_the_batch_in_training_only():
+    model = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
+    norm = model.lidar_branch.heads["center"][1]
+    x = torch.randn(2, 5, CONFIG.head_channels) * 3 + 7
+    stored = norm.running_mean.clone()
+    norm.train()
+    assert float(norm(x).mean().abs()) < 1e-5  # normalised by its own mean
+    assert torch.equal(norm.running_mean, stored)
+    norm.eval()
+    torch.testing.assert_close(norm(x), x / (1 + norm.eps) ** 0.5)  # the stored mean is 0, the variance 1
+
+
+def test_trunks_learn_slower_and_frozen_parts_not_at_all():
+    config = replace(CONFIG, trunk_lr_factor=0.1)
+    model = SparseFusionModel(config)
+    rates = {id(p): group["lr"] for group in make_optimizer(model, config).param_groups for p in group["params"]}
+    assert rates[id(model.encoder.conv_input[0].weight)] == pytest.approx(0.1 * config.learning_rate)
+    assert rates[id(model.image_trunk.neck.inner_blocks[0][0].weight)] == pytest.approx(0.1 * config.learning_rate)
+    assert rates[id(model.fusion.decoder.linear1.weight)] == pytest.approx(config.learning_rate)
+    frozen = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
+    learned = {id(p) for group in make_optimizer(frozen, config).param_groups for p in group["params"]}
+    assert id(frozen.encoder.conv_input[0].weight) not in learned
+
+
+def test_processes_share_the_samples_of_a_step():
+    config = replace(CONFIG, batch_size=2)
+    samples = MadeSamples(9)
+    first, second = (Order(samples, config, 5, rank, 2) for rank in (0, 1))
+    assert first.steps == 2 * (9 // 4)
+    for a, b in zip(first.batches(0), second.batches(0), strict=True):
+        seen = [index for _, _, index in [*a, *b]]
+        assert len(set(seen)) == 4
+    resumed = list(first.batches(3))
+    assert resumed == list(first.batches(0))[3:]
+
+
+def test_wrong_runs_are_refused(tmp_path: Path, one_thread: None):
+    trained(tmp_path, steps=1)
+    with pytest.raises(BadInputError, match="learning_rate"):
+        trained(tmp_path, resume=True, learning_rate=1e-3)
+    with pytest.raises(BadInputError, match="other samples"):
+        fit(SparseFusionModel(CONFIG), MadeSamples(5), TrainRun(3, tmp_path, True))
+    with pytest.raises(BadInputError, match="do not fill one step"):
+        fit(SparseFusionModel(CONFIG), MadeSamples(1), TrainRun(3))
+    broken = SparseFusionModel(CONFIG)
+    torch.nn.init.constant_(broken.fusion.heads["rot"][3].bias, torch.inf)
+    with pytest.raises(FewviewError, match=r"no longer a number at step 1 \(fusion_box\)"):
+        fit(broken, SAMPLES, TrainRun(3))
+
+
+WORKER = """
+import sys, torch
+from dataclasses import replace
+sys.path.insert(0, sys.argv[2])
+from support.detection import SMALLEST, MadeSamples
+from fewview.detect.sparsefusion.checkpoint import save_weights
+from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.processes import process_group
+from fewview.detect.sparsefusion.train import TrainRun, fit
+from pathlib import Path
+torch.set_num_threads(1)
+config = replace(SMALLEST, epochs=1)
+with process_group(torch.device("cpu")) as (rank, count):
+    torch.manual_seed(rank)  # different starts: only the first one's may remain
+    model = SparseFusionModel(config)
+    fit(model, MadeSamples(8), TrainRun(3))
+    save_weights(Path(sys.argv[1]) / f"{rank}_of_{count}.safetensors", model)
+"""
+
+
+def test_two_processes_end_with_the_same_weights(tmp_path: Path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path), tests],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (safetensors.torch.load_file(tmp_path / f"{rank}_of_2.safetensors") for rank in (0, 1))
+    for name, tensor in first.items():
+        if "running" not in name:  # each process keeps statistics of its own samples until the next step begins
+            assert torch.equal(tensor, second[name]), name
