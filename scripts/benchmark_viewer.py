@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -200,10 +201,8 @@ def run_alike(options: argparse.Namespace) -> None:
         server.stop()
 
 
-def training_seconds(source: Path, folder: Path, *more: str, looked_at_by: Any = None) -> float:
-    """Seconds of the training stage of one `fewview reconstruct`, with a browser that looks at it or without."""
-    import json
-
+def training_seconds(source: Path, folder: Path, *more: str, looked_at_by: Any = None) -> tuple[float, float]:
+    """(wall seconds of the training stage, processor seconds of all) of one `fewview reconstruct`, watched or not."""
     command = [sys.executable, "-m", "fewview", "reconstruct", str(source), "-o", str(folder), *more]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -211,8 +210,9 @@ def training_seconds(source: Path, folder: Path, *more: str, looked_at_by: Any =
     for line in process.stdout:
         if line.startswith("Viewer: ") and looked_at_by is not None:
             looked_at_by(line.split()[1])
-    process.wait()
-    return float(json.loads((folder / "metrics.json").read_text())["seconds"]["training"])
+    _, _, usage = os.wait4(process.pid, 0)
+    wall = float(json.loads((folder / "metrics.json").read_text())["seconds"]["training"])
+    return wall, usage.ru_utime + usage.ru_stime
 
 
 class Listener:
@@ -233,46 +233,23 @@ class Listener:
 
 
 def run_live(options: argparse.Namespace) -> None:
-    rows: dict[str, list[float]] = {"without": [], "watched from elsewhere": [], "watched here": []}
+    """The browser is on another computer, as far as the processor's time goes: here it would cost its drawing, too."""
+    rows: dict[str, list[tuple[float, float]]] = {"without": [], "watched": []}
     common = ("--method", "3dgs", "--views", "12", "--resolution", "480", "--steps", str(options.steps))
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        tabs: list[Any] = []
-
-        def look(url: str) -> None:
-            urls.append(url)
-
+    with tempfile.TemporaryDirectory() as folder:
         for i in range(options.repeats):
-            for name in rows:
-                target = Path(folder) / f"{name}_{i}"
-                urls: list[str] = []
-                if name == "without":
-                    seconds = training_seconds(options.input, target, *common)
-                elif name == "watched from elsewhere":
-                    seconds = training_seconds(options.input, target, *common, "--view", looked_at_by=Listener())
-                else:
-                    worker = threading.Thread(
-                        target=lambda t=target, n=name: rows[n].append(
-                            training_seconds(options.input, t, *common, "--view", looked_at_by=look)
-                        )
-                    )
-                    worker.start()
-                    while worker.is_alive():
-                        if urls and not tabs:
-                            tabs.append(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}))
-                            tabs[0].goto(urls[0])
-                        time.sleep(0.2)
-                        if tabs:
-                            tabs[0].evaluate("1")
-                    for tab in tabs:
-                        tab.close()
-                    tabs.clear()
-                    continue
-                rows[name].append(seconds)
-                print(f"{name}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    base = statistics.median(rows["without"])
-    for name, seconds in rows.items():
-        median = statistics.median(seconds)
-        print(f"{name:<24} {median:7.2f} s  x {median / base:.3f}   {[round(s, 2) for s in seconds]}")
+            for name, seconds in rows.items():
+                more = common if name == "without" else (*common, "--view")
+                listener = None if name == "without" else Listener()
+                seconds.append(
+                    training_seconds(options.input, Path(folder) / f"{name}_{i}", *more, looked_at_by=listener)
+                )
+                print(name, seconds[-1], file=sys.stderr, flush=True)
+    print("median of: wall seconds of training, processor seconds of everything; each also relative to without")
+    base = [statistics.median(column) for column in zip(*rows["without"], strict=True)]
+    for name, pairs in rows.items():
+        medians = [statistics.median(column) for column in zip(*pairs, strict=True)] if pairs else [float("nan")] * 2
+        print(f"{name:<24} " + "   ".join(f"{m:7.2f} s x {m / b:.3f}" for m, b in zip(medians, base, strict=True)))
 
 
 def main() -> None:
