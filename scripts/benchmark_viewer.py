@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,36 +214,43 @@ def training_seconds(source: Path, folder: Path, *more: str, looked_at_by: Any =
     return wall, usage.ru_utime + usage.ru_stime
 
 
-class Listener:
-    """A browser on another computer: takes what the page is sent, and draws nothing here."""
+class Onlooker:
+    """A browser that takes all that the page is sent but draws no splats, as if a graphics card did that for it."""
+
+    def __init__(self, browser: Any) -> None:
+        self._browser, self.tab, self.received = browser, None, 0
 
     def __call__(self, url: str) -> None:
-        threading.Thread(target=self._listen, args=(url,), daemon=True).start()
+        self.tab = self._browser.new_page(viewport={"width": 320, "height": 240})
+        self.tab.add_init_script(
+            "for (const name of ['drawElementsInstanced', 'drawArraysInstanced'])"
+            " WebGL2RenderingContext.prototype[name] = () => {};"
+        )
+        self.tab.on("websocket", lambda socket_: socket_.on("framereceived", self._count))
+        self.tab.goto(url)
 
-    def _listen(self, url: str) -> None:
-        import viser
-        from websockets.sync.client import connect
-
-        protocol = f"viser-v{viser.__version__}"
-        origin = url.rstrip("/")
-        with connect(origin.replace("http", "ws"), subprotocols=[protocol], max_size=None, origin=origin) as socket_:
-            for _ in socket_:
-                pass
+    def _count(self, frame: Any) -> None:
+        self.received += len(frame)
 
 
 def run_live(options: argparse.Namespace) -> None:
-    """The browser is on another computer, as far as the processor's time goes: here it would cost its drawing, too."""
     rows: dict[str, list[tuple[float, float]]] = {"without": [], "watched": []}
     common = ("--method", "3dgs", "--views", "12", "--resolution", "480", "--steps", str(options.steps))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         for i in range(options.repeats):
             for name, seconds in rows.items():
                 more = common if name == "without" else (*common, "--view")
-                listener = None if name == "without" else Listener()
+                onlooker = Onlooker(browser)
                 seconds.append(
-                    training_seconds(options.input, Path(folder) / f"{name}_{i}", *more, looked_at_by=listener)
-                )
-                print(name, seconds[-1], file=sys.stderr, flush=True)
+                    training_seconds(
+                        options.input, Path(folder) / f"{name}_{i}", *more,
+                        looked_at_by=None if name == "without" else onlooker,
+                    )
+                )  # fmt: skip
+                if onlooker.tab is not None:
+                    onlooker.tab.wait_for_timeout(100)  # lets the events of the frames come
+                    onlooker.tab.close()
+                print(name, seconds[-1], f"{onlooker.received / 2**20:.1f} MiB sent", file=sys.stderr, flush=True)
     print("median of: wall seconds of training, processor seconds of everything; each also relative to without")
     base = [statistics.median(column) for column in zip(*rows["without"], strict=True)]
     for name, pairs in rows.items():
