@@ -146,19 +146,24 @@ AddProducts products_of(int rows) {
 }
 
 template <int NV>
-void add_slot(const SparseConvArgs &a, const float *w, const Panel &panel, const int64_t *span) {
-    const int32_t *source = a.map->source.data(), *target = a.map->target.data();
+void add_slot(const SparseConvArgs &a, const float *w, const Panel &panel, const MapTile &tile, int k) {
+    const int32_t *source = tile.source.data(), *target = tile.target.data(), *span = &tile.start[k];
     constexpr int R = ROWS[NV];
     float *out = a.out + panel.first;
-    int64_t p = span[0];
-    for (; p + R <= span[1]; p += R)
+    int32_t p = span[0];
+    for (; p + R <= span[1]; p += R) {
+        // Rows lie far apart, and the processor would not guess which come next.
+        for (int32_t next = p + R; next < std::min(p + 2 * R, span[1]); next++)
+            for (int i = 0; i < a.in_channels; i += LINE)
+                __builtin_prefetch(a.in + (int64_t)source[next] * a.in_channels + i);
         add_products<R, NV>(a.in, a.in_channels, w, out, a.out_channels, panel.width, source + p, target + p);
+    }
     if (p < span[1])
         products_of<NV>((int)(span[1] - p))(a.in, a.in_channels, w, out, a.out_channels, panel.width, source + p,
                                             target + p);
 }
 
-using AddSlot = void (*)(const SparseConvArgs &, const float *, const Panel &, const int64_t *);
+using AddSlot = void (*)(const SparseConvArgs &, const float *, const Panel &, const MapTile &, int);
 #if defined(__AVX512F__)
 constexpr AddSlot ADD_SLOT[PANEL + 1] = {nullptr, add_slot<1>, add_slot<2>, add_slot<3>, add_slot<4>};
 #else
@@ -224,8 +229,9 @@ AddOuter outer_of(int vectors, int rows) {
 void sparse_conv(const SparseConvArgs &a) {
     const SparseMap &map = *a.map;
     const Packed packed = pack_weights(a);
-    parallel_for(map.tiles, [&](int t) {
-        const int64_t begin = (int64_t)t * map.tile, end = std::min(map.n_target, begin + map.tile);
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        const MapTile &tile = map.tiles[t];
+        const int64_t begin = map.begin(t), end = map.end(t);
         for (int64_t i = begin; i < end; i++) {
             float *row = a.out + (int64_t)map.target_row(i) * a.out_channels;
             if (a.bias)
@@ -236,7 +242,7 @@ void sparse_conv(const SparseConvArgs &a) {
         for (int k = 0; k < map.volume; k++)
             for (size_t p = 0; p < packed.panels.size(); p++)
                 ADD_SLOT[packed.panels[p].vectors](
-                    a, packed.values + k * packed.slot_size + packed.panel_start[p], packed.panels[p], map.span(t, k));
+                    a, packed.values + k * packed.slot_size + packed.panel_start[p], packed.panels[p], tile, k);
     });
 }
 
@@ -245,20 +251,22 @@ void sparse_conv_weight(const SparseConvWeightArgs &a) {
     const std::vector<Panel> panels = panels_of(a.out_channels);
     const int columns = (a.out_channels + W - 1) / W * W;
     const int64_t slot_size = (int64_t)a.in_channels * columns, size = slot_size * map.volume;
-    const int slices = std::max(1, std::min(map.tiles, MAX_SLICES));
+    const int64_t tiles = (int64_t)map.tiles.size();
+    const int slices = (int)std::clamp<int64_t>(tiles, 1, MAX_SLICES);
     std::unique_ptr<float[]> sums(new float[size * slices]);
     parallel_for(slices, [&](int s) {
         float *own = sums.get() + size * s;
         std::fill_n(own, size, 0.0f);
-        for (int t = (int)((int64_t)map.tiles * s / slices); t < (int)((int64_t)map.tiles * (s + 1) / slices); t++)
+        for (int64_t t = tiles * s / slices; t < tiles * (s + 1) / slices; t++)
             for (int k = 0; k < map.volume; k++) {
-                const int64_t *span = map.span(t, k), pairs = span[1] - span[0];
+                const MapTile &tile = map.tiles[t];
+                const int32_t first = tile.start[k], pairs = tile.start[k + 1] - first;
                 if (pairs == 0) continue;
                 for (const Panel &panel : panels)
                     for (int i = 0, rows; i < a.in_channels; i += rows) {
                         rows = std::min(ROWS[panel.vectors], a.in_channels - i);
                         outer_of(panel.vectors, rows)(a.in + i, a.in_channels, a.v_out + panel.first, a.out_channels,
-                                                      panel.width, &map.source[span[0]], &map.target[span[0]], pairs,
+                                                      panel.width, &tile.source[first], &tile.target[first], pairs,
                                                       own + k * slot_size + (int64_t)i * columns + panel.first, columns);
                     }
             }
@@ -278,19 +286,20 @@ void sparse_conv_weight(const SparseConvWeightArgs &a) {
 void sparse_pool(const SparsePoolArgs &a) {
     const SparseMap &map = *a.map;
     const int C = a.channels;
-    parallel_for(map.tiles, [&](int t) {
-        const int64_t begin = (int64_t)t * map.tile, end = std::min(map.n_target, begin + map.tile);
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        const MapTile &tile = map.tiles[t];
+        const int64_t begin = map.begin(t), end = map.end(t);
         for (int64_t i = begin; i < end; i++) {
             const int64_t row = map.target_row(i);
             std::fill_n(a.out + row * C, C, a.source ? -std::numeric_limits<float>::infinity() : 0.0f);
             if (a.source) std::fill_n(a.source + row * C, C, -1);
         }
-        for (int64_t p = map.span(t, 0)[0]; p < map.span(t + 1, 0)[0]; p++) {
-            const int32_t from = map.source[p];
+        for (int32_t p = 0; p < tile.pairs(); p++) {
+            const int32_t from = tile.source[p];
             const float *x = a.in + (int64_t)from * C;
-            float *out = a.out + (int64_t)map.target[p] * C;
+            float *out = a.out + (int64_t)tile.target[p] * C;
             if (a.source) {
-                int32_t *source = a.source + (int64_t)map.target[p] * C;
+                int32_t *source = a.source + (int64_t)tile.target[p] * C;
                 for (int c = 0; c < C; c++) {
                     const bool better = x[c] > out[c] || source[c] < 0;
                     out[c] = better ? x[c] : out[c];
@@ -306,15 +315,16 @@ void sparse_pool(const SparsePoolArgs &a) {
 void sparse_pool_backward(const SparsePoolBackwardArgs &a) {
     const SparseMap &map = *a.map;
     const int C = a.channels;
-    parallel_for(map.tiles, [&](int t) {
-        const int64_t begin = (int64_t)t * map.tile, end = std::min(map.n_target, begin + map.tile);
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        const MapTile &tile = map.tiles[t];
+        const int64_t begin = map.begin(t), end = map.end(t);
         for (int64_t i = begin; i < end; i++) std::fill_n(a.v_in + (int64_t)map.target_row(i) * C, C, 0.0f);
-        for (int64_t p = map.span(t, 0)[0]; p < map.span(t + 1, 0)[0]; p++) {
-            const int32_t to = map.target[p];
-            const float *gradient = a.v_out + (int64_t)map.source[p] * C;
+        for (int32_t p = 0; p < tile.pairs(); p++) {
+            const int32_t to = tile.target[p];
+            const float *gradient = a.v_out + (int64_t)tile.source[p] * C;
             float *v_in = a.v_in + (int64_t)to * C;
             if (a.source) {
-                const int32_t *source = a.source + (int64_t)map.source[p] * C;
+                const int32_t *source = a.source + (int64_t)tile.source[p] * C;
                 for (int c = 0; c < C; c++) v_in[c] += source[c] == to ? gradient[c] : 0.0f;
             } else {
                 for (int c = 0; c < C; c++) v_in[c] += gradient[c];

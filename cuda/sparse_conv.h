@@ -43,18 +43,26 @@ struct VoxelSearch {
     int volume() const { return (int)(offsets[0].size() * offsets[1].size() * offsets[2].size()); }
 };
 
-// Pairs of source and target rows, tile by tile of the target set in its sorted order, and slot by slot within a tile.
+// The pairs of one tile: source and target rows, slot by slot.
+struct MapTile {
+    std::vector<int32_t> source, target;
+    std::vector<int32_t> start;  // [volume + 1]
+
+    int32_t pairs() const { return start.back(); }
+};
+
+// Pairs of source and target rows, by tiles of the target set in its sorted order.
 //
 // A tile's rows and what they need lie close together, so that they stay in the second cache while all slots pass over
 // them. A tile belongs to one thread, which adds slot after slot: no atomics, and the same bits for any number of threads.
 struct SparseMap {
-    int64_t n_source = 0, n_target = 0;
-    int volume = 0, tile = 0, tiles = 0;  // `tile`: target rows in each but the last
-    std::vector<int32_t> source, target;  // [P]
-    std::vector<int64_t> start;           // [tiles * volume + 1]
+    int64_t n_source = 0, n_target = 0, n_pairs = 0;
+    int volume = 0, tile_rows = 0;  // target rows in each tile but the last
+    std::vector<MapTile> tiles;
     Order source_order, target_order;
 
-    const int64_t *span(int tile_index, int slot) const { return &start[(size_t)tile_index * volume + slot]; }
+    int64_t begin(int tile) const { return (int64_t)tile * tile_rows; }  // places in the target's sorted order
+    int64_t end(int tile) const { return tile + 1 < (int)tiles.size() ? begin(tile + 1) : n_target; }
     int32_t target_row(int64_t place) const { return target_order ? (*target_order)[place] : (int32_t)place; }
 };
 
@@ -67,6 +75,8 @@ VoxelSet floored_voxels(const VoxelSet &voxels, const int64_t *step);  // at flo
 
 // Pairs (row of `found` at position * scale + offset, row of `asking`), the second one as the target.
 SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search);
+// The same from a set to itself for offsets that mirror each other: each pair is searched for once and used twice.
+SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search);
 SparseMap transposed(const SparseMap &map);  // source and target swapped, each pair in its slot
 
 struct SparseConvArgs {

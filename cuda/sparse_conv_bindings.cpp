@@ -69,16 +69,16 @@ void write_sorted(const VoxelSet &set, Longs keys, std::optional<Longs> order) {
 
 // All pairs slot by slot, as plain PyTorch wants them.
 void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_start) {
-    if (source.shape(0) != map.source.size() || target.shape(0) != map.source.size() ||
+    if ((int64_t)source.shape(0) != map.n_pairs || (int64_t)target.shape(0) != map.n_pairs ||
         slot_start.shape(0) != (size_t)map.volume + 1)
         throw std::invalid_argument("pairs: expected source and target [P] and slot_start [K + 1]");
     int64_t at = 0;
     for (int k = 0; k < map.volume; k++) {
         slot_start.data()[k] = at;
-        for (int t = 0; t < map.tiles; t++)
-            for (int64_t p = map.span(t, k)[0]; p < map.span(t, k)[1]; p++, at++) {
-                source.data()[at] = map.source[p];
-                target.data()[at] = map.target[p];
+        for (const MapTile &tile : map.tiles)
+            for (int32_t p = tile.start[k]; p < tile.start[k + 1]; p++, at++) {
+                source.data()[at] = tile.source[p];
+                target.data()[at] = tile.target[p];
             }
     }
     slot_start.data()[map.volume] = at;
@@ -181,11 +181,20 @@ void bind_sparse_conv(nb::module_ &m) {
     nb::class_<SparseMap>(m, "SparseMap", "Pairs of source and target rows, by tiles of the target and slots.")
         .def("__init__",
              [](SparseMap *self, const VoxelSet &asking, const VoxelSet &found, const Three &scale,
-                const Offsets &offsets) { new (self) SparseMap(find_pairs(asking, found, search_of(scale, offsets))); },
+                const Offsets &offsets) {
+                 const VoxelSearch search = search_of(scale, offsets);
+                 bool mirrored = &asking == &found;
+                 for (int axis = 0; axis < 3; axis++) {
+                     const std::vector<int64_t> &o = search.offsets[axis];
+                     mirrored = mirrored && search.scale[axis] == 1 && o.size() % 2 == 1;
+                     for (size_t k = 0; k < o.size(); k++) mirrored = mirrored && o[k] == -o[o.size() - 1 - k];
+                 }
+                 new (self) SparseMap(mirrored ? find_symmetric_pairs(found, search) : find_pairs(asking, found, search));
+             },
              release)
         .def("transposed", [](const SparseMap &map) { return transposed(map); }, release)
-        .def_prop_ro("n_pairs", [](const SparseMap &map) { return map.source.size(); })
-        .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.source.size() + 8 * map.start.size(); })
+        .def_prop_ro("n_pairs", [](const SparseMap &map) { return map.n_pairs; })
+        .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.n_pairs + 4 * (map.volume + 1) * map.tiles.size(); })
         .def("write_pairs", &write_pairs, "source"_a, "target"_a, "slot_start"_a);
     m.def("sparse_conv", &conv, "map"_a, "features"_a, "weight"_a, "bias"_a.none(), nb::arg("out").noconvert(),
           "backward"_a, "flip"_a);

@@ -1,7 +1,7 @@
 // Sets of voxels and kernel maps. Everything rests on sorted order: targets of one slot ascend with their positions, so
 // that finding them is a walk along the sorted keys and not a search for each.
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include "parallel.h"
 #include "sparse_conv.h"
@@ -12,7 +12,8 @@ namespace {
 constexpr int DIGIT_BITS = 11;  // 2048 counters fit the first cache
 constexpr int LARGEST_TILE = 512;
 constexpr int SMALLEST_TILE = 128;
-constexpr int TILES_WANTED = 64;  // enough to share among threads
+constexpr int TILES_WANTED = 16;  // enough to share among threads  // enough to share among threads
+constexpr int BITMAP_WORDS = 64;  // of 64 cells, for each voxel, that may be looked through
 
 // Least significant digit first, only the digits that differ; `rows` moves along where it is given.
 void radix_sort(std::vector<int64_t> &keys, std::vector<int32_t> *rows) {
@@ -55,61 +56,149 @@ int64_t floor_div(int64_t a, int64_t b) {
     return q - (a % b != 0 && (a < 0) != (b < 0));
 }
 
-int tile_size(int64_t rows) {
-    int tile = LARGEST_TILE;
-    while (tile > SMALLEST_TILE && rows < (int64_t)tile * TILES_WANTED) tile /= 2;
-    return tile;
+void prepare_tiles(SparseMap &map) {
+    map.tile_rows = LARGEST_TILE;
+    while (map.tile_rows > SMALLEST_TILE && map.n_target < (int64_t)map.tile_rows * TILES_WANTED) map.tile_rows /= 2;
+    map.tiles.resize((map.n_target + map.tile_rows - 1) / map.tile_rows);
 }
 
-// One tile's pairs while they are being found.
-struct TilePairs {
-    std::vector<int32_t> source, target;
-    std::vector<int64_t> counts;  // [volume]
+// What one thread needs for a tile, kept for the next one: fresh memory costs more than the search.
+struct Scratch {
+    std::vector<int64_t> base, ends;
+    std::vector<int32_t> places, askers, source, target;
 };
 
-void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int64_t begin, int64_t end,
-               TilePairs &out) {
-    const int64_t *keys = found.keys.data(), n = (int64_t)found.keys.size(), count = end - begin;
-    const int width = (int)search.offsets[2].size();
-    std::vector<int64_t> base(count);
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t key = asking.keys[begin + i];
-        if (search.scale[0] == 1 && search.scale[1] == 1 && search.scale[2] == 1) {
-            base[i] = key;
-        } else {
-            const Voxel v = unpack_voxel(key);
-            base[i] = pack_voxel(v.batch, v.axis[0] * search.scale[0], v.axis[1] * search.scale[1],
-                                 v.axis[2] * search.scale[2]);
+// A row of slots, along the third axis. What is found for slot k goes to [k * count, ends[k]) of `places` and `askers`.
+struct RowWalk {
+    const int64_t *keys, *base;  // ascending; of the askers, `count` of them
+    int64_t n, count, row;       // keys, askers, what the first two axes add to a key
+    const int64_t *offsets;      // of the third axis, `width` of them, ascending
+    int64_t width;
+    int32_t *places, *askers;
+    int64_t *ends;
+
+    int64_t start() const { return std::lower_bound(keys, keys + n, base[0] + row + offsets[0]) - keys; }
+
+    void add(int64_t slot, int64_t asker, int64_t place) const {
+        const int64_t to = ends[slot]++;
+        places[to] = (int32_t)place;
+        askers[to] = (int32_t)asker;
+    }
+};
+
+void walk(const RowWalk &w, int64_t from, int64_t at) {
+    for (int64_t i = from; i < w.count; i++) {
+        const int64_t here = w.base[i] + w.row;
+        while (at < w.n && w.keys[at] < here + w.offsets[0]) at++;
+        for (int64_t k = 0, j = at; k < w.width; k++) {
+            while (j < w.n && w.keys[j] < here + w.offsets[k]) j++;
+            if (j < w.n && w.keys[j] == here + w.offsets[k]) w.add(k, i, j);
         }
     }
-    std::vector<int32_t> hits_source((size_t)width * count), hits_target((size_t)width * count);
-    std::vector<int64_t> hits(width);
-    for (int64_t first : search.offsets[0])
-        for (int64_t second : search.offsets[1]) {
-            const int64_t row = first * ((int64_t)1 << 2 * VOXEL_AXIS_BITS) + second * ((int64_t)1 << VOXEL_AXIS_BITS);
-            std::fill(hits.begin(), hits.end(), 0);
-            int64_t at = std::lower_bound(keys, keys + n, base[0] + row + search.offsets[2][0]) - keys;
-            for (int64_t i = 0; i < count; i++) {
-                const int64_t here = base[i] + row;
-                while (at < n && keys[at] < here + search.offsets[2][0]) at++;
-                int64_t j = at;
-                for (int k = 0; k < width && j < n; k++) {
-                    const int64_t wanted = here + search.offsets[2][k];
-                    while (j < n && keys[j] < wanted) j++;
-                    if (j < n && keys[j] == wanted) {
-                        const size_t slot = (size_t)k * count + hits[k]++;
-                        hits_source[slot] = found.order ? (*found.order)[j] : (int32_t)j;
-                        hits_target[slot] = asking.order ? (*asking.order)[begin + i] : (int32_t)(begin + i);
-                    }
-                }
-            }
-            for (int k = 0; k < width; k++) {
-                const auto from = hits_source.begin() + (int64_t)k * count, to = hits_target.begin() + (int64_t)k * count;
-                out.source.insert(out.source.end(), from, from + hits[k]);
-                out.target.insert(out.target.end(), to, to + hits[k]);
-                out.counts.push_back(hits[k]);
-            }
+}
+
+// Where the third axis is looked at cell by cell, the next WIDTH keys hold all that can be found, and which slot each of
+// them fills is its distance: no branch that depends on the scene. What lies beyond goes to one more slot.
+template <int WIDTH>
+void walk_cells(const RowWalk &walked) {
+    const RowWalk w = walked;
+    const int64_t beyond = WIDTH * w.count;
+    int64_t at = w.start(), i = 0;
+    for (; i < w.count && at + WIDTH + 2 <= w.n; i++) {
+        const int64_t here = w.base[i] + w.row + w.offsets[0];
+        at += w.keys[at] < here;  // twice is mostly enough
+        at += w.keys[at] < here;
+        while (at < w.n && w.keys[at] < here) at++;
+        if (at + WIDTH > w.n) break;
+        for (int m = 0; m < WIDTH; m++) {
+            w.ends[WIDTH] = beyond;
+            w.add(std::min<int64_t>(w.keys[at + m] - here, WIDTH), i, at + m);
         }
+    }
+    walk(w, i, at);
+}
+
+// The pairs of the first `slots` slots for the askers at [begin, end): places in the sorted orders, not yet rows.
+void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int slots, int64_t begin,
+               int64_t end, MapTile &out) {
+    static thread_local Scratch scratch;
+    const int64_t count = end - begin, width = (int64_t)search.offsets[2].size();
+    const int64_t *base = asking.keys.data() + begin;
+    if (search.scale[0] != 1 || search.scale[1] != 1 || search.scale[2] != 1) {
+        scratch.base.resize(count);
+        for (int64_t i = 0; i < count; i++) {
+            const Voxel v = unpack_voxel(base[i]);
+            scratch.base[i] = pack_voxel(v.batch, v.axis[0] * search.scale[0], v.axis[1] * search.scale[1],
+                                         v.axis[2] * search.scale[2]);
+        }
+        base = scratch.base.data();
+    }
+    const size_t most = (size_t)slots * count, most_in_row = (size_t)(width + 1) * count;
+    if (scratch.source.size() < most) scratch.source.resize(most), scratch.target.resize(most);
+    if (scratch.places.size() < most_in_row) scratch.places.resize(most_in_row), scratch.askers.resize(most_in_row);
+    scratch.ends.resize(width + 1);
+    RowWalk w{found.keys.data(), base, (int64_t)found.keys.size(), count, 0, search.offsets[2].data(), width,
+              scratch.places.data(), scratch.askers.data(), scratch.ends.data()};
+    int64_t pairs = 0;
+    out.start.assign(1, 0);
+    for (int slot = 0; slot < slots; slot += (int)width) {
+        const int64_t row = slot / width, first = search.offsets[0][row / search.offsets[1].size()],
+                      second = search.offsets[1][row % search.offsets[1].size()];
+        w.row = first * ((int64_t)1 << 2 * VOXEL_AXIS_BITS) + second * ((int64_t)1 << VOXEL_AXIS_BITS);
+        w.width = std::min<int64_t>(width, slots - slot);
+        for (int64_t k = 0; k <= w.width; k++) w.ends[k] = k * count;
+        const bool by_cells = w.offsets[w.width - 1] - w.offsets[0] == w.width - 1;
+        if (by_cells && w.width == 3)
+            walk_cells<3>(w);
+        else if (by_cells && w.width == 1)
+            walk_cells<1>(w);
+        else
+            walk(w, 0, w.start());
+        for (int64_t k = 0; k < w.width; k++) {
+            const int64_t hits = w.ends[k] - k * count;
+            int32_t *target = scratch.target.data() + pairs;
+            std::copy(w.places + k * count, w.places + w.ends[k], scratch.source.data() + pairs);
+            for (int64_t h = 0; h < hits; h++) target[h] = (int32_t)(begin + w.askers[k * count + h]);
+            pairs += hits;
+            out.start.push_back((int32_t)pairs);
+        }
+    }
+    out.source.assign(scratch.source.begin(), scratch.source.begin() + pairs);
+    out.target.assign(scratch.target.begin(), scratch.target.begin() + pairs);
+}
+
+void to_rows(std::vector<int32_t> &places, const Order &order) {
+    if (!order) return;
+    const int32_t *rows = order->data();
+    for (int32_t &place : places) place = rows[place];
+}
+
+// The tile of a submanifold map from the first halves of all tiles: for slot K - 1 - k, the pairs of slot k whose source
+// is in this tile, with the roles swapped. They ascend, so that each list gives one stretch.
+void complete_tile(const SparseMap &map, const std::vector<MapTile> &halves, const std::vector<std::vector<int32_t>> &last,
+                   int t, MapTile &out) {
+    const int half = map.volume / 2;
+    const int32_t begin = (int32_t)map.begin(t), end = (int32_t)map.end(t);
+    out = halves[t];
+    for (int32_t place = begin; place < end; place++) {
+        out.source.push_back(place);
+        out.target.push_back(place);
+    }
+    out.start.push_back((int32_t)out.source.size());
+    for (int k = half - 1; k >= 0; k--) {
+        const size_t first = std::lower_bound(last[k].begin(), last[k].end(), begin) - last[k].begin();
+        for (size_t u = first; u < halves.size(); u++) {
+            const MapTile &from = halves[u];
+            const int32_t *low = from.source.data() + from.start[k], *high = from.source.data() + from.start[k + 1];
+            if (low == high) continue;
+            if (*low >= end) break;
+            const int32_t *a = std::lower_bound(low, high, begin), *b = std::lower_bound(a, high, end);
+            const auto targets = from.target.begin() + (a - from.source.data());
+            out.source.insert(out.source.end(), targets, targets + (b - a));
+            out.target.insert(out.target.end(), a, b);
+        }
+        out.start.push_back((int32_t)out.source.size());
+    }
 }
 
 }  // namespace
@@ -128,9 +217,13 @@ VoxelSet sort_voxels(const int32_t *indices, int64_t n) {
 }
 
 VoxelSet strided_voxels(const VoxelSet &voxels, const VoxelSearch &search, const int64_t *shape) {
-    std::vector<int64_t> keys;
-    keys.reserve(voxels.keys.size() * 4);
-    std::vector<int64_t> reached[3];
+    if (voxels.keys.empty()) return {};
+    const int64_t batches = unpack_voxel(voxels.keys.back()).batch + 1, words = (shape[2] + 63) / 64;
+    const int64_t rows = batches * shape[0] * shape[1];
+    // One bit a cell of the output grid sorts and merges for nothing, unless the grid is huge and all but empty.
+    const bool by_bits = rows * words <= (int64_t)voxels.keys.size() * BITMAP_WORDS;
+    std::vector<uint64_t> bits(by_bits ? rows * words : 0, 0);
+    std::vector<int64_t> keys, reached[3];
     for (int64_t key : voxels.keys) {
         const Voxel v = unpack_voxel(key);
         for (int axis = 0; axis < 3; axis++) {
@@ -142,9 +235,20 @@ VoxelSet strided_voxels(const VoxelSet &voxels, const VoxelSearch &search, const
         }
         for (int64_t a : reached[0])
             for (int64_t b : reached[1])
-                for (int64_t c : reached[2]) keys.push_back(pack_voxel(v.batch, a, b, c));
+                for (int64_t c : reached[2])
+                    if (by_bits)
+                        bits[((v.batch * shape[0] + a) * shape[1] + b) * words + c / 64] |= (uint64_t)1 << c % 64;
+                    else
+                        keys.push_back(pack_voxel(v.batch, a, b, c));
     }
-    return unique_set(std::move(keys));
+    if (!by_bits) return unique_set(std::move(keys));
+    for (int64_t row = 0, at = 0; row < rows; row++) {
+        const int64_t first = pack_voxel(row / (shape[0] * shape[1]), row / shape[1] % shape[0], row % shape[1], 0);
+        for (int64_t word = 0; word < words; word++, at++)
+            for (uint64_t left = bits[at]; left; left &= left - 1)
+                keys.push_back(first + word * 64 + __builtin_ctzll(left));
+    }
+    return {std::move(keys), nullptr};
 }
 
 VoxelSet scattered_voxels(const VoxelSet &voxels, const VoxelSearch &search, const int64_t *shape) {
@@ -180,26 +284,42 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
     map.n_source = (int64_t)found.keys.size();
     map.n_target = (int64_t)asking.keys.size();
     map.volume = search.volume();
-    map.tile = tile_size(map.n_target);
-    map.tiles = (int)((map.n_target + map.tile - 1) / map.tile);
+    prepare_tiles(map);
     map.source_order = found.order;
     map.target_order = asking.order;
-    std::vector<TilePairs> tiles(map.tiles);
-    parallel_for(map.tiles, [&](int t) {
-        const int64_t begin = (int64_t)t * map.tile;
-        find_tile(asking, found, search, begin, std::min(map.n_target, begin + map.tile), tiles[t]);
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        find_tile(asking, found, search, map.volume, map.begin(t), map.end(t), map.tiles[t]);
+        to_rows(map.tiles[t].source, map.source_order);
+        to_rows(map.tiles[t].target, map.target_order);
     });
-    map.start.assign(1, 0);
-    map.start.reserve((size_t)map.tiles * map.volume + 1);
-    for (const TilePairs &tile : tiles)
-        for (int64_t count : tile.counts) map.start.push_back(map.start.back() + count);
-    map.source.resize(map.start.back());
-    map.target.resize(map.start.back());
-    parallel_for(map.tiles, [&](int t) {
-        std::copy(tiles[t].source.begin(), tiles[t].source.end(), map.source.begin() + *map.span(t, 0));
-        std::copy(tiles[t].target.begin(), tiles[t].target.end(), map.target.begin() + *map.span(t, 0));
-        tiles[t] = TilePairs();
+    for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
+    return map;
+}
+
+SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search) {
+    SparseMap map;
+    map.n_source = map.n_target = (int64_t)voxels.keys.size();
+    map.volume = search.volume();
+    prepare_tiles(map);
+    map.source_order = map.target_order = voxels.order;
+    const int half = map.volume / 2;
+    std::vector<MapTile> halves(map.tiles.size());
+    parallel_for((int)halves.size(),
+                 [&](int t) { find_tile(voxels, voxels, search, half, map.begin(t), map.end(t), halves[t]); });
+    std::vector<std::vector<int32_t>> last(half, std::vector<int32_t>(halves.size()));  // source so far, by slot and tile
+    parallel_for(half, [&](int k) {
+        int32_t so_far = -1;
+        for (size_t t = 0; t < halves.size(); t++) {
+            if (halves[t].start[k + 1] > halves[t].start[k]) so_far = halves[t].source[halves[t].start[k + 1] - 1];
+            last[k][t] = so_far;
+        }
     });
+    parallel_for((int)map.tiles.size(), [&](int t) {
+        complete_tile(map, halves, last, t, map.tiles[t]);
+        to_rows(map.tiles[t].source, map.source_order);
+        to_rows(map.tiles[t].target, map.target_order);
+    });
+    for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
     return map;
 }
 
@@ -207,9 +327,9 @@ SparseMap transposed(const SparseMap &map) {
     SparseMap out;
     out.n_source = map.n_target;
     out.n_target = map.n_source;
+    out.n_pairs = map.n_pairs;
     out.volume = map.volume;
-    out.tile = tile_size(out.n_target);
-    out.tiles = (int)((out.n_target + out.tile - 1) / out.tile);
+    prepare_tiles(out);
     out.source_order = map.target_order;
     out.target_order = map.source_order;
     std::vector<int32_t> place;  // of each row in the sorted order of the new target
@@ -217,25 +337,28 @@ SparseMap transposed(const SparseMap &map) {
         place.resize(out.n_target);
         for (int64_t i = 0; i < out.n_target; i++) place[(*out.target_order)[i]] = (int32_t)i;
     }
-    const auto bucket = [&](int64_t pair, int slot) {
-        const int32_t row = map.source[pair];
-        return (size_t)((place.empty() ? row : place[row]) / out.tile) * out.volume + slot;
-    };
     const auto each_pair = [&](const auto &visit) {
-        for (int t = 0; t < map.tiles; t++)
+        for (const MapTile &tile : map.tiles)
             for (int k = 0; k < map.volume; k++)
-                for (int64_t p = map.span(t, k)[0]; p < map.span(t, k)[1]; p++) visit(p, bucket(p, k));
+                for (int32_t p = tile.start[k]; p < tile.start[k + 1]; p++) {
+                    const int32_t row = tile.source[p];
+                    visit(tile, p, out.tiles[(place.empty() ? row : place[row]) / out.tile_rows], k);
+                }
     };
-    out.start.assign((size_t)out.tiles * out.volume + 1, 0);
-    each_pair([&](int64_t, size_t b) { out.start[b + 1]++; });
-    for (size_t b = 0; b + 1 < out.start.size(); b++) out.start[b + 1] += out.start[b];
-    std::vector<int64_t> next(out.start.begin(), out.start.end() - 1);
-    out.source.resize(map.source.size());
-    out.target.resize(map.target.size());
-    each_pair([&](int64_t p, size_t b) {
-        out.source[next[b]] = map.target[p];
-        out.target[next[b]++] = map.source[p];
+    for (MapTile &tile : out.tiles) tile.start.assign(map.volume + 1, 0);
+    each_pair([](const MapTile &, int32_t, MapTile &to, int k) { to.start[k + 1]++; });
+    for (MapTile &tile : out.tiles) {
+        std::partial_sum(tile.start.begin(), tile.start.end(), tile.start.begin());
+        tile.source.resize(tile.pairs());
+        tile.target.resize(tile.pairs());
+        tile.start.insert(tile.start.begin(), 0);  // start[k + 1] is where the next pair of slot k goes, for now
+    }
+    each_pair([](const MapTile &from, int32_t p, MapTile &to, int k) {
+        const int32_t at = to.start[k + 1]++;
+        to.source[at] = from.target[p];
+        to.target[at] = from.source[p];
     });
+    for (MapTile &tile : out.tiles) tile.start.pop_back();
     return out;
 }
 

@@ -9,6 +9,7 @@ import torch
 from fewview.detect import sparse
 from fewview.detect.sparse import SparseConvTensor
 from support.sparse_tensors import random_sparse, random_unbounded, random_weight
+from support.sparse_tensors import same_layers as same_layers
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
 

@@ -10,6 +10,7 @@ from fewview.detect.sparse import SparseConvTensor, kernel_map
 from fewview.scene.errors import BadInputError
 from support.native import keep_threads as keep_threads
 from support.sparse_tensors import as_dict, random_sparse, random_unbounded, random_weight
+from support.sparse_tensors import same_layers as same_layers
 from support.threads import one_torch_thread as one_torch_thread
 from torch import nn
 

@@ -9,7 +9,18 @@ import ast
 import importlib
 from pathlib import Path
 
-ROOMS = ("", "scene", "scene.edit", "scene.formats", "scene.readers", "render", "recon", "recon.poses", "viewer")
+ROOMS = (
+    "",
+    "scene",
+    "scene.edit",
+    "scene.formats",
+    "scene.readers",
+    "render",
+    "recon",
+    "recon.poses",
+    "detect.sparse",
+    "viewer",
+)
 LISTED = Path(__file__).with_name("public_surface.txt")
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from fewview.detect.sparse import SparseConvTensor
 from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def same_layers() -> None:
+    """Every test draws the same weights in its layers, whichever ran before."""
+    torch.manual_seed(0)
 
 
 def random_sparse(
