@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from fewview.detect.sparsefusion.deformable import DeformableAttention, sample_levels
+from support.threads import one_torch_thread as one_torch_thread
 
 
 def test_gradients_of_sampling():

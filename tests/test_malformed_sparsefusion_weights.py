@@ -15,6 +15,7 @@ from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.scene.errors import BadInputError
 from support.detection import SMALLEST
 from support.released_sparsefusion import released_state
+from support.threads import one_torch_thread as one_torch_thread
 
 SMALL = replace(SMALLEST, image_backbone="resnet50", image_frozen=True)
 

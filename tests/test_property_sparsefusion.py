@@ -21,6 +21,7 @@ from fewview.detect.sparsefusion.voxelize import voxelize
 from fewview.scene.boxes import Boxes
 from fewview.scene.errors import BadInputError
 from support.detection import SMALLEST, make_batch, make_sample
+from support.threads import one_torch_thread as one_torch_thread
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from fewview.detect.sparsefusion.losses import gaussian_focal
 from fewview.detect.sparsefusion.schedule import cycle
 from fewview.detect.sparsefusion.voxelize import EMPTY_MAX_M, EMPTY_MIN_M, voxelize
 from support.detection import SMALLEST, make_batch, make_sample, project
+from support.threads import one_torch_thread as one_torch_thread
 
 
 def test_deformable_sampling_is_the_loop():

@@ -20,6 +20,7 @@ from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from support.detection import SMALLEST, make_batch
 from support.released_sparsefusion import released_state
+from support.threads import one_torch_thread as one_torch_thread
 
 SMALL = replace(SMALLEST, image_backbone="resnet50", image_frozen=True, lidar_frozen=True)
 

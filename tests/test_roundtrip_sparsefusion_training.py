@@ -17,6 +17,7 @@ from fewview.detect.sparsefusion.schedule import make_optimizer
 from fewview.detect.sparsefusion.train import TrainRun, fit
 from fewview.scene.errors import BadInputError, FewviewError
 from support.detection import SMALLEST, MadeSamples
+from support.threads import one_torch_thread as one_torch_thread
 
 CONFIG = replace(SMALLEST, dropout=0.1)
 SAMPLES = MadeSamples(4)
@@ -29,16 +30,7 @@ def trained(folder: Path | None, steps: int | None = None, resume: bool = False,
     return model, result
 
 
-@pytest.fixture
-def one_thread():
-    """Sums run in one order only with the same threads, and one is quickest for so small a network."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, one_thread: None):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path):
     whole, result = trained(None)
     assert (result.step, result.steps) == (4, 4)
     _, part = trained(tmp_path, steps=2)
@@ -49,7 +41,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, o
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_frozen_parts_stay_bit_for_bit_with_their_statistics(one_thread: None):
+def test_frozen_parts_stay_bit_for_bit_with_their_statistics():
     torch.manual_seed(0)
     model = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -99,7 +91,7 @@ def test_processes_share_the_samples_of_a_step():
     assert resumed == list(first.batches(0))[3:]
 
 
-def test_wrong_runs_are_refused(tmp_path: Path, one_thread: None):
+def test_wrong_runs_are_refused(tmp_path: Path):
     trained(tmp_path, steps=1)
     with pytest.raises(BadInputError, match="learning_rate"):
         trained(tmp_path, resume=True, learning_rate=1e-3)
