@@ -4,14 +4,17 @@ import http.client
 
 import numpy as np
 import pytest
+import torch
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
+from fewview.viewer import item
 from fewview.viewer.app import how_to_open, serve
 from fewview.viewer.layers.cameras import frustum_size
 from fewview.viewer.layers.splat import splat_arrays
 from fewview.viewer.live import LiveViewer
 from fewview.viewer.pictures import error_map, opaque, side_by_side
 from fewview.viewer.report import write_report
+from fewview.viewer.shown import Shown
 from fewview.viewer.stage import Stage
 from fewview.viewer.target import load_shown
 from support.browser import PATIENCE_MS, open_viewer, screenshot, until
@@ -47,6 +50,31 @@ def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
     assert requests
     assert all(u.startswith((server.url, "data:", "blob:")) for u in requests)
     tab.close()
+
+
+def test_a_browser_without_a_graphics_card_gets_the_gaussians_that_cover_most(browser, monkeypatch):
+    monkeypatch.setattr(item, "FEW_GAUSSIANS", 100)
+    server, page = serve(Shown("scene", small_gaussians(), small_capture()), port=0)
+    shown = page.active
+    drawn = lambda: len(shown.layers["splat"].handles[0].buffer)  # noqa: E731
+    tab = open_viewer(browser, server)
+    box = tab.get_by_label("All Gaussians")
+    box.wait_for()
+    assert not box.is_checked()
+    assert drawn() == 100
+    tint = torch.rand(400, 3)
+    page.set_splat(small_gaussians(), tint=tint)
+    assert drawn() == 100
+    box.click()
+    until(lambda: drawn() == 400)
+    box.click()
+    until(lambda: drawn() == 100)
+    tab.evaluate("fetch('renderer?software=0')")  # another browser, which has one
+    until(lambda: drawn() == 400 and shown.draws_all)
+    until(box.is_checked)
+    tab.close()
+    page.close()
+    server.stop()
 
 
 def test_choosing_a_photograph_flies_there_and_compares(browser, served):

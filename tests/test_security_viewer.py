@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import http.client
 import socket
 
@@ -41,7 +42,7 @@ def get(server, path="/", headers=None):
     """(status, headers, body) of GET; a header value of None leaves the header out."""
     port = server.get_port()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.putrequest("GET", path, skip_host=True)
+    connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
     for name, value in ({"Host": f"localhost:{port}"} | (headers or {})).items():
         if value is not None:
             connection.putheader(name, value)
@@ -194,3 +195,24 @@ def test_share_tunnel_is_off(server):
 def test_taken_port_is_a_sentence(server):
     with pytest.raises(BadInputError, match="--port"):
         ViewerServer("127.0.0.1", server.get_port(), "test")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", None])
+def test_the_page_asks_what_it_is_drawn_with(encoding):
+    with running() as server:
+        told = []
+        server.renderers.when_card(lambda: told.append("card"))
+        status, headers, body = get(server, headers={"Accept-Encoding": encoding})
+        page = gzip.decompress(body) if headers["Content-Encoding"] == "gzip" else body
+        assert status == 200
+        assert page.count(b"renderer?software=") == 1
+        assert get(server, "/renderer?software=0", {"Host": "evil.example"})[0] == 403
+        assert get(server, "/renderer?software=0", {"Origin": "http://evil.example"})[0] == 403
+        for query in ("", "?software=1", "?software=2", "?software=0&software=1", "?" + 100 * "a&"):
+            assert get(server, f"/renderer{query}")[0] == 204
+        assert told == []
+        for _ in range(2):
+            assert get(server, "/renderer?software=0")[0] == 204
+        assert told == ["card"]
+        server.renderers.when_card(lambda: told.append("late"))
+        assert told == ["card", "late"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -25,8 +24,7 @@ from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage
 from .worker import IDLE, Worker
 
-FIRST_GAUSSIANS = 60_000  # what a browser without a graphics card draws in half a second
-FIRST_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 3.0  # for drawing it, and for a browser to do so
+FEW_GAUSSIANS = 60_000  # what a browser without a graphics card draws in half a second
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way
 OnCamera = Callable[["Item", int, viser.ClientHandle], None]
 
@@ -41,6 +39,8 @@ class Item:
         self._server, self._worker = server, worker
         self.layers: dict[str, Layer] = {}
         self.gaussians: Gaussians | None = None
+        self._tint: Tensor | None = None
+        self._draws_all = False
         self.drive: Drive | None = None
         self.frusta: list[viser.CameraFrustumHandle] = []
         self.frustum_size = 0.3
@@ -48,7 +48,7 @@ class Item:
         self._in_the_way: set[int] = set()
         self._chosen: set[int] | None = None
         if shown.gaussians is not None:
-            self._draw_first(shown.gaussians)
+            self.set_splat(shown.gaussians)
         capture = shown.capture
         if capture is not None and capture.points is not None and len(capture.points):
             points = draw_points(server, f"{path}/points", capture.points, stage)
@@ -76,10 +76,33 @@ class Item:
         for layer in self.layers.values():
             layer.allow(value)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it has more Gaussians than a browser without a graphics card draws at once."""
+        return self.gaussians is not None and len(self.gaussians) > FEW_GAUSSIANS
+
+    @property
+    def draws_all(self) -> bool:
+        """Whether all Gaussians of a large splat are drawn, or only those that cover most of the picture."""
+        return self._draws_all
+
+    @draws_all.setter
+    def draws_all(self, value: bool) -> None:
+        if value == self._draws_all:
+            return
+        self._draws_all = value
+        if self.gaussians is not None and self.is_large:
+            self.set_splat(self.gaussians, self._tint)
+
     def set_splat(self, gaussians: Gaussians, tint: Tensor | None = None) -> None:
         """Draw other Gaussians in place of the present ones; `tint` [N, 3] gives colours other than their own."""
-        colors = view_colors(gaussians, self.cameras) if tint is None else tint
-        arrays = splat_arrays(gaussians, self.stage, colors)
+        drawn, colors = gaussians, tint
+        if len(gaussians) > FEW_GAUSSIANS and not self._draws_all:
+            rows = most_visible(gaussians, FEW_GAUSSIANS)
+            drawn, colors = gaussians[rows], None if tint is None else tint[rows]
+        if colors is None:
+            colors = view_colors(drawn, self.cameras)
+        arrays = splat_arrays(drawn, self.stage, colors)
         layer = self.layers.get("splat")
         handle = draw_splat(self._server, f"{self.path}/splat", arrays, layer is None or layer.wanted)
         if layer is None:
@@ -87,26 +110,7 @@ class Item:
             self.layers["splat"].allow(self._visible)
         else:
             layer.replace([handle])
-        self.gaussians = gaussians
-
-    def _draw_first(self, gaussians: Gaussians) -> None:
-        """A large splat comes in two parts: what fills most of the picture at once, all of it a moment later."""
-        if len(gaussians) <= FIRST_GAUSSIANS:
-            self.set_splat(gaussians)
-            return
-        self.set_splat(gaussians[most_visible(gaussians, FIRST_GAUSSIANS)])
-        first, self.gaussians = self.layers["splat"].handles[0], gaussians
-
-        def draw_all() -> None:
-            waited = 0.0
-            while not self._server.get_clients() and waited < LONGEST_WAIT_SECONDS and not self._worker.closed:
-                time.sleep(FIRST_SECONDS / 10)
-                waited += FIRST_SECONDS / 10
-            time.sleep(FIRST_SECONDS)
-            if self.layers["splat"].handles[0] is first:  # nobody has drawn anything else meanwhile
-                self.set_splat(gaussians)
-
-        self._worker.submit(draw_all)
+        self.gaussians, self._tint = gaussians, tint
 
     # -- cameras and photographs ------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from websockets.http11 import Request, Response
 
 from ..scene.errors import BadInputError, FewviewError
 from .guard import EVERY_INTERFACE, Guard
+from .renderers import Renderers
 
 logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # port scanners and closed tabs are no news
 MAX_MESSAGE_BYTES = 8 * 2**20  # from a browser; it sends clicks and camera poses, a few hundred bytes each
@@ -44,9 +45,10 @@ class ViewerServer(viser.ViserServer):
     def __init__(self, host: str, port: int, label: str, token: str | None = None) -> None:
         viser_version()
         self.guard = Guard(host, token)
+        self.renderers = Renderers()
         self.bound_host = host
         _check_port(host, port)
-        with _construction, _guarded_serve(self.guard), _quiet():
+        with _construction, _guarded_serve(self.guard, self.renderers), _quiet():
             super().__init__(host="0.0.0.0" if host in ("", "*") else host, port=port, label=label, verbose=False)
         if not self._refuses_strangers():
             self.stop()
@@ -89,31 +91,36 @@ class ViewerServer(viser.ViserServer):
 class _WebsocketsWithGuard:
     """Stands for the `websockets` module inside viser while a server is made: `asyncio.server.serve` is guarded."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, guard: Guard, renderers: Renderers) -> None:
+        self._guard, self._renderers = guard, renderers
 
     def __getattr__(self, name: str) -> Any:
         return self if name in ("asyncio", "server") else getattr(websockets, name)
 
     def serve(self, handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
-        guard = self._guard
+        guard, renderers = self._guard, self._renderers
 
         def guarded(connection: ServerConnection, request: Request) -> Response | None:
             refused = guard.refusal(request)
             if refused is not None:
                 return refused
-            response = process_request(connection, request)
-            return None if response is None else guard.dress(request, response)
+            response = renderers.answer(request)
+            if response is None:
+                response = process_request(connection, request)
+                if response is None:
+                    return None
+                response = renderers.ask(response)
+            return guard.dress(request, response)
 
         options["max_size"] = MAX_MESSAGE_BYTES
         return websockets.asyncio.server.serve(handler, host, port, process_request=guarded, **options)
 
 
 @contextlib.contextmanager
-def _guarded_serve(guard: Guard) -> Iterator[None]:
+def _guarded_serve(guard: Guard, renderers: Renderers) -> Iterator[None]:
     """viser has no hook for its request handling, so the name through which it starts its server is lent ours."""
     original = viser_infra.websockets
-    viser_infra.websockets = _WebsocketsWithGuard(guard)  # type: ignore[assignment]
+    viser_infra.websockets = _WebsocketsWithGuard(guard, renderers)  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import viser
 
 from ...render.paths import orbit
 from .. import markup
-from ..item import Item, bounds
+from ..item import FEW_GAUSSIANS, Item, bounds
 from ..layers.depth import DEPTH_POINT_SIZE, depth_cloud, draw_depth
 from ..layers.ground import draw_ground
 from ..layers.layer import Layer
@@ -20,6 +20,10 @@ from ..stage import vertical_fov
 if TYPE_CHECKING:
     from ..page import Page
 
+FEW_NOTE = (
+    f"Of a large splat the {FEW_GAUSSIANS:,} Gaussians are drawn that cover most, until a browser with a graphics card "
+    "looks on: drawing all takes seconds without one."
+)
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 COLOR_NOTE = (
@@ -61,6 +65,8 @@ class ScenePanel:
             box = gui.add_checkbox(layer.name, layer.wanted)
             box.on_update(functools.partial(_follow, layer, box))
             self._boxes.append((layer, box))
+        if "splat" in item.layers and (item.gaussians is None or item.is_large):
+            self._build_detail(item)
         if item.shown.stereo is not None:
             self._build_depth(item)
         if "points" in item.layers:
@@ -70,6 +76,16 @@ class ScenePanel:
         if item.frusta:
             size = gui.add_slider("Camera size", 0.02, 2.0, 0.02, round(item.frustum_size, 2))
             size.on_update(lambda _: item.set_frustum_size(size.value))
+
+    def _build_detail(self, item: Item) -> None:
+        page = self._page
+        every = page.server.gui.add_checkbox("All Gaussians", item.draws_all, hint=FEW_NOTE)
+        every.on_update(lambda _: page.worker.submit(lambda: setattr(item, "draws_all", every.value)))
+
+        def tick() -> None:
+            every.value = True  # type: ignore[misc]  # viser's setter is overloaded
+
+        page.server.renderers.when_card(lambda: page.worker.submit(tick))
 
     def _ensure_splat(self, item: Item) -> None:
         """A layer for the splat that a training run is going to bring."""
