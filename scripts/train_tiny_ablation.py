@@ -21,14 +21,16 @@ from fewview import _native
 from fewview.commands.progress import TerminalProgress
 from fewview.detect.nuscenes.dataset import DetectionData
 from fewview.detect.nuscenes.submission import write_submission
-from fewview.detect.sparsefusion.checkpoint import WEIGHTS_FILE, save_weights, start_from
+from fewview.detect.sparsefusion.checkpoint import WEIGHTS_FILE, load_model, save_weights, start_from
 from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
+from fewview.detect.sparsefusion.heads import Prediction
 from fewview.detect.sparsefusion.measure import measure, used_modalities
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.detect.sparsefusion.predict import Detector
 from fewview.detect.sparsefusion.processes import detection_device, peak_memory_gb
 from fewview.detect.sparsefusion.train import TrainRun, fit
 from fewview.scene.files import read_json, write_json
+from torch import Tensor
 
 VARIANTS = {
     "full": {},
@@ -47,12 +49,38 @@ def main() -> None:
     first = replace(preset("tiny"), use_images=False, epochs=options.lidar_epochs)
     train(options, "LiDAR start", first, None)
     rows = []
-    for name, off in VARIANTS.items():
+    for name in options.models:
+        off = VARIANTS[name]
         config = replace(preset("tiny"), **off, epochs=options.epochs)
         alone = not config.fuses
         config = replace(config, epochs=options.epochs + (options.lidar_epochs if alone else 0))
         rows.append((name, train(options, name, config, None if alone else folder_of(options, "LiDAR start"))))
+        if name == "full":
+            rows.append(("full, its image queries dropped at the fusion", without_image_queries(options)))
     print_table(options, rows)
+
+
+def without_image_queries(options: argparse.Namespace) -> dict:
+    """The full model's result where the fusion sees the LiDAR's queries only; nothing is trained for it."""
+    folder = folder_of(options, "full")
+    result_path = folder / "metrics_without_image_queries.json"
+    if result_path.is_file():
+        return read_json(result_path)
+    device = detection_device(options.device)
+    model = load_model(folder).to(device)
+    fuse = model.fusion.forward
+
+    def lidar_only(lidar: Tensor, lidar_positions: Tensor, image: Tensor, image_positions: Tensor) -> Prediction:
+        left = fuse(lidar, lidar_positions, image[:, :0], image_positions[:, :0])
+        codes, logits = (torch.zeros(*image.shape[:2], x.shape[-1], device=device) for x in (left.codes, left.logits))
+        return Prediction(torch.cat([left.codes, codes], dim=1), torch.cat([left.logits, logits - torch.inf], dim=1))
+
+    model.fusion.forward = lidar_only
+    held_out = DetectionData(options.data, options.val_split, sweeps=model.config.sweeps - 1)
+    evaluation, _ = measure(Detector(model, device), held_out)
+    result = {"minutes": 0.0, "samples_per_s": 0.0, "metrics": evaluation.summary()}
+    write_json(result_path, result)
+    return result
 
 
 def arguments() -> argparse.Namespace:
@@ -61,6 +89,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("output", type=Path)
     parser.add_argument("--lidar-epochs", type=int, default=20, help="of the LiDAR detector that the others start from")
     parser.add_argument("--epochs", type=int, default=20, help="of what follows")
+    parser.add_argument("--models", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="some of them, by name")
     parser.add_argument("--train-split", default="generated_train")
     parser.add_argument("--val-split", default="generated_val")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
