@@ -19,7 +19,7 @@ from fewview.scene.capture import Capture, Frame
 from fewview.scene.formats import load_splat
 from fewview.scene.gaussians import SH_C0, Gaussians
 from fewview.viewer.app import serve
-from fewview.viewer.item import FEW_GAUSSIANS
+from fewview.viewer.item import MANY_GAUSSIANS
 from fewview.viewer.shown import Shown
 from PIL import Image
 from support.browser import browser as browser
@@ -108,7 +108,7 @@ def settled(page, tab, client) -> float:
 
 
 def _set_detail(page, tab, every: bool) -> None:
-    if COUNT > FEW_GAUSSIANS:
+    if COUNT > MANY_GAUSSIANS:
         tab.get_by_role("tab", name="Scene").click()
         tab.get_by_label("All Gaussians").set_checked(every)
         until(lambda: page.active.draws_all == every)

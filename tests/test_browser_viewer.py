@@ -54,6 +54,7 @@ def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
 
 def test_a_browser_without_a_graphics_card_gets_the_gaussians_that_cover_most(browser, monkeypatch):
     monkeypatch.setattr(item, "FEW_GAUSSIANS", 100)
+    monkeypatch.setattr(item, "MANY_GAUSSIANS", 200)
     server, page = serve(Shown("scene", small_gaussians(), small_capture()), port=0)
     shown = page.active
     drawn = lambda: len(shown.layers["splat"].handles[0].buffer)  # noqa: E731

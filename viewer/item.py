@@ -24,7 +24,8 @@ from .shown import Shown
 from .stage import FOCUS_DISTANCE, Stage
 from .worker import IDLE, Worker
 
-FEW_GAUSSIANS = 60_000  # what a browser without a graphics card draws in half a second
+MANY_GAUSSIANS = 120_000  # what a browser without a graphics card draws in about a second: larger splats are thinned
+FEW_GAUSSIANS = 60_000  # to this
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way
 OnCamera = Callable[["Item", int, viser.ClientHandle], None]
 
@@ -79,7 +80,7 @@ class Item:
     @property
     def is_large(self) -> bool:
         """Whether it has more Gaussians than a browser without a graphics card draws at once."""
-        return self.gaussians is not None and len(self.gaussians) > FEW_GAUSSIANS
+        return self.gaussians is not None and len(self.gaussians) > MANY_GAUSSIANS
 
     @property
     def draws_all(self) -> bool:
@@ -97,7 +98,7 @@ class Item:
     def set_splat(self, gaussians: Gaussians, tint: Tensor | None = None) -> None:
         """Draw other Gaussians in place of the present ones; `tint` [N, 3] gives colours other than their own."""
         drawn, colors = gaussians, tint
-        if len(gaussians) > FEW_GAUSSIANS and not self._draws_all:
+        if len(gaussians) > MANY_GAUSSIANS and not self._draws_all:
             rows = most_visible(gaussians, FEW_GAUSSIANS)
             drawn, colors = gaussians[rows], None if tint is None else tint[rows]
         if colors is None:

@@ -10,7 +10,7 @@ import viser
 
 from ...render.paths import orbit
 from .. import markup
-from ..item import FEW_GAUSSIANS, Item, bounds
+from ..item import FEW_GAUSSIANS, MANY_GAUSSIANS, Item, bounds
 from ..layers.depth import DEPTH_POINT_SIZE, depth_cloud, draw_depth
 from ..layers.ground import draw_ground
 from ..layers.layer import Layer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..page import Page
 
 FEW_NOTE = (
-    f"Of a large splat the {FEW_GAUSSIANS:,} Gaussians are drawn that cover most, until a browser with a graphics card "
-    "looks on: drawing all takes seconds without one."
+    f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with a "
+    "graphics card looks on: drawing all takes seconds without one."
 )
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
