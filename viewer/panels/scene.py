@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..page import Page
 
 FEW_NOTE = (
-    f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with a "
-    "graphics card looks on: drawing all takes seconds without one."
+    f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with "
+    "a graphics card looks on: drawing all takes seconds without one."
 )
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
