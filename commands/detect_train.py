@@ -79,6 +79,8 @@ class Options(Common):
         chosen = {"epochs": self.epochs, "batch_size": self.batch_size}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         changes |= {_FIELDS[part]: False for part in self.without}
+        if self.start:  # what starts from trained weights learns slower, in every preset
+            changes["lidar_lr_factor"] = SparseFusionConfig.lidar_lr_factor
         return replace(preset(self.preset), **changes)
 
 

@@ -68,15 +68,19 @@ def test_frozen_batch_norms_normalise_by_the_batch_in_training_only():
 
 
 def test_trunks_learn_slower_and_frozen_parts_not_at_all():
-    config = replace(CONFIG, trunk_lr_factor=0.1)
+    config = replace(CONFIG, trunk_lr_factor=0.1, lidar_lr_factor=0.2)
     model = SparseFusionModel(config)
     rates = {id(p): group["lr"] for group in make_optimizer(model, config).param_groups for p in group["params"]}
-    assert rates[id(model.encoder.conv_input[0].weight)] == pytest.approx(0.1 * config.learning_rate)
+    assert rates[id(model.encoder.conv_input[0].weight)] == pytest.approx(0.2 * config.learning_rate)
     assert rates[id(model.image_trunk.neck.inner_blocks[0][0].weight)] == pytest.approx(0.1 * config.learning_rate)
     assert rates[id(model.fusion.decoder.linear1.weight)] == pytest.approx(config.learning_rate)
     frozen = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
     learned = {id(p) for group in make_optimizer(frozen, config).param_groups for p in group["params"]}
     assert id(frozen.encoder.conv_input[0].weight) not in learned
+    alone = SparseFusionModel(replace(CONFIG, lidar_frozen=True, use_images=False, lidar_lr_factor=0.2))
+    (group,) = make_optimizer(alone, alone.config).param_groups  # a LiDAR detector is what others start from
+    assert len(group["params"]) == len(list(alone.parameters()))
+    assert group["lr"] == alone.config.learning_rate
 
 
 def test_processes_share_the_samples_of_a_step():

@@ -33,7 +33,7 @@ class SparseFusionConfig:
     bev_channels: tuple[int, int] = (128, 256)  # of the BEV backbone's two blocks
     bev_layers: int = 5  # convolutions in a block after its first
     bev_neck_channels: int = 256  # of each of the neck's two halves
-    lidar_frozen: bool = True  # whether the LiDAR trunk and its decoder keep the weights that they start from
+    lidar_frozen: bool = True  # whether trunk and decoder keep the weights that they start from, beside images
 
     # Image trunk.
     image_width_px: int = 800  # of the network's input, a multiple of 32
@@ -57,7 +57,8 @@ class SparseFusionConfig:
     batch_size: int = 4  # samples of one step of one process
     learning_rate: float = 1e-4  # at the start of the cycle
     peak_lr_factor: float = 8.0  # the cycle's highest rate, at 40 % of the steps, over its first
-    trunk_lr_factor: float = 0.1  # of the parts that start from trained weights
+    trunk_lr_factor: float = 0.1  # of the image trunk
+    lidar_lr_factor: float = 0.1  # of the LiDAR's parts, beside images: they start from a LiDAR detector's weights
     weight_decay: float = 0.01  # of AdamW
     backbone_decay_factor: float = 1.0  # of the image backbone's weight decay
     max_gradient_norm: float = 0.1  # L2 over all parameters; larger gradients are scaled down
@@ -90,6 +91,11 @@ class SparseFusionConfig:
     def fuses(self) -> bool:
         """Whether there are queries of both kinds."""
         return self.use_images and self.use_lidar
+
+    @property
+    def freezes_lidar(self) -> bool:
+        """A LiDAR detector alone learns in any case."""
+        return self.lidar_frozen and self.fuses
 
     @property
     def transfers_semantics(self) -> bool:
@@ -162,6 +168,7 @@ def preset(name: Preset) -> SparseFusionConfig:
         learning_rate=3e-4,
         peak_lr_factor=5.0,
         trunk_lr_factor=1.0,
+        lidar_lr_factor=1.0,
         max_gradient_norm=5.0,
         heatmap_loss_weight=1.0,
         balance_classes=False,

@@ -79,7 +79,7 @@ class SparseFusionModel(nn.Module):
             initialise_head(head)
         if config.use_images:
             nn.init.normal_(self.camera_branch.level_pos)
-        if config.lidar_frozen:
+        if config.freezes_lidar:
             self._freeze_lidar()
 
     def lidar_parts(self) -> list[nn.Module]:

@@ -29,21 +29,23 @@ def _cosine(a: float, b: float, t: float) -> float:
 
 
 def make_optimizer(model: SparseFusionModel, config: SparseFusionConfig) -> AdamW:
-    """AdamW with a group for each learning rate and weight decay: trunks learn slower than the new parts.
+    """AdamW with a group for each learning rate and weight decay: trained parts learn slower than new ones.
 
     Norms and the Swin backbone's position biases do not decay where that backbone is used.
     """
-    trunk = {id(p) for part in model.lidar_parts() for p in part.parameters()}
+    factors: dict[int, float] = {}
+    if config.fuses:
+        factors |= {id(p): config.lidar_lr_factor for part in model.lidar_parts() for p in part.parameters()}
     backbone: set[int] = set()
     if config.use_images:
+        factors |= {id(p): config.trunk_lr_factor for p in model.image_trunk.parameters()}
         backbone = {id(p) for p in model.image_trunk.backbone.parameters()}
-        trunk |= {id(p) for p in model.image_trunk.parameters()}
     fixed = _undecayed(model) if config.image_backbone == "swin_t" else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        rate = config.learning_rate * (config.trunk_lr_factor if id(parameter) in trunk else 1.0)
+        rate = config.learning_rate * factors.get(id(parameter), 1.0)
         decay = config.weight_decay * (config.backbone_decay_factor if id(parameter) in backbone else 1.0)
         groups.setdefault((rate, 0.0 if id(parameter) in fixed else decay), []).append(parameter)
     return AdamW(
