@@ -3,10 +3,10 @@
     python scripts/make_nuscenes_like.py data --scenes 25 --samples 16
     python scripts/train_tiny_ablation.py data runs/ablation [--alone-epochs 26] [--epochs 10] [--threads 2]
 
-As in the paper a LiDAR detector is trained first, and every model with a LiDAR starts from it; what it brought learns at
-a tenth of the rate. The LiDAR detector goes on, too, for as long. The camera detector is trained as long as the first one.
-Prints a table of the held-out scenes' mAP and NDS (our own evaluation, which gives the official numbers). What is finished
-in the output folder is not done again.
+As in the paper a LiDAR detector is trained first, and every model with a LiDAR starts from it; what it brought
+learns at a tenth of the rate. The LiDAR detector goes on, too, for as long. The camera detector is trained as long
+as the first one. Prints a table of the held-out scenes' mAP and NDS (our own evaluation, which gives the official
+numbers). What is finished in the output folder is not done again.
 """
 
 from __future__ import annotations
