@@ -1,4 +1,4 @@
-"""The native kernels as differentiable functions: float32 features and kernel maps on the CPU."""
+"""The native kernels as differentiable functions: features and kernel maps on the CPU, results in float32."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ... import _native
 from .kernel_map import KernelMap
@@ -14,12 +15,18 @@ from .kernel_map import KernelMap
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
-        features, weight = features.contiguous(), weight.contiguous()
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap, rounded: bool
+    ) -> Tensor:
+        kind = torch.bfloat16 if rounded else torch.float32
+        features, weight = features.to(kind).contiguous(), weight.to(kind).contiguous()
         out = torch.empty(kernel_map.n_out, weight.shape[0])
-        _native.sparse_conv(
-            kernel_map.tiles, _array(features), _array(weight), _array(bias), out.numpy(), backward=False, flip=False
-        )
+        if rounded and _native.has_bf16():
+            arrays = (_paired_bits(features), _paired_bits(weight), _array(bias), out.numpy())
+            _native.sparse_conv_bf16(kernel_map.tiles, *arrays)
+        else:
+            arrays = (_array(features.float()), _array(weight.float()), _array(bias), out.numpy())
+            _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False)
         ctx.save_for_backward(features, weight)
         ctx.kernel_map = kernel_map
         return out
@@ -27,7 +34,8 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_out: Tensor) -> Any:
-        features, weight = ctx.saved_tensors
+        # In float32. Rounding counts as the identity, as in autocast: this is the gradient at the rounded values.
+        features, weight = (saved.float() for saved in ctx.saved_tensors)
         kernel_map: KernelMap = ctx.kernel_map
         gradient = v_out.contiguous().numpy()
         v_features = v_weight = v_bias = None
@@ -42,7 +50,7 @@ class _Convolve(torch.autograd.Function):
             _native.sparse_conv_weight(kernel_map.tiles, features.numpy(), gradient, v_weight.numpy())
         if ctx.needs_input_grad[2]:
             v_bias = v_out.sum(0)
-        return v_features, v_weight, v_bias, None
+        return v_features, v_weight, v_bias, None, None
 
 
 class _Pool(torch.autograd.Function):
@@ -67,9 +75,15 @@ class _Pool(torch.autograd.Function):
         return v_in, None, None
 
 
-def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
-    """features [N_in, Cin], weight [Cout, K, Cin], bias [Cout] -> [N_out, Cout]."""
-    return _Convolve.apply(features, weight, bias, kernel_map)
+def convolve(
+    features: Tensor,  # [N_in, Cin]
+    weight: Tensor,  # [Cout, K, Cin]
+    bias: Tensor | None,  # [Cout] float32
+    kernel_map: KernelMap,
+    rounded: bool = False,
+) -> Tensor:
+    """[N_out, Cout] float32; `rounded`: features and weights are rounded to bfloat16, and sums stay float32."""
+    return _Convolve.apply(features, weight, bias, kernel_map, rounded)
 
 
 def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -84,3 +98,8 @@ def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
 
 def _array(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.detach().numpy()
+
+
+def _paired_bits(tensor: Tensor) -> Any:
+    """The bits of bfloat16 [..., C] as int16, with a channel of zeros where their number is odd."""
+    return F.pad(tensor, (0, tensor.shape[-1] % 2)).view(torch.int16).detach().numpy()
