@@ -16,11 +16,6 @@ constexpr int MAX_SLICES = 16;  // of the tiles, each with sums of its own in th
 
 // A word that is one float32.
 struct Single {
-#if defined(__AVX512F__)
-    static constexpr int ROWS[PANEL + 1] = {0, 12, 8, 8, 6};
-#else
-    static constexpr int ROWS[PANEL + 1] = {0, 8, 5};
-#endif
     static vf spread(const float *p) { return splat(*p); }
     static vf add_product(vf sum, vf x, vf weight) { return sum + x * weight; }
 };
@@ -62,7 +57,7 @@ void add_outer(const float *in, int in_channels, const float *v_out, int out_cha
 using AddOuter = void (*)(const float *, int, const float *, int, int, const int32_t *, const int32_t *, int64_t,
                           float *, int);
 
-template <int NV, int R = Single::ROWS[NV]>
+template <int NV, int R = ROWS[NV]>
 AddOuter outer_of(int rows) {
     if constexpr (R == 0) {
         return nullptr;
@@ -101,7 +96,7 @@ void sparse_conv_weight(const SparseConvWeightArgs &a) {
                 if (pairs == 0) continue;
                 for (const Panel &panel : panels)
                     for (int i = 0, rows; i < a.in_channels; i += rows) {
-                        rows = std::min(Single::ROWS[panel.vectors], a.in_channels - i);
+                        rows = std::min(ROWS[panel.vectors], a.in_channels - i);
                         outer_of(panel.vectors, rows)(a.in + i, a.in_channels, a.v_out + panel.first, a.out_channels,
                                                       panel.width, &tile.source[first], &tile.target[first], pairs,
                                                       own + k * slot_size + (int64_t)i * columns + panel.first, columns);

@@ -7,10 +7,8 @@
 namespace fewview::FEWVIEW_ISA {
 namespace {
 
-// A word that is two neighbouring channels in bfloat16, the first one in the lower half. The processor takes
-// six cycles for a product and starts two in each: 12 sums and more keep it busy.
+// A word that is two neighbouring channels in bfloat16, the first one in the lower half.
 struct Pair {
-    static constexpr int ROWS[PANEL + 1] = {0, 16, 10, 8, 6};
     static vf spread(const float *p) {
         int32_t bits;
         std::memcpy(&bits, p, sizeof bits);

@@ -22,8 +22,10 @@ namespace {
 // Registers: R * NV sums, NV weights, one input. AVX-512 has 32, the others 16.
 #if defined(__AVX512F__)
 constexpr int PANEL = 4;
+constexpr int ROWS[PANEL + 1] = {0, 12, 8, 8, 6};
 #else
 constexpr int PANEL = 2;
+constexpr int ROWS[PANEL + 1] = {0, 8, 5};
 #endif
 constexpr int LINE = 16;  // words of a cache line
 
@@ -137,7 +139,7 @@ void add_products(const float *in, int depth, const float *__restrict w, float *
 
 using AddProducts = void (*)(const float *, int, const float *, float *, int, int, const int32_t *, const int32_t *);
 
-template <class Word, int NV, int R = Word::ROWS[NV]>
+template <class Word, int NV, int R = ROWS[NV]>
 AddProducts products_of(int rows) {
     if constexpr (R == 0) {
         return nullptr;
@@ -149,7 +151,7 @@ AddProducts products_of(int rows) {
 template <class Word, int NV>
 void add_slot(const SparseConvArgs &a, const float *w, const Panel &panel, const MapTile &tile, int k) {
     const int32_t *source = tile.source.data(), *target = tile.target.data(), *span = &tile.start[k];
-    constexpr int R = Word::ROWS[NV];
+    constexpr int R = ROWS[NV];
     float *out = a.out + panel.first;
     int32_t p = span[0];
     for (; p + R <= span[1]; p += R) {

@@ -102,4 +102,5 @@ def _array(tensor: Tensor | None) -> Any:
 
 def _paired_bits(tensor: Tensor) -> Any:
     """The bits of bfloat16 [..., C] as int16, with a channel of zeros where their number is odd."""
-    return F.pad(tensor, (0, tensor.shape[-1] % 2)).view(torch.int16).detach().numpy()
+    tensor = F.pad(tensor, (0, 1)) if tensor.shape[-1] % 2 else tensor
+    return tensor.view(torch.int16).detach().numpy()
