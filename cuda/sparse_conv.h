@@ -79,7 +79,6 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
 SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search);
 SparseMap transposed(const SparseMap &map);  // source and target swapped, each pair in its slot
 
-// In bfloat16 a word of `in` and `weight` is a pair of neighbouring channels, and `in_channels` counts pairs.
 struct SparseConvArgs {
     const SparseMap *map;
     int in_channels, out_channels;

@@ -24,8 +24,6 @@ using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::c
 using MatrixOut = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Weight = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using WeightOut = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using Halves = nb::ndarray<const int16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using HalfWeight = nb::ndarray<const int16_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Rows = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using RowsOut = nb::ndarray<int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -86,13 +84,24 @@ void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_st
     slot_start.data()[map.volume] = at;
 }
 
+// Whether the instruction set in use and the processor have products of pairs of bfloat16.
+bool has_bf16() {
+#if defined(FEWVIEW_X86)
+    return active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 // `backward`: from outputs to inputs, over the transposed map; `flip`: over the map itself, slots in reverse.
 void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> bias, MatrixOut out, bool backward,
-          bool flip) {
+          bool flip, bool rounded) {
     const int64_t O = (int64_t)weight.shape(0), K = (int64_t)weight.shape(1), I = (int64_t)weight.shape(2);
     if (K != map.volume)
         throw std::invalid_argument("weight: expected " + std::to_string(map.volume) + " slots, found " +
                                     std::to_string(K));
+    if (rounded && (backward || flip || !has_bf16()))
+        throw std::invalid_argument("rounded: only forward, and only where has_bf16() holds");
     SparseConvArgs a{};
     a.map = &map;
     a.in_channels = (int)(backward ? O : I);
@@ -108,40 +117,7 @@ void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> 
     a.bias = bias ? bias->data() : nullptr;
     const Kernels &kernels = active_kernels();
     nb::gil_scoped_release release;
-    kernels.sparse_conv(a);
-}
-
-// Whether the instruction set in use and the processor have products of pairs of bfloat16.
-bool has_bf16() {
-#if defined(FEWVIEW_X86)
-    return active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
-
-// The bits of bfloat16 features and weights; an even number of input channels.
-void conv_bf16(const SparseMap &map, Halves in, HalfWeight weight, std::optional<Vector> bias, MatrixOut out) {
-    if (!has_bf16()) throw std::invalid_argument("this machine or instruction set has no products of bfloat16");
-    const int64_t O = (int64_t)weight.shape(0), K = (int64_t)weight.shape(1), I = (int64_t)weight.shape(2);
-    if (K != map.volume || I % 2)
-        throw std::invalid_argument("weight: expected the map's slots and an even number of input channels");
-    if (bias && (int64_t)bias->shape(0) != O)
-        throw std::invalid_argument("bias: expected one value for each output channel");
-    SparseConvArgs a{};
-    a.map = &map;
-    a.in_channels = (int)(I / 2);
-    a.out_channels = (int)O;
-    a.in = reinterpret_cast<const float *>(sized(in, "in", map.n_source, I));
-    a.weight = reinterpret_cast<const float *>(weight.data());
-    a.slot_stride = I / 2;
-    a.in_stride = 1;
-    a.out_stride = K * I / 2;
-    a.bias = bias ? bias->data() : nullptr;
-    a.out = sized(out, "out", map.n_target, O);
-    const Kernels &kernels = active_kernels();
-    nb::gil_scoped_release release;
-    kernels.sparse_conv_bf16(a);
+    (rounded ? kernels.sparse_conv_bf16 : kernels.sparse_conv)(a);
 }
 
 void conv_weight(const SparseMap &map, Matrix in, Matrix v_out, WeightOut v_weight) {
@@ -232,10 +208,8 @@ void bind_sparse_conv(nb::module_ &m) {
         .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.n_pairs + 4 * (map.volume + 1) * map.tiles.size(); })
         .def("write_pairs", &write_pairs, "source"_a, "target"_a, "slot_start"_a);
     m.def("sparse_conv", &conv, "map"_a, "features"_a, "weight"_a, "bias"_a.none(), nb::arg("out").noconvert(),
-          "backward"_a, "flip"_a);
+          "backward"_a, "flip"_a, "rounded"_a = false);
     m.def("has_bf16", &has_bf16, "Whether the instruction set in use multiplies pairs of bfloat16.");
-    m.def("sparse_conv_bf16", &conv_bf16, "map"_a, "features"_a, "weight"_a, "bias"_a.none(),
-          nb::arg("out").noconvert());
     m.def("sparse_conv_weight", &conv_weight, "map"_a, "features"_a, "v_out"_a, nb::arg("v_weight").noconvert());
     m.def("sparse_pool", &pool, "map"_a, "features"_a, nb::arg("out").noconvert(), nb::arg("source").none().noconvert());
     m.def("sparse_pool_backward", &pool_backward, "map"_a, "v_out"_a, "source"_a.none(), nb::arg("v_in").noconvert());

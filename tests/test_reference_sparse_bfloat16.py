@@ -150,25 +150,12 @@ def test_results_are_the_same_bits_each_time_for_any_number_of_threads(isa: str,
     assert torch.equal(native.convolve(x.features, weight, None, made, rounded=True), expected)
 
 
-def test_the_kernel_refuses_what_it_cannot_hold() -> None:
-    """Where there are no products of bfloat16 it says so; a shape that does not fit is refused elsewhere."""
+def test_the_kernel_rounds_only_where_it_can(isa: str) -> None:
     x = random_sparse(channels=4)
     made = kernel_map.submanifold_map(x.coordinates, (3, 3, 3), (1, 1, 1))
-    features, out = x.features.bfloat16().view(torch.int16).numpy(), torch.empty(len(x), 2).numpy()
-    weight = random_weight(2, (27,), 4).bfloat16().view(torch.int16)
-    before = _native.isa()
-    try:
-        for name in _native.isas():
-            _native.set_isa(name)
-            if _native.has_bf16():
-                with pytest.raises(ValueError, match="even number"):
-                    _native.sparse_conv_bf16(
-                        made.tiles, features[:, :3].copy(), weight[..., :3].contiguous().numpy(), None, out
-                    )
-                with pytest.raises(ValueError, match=r"in: expected shape"):
-                    _native.sparse_conv_bf16(made.tiles, features[1:], weight.numpy(), None, out)
-            else:
-                with pytest.raises(ValueError, match="no products of bfloat16"):
-                    _native.sparse_conv_bf16(made.tiles, features, weight.numpy(), None, out)
-    finally:
-        _native.set_isa(before)
+    arrays = x.features.numpy(), random_weight(4, (27,), 4).numpy(), None, torch.empty(len(x), 4).numpy()
+    assert isa == "avx512" or not _native.has_bf16()
+    for backward, flip in ((False, False), (False, True), (True, False), (True, True)):
+        if backward or flip or not _native.has_bf16():
+            with pytest.raises(ValueError, match="only forward, and only where"):
+                _native.sparse_conv(made.tiles, *arrays, backward=backward, flip=flip, rounded=True)

@@ -20,7 +20,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
     if _is_native(features):
         rounded = features.dtype == torch.bfloat16 or _autocasts_to_bfloat16()
         bias = None if bias is None else bias.float()
-        return native.convolve(features, weight, bias, kernel_map, rounded).to(features.dtype)
+        return native.convolve(features.float(), weight.float(), bias, kernel_map, rounded).to(features.dtype)
     if features.is_cuda and gpu.is_available():
         out = gpu.convolve(features, weight, kernel_map)
     else:

@@ -1,4 +1,4 @@
-"""The native kernels as differentiable functions: features and kernel maps on the CPU, results in float32."""
+"""The native kernels as differentiable functions: float32 features and kernel maps on the CPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from ... import _native
 from .kernel_map import KernelMap
@@ -18,24 +17,24 @@ class _Convolve(torch.autograd.Function):
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap, rounded: bool
     ) -> Tensor:
-        kind = torch.bfloat16 if rounded else torch.float32
-        features, weight = features.to(kind).contiguous(), weight.to(kind).contiguous()
+        features, weight = features.contiguous(), weight.contiguous()
         out = torch.empty(kernel_map.n_out, weight.shape[0])
-        if rounded and _native.has_bf16():
-            arrays = (_paired_bits(features), _paired_bits(weight), _array(bias), out.numpy())
-            _native.sparse_conv_bf16(kernel_map.tiles, *arrays)
-        else:
-            arrays = (_array(features.float()), _array(weight.float()), _array(bias), out.numpy())
-            _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False)
+        by_processor = rounded and _native.has_bf16()
+        factors = (features, weight) if by_processor or not rounded else (_rounded(features), _rounded(weight))
+        arrays = (*map(_array, factors), _array(bias), out.numpy())
+        _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False, rounded=by_processor)
         ctx.save_for_backward(features, weight)
+        ctx.rounded = rounded
         ctx.kernel_map = kernel_map
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v_out: Tensor) -> Any:
-        # In float32. Rounding counts as the identity, as in autocast: this is the gradient at the rounded values.
-        features, weight = (saved.float() for saved in ctx.saved_tensors)
+        features, weight = ctx.saved_tensors
+        if ctx.rounded:
+            # Rounding counts as the identity, as in autocast: this is the gradient at the rounded values, in float32.
+            features, weight = _rounded(features), _rounded(weight)
         kernel_map: KernelMap = ctx.kernel_map
         gradient = v_out.contiguous().numpy()
         v_features = v_weight = v_bias = None
@@ -100,7 +99,5 @@ def _array(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.detach().numpy()
 
 
-def _paired_bits(tensor: Tensor) -> Any:
-    """The bits of bfloat16 [..., C] as int16, with a channel of zeros where their number is odd."""
-    tensor = F.pad(tensor, (0, 1)) if tensor.shape[-1] % 2 else tensor
-    return tensor.view(torch.int16).detach().numpy()
+def _rounded(tensor: Tensor) -> Tensor:
+    return tensor.detach().bfloat16().float()
