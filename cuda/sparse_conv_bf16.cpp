@@ -22,17 +22,22 @@ struct Pair {
 };
 
 // [rows, channels] float32 to words, rounded to nearest, ties to even. An odd channel is paired with zero.
-std::unique_ptr<float[]> rounded(const float *from, int64_t rows, int channels) {
+Words rounded(const float *from, int64_t rows, int channels) {
     const int words = (channels + 1) / 2;
-    std::unique_ptr<float[]> made(new float[rows * words]);
+    Words made(rows * words);
     parallel_for((int)((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE), [&](int block) {
-        for (int64_t row = block * ROWS_AT_ONCE; row < std::min((block + 1) * ROWS_AT_ONCE, rows); row++)
-            for (int i = 0; i < channels; i += W) {
-                const int there = std::min(W, channels - i);
-                const __m512 values = _mm512_maskz_loadu_ps((__mmask16)((1u << there) - 1), from + row * channels + i);
-                const __mmask8 kept = (__mmask8)((1u << (there + 1) / 2) - 1);
-                _mm256_mask_storeu_epi32(made.get() + row * words + i / 2, kept, (__m256i)_mm512_cvtneps_pbh(values));
+        for (int64_t row = block * ROWS_AT_ONCE; row < std::min((block + 1) * ROWS_AT_ONCE, rows); row++) {
+            const float *values = from + row * channels;
+            float *to = made.values + row * words;
+            int i = 0;
+            for (; i + W <= channels; i += W)
+                _mm256_storeu_si256((__m256i *)(to + i / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(values + i)));
+            if (i < channels) {
+                const __m512 rest = _mm512_maskz_loadu_ps((__mmask16)((1u << (channels - i)) - 1), values + i);
+                const __mmask8 kept = (__mmask8)((1u << (words - i / 2)) - 1);
+                _mm256_mask_storeu_epi32(to + i / 2, kept, (__m256i)_mm512_cvtneps_pbh(rest));
             }
+        }
     });
     return made;
 }
@@ -40,12 +45,12 @@ std::unique_ptr<float[]> rounded(const float *from, int64_t rows, int channels) 
 }  // namespace
 
 void sparse_conv_bf16(const SparseConvArgs &a) {
-    const auto in = rounded(a.in, a.map->n_source, a.in_channels);
-    const auto weight = rounded(a.weight, (int64_t)a.out_channels * a.map->volume, a.in_channels);
+    const Words in = rounded(a.in, a.map->n_source, a.in_channels);
+    const Words weight = rounded(a.weight, (int64_t)a.out_channels * a.map->volume, a.in_channels);
     SparseConvArgs words = a;
     words.in_channels = (a.in_channels + 1) / 2;
-    words.in = in.get();
-    words.weight = weight.get();
+    words.in = in.values;
+    words.weight = weight.values;
     words.slot_stride = words.in_channels;
     words.out_stride = (int64_t)a.map->volume * words.in_channels;
     convolve<Pair>(words);

@@ -59,29 +59,36 @@ void store_part(float *p, vf v, int count) {
     for (int i = 0; i < count; i++) p[i] = some[i];
 }
 
+// Words that begin on a cache line: rows of 16 words and more then touch no line but their own.
+struct Words {
+    std::unique_ptr<float[]> memory;
+    float *values = nullptr;
+
+    explicit Words(int64_t count) : memory(new float[count + LINE]) {
+        values = (float *)(((uintptr_t)memory.get() + 63) / 64 * 64);
+    }
+};
+
 // [slot][panel][input channel][vectors * W], zeros behind the last channel.
 struct Packed {
     std::vector<Panel> panels;
     std::vector<int64_t> panel_start;
-    int64_t slot_size;
-    std::unique_ptr<float[]> memory;
-    float *values;
+    int64_t slot_size = 0;
+    Words words{0};
 };
 
 Packed pack_weights(const SparseConvArgs &a) {
     Packed packed;
     packed.panels = panels_of(a.out_channels);
-    packed.slot_size = 0;
     for (const Panel &panel : packed.panels) {
         packed.panel_start.push_back(packed.slot_size);
         packed.slot_size += (int64_t)a.in_channels * panel.vectors * W;
     }
-    packed.memory.reset(new float[packed.slot_size * a.map->volume + LINE]);
-    packed.values = (float *)(((uintptr_t)packed.memory.get() + 63) / 64 * 64);
+    packed.words = Words(packed.slot_size * a.map->volume);
     parallel_for(a.map->volume, [&](int k) {
         for (size_t p = 0; p < packed.panels.size(); p++) {
             const Panel &panel = packed.panels[p];
-            float *to = packed.values + k * packed.slot_size + packed.panel_start[p];
+            float *to = packed.words.values + k * packed.slot_size + packed.panel_start[p];
             const float *from = a.weight + k * a.slot_stride + panel.first * a.out_stride;
             const int columns = panel.vectors * W;
             if (a.out_stride == 1) {
@@ -194,7 +201,7 @@ void convolve(const SparseConvArgs &a) {
         for (int k = 0; k < map.volume; k++)
             for (size_t p = 0; p < packed.panels.size(); p++)
                 slot_of<Word>(packed.panels[p].vectors)(
-                    a, packed.values + k * packed.slot_size + packed.panel_start[p], packed.panels[p], tile, k);
+                    a, packed.words.values + k * packed.slot_size + packed.panel_start[p], packed.panels[p], tile, k);
     });
 }
 

@@ -21,7 +21,7 @@ class _Convolve(torch.autograd.Function):
         out = torch.empty(kernel_map.n_out, weight.shape[0])
         by_processor = rounded and _native.has_bf16()
         factors = (features, weight) if by_processor or not rounded else (_rounded(features), _rounded(weight))
-        arrays = (*map(_array, factors), _array(bias), out.numpy())
+        arrays = (_array(factors[0]), _array(factors[1]), _array(bias), out.numpy())
         _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False, rounded=by_processor)
         ctx.save_for_backward(features, weight)
         ctx.rounded = rounded
