@@ -149,7 +149,9 @@ def sparse_conv(
     out: ndarray,
     backward: bool,  # multiply with the weights transposed
     flip: bool,  # take the slots in reverse
+    rounded: bool = False,  # round features and weights to bfloat16; forward, and only where has_bf16() holds
 ) -> None: ...
+def has_bf16() -> bool: ...  # whether the instruction set in use multiplies pairs of bfloat16
 def sparse_conv_weight(map: SparseMap, features: ndarray, v_out: ndarray, v_weight: ndarray) -> None: ...
 def sparse_pool(map: SparseMap, features: ndarray, out: ndarray, source: ndarray | None) -> None: ...  # int32 source
 def sparse_pool_backward(map: SparseMap, v_out: ndarray, source: ndarray | None, v_in: ndarray) -> None: ...

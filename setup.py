@@ -39,6 +39,8 @@ INSTRUCTION_SETS: dict[str, list[str]] = (
     if IS_X86
     else {"plain": []}
 )
+# Kernels for one instruction set with one more feature, which is asked for before they are called.
+WITH_FEATURE: dict[str, dict[str, list[str]]] = {"avx512": {"sparse_conv_bf16": ["-mavx512bf16"]}}
 
 
 class BuildNative(build_ext):
@@ -50,7 +52,10 @@ class BuildNative(build_ext):
         jobs = [(Path(nanobind_root / "src" / "nb_combined.cpp"), "nanobind", ["-fno-strict-aliasing"])]
         jobs += [(Path("cuda") / f"{name}.cpp", "common", []) for name in COMMON]
         for isa, flags in INSTRUCTION_SETS.items():
-            jobs += [(Path("cuda") / f"{name}.cpp", isa, [f"-DFEWVIEW_ISA={isa}", *flags]) for name in KERNELS]
+            special = WITH_FEATURE.get(isa, {})
+            for name in [*KERNELS, *special]:
+                options = [f"-DFEWVIEW_ISA={isa}", *flags, *special.get(name, [])]
+                jobs.append((Path("cuda") / f"{name}.cpp", isa, options))
 
         def compile_one(job: tuple[Path, str, list[str]]) -> str:
             source, group, flags = job

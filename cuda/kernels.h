@@ -144,6 +144,7 @@ struct Kernels {
     void (*patch_match_costs)(const PatchMatchArgs &);
     void (*patch_match_sweep)(const PatchMatchArgs &, const PatchMatchSweep &);
     void (*sparse_conv)(const SparseConvArgs &);
+    void (*sparse_conv_bf16)(const SparseConvArgs &);  // null, or where there is AVX512_BF16; weights as [O, K, I]
     void (*sparse_conv_weight)(const SparseConvWeightArgs &);
     void (*sparse_pool)(const SparsePoolArgs &);
     void (*sparse_pool_backward)(const SparsePoolBackwardArgs &);

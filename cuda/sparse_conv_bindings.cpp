@@ -84,13 +84,24 @@ void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_st
     slot_start.data()[map.volume] = at;
 }
 
+// Whether the instruction set in use and the processor have products of pairs of bfloat16.
+bool has_bf16() {
+#if defined(FEWVIEW_X86)
+    return active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 // `backward`: from outputs to inputs, over the transposed map; `flip`: over the map itself, slots in reverse.
 void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> bias, MatrixOut out, bool backward,
-          bool flip) {
+          bool flip, bool rounded) {
     const int64_t O = (int64_t)weight.shape(0), K = (int64_t)weight.shape(1), I = (int64_t)weight.shape(2);
     if (K != map.volume)
         throw std::invalid_argument("weight: expected " + std::to_string(map.volume) + " slots, found " +
                                     std::to_string(K));
+    if (rounded && (backward || flip || !has_bf16()))
+        throw std::invalid_argument("rounded: only forward, and only where has_bf16() holds");
     SparseConvArgs a{};
     a.map = &map;
     a.in_channels = (int)(backward ? O : I);
@@ -106,7 +117,7 @@ void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> 
     a.bias = bias ? bias->data() : nullptr;
     const Kernels &kernels = active_kernels();
     nb::gil_scoped_release release;
-    kernels.sparse_conv(a);
+    (rounded ? kernels.sparse_conv_bf16 : kernels.sparse_conv)(a);
 }
 
 void conv_weight(const SparseMap &map, Matrix in, Matrix v_out, WeightOut v_weight) {
@@ -197,7 +208,8 @@ void bind_sparse_conv(nb::module_ &m) {
         .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.n_pairs + 4 * (map.volume + 1) * map.tiles.size(); })
         .def("write_pairs", &write_pairs, "source"_a, "target"_a, "slot_start"_a);
     m.def("sparse_conv", &conv, "map"_a, "features"_a, "weight"_a, "bias"_a.none(), nb::arg("out").noconvert(),
-          "backward"_a, "flip"_a);
+          "backward"_a, "flip"_a, "rounded"_a = false);
+    m.def("has_bf16", &has_bf16, "Whether the instruction set in use multiplies pairs of bfloat16.");
     m.def("sparse_conv_weight", &conv_weight, "map"_a, "features"_a, "v_out"_a, nb::arg("v_weight").noconvert());
     m.def("sparse_pool", &pool, "map"_a, "features"_a, nb::arg("out").noconvert(), nb::arg("source").none().noconvert());
     m.def("sparse_pool_backward", &pool_backward, "map"_a, "v_out"_a, "source"_a.none(), nb::arg("v_in").noconvert());

@@ -12,7 +12,7 @@ namespace {
 constexpr int DIGIT_BITS = 11;  // 2048 counters fit the first cache
 constexpr int LARGEST_TILE = 512;
 constexpr int SMALLEST_TILE = 128;
-constexpr int TILES_WANTED = 16;  // enough to share among threads  // enough to share among threads
+constexpr int TILES_WANTED = 16;  // enough to share among threads
 constexpr int BITMAP_WORDS = 64;  // of 64 cells, for each voxel, that may be looked through
 
 // Least significant digit first, only the digits that differ; `rows` moves along where it is given.

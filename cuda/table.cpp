@@ -16,6 +16,11 @@ void alignment_loss(AlignmentArgs &);
 void patch_match_costs(const PatchMatchArgs &);
 void patch_match_sweep(const PatchMatchArgs &, const PatchMatchSweep &);
 void sparse_conv(const SparseConvArgs &);
+#if defined(__AVX512F__)
+void sparse_conv_bf16(const SparseConvArgs &);
+#else
+constexpr void (*sparse_conv_bf16)(const SparseConvArgs &) = nullptr;
+#endif
 void sparse_conv_weight(const SparseConvWeightArgs &);
 void sparse_pool(const SparsePoolArgs &);
 void sparse_pool_backward(const SparsePoolBackwardArgs &);
@@ -27,7 +32,7 @@ extern const Kernels kernels;
 const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
-    patch_match_sweep, sparse_conv, sparse_conv_weight, sparse_pool, sparse_pool_backward,
+    patch_match_sweep, sparse_conv, sparse_conv_bf16, sparse_conv_weight, sparse_pool, sparse_pool_backward,
 };
 
 }  // namespace fewview::FEWVIEW_ISA

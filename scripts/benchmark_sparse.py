@@ -1,12 +1,14 @@
 """Times of sparse convolution: SparseFusion's encoder on a LiDAR sweep, one large layer, and growth to 1M voxels.
 
     python scripts/benchmark_sparse.py [--frame nuscenes_frame] [--spconv PYTHON] [--threads 1 2] [--peak GFLOPS]
+                                       [--bf16 [GFLOPS]]
 
 `--frame` is a folder with `samples/LIDAR_TOP/*.pcd.bin`; without it the encoder is left out. `--spconv` is the Python
 of an environment with spconv, which is timed on the same voxels and layers in the same run.
 
 The floor is arithmetic alone: two floating-point operations for each pair, input and output channel, at `--peak` a
-thread: what the processor's multiply-adds can do (clock x vectors a cycle x 2). Every time starts from voxels that
+thread: what the processor's multiply-adds can do (clock x vectors a cycle x 2). `--bf16` also measures bfloat16, with
+the peak of its multiply-adds. Every time starts from voxels that
 nobody has seen, so that kernel maps are included. Times on one thread are that thread's own: what others take from a
 busy core does not count.
 """
@@ -20,6 +22,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +37,15 @@ LOW, HIGH, VOXEL = np.array([-54, -54, -5.0]), np.array([54, 54, 3.0]), np.array
 SHAPE = (41, 1440, 1440)
 # Kind, channels in and out, padding: SparseFusion's encoder, whose strided layers are 3^3 with stride 2.
 Layer = tuple[str, int, int, int | tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Precision:
+    name: str
+    peak: float  # GFLOP/s of a thread
+
+    def context(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.name == "bfloat16")
 
 
 def encoder_layers() -> list[Layer]:
@@ -117,9 +130,9 @@ def median_ms(work: Callable[[], object], threads: int, repeats: int = 7) -> flo
     return 1e3 * statistics.median(times)
 
 
-def dense_gflops() -> float:
+def dense_gflops(dtype: torch.dtype) -> float:
     """What one thread reaches in torch's product of dense 1536 x 1536 matrices, which may be far below the peak."""
-    a = torch.randn(1536, 1536)
+    a = torch.randn(1536, 1536).to(dtype)
     return 2e-6 * 1536**3 / median_ms(lambda: a @ a, 1, 5)
 
 
@@ -171,7 +184,7 @@ print('spconv:', out[0], 'ms on one thread (its own time),', out[1], 'ms on two'
     return lines[-1] if lines else f"spconv failed: {done.stderr.strip().splitlines()[-1:]}"
 
 
-def report_encoder(frame: Path, threads: list[int], spconv: str | None, peak: float) -> None:
+def report_encoder(frame: Path, threads: list[int], spconv: str | None, precisions: list[Precision]) -> None:
     features, indices = voxelised(frame)
     torch.manual_seed(0)
     plan = encoder_layers()
@@ -186,42 +199,53 @@ def report_encoder(frame: Path, threads: list[int], spconv: str | None, peak: fl
 
     with torch.no_grad():
         work = gflop(fresh(), layers)
-    floor = 1e3 * work / peak
-    print(f"\nSparseFusion's encoder, {len(indices):,} voxels, {work:.1f} GFLOP, floor {floor:.0f} ms / threads")
-    print("| threads | convolutions, ms | with BN, ReLU and shortcuts | forward and backward | backward / forward |")
-    print("|---|---|---|---|---|")
-    for n in threads:
-        with torch.no_grad():
-            forward, whole = median_ms(lambda: convolutions(fresh()), n), median_ms(lambda: encoder(fresh()), n)
-        step = median_ms(lambda: both(convolutions), n, 3)
-        print(f"| {n} | {forward:.1f} | {whole:.1f} | {step:.0f} | {step / forward - 1:.2f} |", flush=True)
+        exact = convolutions(fresh()).features
+    print(f"\nSparseFusion's encoder, {len(indices):,} voxels, {work:.1f} GFLOP")
+    print(
+        "| precision | threads | floor, ms | convolutions, ms | with BN, ReLU and shortcuts | forward and backward "
+        "| backward / forward | off by |"
+    )
+    print("|" + "---|" * 8)
+    for precision in precisions:
+        with precision.context():
+            for n in threads:
+                with torch.no_grad():
+                    forward, whole = median_ms(lambda: convolutions(fresh()), n), median_ms(lambda: encoder(fresh()), n)
+                    off = (convolutions(fresh()).features - exact).norm() / exact.norm()
+                step = median_ms(lambda: both(convolutions), n, 3)
+                print(
+                    f"| {precision.name} | {n} | {1e3 * work / precision.peak / n:.1f} | {forward:.1f} | {whole:.1f} "
+                    f"| {step:.0f} | {step / forward - 1:.2f} | {100 * off:.2f} % |",
+                    flush=True,
+                )
     if spconv:
         print(spconv_ms(spconv, indices, features, plan, SHAPE))
 
 
-def report_growth(sizes: list[int], threads: list[int], spconv: str | None, peak: float) -> None:
+def report_growth(sizes: list[int], threads: list[int], spconv: str | None, precisions: list[Precision]) -> None:
     print("\nOne submanifold 3^3, 64 to 64 channels, on a surface")
     print(
-        "| voxels | pairs | threads | map, ms | convolution, ms | floor, ms | GFLOP/s | backward, ms "
+        "| voxels | pairs | precision | threads | map, ms | convolution, ms | floor, ms | GFLOP/s | backward, ms "
         "| backward / forward | map, MB | features in and out, MB | peak of the process, MB |"
     )
-    print("|" + "---|" * 12)
+    print("|" + "---|" * 13)
     layer = sparse.SubMConv3d(64, 64, 3, bias=False)
     for n in sizes:
         indices = surface(n)
         features = torch.randn(len(indices), 64, requires_grad=True)
-        for k in threads:
+        for precision, k in product(precisions, threads):
             build = median_ms(lambda: built(indices), k, 3)  # noqa: B023
             x = SparseConvTensor(features, indices, None, 1)
             found = built(x.coordinates)
-            with torch.no_grad():
-                conv = median_ms(lambda: layer(x), k, 3)  # noqa: B023
             gradient = torch.randn(len(indices), 64)
-            step = median_ms(lambda: layer(x).features.backward(gradient), k, 3)  # noqa: B023
+            with precision.context():
+                with torch.no_grad():
+                    conv = median_ms(lambda: layer(x), k, 3)  # noqa: B023
+                step = median_ms(lambda: layer(x).features.backward(gradient), k, 3)  # noqa: B023
             work = 2 * found.n_pairs * 64 * 64 / 1e9
-            floor = 1e3 * work / peak / k
             print(
-                f"| {len(indices):,} | {found.n_pairs:,} | {k} | {build:.1f} | {conv:.1f} | {floor:.1f} "
+                f"| {len(indices):,} | {found.n_pairs:,} | {precision.name} | {k} | {build:.1f} | {conv:.1f} "
+                f"| {1e3 * work / precision.peak / k:.1f} "
                 f"| {1e3 * work / conv:.0f} | {step - conv:.1f} | {(step - conv) / (conv + build):.2f} "
                 f"| {found.tiles.nbytes / 1e6:.0f} | {2 * features.nbytes / 1e6:.0f} "
                 f"| {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} |",
@@ -248,17 +272,31 @@ def main() -> None:
     parser.add_argument(
         "--peak", type=float, metavar="GFLOPS", help="of one thread; without it torch's product is used"
     )
+    parser.add_argument(
+        "--bf16",
+        type=float,
+        metavar="GFLOPS",
+        nargs="?",
+        const=0.0,
+        help="measure bfloat16, too; the peak of one thread, without it torch's product",
+    )
     parser.add_argument("--isa", choices=_native.isas())
     options = parser.parse_args()
     if options.isa:
         _native.set_isa(options.isa)
-    dense = dense_gflops()
-    peak = options.peak or dense
-    print(f"{_native.isa()}; a thread's peak {peak:.0f} GFLOP/s, torch's product of dense matrices {dense:.0f} GFLOP/s")
+    dense = dense_gflops(torch.float32)
+    precisions = [Precision("float32", options.peak or dense)]
+    print(f"{_native.isa()}; a thread's peak {precisions[0].peak:.0f} GFLOP/s, ", end="")
+    print(f"torch's product of dense matrices {dense:.0f} GFLOP/s")
+    if options.bf16 is not None:
+        dense = dense_gflops(torch.bfloat16)
+        precisions.append(Precision("bfloat16", options.bf16 or dense))
+        how = "with instructions of its own" if _native.has_bf16() else "by the float32 kernel"
+        print(f"bfloat16 {how}: {precisions[1].peak:.0f} GFLOP/s, torch's product {dense:.0f} GFLOP/s")
     if options.frame:
-        report_encoder(options.frame, options.threads, options.spconv, peak)
+        report_encoder(options.frame, options.threads, options.spconv, precisions)
     if options.sizes:
-        report_growth(options.sizes, options.threads, options.spconv, peak)
+        report_growth(options.sizes, options.threads, options.spconv, precisions)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,19 @@ from torch import Tensor
 from . import gpu, native, reference
 from .kernel_map import KernelMap
 
-HALVES = (torch.float16, torch.bfloat16)  # computed in float32
+HALVES = (torch.float16, torch.bfloat16)  # computed in float32, but for convolutions in bfloat16
 
 
 def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
-    """features [N_in, Cin], weight [Cout, K, Cin], bias [Cout] -> [N_out, Cout] in the type of the features."""
+    """features [N_in, Cin], weight [Cout, K, Cin], bias [Cout] -> [N_out, Cout] in the type of the features.
+
+    On the CPU, bfloat16 features or `torch.autocast("cpu", torch.bfloat16)` have features and weights rounded to
+    bfloat16. Sums stay float32. Processors with AVX512_BF16 take about half the time, others as long as in float32.
+    """
     if _is_native(features):
-        halved = features.dtype
+        rounded = features.dtype == torch.bfloat16 or _autocasts_to_bfloat16()
         bias = None if bias is None else bias.float()
-        return native.convolve(features.float(), weight.float(), bias, kernel_map).to(halved)
+        return native.convolve(features.float(), weight.float(), bias, kernel_map, rounded).to(features.dtype)
     if features.is_cuda and gpu.is_available():
         out = gpu.convolve(features, weight, kernel_map)
     else:
@@ -40,3 +44,7 @@ def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
 
 def _is_native(features: Tensor) -> bool:
     return features.is_cpu and features.dtype in (torch.float32, *HALVES)
+
+
+def _autocasts_to_bfloat16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16

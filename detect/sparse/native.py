@@ -14,13 +14,17 @@ from .kernel_map import KernelMap
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap, rounded: bool
+    ) -> Tensor:
         features, weight = features.contiguous(), weight.contiguous()
         out = torch.empty(kernel_map.n_out, weight.shape[0])
-        _native.sparse_conv(
-            kernel_map.tiles, _array(features), _array(weight), _array(bias), out.numpy(), backward=False, flip=False
-        )
+        by_processor = rounded and _native.has_bf16()
+        factors = (features, weight) if by_processor or not rounded else (_rounded(features), _rounded(weight))
+        arrays = (_array(factors[0]), _array(factors[1]), _array(bias), out.numpy())
+        _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False, rounded=by_processor)
         ctx.save_for_backward(features, weight)
+        ctx.rounded = rounded
         ctx.kernel_map = kernel_map
         return out
 
@@ -28,6 +32,9 @@ class _Convolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, v_out: Tensor) -> Any:
         features, weight = ctx.saved_tensors
+        if ctx.rounded:
+            # Rounding counts as the identity, as in autocast: this is the gradient at the rounded values, in float32.
+            features, weight = _rounded(features), _rounded(weight)
         kernel_map: KernelMap = ctx.kernel_map
         gradient = v_out.contiguous().numpy()
         v_features = v_weight = v_bias = None
@@ -42,7 +49,7 @@ class _Convolve(torch.autograd.Function):
             _native.sparse_conv_weight(kernel_map.tiles, features.numpy(), gradient, v_weight.numpy())
         if ctx.needs_input_grad[2]:
             v_bias = v_out.sum(0)
-        return v_features, v_weight, v_bias, None
+        return v_features, v_weight, v_bias, None, None
 
 
 class _Pool(torch.autograd.Function):
@@ -67,9 +74,15 @@ class _Pool(torch.autograd.Function):
         return v_in, None, None
 
 
-def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
-    """features [N_in, Cin], weight [Cout, K, Cin], bias [Cout] -> [N_out, Cout]."""
-    return _Convolve.apply(features, weight, bias, kernel_map)
+def convolve(
+    features: Tensor,  # [N_in, Cin]
+    weight: Tensor,  # [Cout, K, Cin]
+    bias: Tensor | None,  # [Cout] float32
+    kernel_map: KernelMap,
+    rounded: bool = False,
+) -> Tensor:
+    """[N_out, Cout] float32; `rounded`: features and weights are rounded to bfloat16, and sums stay float32."""
+    return _Convolve.apply(features, weight, bias, kernel_map, rounded)
 
 
 def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -84,3 +97,7 @@ def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
 
 def _array(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.detach().numpy()
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    return tensor.detach().bfloat16().float()
