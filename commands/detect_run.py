@@ -49,6 +49,8 @@ class Options(Common):
     preset: Literal["paper", "paper-swin", "tiny"] = "paper"
     # What to detect on: a split's name, a file with scene names, or all.
     split: str = "all"
+    # Compute in bfloat16 where that is safe: about twice as fast on a GPU, and on processors with AVX512_BF16.
+    mixed_precision: bool = False
     # Frames that get a picture, evenly spread; 0 for none.
     pictures: int = 20
     # Boxes below this score are not drawn; all are in the submission.
@@ -64,6 +66,11 @@ class Options(Common):
 
 def run(options: Options) -> None:
     device = detection_device(options.device)
+    if options.mixed_precision and device.type == "cpu" and not _native.has_bf16():
+        raise BadInputError(
+            "--mixed-precision cannot be used: this processor has no instructions for bfloat16 (AVX512_BF16); leave it "
+            "out."
+        )
     if options.threads is not None:
         torch.set_num_threads(options.threads)
         _native.set_num_threads(options.threads)
@@ -74,7 +81,7 @@ def run(options: Options) -> None:
             model = SparseFusionModel(preset(options.preset))
         else:
             model = load_model(options.weights)
-        detector = Detector(model.to(device).eval(), device)
+        detector = Detector(model.to(device).eval(), device, options.mixed_precision)
         samples = open_samples(options.input, model.config, options.split)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
         pictures = _Pictures(folder, _spread(len(samples), options.pictures), options.min_score)

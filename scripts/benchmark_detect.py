@@ -1,6 +1,7 @@
 """How long SparseFusion takes for a frame, with and without voxelisation, and how much memory.
 
-    python scripts/benchmark_detect.py INPUT [--preset paper] [--runs 5] [--train] [--device auto] [--threads 2]
+    python scripts/benchmark_detect.py INPUT [--preset paper] [--runs 5] [--train] [--mixed-precision] [--threads 2]
+        [--device auto]
 
 INPUT is a folder in the nuScenes format or an info file. Weights are random: times do not depend on them much.
 Published figures leave the voxelisation out, so both are shown.
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--preset", default="paper", choices=("paper", "paper-swin", "tiny"))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--train", action="store_true", help="a training step of one sample, too")
+    parser.add_argument("--mixed-precision", action="store_true", help="bfloat16 where that is safe")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
@@ -43,7 +45,8 @@ def main() -> None:
     model = SparseFusionModel(config).to(device).eval()
     sample = open_samples(options.input, config)[0]
     batch = Detector(model, device).batch(sample)
-    with torch.no_grad():
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision)
+    with torch.no_grad(), mixed:
         voxels = model.voxelize(batch)
         output = model(batch, voxels)
         rows = {
@@ -54,9 +57,13 @@ def main() -> None:
     memory = {"detecting": peak_memory_gb(device)}
     if options.train:
         model.train()
-        rows["training step"] = median_ms(
-            lambda: total(losses(model(batch), batch, config)).backward(), options.runs, device
-        )
+
+        def step() -> None:
+            with mixed:
+                output = model(batch)
+            total(losses(output, batch, config)).backward()
+
+        rows["training step"] = median_ms(step, options.runs, device)
         memory["training"] = peak_memory_gb(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{options.preset}, {len(voxels.features)} voxels of {len(batch.points[0])} points; {name}, ", end="")

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from fewview import _native
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
 from support.nuscenes_folder import write_nuscenes
@@ -19,7 +20,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_nuscenes(tmp_path_factory.mktemp("drive") / "data").root
 
 
-def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_resume_run_and_eval(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     train = ("detect", "train", root, "-o", run, "--device", "cpu", "--json", "--val-split", "all")
     outcome = fewview(capsys, *train, "--epochs", 1)
@@ -55,6 +58,23 @@ def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.Ca
         assert after[token][0]["detection_score"] == pytest.approx(boxes[0]["detection_score"], abs=1e-4)
     outcome = fewview(capsys, "detect", "eval", root, found / "submission.json", "--json")
     assert outcome.code == 0, outcome.err
+
+    monkeypatch.setattr(_native, "has_bf16", lambda: True)  # what the processor lacks is done in float32
+    halves = tmp_path / "halves"
+    outcome = fewview(
+        capsys, "detect", "run", root, "--weights", run, "-o", halves, "--pictures", 0, "--mixed-precision"
+    )
+    assert outcome.code == 0, outcome.err
+    best = [max(b["detection_score"] for b in boxes) for boxes in before.values()]
+    found_best = [
+        max(b["detection_score"] for b in boxes)
+        for boxes in json.loads((halves / "submission.json").read_text())["results"].values()
+    ]
+    assert found_best == pytest.approx(best, rel=0.1)  # a few of bfloat16's 8 bits
+    assert found_best != best
+    monkeypatch.setattr(_native, "has_bf16", lambda: False)
+    outcome = fewview(capsys, "detect", "run", root, "--weights", run, "-o", halves, "--mixed-precision")
+    assert_one_sentence(outcome, 2, "--mixed-precision", "AVX512_BF16")
 
 
 def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

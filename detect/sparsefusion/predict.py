@@ -64,6 +64,7 @@ class Detector:
 
     model: SparseFusionModel
     device: torch.device
+    mixed_precision: bool = False  # bfloat16 where that is safe
 
     def batch(self, sample: DetectionSample) -> Batch:
         """Read and prepare one sample."""
@@ -75,4 +76,6 @@ class Detector:
     def __call__(self, sample: DetectionSample) -> Boxes:
         """Boxes with scores in the sample's LiDAR frame, on the CPU."""
         self.model.eval()
-        return detections(self.model(self.batch(sample)), self.model.config)[0].to("cpu")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            output = self.model(self.batch(sample))
+        return detections(output, self.model.config)[0].to("cpu")
