@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from . import __version__
 
-# Read by OpenMP when PyTorch is loaded. Its threads otherwise spin while they wait, and where other programs want the
-# same cores that makes matching photographs several times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read by OpenMP when PyTorch is loaded: how often its threads look for work before they sleep. By default they do so for
+# milliseconds and hold up our kernels' threads, and programs that want the same cores; without it each of a network's
+# small layers waits for them to wake.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # Subcommands live in `commands/NAME.py` and are imported only when named, so that help comes at once.
 COMMANDS = {
