@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from . import __version__
 
-# Read by OpenMP when PyTorch is loaded: how often its threads look for work before they sleep. By default they do so for
-# milliseconds and hold up our kernels' threads, and programs that want the same cores; without it each of a network's
-# small layers waits for them to wake.
+# Read by OpenMP when PyTorch is loaded: how often its threads look for work before they sleep. By default they do so
+# for milliseconds and hold up our kernels' threads, and programs that want the same cores; without it each of a
+# network's small layers waits for them to wake.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # Subcommands live in `commands/NAME.py` and are imported only when named, so that help comes at once.
