@@ -172,3 +172,14 @@ def test_detections_need_their_driving_data(drive: Drive, results: Path, tmp_pat
         load_all([drive.root], tmp_path / "other.json")
     shown = load_shown(drive.root, read_results(results))
     assert "1 of the 4 key frames have no detections" in shown.notes[-1]
+
+
+def test_the_first_frame_is_one_with_detections(drive: Drive, results: Path) -> None:
+    found = read_results(results)
+    third = {drive.tokens[2]: found[drive.tokens[2]]}
+    server, page = serve(load_shown(drive.root, third), port=0)
+    shown = page.items[0].drive
+    assert (shown.index, shown.frame.token) == (2, drive.tokens[2])
+    assert page.panel("Boxes")._slider.value == 3
+    page.close()
+    server.stop()

@@ -44,7 +44,7 @@ class Drive:
         worker: Worker,
         on_camera: Callable[[int, viser.ClientHandle], None],
     ) -> None:
-        self.log, self.frame, self.index = log, frame, 0
+        self.log, self.frame, self.index = log, frame, log.tokens.index(frame.token)
         self.coloring, self.min_score = HEIGHT, FIRST_SCORE
         self._through: int | None = None
         self._server, self._stage, self._path = server, stage, path

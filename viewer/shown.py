@@ -29,7 +29,7 @@ class Shown:
     background: tuple[float, ...] = (0.0, 0.0, 0.0)  # sRGB that it was trained over
     up: Axis | None = None  # of the world, where a splat file says it
     run: Run | None = None
-    drive: tuple[DrivingLog, DrivingFrame] | None = None  # and its first key frame
+    drive: tuple[DrivingLog, DrivingFrame] | None = None  # and the key frame that is seen first
     notes: tuple[str, ...] = ()
 
     @property

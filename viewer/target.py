@@ -95,7 +95,7 @@ def _shown_run(run: Run) -> Shown:
 
 
 def _shown_drive(log: DrivingLog, detections: Mapping[str, Boxes] | None) -> Shown:
-    notes = log.notes
+    notes, first = log.notes, 0
     if detections is not None:
         log = log.with_detections(detections)
         missing = sum(token not in detections for token in log.tokens)
@@ -105,7 +105,8 @@ def _shown_drive(log: DrivingLog, detections: Mapping[str, Boxes] | None) -> Sho
             )
         if missing:
             notes = (*notes, f"{missing} of the {len(log)} key frames have no detections listed.")
-    return Shown(Path(log.source).name or log.source, drive=(log, log[0]), notes=notes)
+        first = next(i for i, token in enumerate(log.tokens) if token in detections)
+    return Shown(Path(log.source).name or log.source, drive=(log, log[first]), notes=notes)
 
 
 def _background(run: Run) -> tuple[float, ...]:

@@ -53,7 +53,7 @@ class BoxesPanel:
         gui, drive = self._page.server.gui, self._drive
         self._title = gui.add_html("")
         if len(drive.log) > 1:
-            self._slider = gui.add_slider("Key frame", 1, len(drive.log), 1, 1)
+            self._slider = gui.add_slider("Key frame", 1, len(drive.log), 1, drive.index + 1)
             self._slider.on_update(lambda _: self._go_to(int(self._slider.value) - 1))
             step = gui.add_button_group("", ("Previous", "Next"))
             step.on_click(lambda _: self._step(-1 if step.value == "Previous" else 1))
