@@ -379,8 +379,11 @@ class TestInfo:
 
     def test_a_pickle_is_no_info_file(self, tmp_path: Path) -> None:
         (tmp_path / "info.pkl").write_bytes(b"\x80\x04\x95\x10\x00\x00\x00}q\x00.")
-        with pytest.raises(BadInputError, match=r"is not (UTF-8 text|JSON)"):
+        with pytest.raises(BadInputError, match="is a Python pickle, which could run code, so it was not read"):
             read_info(tmp_path / "info.pkl")
+        (tmp_path / "info.json").write_bytes((tmp_path / "info.pkl").read_bytes())
+        with pytest.raises(BadInputError, match=r"is not (UTF-8 text|JSON)"):
+            read_info(tmp_path / "info.json")
 
 
 _VALUES = st.recursive(

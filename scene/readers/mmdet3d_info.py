@@ -37,6 +37,11 @@ def read_info(path: Path | str) -> DrivingLog:
     Raises BadInputError that names record and field; each record is checked when it is loaded.
     """
     path = Path(path)
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise BadInputError(
+            f"{path} is a Python pickle, which could run code, so it was not read; write what is in it as JSON, in an "
+            "environment that trusts it, and give that file."
+        )
     table = read_json(path, allow_nan=True)  # unknown velocities are written as NaN
     if not is_info(table) or not isinstance(table["data_list"], list) or not table["data_list"]:
         raise BadInputError(
