@@ -10,10 +10,10 @@ from ..scene.run import Run
 from ..scene.sample import sample_path
 from .device import prepare
 from .options import Common
-from .progress import TerminalProgress
 from .reconstruct import config_of, run_to_report
 from .result import finish
 from .summary import lines_of, result_of
+from .terminal_progress import TerminalProgress
 
 STEPS = 400  # the sample is sharp by then; a first look should not take longer
 

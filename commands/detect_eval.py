@@ -14,12 +14,12 @@ from ..detect.nuscenes.evaluate import evaluate, table
 from ..detect.nuscenes.splits import split_samples
 from ..detect.nuscenes.submission import read_submission
 from ..detect.nuscenes.truth import Truth
+from ..scene.datasets.nuscenes_log import NuScenes
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_json
-from ..scene.readers.nuscenes import NuScenes
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
+from .terminal_progress import TerminalProgress
 
 SAME = 1e-6  # how far our numbers may be from the official ones
 

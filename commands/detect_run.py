@@ -28,8 +28,8 @@ from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
 from ..scene.progress import duration
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
+from .terminal_progress import TerminalProgress
 
 RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
 

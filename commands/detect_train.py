@@ -24,8 +24,8 @@ from ..scene.errors import BadInputError
 from ..scene.files import write_json
 from ..scene.progress import duration
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
+from .terminal_progress import TerminalProgress
 
 Part = Literal["images", "lidar", "semantic-transfer", "geometric-transfer"]
 _FIELDS = {

@@ -27,7 +27,7 @@ from ..scene.edit import (
     scaled_to_length,
     turned_up,
 )
-from ..scene.edit.frames import AXES
+from ..scene.edit.coordinate_frame import AXES
 from ..scene.edit.saving import load_source, refuse_to_replace
 from ..scene.errors import BadInputError
 from ..scene.gaussians import Gaussians

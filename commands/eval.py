@@ -8,18 +8,18 @@ from pathlib import Path
 
 import tyro
 
-from ..recon.dataset import Dataset
-from ..recon.evaluate_poses import evaluate_poses
-from ..recon.reconstruct import measure
+from ..recon.optimise.dataset import Dataset
+from ..recon.pipeline.reconstruction import measure
+from ..recon.poses.evaluate_poses import evaluate_poses
 from ..scene.errors import BadInputError
 from ..scene.readers import load_run_capture, read_capture
 from ..scene.run import Run
 from ..viewer.report import write_report
 from .device import prepare
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
 from .summary import quality, result_of
+from .terminal_progress import TerminalProgress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import tyro
 
-from ..recon.reconstruct import ReconstructConfig, open_run, place
+from ..recon.pipeline.reconstruction import ReconstructConfig, open_run, place
 from .device import prepare
 from .options import Common
-from .progress import TerminalProgress
 from .reconstruct import default_output
 from .result import finish
 from .summary import lines_of, result_of
+from .terminal_progress import TerminalProgress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,16 @@ from typing import Any
 
 import tyro
 
-from ..recon.reconstruct import ReconstructConfig, reconstruct
+from ..recon.pipeline.reconstruction import ReconstructConfig, reconstruct
 from ..scene.errors import BadInputError
 from ..scene.run import Run
 from ..viewer.report import write_report
 from .device import prepare
-from .live import Watcher
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
 from .summary import lines_of, result_of
+from .terminal_progress import TerminalProgress
+from .watch_training import Watcher
 
 
 @dataclass(frozen=True, kw_only=True)

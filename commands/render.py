@@ -19,19 +19,19 @@ from ..render.camera_path_file import read_camera_path
 from ..render.film import film_pictures
 from ..render.paths import orbit, through
 from ..render.spiral import spiral
-from ..render.video import write_mp4
+from ..render.video_writer import write_mp4
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
 from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
-from ..scene.splat_file import Axis
+from ..scene.splat import Axis
 from ..viewer.target import load_shown
 from .device import prepare
 from .options import Common
-from .progress import TerminalProgress
 from .result import finish
+from .terminal_progress import TerminalProgress
 
 FILM_FPS, FILM_SECONDS = 30.0, 4.0  # of a path that comes without its own
 LENS_DEGREES = 50.0  # horizontal, for a splat that comes without cameras

@@ -1,1 +1,1 @@
-"""Photographs to Gaussians: camera poses, the trainer, and one file or folder per method."""
+"""Photographs to splats: the optimiser, evidence, camera poses, a folder for each method, and the pipeline."""

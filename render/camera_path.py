@@ -32,7 +32,7 @@ class KeyFrame:
     world_from_cam: Tensor  # [4, 4] float64, rigid
     fov_rad: float  # of the picture's height
     transition_s: float | None = None  # from the key frame before; None is the path's own. The first counts in a loop
-    time: float | None = None  # of a moving scene, in [0, 1]
+    time_s: float | None = None  # the moment of a moving scene, in its own times
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CameraPath:
         _check_numbers(self)
         frames = tuple(_checked(frame, i) for i, frame in enumerate(self.key_frames))
         object.__setattr__(self, "key_frames", frames)
-        if len({frame.time is None for frame in frames}) > 1:
+        if len({frame.time_s is None for frame in frames}) > 1:
             raise BadInputError(
                 "Some key frames of the camera path have a time of the scene and others have none; give all or none."
             )
@@ -75,7 +75,7 @@ class CameraPath:
         lens = median_lens(cameras)
         fovs = (2 * torch.atan(cameras.height / (2 * cameras.K[:, 1, 1].double()))).tolist()
         times: list[float | None]
-        times = [None] * len(cameras) if cameras.times is None else cameras.times.clamp(0, 1).tolist()
+        times = [None] * len(cameras) if cameras.times_s is None else cameras.times_s.tolist()
         poses = se3_inverse(cameras.cam_from_world.double())
         transitions = max(len(cameras) - (not loop), 1)
         return cls(
@@ -135,7 +135,7 @@ class CameraPath:
         fov = spline_values(fovs[:, None], index, self.tension, closed)[:, 0]
         # The curve swings out a little beyond its key frames; a lens of 0 or 180 degrees must not come of it.
         fov = np.clip(fov, fovs.min() / 2, (fovs.max() + math.pi) / 2)
-        times = [frame.time for frame in frames if frame.time is not None]
+        times = [frame.time_s for frame in frames if frame.time_s is not None]
         if not times:
             return world_from_cam, torch.from_numpy(fov), None
         moments = np.array(times + times[:1] if closed else times)
@@ -181,8 +181,8 @@ def _checked(frame: KeyFrame, index: int) -> KeyFrame:
         )
     if frame.transition_s is not None and not 0 < frame.transition_s < math.inf:
         raise BadInputError(f"{where} has a transition of {frame.transition_s:g} s; it has to be above 0.")
-    if frame.time is not None and not 0 <= frame.time <= 1:
-        raise BadInputError(f"{where} has the scene's time {frame.time:g}; a number from 0 to 1 is expected.")
+    if frame.time_s is not None and not abs(frame.time_s) < MAX_COORDINATE:
+        raise BadInputError(f"{where} has the scene's time {frame.time_s:g}; a finite number is expected.")
     pose = frame.world_from_cam.detach().double().cpu()
     if pose.shape != (4, 4) or not bool(torch.isfinite(pose).all()) or float(pose.abs().max()) > MAX_COORDINATE:
         raise BadInputError(

@@ -74,7 +74,7 @@ def camera_path_json(camera_path: CameraPath) -> dict[str, Any]:
                     "world_from_cam": frame.world_from_cam.flatten().tolist(),
                     "fov_rad": frame.fov_rad,
                     "transition_s": frame.transition_s,
-                    "time": frame.time,
+                    "time": frame.time_s,
                 }
                 for frame in camera_path.key_frames
             ],
@@ -99,8 +99,8 @@ def camera_path_from_json(value: Any, source: str) -> CameraPath:
         seconds = root.get("seconds", 0.0).number()
         fps = len(frames) / seconds if seconds > 0 and frames else fps  # as ns-render does; the plug-in writes no fps
         transition_s = 1 / fps if fps > 0 else transition_s
-    if any(frame.time is None for frame in frames):  # nerfstudio's rule: all or none
-        frames = [replace(frame, time=None) for frame in frames]
+    if any(frame.time_s is None for frame in frames):  # nerfstudio's rule: all or none
+        frames = [replace(frame, time_s=None) for frame in frames]
     size = root["render_width"].whole(), root["render_height"].whole()
     loop, tension = root.get("is_cycle", False).flag(), root.get("smoothness_value", 0.0).number()
     try:
@@ -117,8 +117,8 @@ def _json_of_key_frame(frame: KeyFrame, camera_path: CameraPath) -> dict[str, An
         "override_transition_enabled": frame.transition_s is not None,
         "override_transition_sec": frame.transition_s,
     }
-    if frame.time is not None:
-        told |= {"render_time": frame.time, "override_time_enabled": True}
+    if frame.time_s is not None:
+        told |= {"render_time": frame.time_s, "override_time_enabled": True}
     return told
 
 

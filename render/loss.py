@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import native, reference_loss
+from . import native_rasterization as native
+from . import reference_loss
 
 
 def l1_dssim(

@@ -88,8 +88,8 @@ def through(cameras: Cameras, n: int) -> Cameras:
     lens_size = torch.stack([lens.width, lens.height])[:, None]
     K[:, :2] = torch.from_numpy(_linear(at, knots, relative)).reshape(n, 2, 3).to(K) * lens_size
     times = None
-    if cameras.times is not None:
-        times = torch.from_numpy(np.interp(at, knots, cameras.times.numpy())).to(cameras.times)
+    if cameras.times_s is not None:
+        times = torch.from_numpy(np.interp(at, knots, cameras.times_s.numpy())).to(cameras.times_s)
     return Cameras(
         se3_inverse(pose).to(cameras.cam_from_world),
         K,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..scene.errors import BadInputError
-from . import native
+from . import native_rasterization as native
 
 TILE_SIZE = 16
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .gaussians import Gaussians as Gaussians
     from .point_cloud import PointCloud as PointCloud
     from .run import Run as Run
+    from .splat import MovingSplat as MovingSplat
+    from .splat import Splat as Splat
+    from .splat import StaticSplat as StaticSplat
 
 __getattr__ = lazily(
     __name__,
@@ -33,5 +36,8 @@ __getattr__ = lazily(
         "Gaussians": "gaussians",
         "PointCloud": "point_cloud",
         "Run": "run",
+        "MovingSplat": "splat",
+        "Splat": "splat",
+        "StaticSplat": "splat",
     },
 )

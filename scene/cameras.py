@@ -22,7 +22,7 @@ class Cameras:
     K: Tensor  # [..., 3, 3] float32, pixels
     width: Tensor  # [...] int64, pixels
     height: Tensor  # [...] int64, pixels
-    times: Tensor | None = None  # [...] float32 in [0, 1]
+    times_s: Tensor | None = None  # [...] float32, the moment of the scene; seconds where the source says so
 
     def __post_init__(self) -> None:
         batch = self.cam_from_world.shape[:-2]
@@ -41,7 +41,7 @@ class Cameras:
         focal_px: float | Tensor,  # [] or [...] or [..., 2]
         width: int,
         height: int,
-        times: Tensor | None = None,
+        times_s: Tensor | None = None,
     ) -> Cameras:
         """Cameras of one image size with the principal point at the image centre."""
         batch = cam_from_world.shape[:-2]
@@ -52,19 +52,19 @@ class Cameras:
         K[..., 0, 0], K[..., 1, 1] = focal[..., 0], focal[..., 1]
         K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = width / 2, height / 2, 1
         size = torch.ones(batch, dtype=torch.int64)
-        return cls(cam_from_world, K, size * width, size * height, times)
+        return cls(cam_from_world, K, size * width, size * height, times_s)
 
     def __len__(self) -> int:
         return self.cam_from_world.shape[0]
 
     def __getitem__(self, index: Any) -> Cameras:
-        times = None if self.times is None else self.times[index]
-        return Cameras(self.cam_from_world[index], self.K[index], self.width[index], self.height[index], times)
+        times_s = None if self.times_s is None else self.times_s[index]
+        return Cameras(self.cam_from_world[index], self.K[index], self.width[index], self.height[index], times_s)
 
     def to(self, device: torch.device | str) -> Cameras:
-        times = None if self.times is None else self.times.to(device)
+        times_s = None if self.times_s is None else self.times_s.to(device)
         return Cameras(
-            self.cam_from_world.to(device), self.K.to(device), self.width.to(device), self.height.to(device), times
+            self.cam_from_world.to(device), self.K.to(device), self.width.to(device), self.height.to(device), times_s
         )
 
     @property
@@ -96,11 +96,11 @@ class Cameras:
     @classmethod
     def stack(cls, cameras: list[Cameras]) -> Cameras:
         """One batch [len(cameras), ...] of cameras of equal shapes."""
-        times = [c.times for c in cameras if c.times is not None]
+        times_s = [c.times_s for c in cameras if c.times_s is not None]
         return cls(
             torch.stack([c.cam_from_world for c in cameras]),
             torch.stack([c.K for c in cameras]),
             torch.stack([c.width for c in cameras]),
             torch.stack([c.height for c in cameras]),
-            torch.stack(times) if cameras and len(times) == len(cameras) else None,
+            torch.stack(times_s) if cameras and len(times_s) == len(cameras) else None,
         )

@@ -27,11 +27,15 @@ class Frame:
     load_mask: Callable[[], np.ndarray] | None = None  # -> bool [H, W], True where the pixel counts
     load_depth: Callable[[], np.ndarray] | None = None  # -> float32 [H, W], 0 where unknown
     position: GeoPosition | None = None  # where EXIF says it was taken
+    time_s: float | None = None  # when it was taken, from any zero; in the unit of the source where that is unknown
 
 
 @dataclass(frozen=True)
 class Capture:
-    """Frames with optional cameras (one each), sparse points and a test split that the data set prescribes."""
+    """Frames with optional cameras (one each), sparse points and a test split that the data set prescribes.
+
+    Where every frame has a time, the cameras carry the same ones.
+    """
 
     frames: tuple[Frame, ...]
     source: str  # what it was read from, for people
@@ -43,6 +47,8 @@ class Capture:
     def __post_init__(self) -> None:
         if self.cameras is not None and len(self.cameras) != len(self.frames):
             raise ValueError(f"expected {len(self.frames)} cameras, one for each frame, found {len(self.cameras)}")
+        if self.cameras is not None:
+            object.__setattr__(self, "cameras", replace(self.cameras, times_s=self.times_s))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -52,8 +58,16 @@ class Capture:
         return [f.name for f in self.frames]
 
     @property
-    def times(self) -> Tensor | None:
-        return None if self.cameras is None else self.cameras.times
+    def times_s(self) -> Tensor | None:
+        """When each frame was taken [len(self)], float32; None unless all of them say."""
+        known = [f.time_s for f in self.frames if f.time_s is not None]
+        return torch.tensor(known) if known and len(known) == len(self.frames) else None
+
+    @property
+    def duration_s(self) -> float:
+        """From the first to the last moment; 0 where no times are known, or all are one."""
+        times = self.times_s
+        return 0.0 if times is None else float(times.max() - times.min())
 
     def image(self, index: int, width: int | None = None, height: int | None = None) -> Tensor:
         """uint8 [H, W, 3 or 4]; resized (area averaging when shrinking) when a size is given."""

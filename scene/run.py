@@ -8,7 +8,8 @@ run/
   cameras_estimated.json  the cameras as they were before training refined them
   points.ply      the sparse points
   stereo.safetensors  depth and confidence of the training views, where the method starts from them
-  splat.ply       the result
+  splat.ply       the result; the first moment where it moves
+  motion.safetensors, motion.json  how it moves, where it does
   checkpoints/    state to continue from, bit for bit
   metrics.json    held-out figures and timings
   report.html     pictures and figures for people
@@ -99,6 +100,14 @@ class Run:
     @property
     def splat_path(self) -> Path:
         return self.path / "splat.ply"
+
+    @property
+    def motion_path(self) -> Path:
+        return self.path / "motion.safetensors"
+
+    @property
+    def motion_description_path(self) -> Path:
+        return self.path / "motion.json"
 
     @property
     def checkpoints_path(self) -> Path:

@@ -19,11 +19,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from fewview import _native
-from fewview.recon.stereo import reference_alignment
-from fewview.recon.stereo.alignment_loss import alignment_loss
-from fewview.recon.stereo.alignment_variables import Observations, Variables
-from fewview.recon.stereo.global_alignment import BETAS
-from fewview.recon.stereo.pairs import all_ordered_pairs
+from fewview.recon.poses.pointmaps import reference_alignment
+from fewview.recon.poses.pointmaps.alignment_loss import alignment_loss
+from fewview.recon.poses.pointmaps.alignment_variables import Observations, Variables
+from fewview.recon.poses.pointmaps.global_alignment import BETAS
+from fewview.recon.poses.pointmaps.pair_prediction import all_ordered_pairs
 from fewview.scene.geometry import Similarity
 
 WIDTH, HEIGHT = 512, 288

@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 from benchmark_reconstruct import folder_for_runs, machine, reconstruct
-from fewview.recon.dataset import Dataset
-from fewview.recon.evaluate_poses import evaluate_poses
-from fewview.recon.instantsplat import initialise, instantsplat_config
+from fewview.recon.evidence import Stereo
+from fewview.recon.optimise.dataset import Dataset
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_held_out
 from fewview.recon.poses import align_cameras, pose_errors
-from fewview.recon.refine_held_out import RefineConfig, refine_held_out
-from fewview.recon.stereo import Stereo
-from fewview.recon.stereo.global_alignment import AlignmentConfig, align_pairs
-from fewview.recon.stereo.two_view import TwoViewPredictor
-from fewview.recon.train import fit
+from fewview.recon.poses.evaluate_poses import evaluate_poses
+from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
+from fewview.recon.poses.pointmaps.two_view import TwoViewPredictor
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
 from fewview.scene.capture import evenly_spaced

@@ -21,8 +21,8 @@ from fewview.detect.nuscenes.evaluate import evaluate
 from fewview.detect.nuscenes.submission import read_submission, write_submission
 from fewview.detect.nuscenes.truth import Truth
 from fewview.scene.boxes import Boxes
-from fewview.scene.nuscenes_classes import as_detection_classes
-from fewview.scene.readers.nuscenes import NuScenes
+from fewview.scene.datasets.nuscenes_classes import as_detection_classes
+from fewview.scene.datasets.nuscenes_log import NuScenes
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import argparse
 import time
 from pathlib import Path
 
-from fewview.recon.poses.metrics import pose_errors
-from fewview.recon.stereo.global_alignment import AlignmentConfig, align_pairs
-from fewview.recon.stereo.two_view import TwoViewPredictor
+from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
+from fewview.recon.poses.pointmaps.two_view import TwoViewPredictor
+from fewview.recon.poses.pose_errors import pose_errors
 from fewview.scene.capture import evenly_spaced, fit_size
 from fewview.scene.readers import read_capture
 

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from fewview import _native
-from fewview.render import native, rasterization
+from fewview.render import native_rasterization as native
+from fewview.render import rasterization
 from fewview.render.loss import l1_dssim
 from fewview.scene.formats import load_splat
 from fewview.scene.readers import load_run_capture

@@ -35,7 +35,7 @@ from fewview.render import render
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import rotation_from_quat
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
 from fewview.viewer.item import FEW_GAUSSIANS
 from fewview.viewer.shown import Shown
@@ -178,7 +178,7 @@ def run_first(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for count in options.gaussians:
             path = Path(folder) / f"{count}.ply"
-            save_splat(path, SplatFile(grown(splat.gaussians, count), splat.antialiased, splat.up))
+            save_splat(path, StaticSplat(grown(splat.gaussians, count), splat.antialiased, splat.up))
             rows = [first_picture(path, count) for _ in range(options.repeats)]
             medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
             print(f"{count:>9,} Gaussians  " + "  ".join(f"{n} {v:.2f}" for n, v in medians.items()), flush=True)

@@ -30,7 +30,7 @@ from fewview.scene.formats import has_splat_ending, load_splat, save_splat, side
 from fewview.scene.formats.axes import file_from_world
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import Similarity, rotation_from_quat
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 
 VIEWS, SIDE_PX = 3, 400
 SAME_DB = 50.0  # pictures of two decoders of one file: they differ by rounding and by the order of equal depths
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 class Checker:
-    def __init__(self, original: SplatFile, command: Path, ply_bytes: int) -> None:
+    def __init__(self, original: StaticSplat, command: Path, ply_bytes: int) -> None:
         self.original, self.command, self.ply_bytes = original, command, ply_bytes
         self.faults: list[str] = []
         path = orbit(around(original.gaussians, original.up), VIEWS)
@@ -136,7 +136,9 @@ class Checker:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
-    def row(self, case: Case, way: str, found: SplatFile, best: SplatFile, size: int, *, exact: bool = True) -> float:
+    def row(
+        self, case: Case, way: str, found: StaticSplat, best: StaticSplat, size: int, *, exact: bool = True
+    ) -> float:
         """Prints a row and returns PSNR against the original; `exact` is for two decoders of one file."""
         n = len(self.original.gaussians)
         pictures = self.pictures(found.gaussians)
@@ -167,7 +169,7 @@ class Checker:
             self.faults.append(f"{case.name}, {what}")
 
 
-def _moved(splat: SplatFile, new_from_old: Similarity) -> SplatFile:
+def _moved(splat: StaticSplat, new_from_old: Similarity) -> StaticSplat:
     return replace(splat, gaussians=splat.gaussians.moved(new_from_old))
 
 

@@ -31,7 +31,7 @@ from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat, side_path
 from fewview.scene.formats.table import FORMATS
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 
 MEMORY = 768 * 2**20  # bytes of address space beyond what the process has when it starts
 PATIENCE_S = 20.0  # for one file; the usual one takes milliseconds
@@ -155,11 +155,11 @@ def _outcome(path: Path) -> tuple[str, str]:
     return RIGHT[1], ""
 
 
-def small_splat(count: int, degree: int, seed: int = 0) -> SplatFile:
+def small_splat(count: int, degree: int, seed: int = 0) -> StaticSplat:
     generator = torch.Generator().manual_seed(seed)
     shapes = ((count, 3), (count, 4), (count, 3), (count,), (count, (degree + 1) ** 2, 3))
     means, quats, log_scales, logits, sh = (torch.randn(shape, generator=generator) for shape in shapes)
-    return SplatFile(Gaussians(means, quats, log_scales - 3, 2 * logits, 0.2 * sh), antialiased=bool(seed % 2))
+    return StaticSplat(Gaussians(means, quats, log_scales - 3, 2 * logits, 0.2 * sh), antialiased=bool(seed % 2))
 
 
 def write_originals(name: str, folder: Path) -> None:

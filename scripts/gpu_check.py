@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from fewview.render.loss import l1_dssim
 from torch import Tensor
 

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from driving_sensors import Blocks, Sweep, picture, sweep
 from driving_world import KINDS, World, make_world
+from fewview.scene.datasets.nuscenes_classes import ATTRIBUTES, CLASS_OF_CATEGORY
 from fewview.scene.files import atomic_writer, write_bytes, write_json
-from fewview.scene.nuscenes_classes import ATTRIBUTES, CLASS_OF_CATEGORY
 from scipy.spatial.transform import Rotation
 
 VERSION = "v1.0-generated"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fewview.detect.nuscenes.devkit import run_devkit
+from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.files import write_bytes
-from fewview.scene.readers.nuscenes import NuScenes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.metric_cases import submissions, write_tables

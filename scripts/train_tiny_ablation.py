@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from fewview import _native
-from fewview.commands.progress import TerminalProgress
+from fewview.commands.terminal_progress import TerminalProgress
 from fewview.detect.nuscenes.dataset import DetectionData
 from fewview.detect.nuscenes.submission import write_submission
 from fewview.detect.sparsefusion.checkpoint import WEIGHTS_FILE, load_model, save_weights, start_from

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.scene.boxes import Boxes
+from fewview.scene.datasets import is_driving_data, read_driving_log
+from fewview.scene.datasets.nuscenes_classes import as_detection_classes
+from fewview.scene.datasets.nuscenes_log import NuScenes
+from fewview.scene.datasets.nuscenes_results import read_results, write_results
 from fewview.scene.errors import BadInputError
-from fewview.scene.nuscenes_classes import as_detection_classes
-from fewview.scene.readers import read_driving_log
-from fewview.scene.readers.driving import is_driving_data
-from fewview.scene.readers.nuscenes import NuScenes
-from fewview.scene.readers.nuscenes_results import read_results, write_results
 from fewview.viewer.app import serve
 from fewview.viewer.drive import FIRST_SCORE
 from fewview.viewer.panels.boxes import PICTURE_PX, legend

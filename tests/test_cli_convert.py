@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from fewview.scene.formats import load_splat, save_splat, side_path
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.command import assert_one_sentence, fewview
 from support.datasets import random_gaussians
 from support.small_run import small_gaussians, small_run
@@ -15,7 +15,7 @@ from support.small_run import small_gaussians, small_run
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    save_splat(tmp_path / "scene.ply", SplatFile(small_gaussians(50), antialiased=True, up=(0.0, 0.0, 1.0)))
+    save_splat(tmp_path / "scene.ply", StaticSplat(small_gaussians(50), antialiased=True, up=(0.0, 0.0, 1.0)))
     return tmp_path / "scene.ply"
 
 
@@ -64,7 +64,7 @@ def test_degree_and_version(tmp_path: Path, scene: Path, capsys: pytest.CaptureF
 def test_losses_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     g = random_gaussians(5, 2)
     g.means[0, 0] = torch.nan
-    save_splat(tmp_path / "a.compressed.ply", SplatFile(random_gaussians(5, 2)))
+    save_splat(tmp_path / "a.compressed.ply", StaticSplat(random_gaussians(5, 2)))
     done = fewview(capsys, "convert", tmp_path / "a.compressed.ply", tmp_path / "b.splat")
     assert done.code == 0, done.err
     assert "spherical harmonics of degree 2 were lost" in done.out

@@ -12,7 +12,7 @@ from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.command import assert_one_sentence, fewview
 from support.small_run import small_gaussians, small_run
 
@@ -26,7 +26,7 @@ def splat(tmp_path):
     log_scales[5:8] = 2.0
     means[8:10] += 50
     path = tmp_path / "splat.ply"
-    save_splat(path, SplatFile(Gaussians(means, g.quats, log_scales, opacity, g.sh), antialiased=True))
+    save_splat(path, StaticSplat(Gaussians(means, g.quats, log_scales, opacity, g.sh), antialiased=True))
     return path
 
 
@@ -104,7 +104,7 @@ def test_depth_maps_follow_the_scale(tmp_path):
     run = small_run(tmp_path / "run")
     (run.path / "depths").mkdir()
     np.save(run.path / "depths" / "photo_0.npy", np.full((4, 6), 1500, np.float32))
-    splat = SplatFile(small_gaussians())
+    splat = StaticSplat(small_gaussians())
     editor = Editor(splat.gaussians)
     editor.move(centered_at(torch.ones(3)))
     move = editor.similarity
@@ -115,7 +115,7 @@ def test_depth_maps_follow_the_scale(tmp_path):
 
 def test_a_run_that_fails_to_be_saved_leaves_nothing(tmp_path, monkeypatch):
     run = small_run(tmp_path / "run")
-    splat = SplatFile(small_gaussians())
+    splat = StaticSplat(small_gaussians())
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -127,7 +127,7 @@ def test_a_run_that_fails_to_be_saved_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_the_up_of_a_file_follows(tmp_path):
-    splat = SplatFile(small_gaussians(), up=(0.0, -1.0, 0.0), notes=("a note",))
+    splat = StaticSplat(small_gaussians(), up=(0.0, -1.0, 0.0), notes=("a note",))
     editor = Editor(splat.gaussians)
     quarter = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     editor.move(type(editor.similarity)(torch.tensor(1.0), quarter, torch.zeros(3)))

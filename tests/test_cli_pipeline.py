@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewview.commands import reconstruct as command_module
-from fewview.commands.progress import TerminalProgress
+from fewview.commands.terminal_progress import TerminalProgress
 from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
 from PIL import Image

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from fewview.commands import progress as progress_module
-from fewview.commands.progress import TerminalProgress, format_figures
+from fewview.commands import terminal_progress as progress_module
+from fewview.commands.terminal_progress import TerminalProgress, format_figures
 from fewview.scene.progress import duration
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from fewview.viewer import share_page
 from support.command import assert_one_sentence, fewview
 from support.shared_page import SharedPage
@@ -93,7 +93,7 @@ def test_the_page_stands_upright_and_begins_at_the_middle_camera(tmp_path, capsy
 @pytest.mark.parametrize("ending", ["ply", "compressed.ply", "spz"])
 def test_splat_files_can_be_shared_with_any_axis_up(tmp_path, capsys, program, ending):
     up = (0.0, 0.0, 1.0)
-    save_splat(tmp_path / f"a.{ending}", SplatFile(small_gaussians(), up=up))
+    save_splat(tmp_path / f"a.{ending}", StaticSplat(small_gaussians(), up=up))
     assert fewview(capsys, "share", tmp_path / f"a.{ending}", "--background", "white").code == 0
     page = SharedPage(tmp_path / "a.html")
     (tmp_path / "in.compressed.ply").write_bytes(page.carried("splat"))
@@ -114,7 +114,7 @@ def test_a_bare_splat_is_first_seen_from_its_sharp_side(tmp_path, capsys, progra
         sh[:256] = 1.7 * (1 - 2 * ((y + z).flatten() % 2))[:, None, None]  # black and white
         quats = torch.tensor([1.0, 0, 0, 0]).repeat(512, 1)
         wall = Gaussians(means, quats, torch.full((512, 3), math.log(0.05)), torch.full((512,), 4.0), sh)
-        save_splat(tmp_path / "wall.ply", SplatFile(wall, up=(0.0, 0.0, 1.0)))
+        save_splat(tmp_path / "wall.ply", StaticSplat(wall, up=(0.0, 0.0, 1.0)))
         assert fewview(capsys, "share", tmp_path / "wall.ply").code == 0
         (tmp_path / "in.compressed.ply").write_bytes(SharedPage(tmp_path / "wall.html").carried("splat"))
         in_page = load_splat(tmp_path / "in.compressed.ply").gaussians
@@ -127,11 +127,11 @@ def test_what_cannot_be_seen_is_left_out(tmp_path, capsys, program):
     g = small_gaussians()
     faint = g.opacity_logits.clone()
     faint[1] = -9
-    save_splat(tmp_path / "a.ply", SplatFile(Gaussians(g.means, g.quats, g.log_scales, faint, g.sh)))
+    save_splat(tmp_path / "a.ply", StaticSplat(Gaussians(g.means, g.quats, g.log_scales, faint, g.sh)))
     done = fewview(capsys, "share", tmp_path / "a.ply", "--json")
     assert done.json["gaussians"] == 399
     faint[:] = -9
-    save_splat(tmp_path / "b.ply", SplatFile(Gaussians(g.means, g.quats, g.log_scales, faint, g.sh)))
+    save_splat(tmp_path / "b.ply", StaticSplat(Gaussians(g.means, g.quats, g.log_scales, faint, g.sh)))
     assert_one_sentence(fewview(capsys, "share", tmp_path / "b.ply"), 2, "no Gaussians that can be seen")
 
 

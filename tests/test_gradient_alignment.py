@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview import _native
-from fewview.recon.stereo import reference_alignment
-from fewview.recon.stereo.alignment_loss import alignment_loss
-from fewview.recon.stereo.alignment_variables import Observations, Variables
+from fewview.recon.poses.pointmaps import reference_alignment
+from fewview.recon.poses.pointmaps.alignment_loss import alignment_loss
+from fewview.recon.poses.pointmaps.alignment_variables import Observations, Variables
 from support.differences import relative_error
 from support.native import isa as isa
 from support.native import keep_threads as keep_threads

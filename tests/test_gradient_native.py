@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from support.differences import central_differences, cosine, relative_error
 from support.native import isa as isa
 from support.scenes import SplatScene, random_blobs, smooth_scene, take, wide_scene

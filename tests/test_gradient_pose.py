@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from fewview.scene.geometry import se3_exp
 from support.differences import central_differences, cosine, relative_error
 from support.scenes import smooth_scene, wide_scene

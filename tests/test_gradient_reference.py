@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from fewview.render.reference import rasterization, spherical_harmonics
+from fewview.render.reference_rasterization import rasterization, spherical_harmonics
 from support.differences import central_differences, relative_error
 from support.scenes import SplatScene, random_blobs, smooth_scene, viewing_directions, wide_scene
 from support.threads import one_torch_thread as one_torch_thread

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.gaussian_splatting import GaussianSplattingConfig, initialise
-from fewview.recon.train import fit
-from fewview.scene.checkpoint import Checkpoint, load, load_newest, save
+from fewview.learn.checkpoint import Checkpoint, load, load_newest, save
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.run import Run
 from support.training import same_bits, tiny_dataset

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fewview.scene.errors import BadInputError
 from fewview.scene.formats import gltf
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.gltf_builder import SPLAT, Builder
 from support.random_gaussians import random_gaussians
 
@@ -27,7 +27,7 @@ def root_of(degree: int = 1) -> Root:
     return builder.root
 
 
-def read_root(folder: Path, root: Root) -> SplatFile:
+def read_root(folder: Path, root: Root) -> StaticSplat:
     (folder / "a.gltf").write_text(json.dumps(root))
     return gltf.read(folder / "a.gltf")
 
@@ -37,7 +37,7 @@ def attributes(root: Root) -> dict[str, Any]:
 
 
 def test_truncations_are_named(tmp_path: Path) -> None:
-    gltf.write(tmp_path / "a.glb", SplatFile(random_gaussians(0, 9, 1)))
+    gltf.write(tmp_path / "a.glb", StaticSplat(random_gaussians(0, 9, 1)))
     data = (tmp_path / "a.glb").read_bytes()
     path = tmp_path / "cut.glb"
     for size in [*range(0, 80), *range(80, len(data), 41), len(data) - 1]:
@@ -48,7 +48,7 @@ def test_truncations_are_named(tmp_path: Path) -> None:
 
 def test_truncations_that_admit_it_are_named(tmp_path: Path) -> None:
     """The header's length is made to fit, so that the buffer is what is too short."""
-    gltf.write(tmp_path / "a.glb", SplatFile(random_gaussians(0, 9, 1)))
+    gltf.write(tmp_path / "a.glb", StaticSplat(random_gaussians(0, 9, 1)))
     data = (tmp_path / "a.glb").read_bytes()
     text = struct.unpack_from("<I", data, 12)[0]
     for size in range(28 + text, len(data), 100):
@@ -61,7 +61,7 @@ def test_truncations_that_admit_it_are_named(tmp_path: Path) -> None:
 
 
 def test_bit_flips_are_named_or_harmless(tmp_path: Path) -> None:
-    gltf.write(tmp_path / "a.glb", SplatFile(random_gaussians(0, 9, 1)))
+    gltf.write(tmp_path / "a.glb", StaticSplat(random_gaussians(0, 9, 1)))
     data = (tmp_path / "a.glb").read_bytes()
     rng = np.random.default_rng(3)
     read = 0
@@ -192,7 +192,7 @@ def test_a_bomb_of_values_is_refused_before_it_is_parsed(tmp_path: Path) -> None
 
 def test_copies_without_end_are_refused(tmp_path: Path) -> None:
     """Small nodes that show one mesh again and again would fill the memory."""
-    gltf.write(tmp_path / "a.gltf", SplatFile(random_gaussians(0, 2000, 0)))
+    gltf.write(tmp_path / "a.gltf", StaticSplat(random_gaussians(0, 2000, 0)))
     root = json.loads((tmp_path / "a.gltf").read_bytes())
     root["nodes"] = [{"mesh": 0}] * 10_000
     root["scenes"][0]["nodes"] = list(range(10_000))
@@ -252,5 +252,5 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 
 def test_an_empty_splat_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no Gaussians"):
-        gltf.write(tmp_path / "a.glb", SplatFile(random_gaussians(0, 0, 0)))
+        gltf.write(tmp_path / "a.glb", StaticSplat(random_gaussians(0, 0, 0)))
     assert not list(tmp_path.iterdir())

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fewview.scene import json_stream
+from fewview.scene.datasets.lidar_files import read_lidar
+from fewview.scene.datasets.mmdet3d_info import read_info
+from fewview.scene.datasets.nuscenes_log import NuScenes
+from fewview.scene.datasets.nuscenes_results import read_results
 from fewview.scene.errors import BadInputError
 from fewview.scene.json_stream import stream_members, stream_rows
-from fewview.scene.readers.lidar_files import read_lidar
-from fewview.scene.readers.mmdet3d_info import read_info
-from fewview.scene.readers.nuscenes import NuScenes
-from fewview.scene.readers.nuscenes_results import read_results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.datasets import write_photo

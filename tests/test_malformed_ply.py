@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from fewview.scene.errors import BadInputError
-from fewview.scene.formats import ply
-from fewview.scene.ply import read_points, write_points
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.formats import splat_ply as ply
+from fewview.scene.points_ply import read_points, write_points
+from fewview.scene.splat import StaticSplat
 from support.datasets import random_gaussians, random_points
 
 
 @pytest.fixture
 def splat(tmp_path: Path) -> bytes:
-    ply.write(tmp_path / "good.ply", SplatFile(random_gaussians(3, 1)))
+    ply.write(tmp_path / "good.ply", StaticSplat(random_gaussians(3, 1)))
     return (tmp_path / "good.ply").read_bytes()
 
 
@@ -131,7 +131,7 @@ def test_rows_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     g.means[5, 0], g.log_scales[6, 0] = inf, inf
     g.opacity_logits[7], g.opacity_logits[8], g.log_scales[9, 2] = inf, -inf, -inf
     g.quats[10] = 0
-    ply.write(tmp_path / "a.ply", SplatFile(g))
+    ply.write(tmp_path / "a.ply", StaticSplat(g))
     read = ply.read(tmp_path / "a.ply")
     assert torch.equal(read.gaussians.means, g.means[7:])
     assert torch.equal(read.gaussians.opacity_logits, g.opacity_logits[7:])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.formats import sog, sog_files
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from PIL import Image
 from support.random_gaussians import random_gaussians
 
@@ -26,7 +26,7 @@ from support.random_gaussians import random_gaussians
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a small scene of degree 1."""
     path = tmp_path_factory.mktemp("sog") / "a.sog"
-    sog.write(path, SplatFile(random_gaussians(0, 40, 1)))
+    sog.write(path, StaticSplat(random_gaussians(0, 40, 1)))
     with zipfile.ZipFile(path) as bundle:
         return {name: bundle.read(name) for name in bundle.namelist()}
 
@@ -293,7 +293,7 @@ def test_a_pillow_without_webp_is_told(tmp_path: Path, good: dict[str, bytes], m
     with pytest.raises(FewviewError, match="install a Pillow with WebP"):
         sog.read(path)
     with pytest.raises(FewviewError, match="install a Pillow with WebP"):
-        sog.write(tmp_path / "b.sog", SplatFile(random_gaussians(0, 4, 0)))
+        sog.write(tmp_path / "b.sog", StaticSplat(random_gaussians(0, 4, 0)))
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ import zstandard
 from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat, side_path
 from fewview.scene.formats.spz_container import FREE_BYTES
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.datasets import random_gaussians
 
-SPLAT = SplatFile(random_gaussians(5, 1), up=(0.0, 1.0, 0.0))  # +y: no side file
+SPLAT = StaticSplat(random_gaussians(5, 1), up=(0.0, 1.0, 0.0))  # +y: no side file
 FORMATS = {"a.compressed.ply": None, "2.spz": 2, "3.spz": 3, "4.spz": 4, "a.splat": None}
 
 
@@ -331,7 +331,7 @@ def test_files_that_are_no_splat(tmp_path: Path) -> None:
 class TestSideFiles:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        save_splat(tmp_path / "a.spz", SplatFile(SPLAT.gaussians, up=(0.0, 0.0, 1.0)))
+        save_splat(tmp_path / "a.spz", StaticSplat(SPLAT.gaussians, up=(0.0, 0.0, 1.0)))
         return tmp_path / "a.spz"
 
     def _change(self, path: Path, **values: Any) -> None:
@@ -392,7 +392,7 @@ class TestSideFiles:
     def test_json_of_others_is_left_alone(self, tmp_path: Path) -> None:
         side_path(tmp_path / "a.spz").write_text('{"name": "settings of another program"}')
         with pytest.raises(BadInputError, match="is in the way"):
-            save_splat(tmp_path / "a.spz", SplatFile(SPLAT.gaussians, up=(0.0, -1.0, 0.0)))
+            save_splat(tmp_path / "a.spz", StaticSplat(SPLAT.gaussians, up=(0.0, -1.0, 0.0)))
         assert not (tmp_path / "a.spz").exists()
         save_splat(tmp_path / "a.spz", SPLAT)  # needs none
         assert "another program" in side_path(tmp_path / "a.spz").read_text()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon.placement import open_run
-from fewview.recon.reconstruct_config import ReconstructConfig
-from fewview.recon.stereo.providers import PairwiseProvider, load_provider
+from fewview.recon.pipeline.placement import open_run
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.recon.poses.pointmaps.providers import PairwiseProvider, load_provider
 from fewview.scene import BadInputError, FewviewError
 from support.capture_folder import write_capture, write_photographs
 from support.command import assert_one_sentence, fewview

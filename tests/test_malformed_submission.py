@@ -17,9 +17,9 @@ from fewview.detect.nuscenes.splits import scene_names
 from fewview.detect.nuscenes.submission import read_submission, write_submission
 from fewview.detect.nuscenes.truth import Truth
 from fewview.scene.boxes import Boxes
+from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
+from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.errors import BadInputError
-from fewview.scene.nuscenes_classes import DETECTION_NAMES
-from fewview.scene.readers.nuscenes import NuScenes
 from support.datasets import write_photo
 from support.nuscenes_folder import Drive, write_nuscenes
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon.stereo.dust3r import Dust3r
+from fewview.learn.foreign_weights import read_weights
+from fewview.recon.poses.pointmaps.dust3r import Dust3r
 from fewview.scene.errors import BadInputError
-from fewview.scene.weights import read_weights
 from support.pointmap_networks import random_network, save_released
 
 

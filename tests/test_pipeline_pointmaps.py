@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from fewview.recon.poses.matchers import is_available
-from fewview.recon.poses.metrics import pose_errors
-from fewview.recon.stereo.global_alignment import align_pairs
-from fewview.recon.stereo.pairs import prepare_image
-from fewview.recon.stereo.two_view import TwoViewConfig, TwoViewPredictor
+from fewview.recon.poses.pointmaps.global_alignment import align_pairs
+from fewview.recon.poses.pointmaps.pair_prediction import prepare_image
+from fewview.recon.poses.pointmaps.two_view import TwoViewConfig, TwoViewPredictor
+from fewview.recon.poses.pose_errors import pose_errors
 from fewview.scene.errors import BadInputError
 from fewview.scene.readers import read_photos
 from fewview.scene.sample import sample_path

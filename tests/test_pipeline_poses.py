@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.placement import place
+from fewview.recon.pipeline.placement import place
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import PosesConfig, estimate_poses, pose_errors
 from fewview.recon.poses.matchers import is_available
-from fewview.recon.reconstruct_config import ReconstructConfig
 from fewview.scene import Capture, Frame
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.gps import GeoPosition

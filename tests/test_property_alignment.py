@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from fewview.recon.poses.metrics import pose_errors
-from fewview.recon.stereo import global_alignment
-from fewview.recon.stereo.alignment_variables import Variables
-from fewview.recon.stereo.focal import focal_of_pointmap
-from fewview.recon.stereo.global_alignment import Aligned, AlignmentConfig, align_pairs
-from fewview.recon.stereo.pairs import Edge, PairPrediction, all_ordered_pairs
-from fewview.recon.stereo.spanning_tree import components, spanning_tree
+from fewview.recon.poses.pointmaps import global_alignment
+from fewview.recon.poses.pointmaps.alignment_variables import Variables
+from fewview.recon.poses.pointmaps.global_alignment import Aligned, AlignmentConfig, align_pairs
+from fewview.recon.poses.pointmaps.pair_prediction import Edge, PairPrediction, all_ordered_pairs
+from fewview.recon.poses.pointmaps.pointmap_focal import focal_of_pointmap
+from fewview.recon.poses.pointmaps.spanning_tree import components, spanning_tree
+from fewview.recon.poses.pose_errors import pose_errors
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError, FewviewError
 from support.pointmaps import FOCAL_PX, PosedViews, emptied, pair_predictions, posed_views

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fewview.recon.between_points import inverse_depth_between
+from fewview.recon.evidence.between_points import inverse_depth_between
 
 
 def plane(points: np.ndarray) -> np.ndarray:

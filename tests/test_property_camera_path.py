@@ -143,8 +143,8 @@ def test_fields_of_view_stay_possible_and_times_never_run_back():
     assert bool((times[1:] >= times[:-1]).all())
     assert bool((times[101:300] == 0.5).all())  # the scene is frozen from the second key frame to the fourth
     cameras = CameraPath(tuple(frames), fps=5).cameras()
-    assert cameras.times is not None
-    assert len(cameras.times) == 51
+    assert cameras.times_s is not None
+    assert len(cameras.times_s) == 51
 
 
 def test_the_lens_follows_the_height():
@@ -171,8 +171,8 @@ def test_through_photographs_passes_their_cameras_at_even_times():
     film = path.cameras()
     torch.testing.assert_close(film[::15].cam_from_world, cameras.cam_from_world, atol=1e-6, rtol=0)
     torch.testing.assert_close(film[::15].K, cameras.K, rtol=1e-6, atol=0)
-    timed = replace(cameras, times=torch.linspace(0, 1, 5))
-    torch.testing.assert_close(CameraPath.through(timed, seconds=2.0).cameras().times[::15], timed.times)
+    timed = replace(cameras, times_s=torch.linspace(0, 1, 5))
+    torch.testing.assert_close(CameraPath.through(timed, seconds=2.0).cameras().times_s[::15], timed.times_s)
     assert CameraPath.through(cameras[:1]).count == 1
 
 
@@ -200,8 +200,8 @@ def _frame(**change):
         ([_frame(world_from_cam=torch.full((4, 4), float("nan")))], {}, "no usable pose"),
         ([_frame(world_from_cam=torch.eye(3))], {}, "4x4"),
         ([_frame(transition_s=0.0)], {}, "transition"),
-        ([_frame(time=1.5)], {}, "from 0 to 1"),
-        ([_frame(time=0.5), _frame()], {}, "all or none"),
+        ([_frame(time_s=float("inf"))], {}, "finite"),
+        ([_frame(time_s=0.5), _frame()], {}, "all or none"),
         ([_frame()], {"fps": 0.0}, "pictures a second"),
         ([_frame()], {"fps": float("nan")}, "pictures a second"),
         ([_frame()], {"tension": -0.1}, "tension"),

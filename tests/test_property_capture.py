@@ -127,8 +127,8 @@ def test_moving_the_world_moves_no_pixel() -> None:
 
 
 def test_stacking_undoes_indexing() -> None:
-    cameras = replace(ring_cameras(3), times=torch.tensor([0.0, 0.5, 1.0]))
+    cameras = replace(ring_cameras(3), times_s=torch.tensor([0.0, 0.5, 1.0]))
     stacked = Cameras.stack([cameras[i] for i in range(3)])
     assert torch.equal(stacked.cam_from_world, cameras.cam_from_world)
-    assert stacked.times is not None
-    assert torch.equal(stacked.times, torch.tensor([0.0, 0.5, 1.0]))
+    assert stacked.times_s is not None
+    assert torch.equal(stacked.times_s, torch.tensor([0.0, 0.5, 1.0]))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fewview.recon.dataset import Dataset, View, ViewOrder
+from fewview.recon.optimise.dataset import Dataset, View, ViewOrder
 from fewview.scene.capture import Capture, Frame
 from fewview.scene.errors import BadInputError
 from support.training import ring, tiny_dataset

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.densify_default import AdaptiveDensity, Rounds
-from fewview.recon.gaussian_splatting import GaussianSplattingConfig, initialise
-from fewview.recon.method import Drawn
-from fewview.recon.optimizer import Adam, Parameters
-from fewview.recon.train import _Trainer
+from fewview.recon.optimise.adam import Adam, Parameters
+from fewview.recon.optimise.adaptive_density_control import AdaptiveDensity, Rounds
+from fewview.recon.optimise.contract import Drawn
+from fewview.recon.optimise.trainer import _Trainer
+from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.scene.geometry import rotation_from_quat
 from support.training import tiny_dataset, truth
 

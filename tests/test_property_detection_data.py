@@ -18,9 +18,9 @@ from fewview.detect.nuscenes.sample import CLASS_NAMES, DetectionSample
 from fewview.detect.nuscenes.splits import scene_names, split_samples
 from fewview.detect.nuscenes.submission import MAX_BOXES, read_submission, submission_boxes, write_submission
 from fewview.scene.boxes import Boxes
-from fewview.scene.nuscenes_classes import DETECTION_NAMES
-from fewview.scene.readers.mmdet3d_info import read_info
-from fewview.scene.readers.nuscenes import CAMERA_ORDER, NuScenes
+from fewview.scene.datasets.mmdet3d_info import read_info
+from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
+from fewview.scene.datasets.nuscenes_log import CAMERA_ORDER, NuScenes
 from support.data import shared_data
 from support.generated import generate
 from support.nuscenes_folder import HEIGHT, OBJECTS, POINTS_PER_BOX, WIDTH, Drive, write_nuscenes

@@ -20,7 +20,7 @@ from fewview.render.point_colors import UNSEEN, by_height, by_intensity, by_phot
 from fewview.scene.boxes import EDGES, Boxes
 from fewview.scene.cameras import Cameras
 from fewview.scene.capture import Capture, Frame
-from fewview.scene.nuscenes_classes import DETECTION_NAMES
+from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

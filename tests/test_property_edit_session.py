@@ -12,7 +12,7 @@ from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from fewview.viewer.editing import TINT, Session
 from fewview.viewer.shown import Shown
 from fewview.viewer.target import load_shown
@@ -162,7 +162,7 @@ def test_a_name_without_an_ending_makes_a_run_with_its_cameras(of_run) -> None:
 
 def test_a_download_is_the_file_that_would_be_saved(tmp_path) -> None:
     path = tmp_path / "mine.ply"
-    save_splat(path, SplatFile(small_gaussians(), antialiased=True))
+    save_splat(path, StaticSplat(small_gaussians(), antialiased=True))
     s = session(load_shown(path))
     assert s.new_name() == "mine_edited.ply"
     s.move(centered_at(torch.ones(3)), "Origin")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.recon.evaluate_poses import evaluate_poses
+from fewview.recon.poses.evaluate_poses import evaluate_poses
 from fewview.scene import Capture, Frame
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.poses import PosesConfig
-from fewview.recon.poses.evidence import Evidence, Image
-from fewview.recon.poses.focal import group_lenses
+from fewview.recon.poses.best_model import solve
+from fewview.recon.poses.correspondences import Evidence, Image
+from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.held_out import register_held_out
-from fewview.recon.poses.placed import placed_capture
-from fewview.recon.poses.solve import solve
+from fewview.recon.poses.placed_capture import placed_capture
 from fewview.recon.poses.verification import verify
 from fewview.scene import Capture, Frame
 from support.posed_photos import HEIGHT, WIDTH, arc, posed_photos

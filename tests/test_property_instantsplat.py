@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from fewview.recon.dataset import Dataset, View
-from fewview.recon.instantsplat import (
+from fewview.recon.evidence import DepthMap, Stereo
+from fewview.recon.optimise.dataset import Dataset, View
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline.choose_method.instantsplat.model import (
     BORDER_OPACITY,
     InstantSplatConfig,
     few_view_values,
@@ -17,14 +19,12 @@ from fewview.recon.instantsplat import (
     position_rates,
     thinned,
 )
-from fewview.recon.instantsplat_protocol import instantsplat_split
-from fewview.recon.stereo import DepthMap, Stereo
-from fewview.recon.train import fit
 from fewview.render import render
 from fewview.render.metrics import ssim
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import SH_C0, Gaussians
+from fewview.tests.support.instantsplat_protocol import instantsplat_split
 from support.few_views import few_views, masked, transparent, wall_and_ball
 from support.stereo_scenes import Plane, row_of_cameras, stereo_scene
 from support.threads import one_torch_thread as one_torch_thread

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from fewview.recon.dataset import Dataset
-from fewview.recon.instantsplat import initialise, instantsplat_config
+from fewview.recon.optimise.dataset import Dataset
+from fewview.recon.optimise.trainer import FitResult, fit
+from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.poses import pose_errors
-from fewview.recon.train import FitResult, fit
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
 from fewview.scene.cameras import Cameras

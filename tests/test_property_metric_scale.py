@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses.metric import MAX_UNCERTAINTY, in_metres, metric_scale
+from fewview.recon.poses.gps_scale import MAX_UNCERTAINTY, in_metres, metric_scale
 from fewview.recon.poses.upright import MEDIAN_DEPTH
 from fewview.scene import Cameras, Capture, Frame, PointCloud
 from fewview.scene.gps import GeoPosition

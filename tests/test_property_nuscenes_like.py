@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from fewview.detect.nuscenes.dataset import DetectionData
+from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.geometry import transform_points
-from fewview.scene.readers.nuscenes import NuScenes
 from support.generated import generate, generator
 
 make, sensors, world_of = generator()
@@ -231,6 +231,6 @@ class TestPictures:
 
 
 def _place(channel: str) -> int:
-    from fewview.scene.readers.nuscenes import CAMERA_ORDER
+    from fewview.scene.datasets.nuscenes_log import CAMERA_ORDER
 
     return CAMERA_ORDER.index(channel)

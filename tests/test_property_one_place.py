@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.poses import PosesConfig, estimate_poses
-from fewview.recon.poses.evidence import Evidence, Image
-from fewview.recon.poses.focal import group_lenses
+from fewview.recon.poses.correspondences import Evidence, Image
+from fewview.recon.poses.degenerate_motion import copies_in, refuse_turning_camera
+from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.matchers import is_available
-from fewview.recon.poses.one_place import copies_in, refuse_turning_camera
-from fewview.recon.poses.reasons import too_blurred
+from fewview.recon.poses.unplaced import too_blurred
 from fewview.recon.poses.verification import verify
 from fewview.scene import Capture, FewviewError, Frame
 from fewview.scene.readers import read_capture

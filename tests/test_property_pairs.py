@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewview.recon.stereo.pairs import PairPrediction, all_ordered_pairs, prepare_image
+from fewview.recon.poses.pointmaps.pair_prediction import PairPrediction, all_ordered_pairs, prepare_image
 from fewview.scene.cameras import Cameras
 
 

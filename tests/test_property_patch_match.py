@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview import _native
-from fewview.recon.stereo.contract import Stereo
-from fewview.recon.stereo.patch_match import estimate_depths
+from fewview.recon.evidence.depth_maps import Stereo
+from fewview.recon.evidence.stereo.patch_match import estimate_depths
 from fewview.scene.point_cloud import PointCloud
 from support.native import isa as isa
 from support.native import keep_threads as keep_threads

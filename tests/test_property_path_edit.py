@@ -54,9 +54,9 @@ def test_another_pose_keeps_the_time():
 def test_a_key_frame_without_a_time_joins_those_that_have_one():
     cameras = small_cameras(3)
     timed = CameraPath.through(type(cameras)(*list(vars(cameras).values())[:4], torch.linspace(0, 1, 3)))
-    assert path_edit.inserted(timed, random_path(0, 1).key_frames[0], 3).key_frames[3].time == 0
+    assert path_edit.inserted(timed, random_path(0, 1).key_frames[0], 3).key_frames[3].time_s == 0
     plain = path_edit.inserted(random_path(0, 2), timed.key_frames[2], 2)
-    assert plain.key_frames[2].time is None
+    assert plain.key_frames[2].time_s is None
 
 
 def test_times_can_be_dragged():

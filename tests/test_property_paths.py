@@ -124,8 +124,8 @@ def test_through_is_smooth_and_interpolates_the_lens_and_the_time():
     assert focal[0] == pytest.approx(400)
     assert focal[-1] == pytest.approx(700)
     assert np.all(np.diff(focal) > 0)
-    assert path.times is not None
-    assert torch.all(path.times[1:] >= path.times[:-1])
+    assert path.times_s is not None
+    assert torch.all(path.times_s[1:] >= path.times_s[:-1])
 
 
 def test_through_survives_repeated_cameras_and_one_camera():

@@ -6,16 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses import PosesConfig, estimate_poses, evidence, pair_errors, pose_errors
-from fewview.recon.poses.evidence import Evidence, Image
+from fewview.recon.poses import PosesConfig, estimate_poses, pair_errors, pose_errors
+from fewview.recon.poses import correspondences as evidence
+from fewview.recon.poses.best_model import solve
+from fewview.recon.poses.correspondences import Evidence, Image
 from fewview.recon.poses.features import Features, mutual_nearest
-from fewview.recon.poses.focal import group_lenses
+from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.matchers import is_available, load_matcher
-from fewview.recon.poses.pairs import choose_pairs, pairs_of_cameras
-from fewview.recon.poses.placed import placed_capture
-from fewview.recon.poses.reasons import reasons_for_unplaced
-from fewview.recon.poses.solve import solve
+from fewview.recon.poses.pair_selection import choose_pairs, pairs_of_cameras
+from fewview.recon.poses.placed_capture import placed_capture
 from fewview.recon.poses.triangulate import _points, triangulate
+from fewview.recon.poses.unplaced import reasons_for_unplaced
 from fewview.recon.poses.upright import upright_frame
 from fewview.recon.poses.verification import ViewGraph, verify
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame

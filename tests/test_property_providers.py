@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.recon import methods
-from fewview.recon.methods import method_name
-from fewview.recon.placement import open_run, place
+from fewview.recon.evidence import Stereo
+from fewview.recon.evidence.depth_file import load_stereo
+from fewview.recon.evidence.depth_maps import DepthMap
+from fewview.recon.pipeline import choose_method as methods
+from fewview.recon.pipeline.choose_method import method_name
+from fewview.recon.pipeline.placement import open_run, place
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import pose_errors
-from fewview.recon.reconstruct_config import ReconstructConfig
-from fewview.recon.stereo import Stereo, providers
-from fewview.recon.stereo.contract import DepthMap
-from fewview.recon.stereo.dust3r import Dust3r
-from fewview.recon.stereo.network_poses import estimate_by_network
-from fewview.recon.stereo.pairs import PairPrediction
-from fewview.recon.stereo.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
-from fewview.recon.stereo.sample_points import SAME_DEPTH
-from fewview.recon.stereo.store import load_stereo
+from fewview.recon.poses.pointmaps import providers
+from fewview.recon.poses.pointmaps.dust3r import Dust3r
+from fewview.recon.poses.pointmaps.network_poses import estimate_by_network
+from fewview.recon.poses.pointmaps.pair_prediction import PairPrediction
+from fewview.recon.poses.pointmaps.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
+from fewview.recon.poses.pointmaps.sample_points import SAME_DEPTH
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
 from fewview.scene.geometry import Similarity, so3_exp, transform_points
 from fewview.scene.gps import GeoPosition

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.placement import place
+from fewview.recon.pipeline.placement import place
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses.matchers import is_available
 from fewview.recon.poses.overlap import Overlap, _from_cameras
-from fewview.recon.poses.select import choose, most_useful
-from fewview.recon.reconstruct_config import ReconstructConfig
+from fewview.recon.poses.view_selection import choose, most_useful
 from fewview.scene import BadInputError, Cameras, Capture, Frame, PointCloud
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.readers import read_capture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon.stereo.contract import MAX_CONFIDENCE
-from fewview.recon.stereo.depth_anything import DepthAnything3
+from fewview.recon.evidence.depth_maps import MAX_CONFIDENCE
+from fewview.recon.poses.pointmaps.depth_anything import DepthAnything3
 from fewview.scene.errors import BadInputError, FewviewError
 from support.pointmap_networks import random_photo
 from torch import Tensor, nn
@@ -160,7 +160,7 @@ def test_the_packages_smallest_network_with_random_weights(tmp_path: Path, monke
     network = create_object(load_config(MODEL_REGISTRY["da3-small"]))
     with torch.no_grad():
         network.cam_dec.fc_fov[0].bias.fill_(1.0)  # untrained, its field of view would be zero
-    monkeypatch.setattr("fewview.recon.stereo.depth_anything.LONG_SIDE", 112)
+    monkeypatch.setattr("fewview.recon.poses.pointmaps.depth_anything.LONG_SIDE", 112)
     found = DepthAnything3.load(save_folder(tmp_path / "da3", network))
     photos = [random_photo(84, 112, seed) for seed in range(3)]
     stereo, again = found.predict(photos), found.predict(photos)

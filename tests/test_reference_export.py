@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from fewview.scene.formats import load_splat, save_splat
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.numpy_splat import render_ply
 from support.scenes import random_blobs, scene_of, splat_of
 
@@ -17,7 +18,7 @@ from support.scenes import random_blobs, scene_of, splat_of
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_kernel_twin_and_exported_file_show_the_same_picture(tmp_path: Path, antialiased: bool) -> None:
     scene = random_blobs(seed=5, count=500, sh_degree=3)
-    save_splat(tmp_path / "splat.ply", SplatFile(splat_of(scene), antialiased))
+    save_splat(tmp_path / "splat.ply", StaticSplat(splat_of(scene), antialiased))
     read = load_splat(tmp_path / "splat.ply")
     assert read.antialiased == antialiased
     s = scene_of(read.gaussians, scene)

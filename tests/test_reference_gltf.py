@@ -14,7 +14,7 @@ import torch
 from fewview.scene.formats import gltf
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import Similarity, quat_from_rotation, so3_exp
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.gltf_builder import CODES, SPLAT, WIDTHS, Builder
 from support.random_gaussians import odd_gaussians, random_gaussians
 
@@ -83,7 +83,7 @@ def strict(path: Path, degree: int) -> dict[str, list[tuple[float, ...]]]:
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_our_files_keep_every_rule(tmp_path: Path, degree: int) -> None:
     g = random_gaussians(degree, 37, degree)
-    gltf.write(tmp_path / "a.glb", SplatFile(g))
+    gltf.write(tmp_path / "a.glb", StaticSplat(g))
     columns = strict(tmp_path / "a.glb", degree)
     rows = {name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()}
     close = {"rtol": 1e-6, "atol": 1e-7}  # float32
@@ -105,7 +105,7 @@ def test_our_files_keep_every_rule(tmp_path: Path, degree: int) -> None:
 
 
 def test_odd_values_keep_the_rules(tmp_path: Path) -> None:
-    gltf.write(tmp_path / "a.glb", SplatFile(odd_gaussians()))
+    gltf.write(tmp_path / "a.glb", StaticSplat(odd_gaussians()))
     columns = strict(tmp_path / "a.glb", 3)
     assert all(math.isfinite(value) for column in columns.values() for row in column for value in row)
     assert columns[f"{SPLAT}:OPACITY"][:2] == [(1.0,), (0.0,)]
@@ -207,13 +207,13 @@ def test_values_come_back(tmp_path: Path) -> None:
     for degree in range(4):
         written = random_gaussians(degree, 50, degree)
         for name in ("a.glb", "a.gltf"):
-            assert gltf.write(tmp_path / name, SplatFile(written)) == ()
+            assert gltf.write(tmp_path / name, StaticSplat(written)) == ()
             check(gltf.read(tmp_path / name).gaussians, written)
 
 
 def test_odd_values_come_back(tmp_path: Path) -> None:
     written = odd_gaussians()
-    gltf.write(tmp_path / "a.glb", SplatFile(written))
+    gltf.write(tmp_path / "a.glb", StaticSplat(written))
     check(gltf.read(tmp_path / "a.glb").gaussians, written)
 
 
@@ -230,14 +230,14 @@ def check(read: Gaussians, written: Gaussians) -> None:
 
 def test_equal_splats_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.glb", "b.glb"):
-        gltf.write(tmp_path / name, SplatFile(random_gaussians(1, 20, 2)))
+        gltf.write(tmp_path / name, StaticSplat(random_gaussians(1, 20, 2)))
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
 
 
 def test_clamped_and_dropped_values_are_told(tmp_path: Path) -> None:
     g = random_gaussians(2, 5, 4)
     g.log_scales[0, 0], g.log_scales[1, 1], g.opacity_logits[2] = 200, -200, 90
-    notes = gltf.write(tmp_path / "a.glb", SplatFile(g))
+    notes = gltf.write(tmp_path / "a.glb", StaticSplat(g))
     assert any("degree 4" in note for note in notes)
     assert any("Sizes of 2 of 5" in note for note in notes)
     read = gltf.read(tmp_path / "a.glb").gaussians

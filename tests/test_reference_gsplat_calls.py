@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from fewview.scene.errors import BadInputError
 from support.scenes import degenerate_scenes, random_blobs, take
 from support.threads import one_torch_thread as one_torch_thread

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewview.recon.instantsplat import initialise, instantsplat_config
-from fewview.recon.train import fit
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.render import render
 from fewview.render.metrics import psnr
 from fewview.scene.formats import save_splat
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.few_views import few_views, wall_and_ball
 from support.numpy_splat import read_ply, render_ply
 from support.threads import one_torch_thread as one_torch_thread
@@ -41,7 +41,7 @@ def test_the_file_shows_what_training_drew(tmp_path: Path, changes: dict) -> Non
     gaussians, path = result.gaussians, tmp_path / "splat.ply"
     # Training lets quaternions grow; a viewer normalises them, and the renderer must have done so, too.
     assert not torch.allclose(gaussians.quats.norm(dim=-1), torch.ones(len(gaussians)), atol=1e-3)
-    save_splat(path, SplatFile(gaussians, config.antialiased))
+    save_splat(path, StaticSplat(gaussians, config.antialiased))
     assert ("f_rest_8" in read_ply(path)) == (gaussians.sh_degree == 1) == ("sh_degree" in changes)
     if gaussians.sh_degree == 1:
         assert gaussians.sh[:, 1:].abs().max() > 0.03  # colours do depend on where they are seen from

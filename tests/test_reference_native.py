@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview import _native
-from fewview.render import rasterization, reference
+from fewview.render import rasterization
+from fewview.render import reference_rasterization as reference
 from support.native import isa as isa
 from support.native import keep_threads as keep_threads
 from support.pictures import assert_same_picture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.render.point_colors import project_points
+from fewview.scene.datasets.mmdet3d_info import read_info
+from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES, as_detection_classes
+from fewview.scene.datasets.nuscenes_log import CAMERA_ORDER, NuScenes
+from fewview.scene.datasets.nuscenes_tables import velocities
 from fewview.scene.driving import DrivingFrame
-from fewview.scene.nuscenes_classes import DETECTION_NAMES, as_detection_classes
-from fewview.scene.readers.mmdet3d_info import read_info
-from fewview.scene.readers.nuscenes import CAMERA_ORDER, NuScenes
-from fewview.scene.readers.nuscenes_tables import velocities
 from support.data import shared_data
 from support.nuscenes_folder import (
     CAMERA_LAGS_US,

@@ -22,10 +22,10 @@ from fewview.detect.nuscenes.matching import Pairs, match
 from fewview.detect.nuscenes.splits import MINI_VAL_SCENES, VAL_SCENES
 from fewview.detect.nuscenes.submission import read_submission
 from fewview.detect.nuscenes.truth import Truth
-from fewview.scene.box_conventions import from_nuscenes
 from fewview.scene.boxes import Boxes
-from fewview.scene.nuscenes_classes import DETECTION_NAMES
-from fewview.scene.readers.nuscenes import NuScenes
+from fewview.scene.datasets.box_conventions import from_nuscenes
+from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
+from fewview.scene.datasets.nuscenes_log import NuScenes
 from support.metric_cases import Submission, submissions, true_boxes, write_tables
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "devkit_metrics.json").read_text())["cases"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewview.recon import optimizer as optimizer_module
-from fewview.recon.optimizer import Adam, Parameters
+from fewview.recon.optimise import adam as optimizer_module
+from fewview.recon.optimise.adam import Adam, Parameters
 from fewview.render import reference_loss
 
 # Ten float32 updates of at most 0.1: a few roundings of 6e-8 relative each, in another order of operations.

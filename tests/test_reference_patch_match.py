@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fewview import _native
-from fewview.recon.stereo.reference_patch_match import patch_match_cost
+from fewview.recon.evidence.stereo.reference_patch_match import patch_match_cost
 from support.native import isa as isa
 
 

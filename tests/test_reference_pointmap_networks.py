@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from fewview.recon.stereo.dust3r import Dust3r
-from fewview.recon.stereo.dust3r_network import (
+from fewview.recon.poses.pointmaps.dust3r import Dust3r
+from fewview.recon.poses.pointmaps.dust3r_network import (
     DptSizes,
     Dust3rNetwork,
     NetworkSizes,

@@ -98,4 +98,4 @@ def test_synthetic_scenes(name: str, train: int, test: int) -> None:
     image = capture.image(0)
     assert image.shape == (400, 400, 4)
     assert 0.02 < float((image[..., 3] > 0).float().mean()) < 0.6
-    assert (capture.times is None) == (name == "nerf_chair")
+    assert (capture.times_s is None) == (name == "nerf_chair")

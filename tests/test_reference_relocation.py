@@ -7,9 +7,9 @@ from math import comb
 
 import pytest
 import torch
-from fewview.recon.densify_default import Rounds
-from fewview.recon.densify_mcmc import Sampling, relocation
-from fewview.recon.optimizer import Adam, Parameters
+from fewview.recon.optimise.adam import Adam, Parameters
+from fewview.recon.optimise.adaptive_density_control import Rounds
+from fewview.recon.optimise.mcmc_strategy import Sampling, relocation
 from fewview.scene.gaussians import Gaussians
 from support.training import photograph, ring, truth
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.scene.formats import sog
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from PIL import Image
 from support.random_gaussians import random_gaussians
 
@@ -72,7 +72,7 @@ def gaussian(meta: dict, images: dict, i: int) -> dict[str, list[float]]:
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_reader_and_format_agree(tmp_path: Path, degree: int) -> None:
     path = tmp_path / "a.sog"
-    sog.write(path, SplatFile(random_gaussians(degree, 83, degree)))
+    sog.write(path, StaticSplat(random_gaussians(degree, 83, degree)))
     truth, read = decoded(path), sog.read(path).gaussians
     assert len(truth) == len(read) == 83
     for name in truth[0]:
@@ -83,7 +83,7 @@ def test_reader_and_format_agree(tmp_path: Path, degree: int) -> None:
 
 def test_images_are_laid_out_as_the_format_says(tmp_path: Path) -> None:
     path = tmp_path / "a.sog"
-    sog.write(path, SplatFile(random_gaussians(0, 1500, 3)))
+    sog.write(path, StaticSplat(random_gaussians(0, 1500, 3)))
     with zipfile.ZipFile(path) as bundle:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in bundle.infolist())
         meta = json.loads(bundle.read("meta.json"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.render.reference import (
+from fewview.render.reference_rasterization import (
     ALPHA_MIN,
     TRANSMITTANCE_MIN,
     project,
@@ -229,7 +229,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = random_blobs(seed=9)
     results = []
     for elements in (1 << 22, 3000):
-        monkeypatch.setattr("fewview.render.reference._CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr("fewview.render.reference_rasterization._CHUNK_ELEMENTS", elements)
         i = scene.inputs(requires_grad=True)
         image, _, _ = scene.render(rasterization, i)
         image.square().sum().backward()

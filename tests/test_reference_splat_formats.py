@@ -11,7 +11,7 @@ import pytest
 import torch
 from fewview.scene.formats import antimatter15, compressed_ply, spz
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.datasets import random_gaussians
 from support.plain_splat_formats import (
     decode_compressed_ply,
@@ -70,7 +70,7 @@ def plain_of(g: Gaussians) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_spz_is_read_as_plainly_decoded(tmp_path: Path, version: int, degree: int) -> None:
     path, g = tmp_path / "a.spz", tame(5, degree, version)
-    spz.write(path, SplatFile(g, antialiased=True), version=version)
+    spz.write(path, StaticSplat(g, antialiased=True), version=version)
     header, plain = decode_spz(path.read_bytes())
     assert header == {"version": version, "count": 5, "degree": degree, "bits": 12, "flags": 1}
     assert_same(spz.read(path).gaussians, plain)
@@ -80,7 +80,7 @@ def test_spz_is_read_as_plainly_decoded(tmp_path: Path, version: int, degree: in
 @pytest.mark.parametrize("version", [2, 3])
 def test_spz_holds_the_bytes_of_a_plain_encoder(tmp_path: Path, version: int) -> None:
     path, g = tmp_path / "a.spz", tame(5, 3)
-    spz.write(path, SplatFile(g), version=version)
+    spz.write(path, StaticSplat(g), version=version)
     ours = decode_spz(path.read_bytes())
     assert ours == decode_spz(encode_spz_gzip(plain_of(g), version))
 
@@ -94,7 +94,7 @@ def test_spz_with_other_fractional_bits(tmp_path: Path) -> None:
 
 def test_a_dot_splat_is_read_as_plainly_decoded(tmp_path: Path) -> None:
     path, g = tmp_path / "a.splat", tame(5, 0)
-    antimatter15.write(path, SplatFile(g))
+    antimatter15.write(path, StaticSplat(g))
     assert_same(antimatter15.read(path).gaussians, decode_splat(path.read_bytes()))
     path.write_bytes(encode_splat(plain_of(g)))
     assert_same(antimatter15.read(path).gaussians, decode_splat(path.read_bytes()))
@@ -102,7 +102,7 @@ def test_a_dot_splat_is_read_as_plainly_decoded(tmp_path: Path) -> None:
 
 def test_a_dot_splat_begins_with_what_is_seen_most(tmp_path: Path) -> None:
     g = tame(40, 0)
-    antimatter15.write(tmp_path / "a.splat", SplatFile(g))
+    antimatter15.write(tmp_path / "a.splat", StaticSplat(g))
     weight = [math.exp(sum(p["log_scale"])) * p["alpha"] for p in decode_splat((tmp_path / "a.splat").read_bytes())]
     # Rounding of opacities to 1/255 may swap neighbours, the least opaque here has 1/150.
     assert all(a >= 0.5 * b for a, b in itertools.pairwise(weight))
@@ -112,20 +112,20 @@ def test_a_dot_splat_begins_with_what_is_seen_most(tmp_path: Path) -> None:
 @pytest.mark.parametrize("degree", range(4))
 def test_compressed_ply_is_read_as_plainly_decoded(tmp_path: Path, degree: int) -> None:
     path, g = tmp_path / "a.ply", tame(5, degree)
-    compressed_ply.write(path, SplatFile(g))
+    compressed_ply.write(path, StaticSplat(g))
     assert_same(compressed_ply.read(path).gaussians, decode_compressed_ply(path.read_bytes()))
 
 
 def test_compressed_ply_of_several_chunks(tmp_path: Path) -> None:
     path, g = tmp_path / "a.ply", tame(600, 1)
-    compressed_ply.write(path, SplatFile(g))
+    compressed_ply.write(path, StaticSplat(g))
     assert b"element chunk 3\n" in path.read_bytes()
     assert_same(compressed_ply.read(path).gaussians, decode_compressed_ply(path.read_bytes()))
 
 
 def test_compressed_ply_of_older_tools_has_no_colour_bounds(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
-    compressed_ply.write(path, SplatFile(tame(5, 0)))
+    compressed_ply.write(path, StaticSplat(tame(5, 0)))
     header, body = path.read_bytes().split(b"end_header\n", 1)
     for channel in ("min_r", "min_g", "min_b", "max_r", "max_g", "max_b"):
         header = header.replace(f"property float {channel}\n".encode(), b"")

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.scene.box_conventions import (
+from fewview.scene.boxes import Boxes
+from fewview.scene.datasets import nuscenes_cache
+from fewview.scene.datasets.box_conventions import (
     from_mmdet3d,
     from_mmdet3d_0,
     from_nuscenes,
@@ -19,13 +21,11 @@ from fewview.scene.box_conventions import (
     to_mmdet3d_0,
     to_nuscenes,
 )
-from fewview.scene.boxes import Boxes
+from fewview.scene.datasets.nuscenes_classes import ATTRIBUTES, DETECTION_NAMES, as_detection_classes
+from fewview.scene.datasets.nuscenes_log import NuScenes
+from fewview.scene.datasets.nuscenes_results import read_results, write_results
+from fewview.scene.datasets.nuscenes_tables import Tables, build_tables
 from fewview.scene.errors import BadInputError
-from fewview.scene.nuscenes_classes import ATTRIBUTES, DETECTION_NAMES, as_detection_classes
-from fewview.scene.readers import nuscenes_cache
-from fewview.scene.readers.nuscenes import NuScenes
-from fewview.scene.readers.nuscenes_results import read_results, write_results
-from fewview.scene.readers.nuscenes_tables import Tables, build_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.nuscenes_folder import Drive, write_nuscenes

@@ -22,7 +22,7 @@ def assert_same(a: CameraPath, b: CameraPath, tolerance: float = 0.0) -> None:
     for x, y in zip(a.key_frames, b.key_frames, strict=True):
         torch.testing.assert_close(x.world_from_cam, y.world_from_cam, atol=tolerance, rtol=0)
         assert x.fov_rad == pytest.approx(y.fov_rad, abs=tolerance)
-        assert (x.transition_s, x.time) == (y.transition_s, y.time)
+        assert (x.transition_s, x.time_s) == (y.transition_s, y.time_s)
 
 
 @pytest.mark.parametrize("loop", [False, True])

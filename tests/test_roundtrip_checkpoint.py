@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.gaussian_splatting import GaussianSplattingConfig, initialise
-from fewview.recon.train import fit
-from fewview.scene.checkpoint import Checkpoint, load_newest, save
+from fewview.learn.checkpoint import Checkpoint, load_newest, save
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.scene.errors import BadInputError
 from fewview.scene.run import Run
 from support.training import same_bits, tiny_dataset
@@ -105,7 +105,7 @@ def test_other_settings_or_data_are_refused(tmp_path):
 
 _SAVER = """
 import sys, pathlib, torch
-from fewview.scene.checkpoint import Checkpoint, save
+from fewview.learn.checkpoint import Checkpoint, save
 for step in range(1, 100000):
     tensors = {"a": torch.full((200_000,), float(step)), "b": torch.full((7,), step)}
     save(pathlib.Path(sys.argv[1]), Checkpoint(step, 0.0, {"steps": 3}, "data", tensors))

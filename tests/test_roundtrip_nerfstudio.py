@@ -16,7 +16,7 @@ import torch
 from fewview.scene.capture import Capture
 from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat
-from fewview.scene.ply import write_points
+from fewview.scene.points_ply import write_points
 from fewview.scene.readers import load_run_capture, read_capture, save_capture
 from fewview.scene.run import Run
 from support.datasets import random_points, rewrite, ring_cameras, transforms_table, write_photo, write_transforms

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.scene.formats import ply
+from fewview.scene.formats import splat_ply as ply
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.ply import read_points, write_points
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.points_ply import read_points, write_points
+from fewview.scene.splat import StaticSplat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.datasets import random_gaussians, random_points
@@ -54,12 +54,12 @@ def _binary(
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_splats_come_back_bit_for_bit(tmp_path: Path, degree: int, n: int) -> None:
     gaussians = random_gaussians(n, degree)
-    ply.write(tmp_path / "a.ply", SplatFile(gaussians))
+    ply.write(tmp_path / "a.ply", StaticSplat(gaussians))
     read = ply.read(tmp_path / "a.ply")
     _same(read.gaussians, gaussians)
     assert not read.antialiased
     assert read.notes == ()
-    ply.write(tmp_path / "b.ply", SplatFile(read.gaussians))
+    ply.write(tmp_path / "b.ply", StaticSplat(read.gaussians))
     assert (tmp_path / "a.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
 
 
@@ -73,18 +73,18 @@ def test_every_finite_value_survives(tmp_path: Path, values: list[float], opacit
     gaussians = Gaussians(
         v[None, :3], v[None, 3:7], v[None, 7:10], torch.tensor([opacity]), v[None, 10:22].reshape(1, 4, 3)
     )
-    ply.write(tmp_path / "a.ply", SplatFile(gaussians))
+    ply.write(tmp_path / "a.ply", StaticSplat(gaussians))
     _same(ply.read(tmp_path / "a.ply").gaussians, gaussians)
 
 
 @pytest.mark.parametrize("comment", ["antialiased 1", "SplatRenderMode: mip", "SplatRenderMode:  MIP"])
 def test_antialiased_is_read_from_either_comment(tmp_path: Path, comment: str) -> None:
-    ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0)), comments=[comment])
+    ply.write(tmp_path / "a.ply", StaticSplat(random_gaussians(2, 0)), comments=[comment])
     assert ply.read(tmp_path / "a.ply").antialiased
 
 
 def test_antialiased_is_written(tmp_path: Path) -> None:
-    ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0), antialiased=True), comments=["SH degree: 0"])
+    ply.write(tmp_path / "a.ply", StaticSplat(random_gaussians(2, 0), antialiased=True), comments=["SH degree: 0"])
     assert ply.read(tmp_path / "a.ply").antialiased
     header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0]
     assert b"comment antialiased 1\ncomment SplatRenderMode: mip\ncomment SH degree: 0\n" in header
@@ -92,7 +92,7 @@ def test_antialiased_is_written(tmp_path: Path) -> None:
 
 def test_a_comment_cannot_smuggle_in_header_lines(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one line"):
-        ply.write(tmp_path / "a.ply", SplatFile(random_gaussians(2, 0)), comments=["x\nelement vertex 1"])
+        ply.write(tmp_path / "a.ply", StaticSplat(random_gaussians(2, 0)), comments=["x\nelement vertex 1"])
 
 
 class TestOtherWriters:
@@ -212,5 +212,5 @@ class TestPoints:
 
     def test_a_splat_is_also_a_point_cloud(self, tmp_path: Path) -> None:
         g = random_gaussians(3, 1)
-        ply.write(tmp_path / "a.ply", SplatFile(g))
+        ply.write(tmp_path / "a.ply", StaticSplat(g))
         assert torch.equal(read_points(tmp_path / "a.ply").xyz, g.means)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon.stereo.dust3r import Dust3r, sizes_of
-from fewview.recon.stereo.dust3r_network import Dust3rNetwork, NetworkSizes
+from fewview.recon.poses.pointmaps.dust3r import Dust3r, sizes_of
+from fewview.recon.poses.pointmaps.dust3r_network import Dust3rNetwork, NetworkSizes
 from fewview.scene.errors import FewviewError
 from support.pointmap_networks import DPT, LINEAR, MAST3R, random_network, random_photo, save_released
 

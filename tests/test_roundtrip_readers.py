@@ -14,7 +14,7 @@ import pytest
 import torch
 from fewview.scene.capture import Capture
 from fewview.scene.errors import BadInputError
-from fewview.scene.ply import write_points
+from fewview.scene.points_ply import write_points
 from fewview.scene.readers import load_run_capture, read_capture, save_cameras, save_capture
 from fewview.scene.readers.lens import make_lens
 from fewview.scene.run import Run
@@ -88,8 +88,8 @@ class TestTransforms:
         capture = read_capture(tmp_path)
         assert capture.names == [names[0], names[1], names[3]]
         assert capture.test == (2,)
-        assert capture.times is not None
-        torch.testing.assert_close(capture.times, torch.tensor([0, 1 / 3, 1]))
+        assert capture.times_s is not None
+        torch.testing.assert_close(capture.times_s, torch.tensor([0, 1 / 3, 1]))
         assert capture.points is not None
         assert len(capture.points) == 7
         assert capture.points.seen_view is None
@@ -101,15 +101,18 @@ class TestTransforms:
         assert any("no_mask.png" in note for note in capture.notes)
         assert any("1 photographs" in note and "validation" in note for note in capture.notes)
 
-    def test_times_in_other_units_are_rescaled_with_a_note(self, tmp_path: Path) -> None:
+    def test_times_are_kept_in_the_unit_of_the_file(self, tmp_path: Path) -> None:
         _, table = write_transforms(tmp_path)
         for i, frame in enumerate(table["frames"]):
             frame["time"] = 100 + 10 * i
         rewrite(tmp_path / "transforms.json", table)
         capture = read_capture(tmp_path)
-        assert capture.times is not None
-        torch.testing.assert_close(capture.times, torch.tensor([0, 1 / 3, 2 / 3, 1]))
-        assert "from 100 to 130" in capture.notes[0]
+        assert capture.times_s is not None
+        assert capture.times_s.tolist() == [100, 110, 120, 130]
+        assert capture.duration_s == 30
+        assert capture.cameras is not None
+        assert capture.cameras.times_s is not None
+        assert capture.cameras.times_s.tolist() == [100, 110, 120, 130]
 
 
 def test_blender_scenes(tmp_path: Path) -> None:
@@ -127,8 +130,8 @@ def test_blender_scenes(tmp_path: Path) -> None:
     assert capture.test == (3, 4)
     torch.testing.assert_close(_cameras(capture).cam_from_world, cameras.cam_from_world[[0, 1, 2, 4, 5]], **POSE)
     torch.testing.assert_close(_cameras(capture).K[0, 0, 0], torch.tensor(50.0))  # 0.5 * 40 / 0.4
-    assert capture.times is not None
-    assert capture.times.tolist() == [0, 0.5, 1, 0, 0.5]
+    assert capture.times_s is not None
+    assert capture.times_s.tolist() == [0, 0.5, 1, 0, 0.5]
     assert capture.image(0).shape == (30, 40, 4)
     assert any("validation" in note for note in capture.notes)
 
@@ -265,8 +268,10 @@ class TestRun:
         table["frames"][0] |= {"mask_path": "mask.png", "depth_file_path": "depth.png"}
         rewrite(folder / "transforms.json", table)
         capture = read_capture(folder)
-        timed = replace(cameras, times=torch.tensor([0, 0.25, 0.5, 1.0]))
-        return replace(capture, cameras=timed, points=random_points(9, 4), test=(1, 3), notes=("A note.",))
+        timed = tuple(replace(frame, time_s=t) for frame, t in zip(capture.frames, (0, 0.25, 0.5, 1.0), strict=True))
+        return replace(
+            capture, frames=timed, cameras=cameras, points=random_points(9, 4), test=(1, 3), notes=("A note.",)
+        )
 
     def test_everything_comes_back(self, tmp_path: Path) -> None:
         capture = self._capture(tmp_path / "data")
@@ -277,8 +282,8 @@ class TestRun:
             assert (read.test, read.notes, read.source) == ((1, 3), ("A note.",), capture.source)
             torch.testing.assert_close(_cameras(read).cam_from_world, _cameras(capture).cam_from_world, **POSE)
             assert torch.equal(_cameras(read).K, _cameras(capture).K)
-            assert read.times is not None
-            assert read.times.tolist() == [0, 0.25, 0.5, 1]
+            assert read.times_s is not None
+            assert read.times_s.tolist() == [0, 0.25, 0.5, 1]
             assert read.points is not None
             assert capture.points is not None
             assert torch.equal(read.points.xyz, capture.points.xyz)

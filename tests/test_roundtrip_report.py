@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from fewview.commands.options import parse
-from fewview.recon.stereo.contract import DepthMap, Stereo
-from fewview.recon.stereo.store import save_stereo
+from fewview.recon.evidence.depth_file import save_stereo
+from fewview.recon.evidence.depth_maps import DepthMap, Stereo
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
 from fewview.viewer.report import write_report

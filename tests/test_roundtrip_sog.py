@@ -16,14 +16,14 @@ from fewview.scene.formats import sog
 from fewview.scene.formats.codebook import codebook
 from fewview.scene.formats.palette import palette
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 from support.random_gaussians import odd_gaussians, random_gaussians
 
 FOLDED = lambda x: torch.sign(x) * torch.log1p(x.abs())  # noqa: E731
 
 
 def reread(path: Path, gaussians: Gaussians) -> tuple[Gaussians, tuple[str, ...]]:
-    notes = sog.write(path, SplatFile(gaussians))
+    notes = sog.write(path, StaticSplat(gaussians))
     return sog.read(path).gaussians, notes
 
 
@@ -71,7 +71,7 @@ def test_odd_values_come_back(tmp_path: Path) -> None:
 
 
 def test_bundle_and_folder_hold_the_same(tmp_path: Path) -> None:
-    splat = SplatFile(random_gaussians(1, 100, 2), antialiased=True)
+    splat = StaticSplat(random_gaussians(1, 100, 2), antialiased=True)
     sog.write(tmp_path / "a.sog", splat)
     sog.write(tmp_path / "meta.json", splat)
     a, b = sog.read(tmp_path / "a.sog"), sog.read(tmp_path / "meta.json")
@@ -83,8 +83,8 @@ def test_bundle_and_folder_hold_the_same(tmp_path: Path) -> None:
 
 def test_equal_splats_give_equal_bytes(tmp_path: Path) -> None:
     g = random_gaussians(2, 3000, 3)  # more than have a palette entry each
-    sog.write(tmp_path / "a.sog", SplatFile(g))
-    sog.write(tmp_path / "b.sog", SplatFile(g))
+    sog.write(tmp_path / "a.sog", StaticSplat(g))
+    sog.write(tmp_path / "b.sog", StaticSplat(g))
     assert (tmp_path / "a.sog").read_bytes() == (tmp_path / "b.sog").read_bytes()
 
 
@@ -104,7 +104,7 @@ def test_degree_4_loses_its_last_band(tmp_path: Path) -> None:
 
 def test_an_empty_splat_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no Gaussians"):
-        sog.write(tmp_path / "a.sog", SplatFile(random_gaussians(0, 0, 0)))
+        sog.write(tmp_path / "a.sog", StaticSplat(random_gaussians(0, 0, 0)))
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from fewview.detect.sparsefusion.coder import (
 )
 from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.prepare import fit_images, prepare
-from fewview.scene.box_conventions import to_mmdet3d_0
+from fewview.scene.datasets.box_conventions import to_mmdet3d_0
 from support.detection import SMALLEST, make_sample, project, random_boxes, six_cameras
 from support.threads import one_torch_thread as one_torch_thread
 

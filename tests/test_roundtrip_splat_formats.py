@@ -13,9 +13,10 @@ import torch
 from fewview.render import render
 from fewview.render.metrics import psnr
 from fewview.scene.errors import BadInputError
-from fewview.scene.formats import antimatter15, compressed_ply, load_splat, ply, save_splat, side_path, spz
+from fewview.scene.formats import antimatter15, compressed_ply, load_splat, save_splat, side_path, spz
+from fewview.scene.formats import splat_ply as ply
 from fewview.scene.gaussians import SH_C0, Gaussians
-from fewview.scene.splat_file import Axis, SplatFile
+from fewview.scene.splat import Axis, StaticSplat
 from support.datasets import random_gaussians
 from support.small_run import small_cameras, small_gaussians
 from torch import Tensor
@@ -74,7 +75,7 @@ SPZ_CASES = [(v, d) for v in (2, 3, 4) for d in range(4)] + [(4, 4)]
 @pytest.mark.parametrize("count", [1, 300])
 def test_spz(tmp_path: Path, version: int, degree: int, count: int) -> None:
     g = tame(count, degree, degree)
-    assert spz.write(tmp_path / "a.spz", SplatFile(g), version=version) == ()
+    assert spz.write(tmp_path / "a.spz", StaticSplat(g), version=version) == ()
     found = spz.read(tmp_path / "a.spz")
     assert found.notes == ()
     # A coefficient is rounded to 1/128 and then to the middle of a bucket of 8 or 16 of these.
@@ -89,7 +90,7 @@ def test_spz(tmp_path: Path, version: int, degree: int, count: int) -> None:
 @pytest.mark.parametrize("count", [1, 300])
 def test_dot_splat(tmp_path: Path, count: int) -> None:
     g = tame(count, 0)
-    assert antimatter15.write(tmp_path / "a.splat", SplatFile(g)) == ()
+    assert antimatter15.write(tmp_path / "a.splat", StaticSplat(g)) == ()
     found = in_order_of(antimatter15.read(tmp_path / "a.splat").gaussians, g)
     assert_within(found, g, means=0, angle=ANGLE_OF_DOT_SPLAT, log_scales=1e-5, dc=0.5 / 255 / SH_C0, sh=[])
 
@@ -99,7 +100,7 @@ def test_dot_splat(tmp_path: Path, count: int) -> None:
 def test_compressed_ply(tmp_path: Path, degree: int, count: int) -> None:
     g = tame(count, degree)
     up = (0.0, 0.6, 0.8)
-    assert compressed_ply.write(tmp_path / "a.ply", SplatFile(g, antialiased=True, up=up)) == ()
+    assert compressed_ply.write(tmp_path / "a.ply", StaticSplat(g, antialiased=True, up=up)) == ()
     read = compressed_ply.read(tmp_path / "a.ply")
     assert read.antialiased
     assert read.up == pytest.approx(up, abs=1e-8)  # nine digits
@@ -114,14 +115,14 @@ def test_compressed_ply(tmp_path: Path, degree: int, count: int) -> None:
 
 
 def test_compressed_ply_of_nothing(tmp_path: Path) -> None:
-    save_splat(tmp_path / "a.compressed.ply", SplatFile(tame(0, 2)))
+    save_splat(tmp_path / "a.compressed.ply", StaticSplat(tame(0, 2)))
     assert len(load_splat(tmp_path / "a.compressed.ply").gaussians) == 0
 
 
 @pytest.mark.parametrize("name", ["a.spz", "a.splat"])
 def test_formats_that_cannot_hold_nothing_say_so(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInputError, match="no Gaussians"):
-        save_splat(tmp_path / name, SplatFile(tame(0, 1)))
+        save_splat(tmp_path / name, StaticSplat(tame(0, 1)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +131,7 @@ ALL = {"a.ply": None, "a.compressed.ply": None, "a.splat": None, "2.spz": 2, "3.
 
 @pytest.mark.parametrize(("name", "version"), ALL.items())
 def test_equal_splats_give_equal_bytes(tmp_path: Path, name: str, version: int | None) -> None:
-    splat = SplatFile(tame(300, 2), up=(0.0, -1.0, 0.0))
+    splat = StaticSplat(tame(300, 2), up=(0.0, -1.0, 0.0))
     written = []
     for folder in (tmp_path / "x", tmp_path / "y"):
         folder.mkdir()
@@ -146,7 +147,7 @@ def test_values_at_the_edge(tmp_path: Path, name: str, version: int | None) -> N
     g.opacity_logits[:2] = torch.tensor([torch.inf, -torch.inf])
     g.log_scales[2, 1] = -torch.inf
     g.quats[3] = 0
-    save_splat(tmp_path / name, SplatFile(g), spz_version=version)
+    save_splat(tmp_path / name, StaticSplat(g), spz_version=version)
     found = in_order_of(load_splat(tmp_path / name).gaussians, g)
     torch.testing.assert_close(found.opacities[:2], torch.tensor([1.0, 0.0]), rtol=0, atol=2e-6)
     assert found.log_scales[2, 1] <= -9.9  # SPZ has nothing smaller than e^-10
@@ -159,7 +160,7 @@ def test_what_is_lost_is_told(tmp_path: Path) -> None:
     g = tame(10, 4)
     g.means[0, 0], g.log_scales[1, 0], g.log_scales[2, 2] = 5000.0, 7.0, -30.0
     g.sh[3, 0, 1], g.sh[4, 2, 0], g.means[5, 1] = 4.0, -1.5, torch.nan
-    notes = " ".join(save_splat(tmp_path / "a.spz", SplatFile(g), spz_version=3))
+    notes = " ".join(save_splat(tmp_path / "a.spz", StaticSplat(g), spz_version=3))
     assert "1 of 10 Gaussians are not numbers" in notes
     assert "degree 4 was cut down" in notes
     assert "Positions of 1 of 9 Gaussians were clamped to -2048 to 2048" in notes
@@ -169,10 +170,10 @@ def test_what_is_lost_is_told(tmp_path: Path) -> None:
     found = load_splat(tmp_path / "a.spz").gaussians
     assert len(found) == 9
     assert float(found.means[0, 0]) == pytest.approx(2048, abs=2**-11)
-    notes = " ".join(save_splat(tmp_path / "a.compressed.ply", SplatFile(g)))
+    notes = " ".join(save_splat(tmp_path / "a.compressed.ply", StaticSplat(g)))
     assert "degree 4 was cut down" in notes
     assert "Log-scales of 1 of 9 Gaussians were clamped to -20 to 20" in notes
-    notes = " ".join(save_splat(tmp_path / "a.splat", SplatFile(g)))
+    notes = " ".join(save_splat(tmp_path / "a.splat", StaticSplat(g)))
     assert "one colour for all directions" in notes
 
 
@@ -193,7 +194,7 @@ def colourful(count: int = 80) -> Gaussians:
 @pytest.mark.parametrize(("name", "version"), ALL.items())
 def test_the_frame_comes_back(tmp_path: Path, name: str, version: int | None, up: Axis | None) -> None:
     g = colourful(60)
-    save_splat(tmp_path / name, SplatFile(g, antialiased=True, up=up), spz_version=version)
+    save_splat(tmp_path / name, StaticSplat(g, antialiased=True, up=up), spz_version=version)
     found = load_splat(tmp_path / name)
     assert found.antialiased
     assert found.up is None if up is None else found.up == pytest.approx(up, abs=1e-8)
@@ -210,7 +211,7 @@ def test_the_frame_comes_back(tmp_path: Path, name: str, version: int | None, up
 def test_a_file_with_axes_of_its_own_is_upright(tmp_path: Path, up: Axis | None) -> None:
     """Without its side file: +y is up, and a camera that was turned along sees the same picture."""
     g = colourful()
-    save_splat(tmp_path / "a.spz", SplatFile(g, up=up))
+    save_splat(tmp_path / "a.spz", StaticSplat(g, up=up))
     side_path(tmp_path / "a.spz").unlink(missing_ok=True)
     found = load_splat(tmp_path / "a.spz")
     assert found.up == (0.0, 1.0, 0.0)
@@ -234,10 +235,10 @@ def test_a_file_with_axes_of_its_own_is_upright(tmp_path: Path, up: Axis | None)
 def test_no_side_file_where_the_file_says_it_all(tmp_path: Path) -> None:
     g = tame(5, 1)
     for name, splat in {
-        "a.ply": SplatFile(g, antialiased=True, up=(0.0, -1.0, 0.0)),
-        "a.compressed.ply": SplatFile(g, antialiased=True, up=(0.0, -1.0, 0.0)),
-        "a.spz": SplatFile(g, antialiased=True, up=(0.0, 1.0, 0.0)),
-        "a.splat": SplatFile(g),
+        "a.ply": StaticSplat(g, antialiased=True, up=(0.0, -1.0, 0.0)),
+        "a.compressed.ply": StaticSplat(g, antialiased=True, up=(0.0, -1.0, 0.0)),
+        "a.spz": StaticSplat(g, antialiased=True, up=(0.0, 1.0, 0.0)),
+        "a.splat": StaticSplat(g),
     }.items():
         save_splat(tmp_path / name, splat)
         assert not side_path(tmp_path / name).exists()
@@ -245,9 +246,9 @@ def test_no_side_file_where_the_file_says_it_all(tmp_path: Path) -> None:
 
 def test_a_side_file_that_is_needed_no_more_goes(tmp_path: Path) -> None:
     path = tmp_path / "a.spz"
-    save_splat(path, SplatFile(tame(5, 1), up=(0.0, -1.0, 0.0)))
+    save_splat(path, StaticSplat(tame(5, 1), up=(0.0, -1.0, 0.0)))
     assert json.loads(side_path(path).read_text())["world_from_file"][1] == [0, -1, 0, 0]
-    save_splat(path, SplatFile(tame(5, 1), up=(0.0, 1.0, 0.0)))
+    save_splat(path, StaticSplat(tame(5, 1), up=(0.0, 1.0, 0.0)))
     assert not side_path(path).exists()
 
 
@@ -255,7 +256,7 @@ def test_content_decides(tmp_path: Path) -> None:
     """Files under another format's name, as downloads often are."""
     g = tame(5, 1)
     for name, other in (("a.compressed.ply", "b.ply"), ("a.spz", "c.ply"), ("a.ply", "d.spz"), ("a.spz", "e.splat")):
-        save_splat(tmp_path / name, SplatFile(g, up=(0.0, 1.0, 0.0)))
+        save_splat(tmp_path / name, StaticSplat(g, up=(0.0, 1.0, 0.0)))
         (tmp_path / other).write_bytes((tmp_path / name).read_bytes())
         assert len(load_splat(tmp_path / other).gaussians) == 5
 
@@ -277,7 +278,7 @@ def test_comments_say_what_is_up(
     tmp_path: Path, comment: str, up: Axis | None, write: Callable[..., object] | None
 ) -> None:
     path = tmp_path / "a.ply"
-    (write or compressed_ply.write)(path, SplatFile(tame(3, 0)))
+    (write or compressed_ply.write)(path, StaticSplat(tame(3, 0)))
     path.write_bytes(path.read_bytes().replace(b"1.0\n", b"1.0\ncomment " + comment.encode() + b"\n", 1))
     found = load_splat(path).up
     assert found is None if up is None else found == pytest.approx(up, abs=1e-9)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon import methods
-from fewview.recon.instantsplat import initialise, instantsplat_config
-from fewview.recon.reconstruct_config import ReconstructConfig
-from fewview.recon.stereo import DepthMap, Stereo
-from fewview.recon.stereo.contract import MAX_CONFIDENCE, unproject
-from fewview.recon.stereo.store import load_stereo, save_stereo
-from fewview.recon.train import fit
+from fewview.recon.evidence import DepthMap, Stereo
+from fewview.recon.evidence.depth_file import load_stereo, save_stereo
+from fewview.recon.evidence.depth_maps import MAX_CONFIDENCE, unproject
+from fewview.recon.optimise.trainer import fit
+from fewview.recon.pipeline import choose_method as methods
+from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.run import Run

@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from fewview.render.video import write_mp4
+from fewview.render.video_writer import write_mp4
 from fewview.scene.errors import BadInputError, FewviewError
 
 

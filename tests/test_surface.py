@@ -12,6 +12,7 @@ from pathlib import Path
 ROOMS = (
     "",
     "scene",
+    "scene.datasets",
     "scene.edit",
     "scene.formats",
     "scene.readers",

@@ -10,9 +10,9 @@ import torch
 import viser
 
 from ..scene.boxes import Boxes
+from ..scene.datasets.nuscenes_classes import as_detection_classes
 from ..scene.driving import DrivingFrame, DrivingLog
 from ..scene.errors import FewviewError
-from ..scene.nuscenes_classes import as_detection_classes
 from .layers.cameras import draw_cameras
 from .layers.driving import HEIGHT, LIDAR_POINT_SIZE, draw_boxes, draw_lidar, lidar_colors
 from .layers.layer import Layer

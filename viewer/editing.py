@@ -26,7 +26,7 @@ from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, save_splat
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
-from ..scene.splat_file import SplatFile
+from ..scene.splat import StaticSplat
 from .shown import Shown
 
 TINT = torch.tensor([1.0, 0.45, 0.0])  # of what is selected
@@ -158,9 +158,9 @@ class Session:
 
     # -- saving -----------------------------------------------------------------------------------------------------
 
-    def splat(self) -> SplatFile:
+    def splat(self) -> StaticSplat:
         """What would be saved now."""
-        return edited_splat(SplatFile(self.editor.original, self._shown.antialiased, self._shown.up), self.editor)
+        return edited_splat(StaticSplat(self.editor.original, self._shown.antialiased, self._shown.up), self.editor)
 
     @property
     def can_save(self) -> bool:

@@ -19,7 +19,7 @@ from ..scene.capture import Capture
 from ..scene.errors import FewviewError
 from ..scene.formats import save_splat
 from ..scene.gaussians import Gaussians
-from ..scene.splat_file import SplatFile
+from ..scene.splat import StaticSplat
 from . import markup
 from .app import DEFAULT_PORT, how_to_open, serve
 from .curves import Curve
@@ -214,7 +214,7 @@ class LiveViewer:
             return
         path = self._save_to / f"splat_step_{state.step}.ply"
         try:
-            save_splat(path, SplatFile(state.gaussians, self._page.active.shown.antialiased))
+            save_splat(path, StaticSplat(state.gaussians, self._page.active.shown.antialiased))
         except (FewviewError, OSError) as error:
             self._page.tell("The splat could not be saved", str(error))
         else:

@@ -13,7 +13,7 @@ import numpy as np
 from ..render.camera_path import CameraPath, KeyFrame
 from ..render.camera_path_file import camera_path_from_json, camera_path_json
 from ..render.film import film_pictures
-from ..render.video import write_mp4
+from ..render.video_writer import write_mp4
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError
 from ..scene.files import parse_json
@@ -34,7 +34,7 @@ class Cancelled(Exception):
 
 def key_frame_of(camera: Cameras, transition_s: float | None = None) -> KeyFrame:
     """A key frame where a camera [] stands, through its lens."""
-    time = None if camera.times is None else float(camera.times)
+    time = None if camera.times_s is None else float(camera.times_s)
     return KeyFrame(se3_inverse(camera.cam_from_world.double()), vertical_fov(camera), transition_s, time)
 
 
@@ -43,8 +43,8 @@ def inserted(path: CameraPath, frame: KeyFrame, index: int) -> CameraPath:
     frames = path.key_frames
     if len(frames) >= MAX_EDITED:
         raise BadInputError(f"The path has {len(frames):,} key frames already; delete some before adding more.")
-    timed = all(f.time is not None for f in frames)
-    frame = replace(frame, time=(frame.time or 0.0) if timed else None)
+    timed = all(f.time_s is not None for f in frames)
+    frame = replace(frame, time_s=(frame.time_s or 0.0) if timed else None)
     return replace(path, key_frames=(*frames[:index], frame, *frames[index:]))
 
 
@@ -63,7 +63,7 @@ def removed(path: CameraPath, index: int) -> CameraPath | None:
 def replaced(path: CameraPath, index: int, frame: KeyFrame) -> CameraPath:
     """The path with another pose and lens at a key frame, which keeps its times."""
     old = path.key_frames[index]
-    frame = replace(frame, transition_s=old.transition_s, time=old.time)
+    frame = replace(frame, transition_s=old.transition_s, time_s=old.time_s)
     return replace(path, key_frames=(*path.key_frames[:index], frame, *path.key_frames[index + 1 :]))
 
 

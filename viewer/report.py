@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..recon.reconstruct_config import ReconstructConfig, options_as_json
+from ..recon.pipeline.reconstruct_config import ReconstructConfig, options_as_json
 from ..scene.capture import Capture
 from ..scene.errors import BadInputError
 from ..scene.files import write_bytes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..recon.stereo.store import load_stereo
+from ..recon.evidence.depth_file import load_stereo
 from ..render.paths import orbit
 from ..scene.capture import Capture, evenly_spaced, fit_size
 from ..scene.errors import FewviewError

@@ -20,7 +20,7 @@ from ..scene.files import write_bytes
 from ..scene.formats import save_splat
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
-from ..scene.splat_file import SplatFile
+from ..scene.splat import StaticSplat
 from .share_page import MARK, share_document
 from .stage import FOCUS_DISTANCE, Stage
 from .target import Shown
@@ -64,7 +64,7 @@ def write_share(
         raise BadInputError(f"{shown.title} has no Gaussians that can be seen, so there is nothing to share.")
     cameras = None if shown.capture is None else shown.capture.cameras
     views = _Views.of(cameras, kept, None if shown.up is None else torch.tensor(shown.up))
-    data, notes = _encoded(SplatFile(kept.moved(views.file_from_world), shown.antialiased))
+    data, notes = _encoded(StaticSplat(kept.moved(views.file_from_world), shown.antialiased))
     under = tuple(shown.background if background is None else background)
     view = {
         "filename": SPLAT_NAME,
@@ -101,7 +101,7 @@ def _kept(gaussians: Gaussians) -> Gaussians:
     return g[torch.stack(finite).all(0) & (g.opacities >= MIN_ALPHA)]
 
 
-def _encoded(splat: SplatFile) -> tuple[bytes, tuple[str, ...]]:
+def _encoded(splat: StaticSplat) -> tuple[bytes, tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / SPLAT_NAME
         notes = save_splat(path, splat)

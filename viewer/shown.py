@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from ..recon.stereo.contract import Stereo
-from ..recon.stereo.store import load_stereo
+from ..recon.evidence.depth_file import load_stereo
+from ..recon.evidence.depth_maps import Stereo
 from ..scene.capture import Capture
 from ..scene.driving import DrivingFrame, DrivingLog
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
-from ..scene.splat_file import Axis
+from ..scene.splat import Axis
 
 
 @dataclass(frozen=True)

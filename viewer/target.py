@@ -27,7 +27,7 @@ def load_all(
     """
     found = None
     if detections is not None:
-        from ..scene.readers.nuscenes_results import read_results
+        from ..scene.datasets.nuscenes_results import read_results
 
         found = read_results(detections)
     shown = [load_shown(target, found, progress) for target in targets]
@@ -65,7 +65,8 @@ def load_shown(
         splat = load_splat(path)
         return Shown(path.name, splat.gaussians, None, path, splat.antialiased, up=splat.up, notes=splat.notes)
     # Its packages take half a second, which a bare splat need not wait for.
-    from ..scene.readers import is_driving_data, read_capture, read_driving_log
+    from ..scene.datasets import is_driving_data, read_driving_log
+    from ..scene.readers import read_capture
 
     if is_driving_data(path):
         return _shown_drive(read_driving_log(path, progress=progress), detections)

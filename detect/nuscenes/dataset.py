@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...scene.datasets.nuscenes_classes import detection_labels
+from ...scene.datasets.nuscenes_log import NuScenes
 from ...scene.errors import BadInputError
-from ...scene.nuscenes_classes import detection_labels
 from ...scene.progress import Progress, silent
-from ...scene.readers.nuscenes import NuScenes
 from .from_frame import NEW_LABELS, sample_of
 from .sample import CLASS_NAMES, DetectionSample
 from .splits import split_samples

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...scene.datasets.nuscenes_log import NuScenes
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.files import read_json, write_json
-from ...scene.readers.nuscenes import NuScenes
 from . import devkit_runner
 from .splits import is_official
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...scene.boxes import Boxes
-from ...scene.nuscenes_classes import DETECTION_NAMES
+from ...scene.datasets.nuscenes_classes import DETECTION_NAMES
 from .matching import by_score, match, near_pairs
 from .submission import check_tokens
 from .truth import FlatBoxes, Truth

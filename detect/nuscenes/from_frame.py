@@ -10,10 +10,10 @@ import torch
 
 from ...scene.boxes import Boxes
 from ...scene.capture import Capture
+from ...scene.datasets.nuscenes_classes import DETECTION_NAMES, as_detection_classes
+from ...scene.datasets.nuscenes_log import CAMERA_ORDER
 from ...scene.driving import DrivingFrame
 from ...scene.errors import BadInputError
-from ...scene.nuscenes_classes import DETECTION_NAMES, as_detection_classes
-from ...scene.readers.nuscenes import CAMERA_ORDER
 from .camera_objects import camera_objects
 from .sample import CLASS_NAMES, DetectionSample
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...scene.datasets.nuscenes_log import NuScenes
 from ...scene.errors import BadInputError
 from ...scene.files import read_json
-from ...scene.readers.nuscenes import NuScenes
-from ...scene.readers.paths import listed
+from ...scene.readers.safe_paths import listed
 
 # Numbers of the official validation scenes; all other scenes of v1.0-trainval are for training. Source: the devkit.
 VAL_SCENES = (

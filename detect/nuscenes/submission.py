@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ...scene.boxes import Boxes
+from ...scene.datasets.nuscenes_classes import DETECTION_NAMES, as_detection_classes
+from ...scene.datasets.nuscenes_results import Results, read_results, write_results
 from ...scene.errors import BadInputError
-from ...scene.nuscenes_classes import DETECTION_NAMES, as_detection_classes
-from ...scene.readers.nuscenes_results import Results, read_results, write_results
-from ...scene.readers.paths import listed
+from ...scene.readers.safe_paths import listed
 from .sample import DetectionSample
 from .truth import CLASS_RANGE_M
 

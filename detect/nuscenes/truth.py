@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from ...scene.boxes import Boxes
+from ...scene.datasets.nuscenes_classes import ATTRIBUTES, DETECTION_NAMES, as_detection_classes, detection_labels
+from ...scene.datasets.nuscenes_log import NuScenes
+from ...scene.datasets.nuscenes_results import Results
+from ...scene.datasets.nuscenes_tables import LIDAR
 from ...scene.errors import BadInputError
-from ...scene.nuscenes_classes import ATTRIBUTES, DETECTION_NAMES, as_detection_classes, detection_labels
-from ...scene.readers.nuscenes import NuScenes
-from ...scene.readers.nuscenes_results import Results
-from ...scene.readers.nuscenes_tables import LIDAR
 
 # The configuration detection_cvpr_2019 of the devkit: metres from the car, in the order of DETECTION_NAMES.
 CLASS_RANGE_M = (50.0, 50.0, 50.0, 50.0, 50.0, 40.0, 40.0, 40.0, 30.0, 30.0)

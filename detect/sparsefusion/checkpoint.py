@@ -19,9 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ...learn.foreign_weights import State, check_weights, read_weights
 from ...scene.errors import BadInputError
 from ...scene.files import parse_json, write_bytes
-from ...scene.weights import State, check_weights, read_weights
 from ..sparse import SparseConv3d, SubMConv3d, converted_weight
 from .config import SparseFusionConfig, preset
 from .model import SparseFusionModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...scene.datasets import read_driving_log
 from ...scene.driving import DrivingLog
 from ...scene.errors import BadInputError
-from ...scene.readers.driving import read_driving_log
 from ..nuscenes.dataset import DetectionData
 from ..nuscenes.from_frame import sample_of
 from ..nuscenes.sample import DetectionSample

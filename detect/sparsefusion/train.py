@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ...scene.checkpoint import Checkpoint, load_newest, save
+from ...learn.checkpoint import Checkpoint, load_newest, save
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent

@@ -15,9 +15,9 @@ from torch import Tensor
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture, Frame
 from ...scene.geometry import se3_inverse
-from ..dataset import Dataset
+from ..optimise.dataset import Dataset
+from ..pipeline.reconstruct_config import MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX
 from ..poses import PosesConfig, triangulate
-from ..reconstruct_config import MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX
 from .dataparser import AnyCaptureConfig
 
 

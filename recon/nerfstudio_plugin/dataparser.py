@@ -15,9 +15,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from ...scene.capture import evenly_spaced
 from ...scene.run import Run
-from ..methods import cameras_are_estimated
-from ..placement import open_run, place
-from ..reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
+from ..pipeline.choose_method import cameras_are_estimated
+from ..pipeline.placement import open_run, place
+from ..pipeline.reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
 
 
 @dataclass

@@ -20,9 +20,9 @@ from ...render import rasterization
 from ...render.loss import l1_dssim
 from ...render.metrics import lpips, psnr, ssim
 from ...scene.gaussians import SH_C0
-from ..dataset import Dataset
-from ..gaussian_splatting import GaussianSplatting
-from ..instantsplat import InstantSplatConfig, few_view_values, instantsplat_config
+from ..methods.gaussian_splatting.model import GaussianSplatting
+from ..methods.instantsplat.model import InstantSplatConfig, few_view_values, instantsplat_config
+from ..optimise.dataset import Dataset
 from .datamanager import cam_from_world
 
 

@@ -10,11 +10,11 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from ...scene.point_cloud import PointCloud
-from .. import instantsplat
-from ..dataset import Dataset
-from ..methods import FEW_VIEWS
-from ..stereo import Stereo
-from ..stereo.patch_match import estimate_depths
+from ..evidence import Stereo
+from ..evidence.stereo.patch_match import estimate_depths
+from ..methods.instantsplat import model as instantsplat
+from ..optimise.dataset import Dataset
+from ..pipeline.choose_method import FEW_VIEWS
 from .datamanager import PhotographsConfig
 from .model import InstantSplatModelConfig
 

@@ -4,13 +4,13 @@ The structure-from-motion engine is pycolmap's; what is ours is the choice of fe
 lets it succeed on a handful of photographs, and the sentences about those that it cannot place.
 """
 
-from .config import Poses as Poses
-from .config import PosesConfig as PosesConfig
-from .estimate import estimate_poses as estimate_poses
-from .metrics import PairErrors as PairErrors
-from .metrics import PoseErrors as PoseErrors
-from .metrics import align_cameras as align_cameras
-from .metrics import pair_errors as pair_errors
-from .metrics import pose_errors as pose_errors
-from .select import most_useful as most_useful
+from .pose_errors import PairErrors as PairErrors
+from .pose_errors import PoseErrors as PoseErrors
+from .pose_errors import align_cameras as align_cameras
+from .pose_errors import pair_errors as pair_errors
+from .pose_errors import pose_errors as pose_errors
+from .poses_config import Poses as Poses
+from .poses_config import PosesConfig as PosesConfig
+from .structure_from_motion import estimate_poses as estimate_poses
 from .triangulate import triangulate as triangulate
+from .view_selection import most_useful as most_useful

@@ -11,8 +11,8 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from ...scene.capture import Capture
-from .evidence import Evidence
-from .focal import Lenses
+from .correspondences import Evidence
+from .focal_prior import Lenses
 from .mapping import Model
 
 MIN_INLIERS = 8  # matches with points that must agree on a pose; three fix it, five more by chance are unheard of

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ...scene.errors import BadInputError
 from .features import Matcher
-from .learned import AlikedMatcher, XFeatMatcher
+from .learned_matchers import AlikedMatcher, XFeatMatcher
 from .sift import SiftMatcher
 
 Kind = Literal["auto", "aliked", "xfeat", "sift"]

@@ -15,11 +15,11 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress
-from .config import PosesConfig
-from .evidence import gather
+from .correspondences import gather
 from .features import Features, Matcher, mutual_nearest
 from .matchers import is_available, load_matcher
-from .pairs import choose_pairs
+from .pair_selection import choose_pairs
+from .poses_config import PosesConfig
 from .verification import Pair
 from .workers import each
 

@@ -13,13 +13,13 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
-from .config import PosesConfig
-from .evidence import Evidence, gather
+from .correspondences import Evidence, gather
 from .features import Features
 from .mapping import MAX_ERROR_PX, pipeline_options, quiet_pycolmap, write_database
 from .matchers import load_matcher, matcher_kinds
-from .pairs import pairs_of_cameras
-from .placed import observed_points
+from .pair_selection import pairs_of_cameras
+from .placed_capture import observed_points
+from .poses_config import PosesConfig
 from .verification import Pair, ViewGraph, verify_with_cameras
 
 MIN_ANGLE_DEG = 1.5  # between two rays to a point; below it an error of a pixel moves the point by a tenth of its depth

@@ -12,17 +12,17 @@ from ..errors import BadInputError, FewviewError
 from ..files import atomic_writer
 from ..formats import load_splat, save_splat
 from ..geometry import Similarity
-from ..ply import write_points
+from ..points_ply import write_points
 from ..readers import load_run_capture, save_cameras
 from ..run import Run
-from ..splat_file import SplatFile
-from .frames import moved_cameras, moved_points, turned_direction
+from ..splat import StaticSplat
+from .coordinate_frame import moved_cameras, moved_points, turned_direction
 from .history import Editor
 
 _STILL_TRUE = ("placed", "unplaced", "training")  # of metrics.json, whatever was done to the splat
 
 
-def load_source(source: Path | Run) -> SplatFile:
+def load_source(source: Path | Run) -> StaticSplat:
     """The splat of a run or a file. Raises BadInputError where there is none."""
     path = splat_path(source)
     if not path.is_file():
@@ -34,7 +34,7 @@ def splat_path(source: Path | Run) -> Path:
     return source.splat_path if isinstance(source, Run) else source
 
 
-def edited_splat(original: SplatFile, editor: Editor) -> SplatFile:
+def edited_splat(original: StaticSplat, editor: Editor) -> StaticSplat:
     """What `editor` left of the file's Gaussians, with what the file says about them brought along.
 
     Raises BadInputError when nothing is left.
@@ -45,7 +45,7 @@ def edited_splat(original: SplatFile, editor: Editor) -> SplatFile:
     return replace(original, gaussians=editor.result(), up=up)
 
 
-def save_edited(source: Path | Run, target: Path, splat: SplatFile) -> tuple[str, ...]:
+def save_edited(source: Path | Run, target: Path, splat: StaticSplat) -> tuple[str, ...]:
     """Write an edited splat in the format of the target's ending; returns what the format could not keep.
 
     Raises BadInputError when the target is the source, a folder, or a file that a run stands on.
@@ -68,7 +68,7 @@ def refuse_to_replace(source: Path | Run, target: Path) -> None:
         raise BadInputError(f"{target} is the result of a run; choose another name with -o, it is never replaced.")
 
 
-def save_edited_run(source: Run, target: Path, splat: SplatFile, new_from_old: Similarity, metric: bool) -> Run:
+def save_edited_run(source: Run, target: Path, splat: StaticSplat, new_from_old: Similarity, metric: bool) -> Run:
     """A new run with the edited splat, and with cameras, points and depths that have followed it.
 
     `metric` says that a unit of the new frame is a metre. Held-out figures, checkpoints and the report are not taken

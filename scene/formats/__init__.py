@@ -1,6 +1,6 @@
 """Splat files of every format: `load_splat` decides by content, `save_splat` by the name's ending.
 
-Gaussians are in the world frame of their run, and `SplatFile.up` says which way is up in it. A format that defines
+Gaussians are in the world frame of their run, and `StaticSplat.up` says which way is up in it. A format that defines
 axes (x right, y up, z back) gets the scene turned so that up is +y; what the file cannot say itself goes into a side
 file `NAME.EXT.json`, which brings the scene back into its world frame when it is loaded.
 """
@@ -15,7 +15,7 @@ import torch
 
 from ..errors import BadInputError
 from ..geometry import Similarity
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from . import spz
 from .axes import file_from_world
 from .clean import arrays, usable
@@ -35,7 +35,7 @@ def format_name(path: Path | str) -> str:
     return _format_to_write(Path(path)).name
 
 
-def load_splat(path: Path | str) -> SplatFile:
+def load_splat(path: Path | str) -> StaticSplat:
     """The splat in a file of any format, in the world frame that it was written from as far as that is known.
 
     Raises BadInputError for a file that is damaged, cut short or no splat, and for a damaged side file.
@@ -49,7 +49,7 @@ def load_splat(path: Path | str) -> SplatFile:
     return replace(_moved(splat, side.world_from_file), up=side.up, antialiased=side.antialiased)
 
 
-def save_splat(path: Path | str, splat: SplatFile, *, spz_version: int | None = None) -> tuple[str, ...]:
+def save_splat(path: Path | str, splat: StaticSplat, *, spz_version: int | None = None) -> tuple[str, ...]:
     """Write a splat in the format that the name's ending asks for; equal input gives equal bytes.
 
     Beside it goes a side file when the format has no place for the frame, the up axis or the way of rendering.
@@ -84,7 +84,7 @@ def _format_to_write(path: Path) -> Format:
     return found
 
 
-def _usable(splat: SplatFile) -> tuple[SplatFile, tuple[str, ...]]:
+def _usable(splat: StaticSplat) -> tuple[StaticSplat, tuple[str, ...]]:
     keep = torch.from_numpy(usable(*arrays(splat.gaussians)))
     if bool(keep.all()):
         return splat, ()
@@ -92,7 +92,7 @@ def _usable(splat: SplatFile) -> tuple[SplatFile, tuple[str, ...]]:
     return replace(splat, gaussians=splat.gaussians[keep.to(splat.gaussians.means.device)]), (note,)
 
 
-def _moved(splat: SplatFile, new_from_old: Similarity) -> SplatFile:
+def _moved(splat: StaticSplat, new_from_old: Similarity) -> StaticSplat:
     """The splat in another frame; `up` is left to the caller."""
     if _is_still(new_from_old):
         return splat

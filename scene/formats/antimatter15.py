@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import BadInputError
 from ..files import write_bytes
 from ..gaussians import SH_C0
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
 from .packing import BYTES, FINITE_LOGIT, byte_table, clamped_note, levels, lowered, refuse_empty, sigmoid, unit_quats
 
@@ -30,7 +30,7 @@ _DC = byte_table((BYTES / 255 - 0.5) / SH_C0)  # [256]
 _QUAT = byte_table((BYTES - 128) / 128)  # [256]
 
 
-def read(path: Path) -> SplatFile:
+def read(path: Path) -> StaticSplat:
     """Every 32 bytes are a Gaussian; those that are no numbers or have negative sizes are left out with a note.
 
     Raises BadInputError when the size is not a multiple of 32, or when no row at all makes sense.
@@ -53,10 +53,10 @@ def read(path: Path) -> SplatFile:
     )
     if len(gaussians) == 0:
         raise BadInputError(f"{path} is no .splat file: none of its {len(rows)} rows of 32 bytes is a Gaussian.")
-    return SplatFile(gaussians, notes=notes)
+    return StaticSplat(gaussians, notes=notes)
 
 
-def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
+def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     """Write a .splat file, the largest and most opaque Gaussians first, so that its beginning is a preview.
 
     Bytes are rounded where the first converter truncated, which halves the error for every reader.

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import BadInputError
 from ..geometry import Similarity
-from ..splat_file import Axis
+from ..splat import Axis
 
 Y_UP: Axis = (0.0, 1.0, 0.0)
 Y_DOWN: Axis = (0.0, -1.0, 0.0)

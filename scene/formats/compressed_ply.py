@@ -17,10 +17,10 @@ import numpy as np
 from ..errors import BadInputError
 from ..gaussians import SH_C0
 from ..ply_file import PlyHeader, columns, read_element, read_header, write_elements
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
 from .packing import BYTES, byte_table, clamped_note, levels, logit, lowered, sigmoid, unit_quats
-from .ply import says_antialiased, splat_comments, vertical_axis
+from .splat_ply import says_antialiased, splat_comments, vertical_axis
 
 CHUNK = 256
 MAX_LOG_SCALE = 20.0  # bounds of log-scales are clamped to +-20, which also makes -Inf finite
@@ -45,7 +45,7 @@ def is_compressed(path: Path, head: bytes) -> bool:
     return vertex is not None and "packed_position" in vertex.properties
 
 
-def read(path: Path) -> SplatFile:
+def read(path: Path) -> StaticSplat:
     """A compressed PLY, with colour bounds or, from older tools, without.
 
     Raises BadInputError for a file that is damaged or cut short; Gaussians of chunks with bounds that are no numbers
@@ -68,10 +68,10 @@ def read(path: Path) -> SplatFile:
         path, means.astype(np.float32), _unpacked_rotation(rotation), log_scales.astype(np.float32),
         logit((color & 255) / 255), sh,
     )  # fmt: skip
-    return SplatFile(gaussians, says_antialiased(header.comments), vertical_axis(header.comments), notes)
+    return StaticSplat(gaussians, says_antialiased(header.comments), vertical_axis(header.comments), notes)
 
 
-def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
+def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     """Write a compressed PLY in Morton order; equal input gives equal bytes."""
     gaussians, notes = lowered(splat, 3, _NAME)
     means, quats, log_scales, logits, sh = arrays(gaussians)

@@ -26,7 +26,7 @@ import torch
 from ..files import write_bytes
 from ..gaussians import SH_C0, Gaussians
 from ..geometry import Similarity
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
 from .gltf_container import COMPONENTS, FLOAT, GLB_MAGIC, WIDTHS, Gltf, data_uri, glb_bytes, read_gltf
 from .gltf_nodes import placed_meshes
@@ -53,7 +53,7 @@ def is_gltf(path: Path, head: bytes) -> bool:
     return head[:4] == GLB_MAGIC or (path.suffix.lower() == ".gltf" and head.lstrip()[:1] == b"{")
 
 
-def read(path: Path) -> SplatFile:
+def read(path: Path) -> StaticSplat:
     """All splats of the scene in a `.glb` or `.gltf`, put where its nodes have them; y is up.
 
     Raises BadInputError for a file that is damaged, cut short, compressed by an extension or without a splat, and
@@ -73,10 +73,10 @@ def read(path: Path) -> SplatFile:
     if not parts:
         raise gltf.fail(f"no primitive with {EXTENSION} is in its scene, so it holds no splat.")
     degree = max(part.sh_degree for part in parts)
-    return SplatFile(Gaussians.cat([_with_degree(part, degree) for part in parts]), notes=tuple(dict.fromkeys(notes)))
+    return StaticSplat(Gaussians.cat([_with_degree(part, degree) for part in parts]), notes=tuple(dict.fromkeys(notes)))
 
 
-def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
+def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     """Write a `.glb`, or a `.gltf` with its buffer inside where the name ends so. Nothing is quantised.
 
     Raises BadInputError for an empty splat and for one beyond 4 GiB.

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import BadInputError
 from ..gaussians import Gaussians
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 
 MIN_ALPHA = 1e-6  # an 8-bit opacity of 0 or 1 becomes this or 1 - this where the format's readers keep logits finite
 
@@ -45,7 +45,7 @@ BYTES = np.arange(256, dtype=np.float64)
 FINITE_LOGIT = byte_table(logit(np.clip(BYTES / 255, MIN_ALPHA, 1 - MIN_ALPHA)))  # [256]
 
 
-def lowered(splat: SplatFile, degree: int, format_name: str) -> tuple[Gaussians, tuple[str, ...]]:
+def lowered(splat: StaticSplat, degree: int, format_name: str) -> tuple[Gaussians, tuple[str, ...]]:
     """The Gaussians with spherical harmonics of at most `degree`, and a note when some were dropped."""
     g = splat.gaussians
     if g.sh_degree <= degree:
@@ -66,6 +66,6 @@ def clamped_note(what: str, outside: np.ndarray, limits: str) -> tuple[str, ...]
     return (f"{what} of {count} of {len(outside)} Gaussians were clamped to {limits}.",)
 
 
-def refuse_empty(splat: SplatFile, format_name: str) -> None:
+def refuse_empty(splat: StaticSplat, format_name: str) -> None:
     if len(splat.gaussians) == 0:
         raise BadInputError(f"The splat has no Gaussians, and {format_name} cannot hold none; save it as .ply.")

@@ -17,7 +17,7 @@ import torch
 from ..errors import BadInputError
 from ..files import read_json, write_json
 from ..geometry import Similarity
-from ..splat_file import Axis
+from ..splat import Axis
 
 VERSION = 1
 MAX_BYTES = 64 * 1024

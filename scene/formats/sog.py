@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ..gaussians import Gaussians
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
 from .codebook import codebook
 from .compressed_ply import morton_order
@@ -50,7 +50,7 @@ def is_sog(path: Path, head: bytes) -> bool:
     return head[:4] == ZIP_MAGIC or (path.name.lower().endswith(META) and head.lstrip()[:1] == b"{")
 
 
-def read(path: Path) -> SplatFile:
+def read(path: Path) -> StaticSplat:
     """A bundle `scene.sog` or an unbundled `meta.json`, version 1 or 2, in the frame of the file.
 
     Raises BadInputError for a file that is damaged, cut short or of a later version, and for a missing image.
@@ -74,10 +74,10 @@ def read(path: Path) -> SplatFile:
         meta.opacity[pixels["sh0"][:, 3]],
         sh,
     )
-    return SplatFile(gaussians, meta.antialiased, notes=(*notes, *left_out))
+    return StaticSplat(gaussians, meta.antialiased, notes=(*notes, *left_out))
 
 
-def write(path: Path, splat: SplatFile) -> tuple[str, ...]:
+def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     """Write SOG version 2: a bundle, or loose files where the name ends in `.json`. The Gaussians change their order.
 
     Costs about 20 microseconds a Gaussian of degree 3 on one core. Raises BadInputError for an empty splat.

@@ -24,7 +24,7 @@ import torch
 from ..errors import BadInputError
 from ..gaussians import Gaussians
 from ..geometry import Similarity
-from ..splat_file import SplatFile
+from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
 from .packing import BYTES, FINITE_LOGIT, byte_table, clamped_note, levels, lowered, refuse_empty, sigmoid, unit_quats
 from .spz_container import MAX_DEGREE, VERSIONS, SpzHeader, read_blocks, write_blocks
@@ -45,7 +45,7 @@ _SYSTEMS = [x + y + z for z in "BF" for y in "DU" for x in "LR"]
 _SYSTEMS += [x + y + z for y in "FB" for z in "DU" for x in "LR"]
 
 
-def read(path: Path) -> SplatFile:
+def read(path: Path) -> StaticSplat:
     """An SPZ file of version 2, 3 or 4, in the frame of the format: x right, y up, z back.
 
     Raises BadInputError for a file that is damaged, cut short or of version 1.
@@ -58,10 +58,10 @@ def read(path: Path) -> SplatFile:
     quats = _quats_of_version_2(rotations) if header.version == 2 else _quats(rotations.copy().view("<u4")[:, 0])
     sh = np.concatenate([_COLOR[colors][:, None], _SH[rest].reshape(n, -1, 3)], axis=1)
     gaussians, notes = usable_gaussians(path, means, quats, _LOG_SCALE[scales], FINITE_LOGIT[alphas[:, 0]], sh)
-    return SplatFile(_in_rub(path, gaussians, header.coordinate_system), header.antialiased, notes=notes)
+    return StaticSplat(_in_rub(path, gaussians, header.coordinate_system), header.antialiased, notes=notes)
 
 
-def write(path: Path, splat: SplatFile, *, version: int = DEFAULT_VERSION) -> tuple[str, ...]:
+def write(path: Path, splat: StaticSplat, *, version: int = DEFAULT_VERSION) -> tuple[str, ...]:
     """Write an SPZ file of version 2, 3 or 4; the Gaussians stay in their order.
 
     Version 4 keeps spherical harmonics of degree 4, the others at most 3.

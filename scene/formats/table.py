@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadInputError
-from ..splat_file import Axis, SplatFile
-from . import antimatter15, compressed_ply, gltf, ply, sog, spz
+from ..splat import Axis, StaticSplat
+from . import antimatter15, compressed_ply, gltf, sog, spz
+from . import splat_ply as ply
 from .axes import Y_DOWN, Y_UP
 from .spz_container import is_spz
 
@@ -18,8 +19,8 @@ class Format:
     name: str
     endings: tuple[str, ...]  # of names, lower case; the first is the usual one
     recognises: Callable[[Path, bytes], bool]  # a file and its first 64 bytes; content only, not the name
-    read: Callable[[Path], SplatFile]
-    write: Callable[[Path, SplatFile], tuple[str, ...]]  # returns what was clamped or lost
+    read: Callable[[Path], StaticSplat]
+    write: Callable[[Path, StaticSplat], tuple[str, ...]]  # returns what was clamped or lost
     up: Axis | None = None  # in its files, by specification or, where viewers do not follow that, by their habit
     says_up: bool = False  # the file itself has a place for `up`
     says_antialiased: bool = False  # and for `antialiased`

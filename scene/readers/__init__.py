@@ -10,8 +10,6 @@ from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
 from .colmap import model_folder, read_colmap
-from .driving import is_driving_data as is_driving_data
-from .driving import read_driving_log as read_driving_log
 from .photos import photo_files, read_photos
 from .run_capture import load_run_capture as load_run_capture
 from .run_capture import save_cameras as save_cameras
@@ -21,11 +19,9 @@ from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import is_video_file, read_video
 
 __all__ = [
-    "is_driving_data",
     "load_run_capture",
     "read_capture",
     "read_colmap",
-    "read_driving_log",
     "read_photos",
     "read_video",
     "save_cameras",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame
-from .transforms_json import missing_notes, read_views, stack_cameras
+from .transforms_json import all_or_no_times, missing_notes, read_views
 
 
 def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: bool = False) -> Capture:
@@ -16,7 +16,6 @@ def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: 
     """
     frames: list[Frame] = []
     cameras: list[Cameras] = []
-    times: list[float | None] = []
     notes: list[str] = []
     test: tuple[int, ...] | None = None
     for split in ("train", "test"):
@@ -28,11 +27,8 @@ def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: 
             test = tuple(range(len(frames), len(frames) + len(views.frames)))
         frames += views.frames
         cameras += views.cameras
-        times += views.times
         notes += missing_notes(views, path)
     if (folder / "transforms_val.json").is_file():
         notes.append("The validation frames (transforms_val.json) are not used.")
-    stacked, times_note = stack_cameras(cameras, times, folder)
-    if times_note:
-        notes.append(times_note)
-    return Capture(tuple(frames), str(folder), stacked, test=test, notes=tuple(notes))
+    frames = all_or_no_times(frames, folder)
+    return Capture(tuple(frames), str(folder), Cameras.stack(cameras), test=test, notes=tuple(notes))

@@ -15,9 +15,9 @@ from ..geometry import rotation_from_quat, se3_from
 from ..images import read_header
 from ..point_cloud import PointCloud
 from .colmap_files import ColmapImage, ColmapPoints, count_images, read_cameras, read_images, read_points3d
-from .frames import file_frame
+from .image_frames import file_frame
 from .lens import Lens
-from .paths import inside, is_file, listed, tidy_name
+from .safe_paths import inside, is_file, listed, tidy_name
 
 _IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "")
 

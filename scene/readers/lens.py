@@ -15,8 +15,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..colmap import pycolmap
 from ..errors import BadInputError
+from ..quiet_pycolmap import pycolmap
 
 _SUPPORTED = {
     0: "SIMPLE_PINHOLE", 1: "PINHOLE", 2: "SIMPLE_RADIAL", 3: "RADIAL", 4: "OPENCV", 5: "OPENCV_FISHEYE",

@@ -8,8 +8,8 @@ from ..capture import Capture, Frame
 from ..errors import BadInputError
 from ..images import SUFFIXES, check_decodes, is_image_file, read_header
 from ..panorama import panorama_reason
-from .frames import file_frame
-from .paths import listed
+from .image_frames import file_frame
+from .safe_paths import listed
 
 
 def photo_files(folder: Path) -> list[Path]:

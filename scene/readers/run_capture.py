@@ -16,10 +16,10 @@ from ..capture import Capture, Frame, fit_size
 from ..errors import BadInputError, FewviewError
 from ..files import read_json, write_bytes, write_json
 from ..geometry import se3_inverse
-from ..ply import read_points, write_points
+from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
-from .transforms_json import read_views, stack_cameras
+from .transforms_json import all_or_no_times, read_views
 
 _LARGEST_MEGAPIXELS = 1000.0  # our own files; only a guard against a damaged header
 
@@ -81,7 +81,7 @@ def load_run_capture(run: Run) -> Capture:
     gone = (*views.missing, *views.missing_extras)
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
-    cameras, _ = stack_cameras(list(views.cameras), list(views.times), path)
+    cameras = Cameras.stack(list(views.cameras))
     named = {name: i for i, name in enumerate(views.named)}
     test = views.table.get("test_filenames")
     notes = views.table.get("notes", [])
@@ -91,7 +91,8 @@ def load_run_capture(run: Run) -> Capture:
         raise BadInputError(f"{path}: 'test_filenames' names a photograph that is none of its frames.") from error
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise BadInputError(f"{path}: 'notes' should be a list of sentences.")
-    frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.table["frames"], strict=True)]
+    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.table["frames"], strict=True)]
+    frames = all_or_no_times(named_frames, path)
     points = read_points(run.points_path) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
@@ -132,8 +133,8 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
         "cy": float(K[1, 2]),
         "transform_matrix": world_from_cam.tolist(),
     }
-    if camera.times is not None:
-        entry["time"] = float(camera.times)
+    if camera.times_s is not None:
+        entry["time"] = float(camera.times_s)
     return entry
 
 

@@ -15,11 +15,11 @@ from ..capture import Capture, Frame
 from ..errors import BadInputError
 from ..files import read_json
 from ..images import ImageHeader, read_header
-from ..ply import read_points
 from ..point_cloud import PointCloud
-from .frames import file_frame
+from ..points_ply import read_points
+from .image_frames import file_frame
 from .lens import Lens, make_lens
-from .paths import inside, is_file, listed, tidy_name
+from .safe_paths import inside, is_file, listed, tidy_name
 
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
@@ -34,7 +34,6 @@ class Views:
     frames: tuple[Frame, ...]
     cameras: tuple[Cameras, ...]
     named: tuple[str, ...]  # `file_path` of each frame, tidied
-    times: tuple[float | None, ...]
     missing: tuple[str, ...]  # photographs that are not there
     missing_extras: tuple[str, ...]  # masks and depth maps that are not there
     table: dict[str, Any]
@@ -52,10 +51,10 @@ def read_transforms(path: Path, *, max_megapixels: float = 100.0, allow_outside:
     notes = [*missing_notes(views, path)]
     keep, test, split_note = _split(views, path)
     points, points_note = _points(views, path, allow_outside)
-    cameras, times_note = stack_cameras([views.cameras[i] for i in keep], [views.times[i] for i in keep], path)
-    notes += [note for note in (split_note, points_note, times_note) if note]
-    frames = tuple(views.frames[i] for i in keep)
-    return Capture(frames, str(path), cameras, points, test=test, notes=tuple(notes))
+    notes += [note for note in (split_note, points_note) if note]
+    frames = all_or_no_times([views.frames[i] for i in keep], path)
+    cameras = Cameras.stack([views.cameras[i] for i in keep])
+    return Capture(tuple(frames), str(path), cameras, points, test=test, notes=tuple(notes))
 
 
 def read_views(path: Path, root: Path, *, max_megapixels: float, allow_outside: bool) -> Views:
@@ -66,7 +65,7 @@ def read_views(path: Path, root: Path, *, max_megapixels: float, allow_outside: 
     table = read_json(path)
     if not isinstance(table, dict) or not isinstance(table.get("frames"), list) or not table["frames"]:
         raise BadInputError(f"{path} should hold an object with a list 'frames' of at least one frame.")
-    frames, cameras, named, times = [], [], [], []
+    frames, cameras, named = [], [], []
     missing: list[str] = []
     missing_extras: list[str] = []
     numbers: dict[str, int] = {}
@@ -87,19 +86,16 @@ def read_views(path: Path, root: Path, *, max_megapixels: float, allow_outside: 
         mask, depth = (
             _extra(view, key, root, allow_outside, missing_extras) for key in ("mask_path", "depth_file_path")
         )
-        frames.append(file_frame(name, image, max_megapixels, lens, mask, depth, header))
+        frames.append(replace(file_frame(name, image, max_megapixels, lens, mask, depth, header), time_s=time))
         cameras.append(
             Cameras(camera_pose, torch.from_numpy(lens.K).float(), torch.tensor(lens.width), torch.tensor(lens.height))
         )
         named.append(name)
-        times.append(time)
     if not frames:
         raise BadInputError(
             f"None of the {len(missing)} photographs that {path} lists is there, e.g. {root / missing[0]}."
         )
-    return Views(
-        tuple(frames), tuple(cameras), tuple(named), tuple(times), tuple(missing), tuple(missing_extras), table
-    )
+    return Views(tuple(frames), tuple(cameras), tuple(named), tuple(missing), tuple(missing_extras), table)
 
 
 def missing_notes(views: Views, path: Path) -> tuple[str, ...]:
@@ -116,23 +112,12 @@ def missing_notes(views: Views, path: Path) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def stack_cameras(cameras: list[Cameras], times: list[float | None], path: Path) -> tuple[Cameras, str | None]:
-    """One batch of cameras, with times in [0, 1] where every frame has one; and a note when they were rescaled."""
-    stacked = Cameras.stack(cameras)
-    known = [t for t in times if t is not None]
-    if not known:
-        return stacked, None
-    if len(known) != len(times):
-        raise BadInputError(
-            f"{path}: {len(known)} of {len(times)} frames have a 'time'; all of them or none are expected."
-        )
-    first, last = min(known), max(known)
-    note = None
-    if first < 0 or last > 1:
-        span = (last - first) or 1.0
-        known = [(t - first) / span for t in known]
-        note = f"The times in {path.name} run from {first:g} to {last:g}; they were rescaled to 0 to 1."
-    return replace(stacked, times=torch.tensor(known, dtype=torch.float32)), note
+def all_or_no_times(frames: list[Frame], path: Path) -> list[Frame]:
+    """The frames as they are. Raises BadInputError where some have a 'time' and others none."""
+    known = sum(frame.time_s is not None for frame in frames)
+    if known not in (0, len(frames)):
+        raise BadInputError(f"{path}: {known} of {len(frames)} frames have a 'time'; all of them or none are expected.")
+    return frames
 
 
 class _Entry:

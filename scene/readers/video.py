@@ -25,6 +25,7 @@ class _Candidate:
     number: int  # of the frame in the video, from 0
     sharpness: float  # variance of the Laplacian
     pixels: np.ndarray  # uint8 [H, W, 3]
+    time_s: float | None  # since the first frame
 
 
 def is_video_file(path: Path) -> bool:
@@ -41,9 +42,9 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
         raise BadInputError(f"{n_frames} frames of {path} were asked for; at least 1 is expected.")
     try:
         with path.open("rb") as file:  # an open file, not a name: FFmpeg then follows no links to other files
-            times = _frame_times(path, file, max_megapixels)
+            times, unit_s = _frame_times(path, file, max_megapixels)
             file.seek(0)
-            chosen, decoded = _sharpest(path, file, times, n_frames)
+            chosen, decoded = _sharpest(path, file, times, unit_s, n_frames)
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     if not chosen:
@@ -54,8 +55,8 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
     return Capture(tuple(chosen), str(path), notes=tuple(notes))
 
 
-def _frame_times(path: Path, file: IO[bytes], max_megapixels: float) -> list[int]:
-    """Presentation times of all frames in the stream's own unit, sorted; read without decoding."""
+def _frame_times(path: Path, file: IO[bytes], max_megapixels: float) -> tuple[list[int], float]:
+    """Presentation times of all frames, sorted, and their unit in seconds; read without decoding."""
     try:
         with av.open(file, "r") as container:
             if not container.streams.video or container.format.name in ("image2", "png_pipe", "jpeg_pipe"):
@@ -66,7 +67,7 @@ def _frame_times(path: Path, file: IO[bytes], max_megapixels: float) -> list[int
                     f"{path} has frames of {stream.width} x {stream.height} pixels, over the limit of "
                     f"{max_megapixels:g} megapixels; make it smaller or raise --max-megapixels."
                 )
-            return sorted(_packet_times(container, stream))
+            return sorted(_packet_times(container, stream)), float(stream.time_base or 0)
     except (av.error.FFmpegError, ValueError) as error:
         raise BadInputError(f"{path} is no video that can be read: {_reason(error)}.") from error
 
@@ -80,7 +81,7 @@ def _packet_times(container: Any, stream: Any) -> Iterator[int]:
         return
 
 
-def _sharpest(path: Path, file: IO[bytes], times: list[int], n_frames: int) -> tuple[list[Frame], int]:
+def _sharpest(path: Path, file: IO[bytes], times: list[int], unit_s: float, n_frames: int) -> tuple[list[Frame], int]:
     """The sharpest frame of each window, and how many frames were decoded."""
     first = times[0] if times else 0
     span = max(1, times[-1] - first + 1) if times else 1
@@ -96,7 +97,8 @@ def _sharpest(path: Path, file: IO[bytes], times: list[int], n_frames: int) -> t
         pixels = _upright(frame)
         sharpness = _sharpness(pixels)
         if window not in best or sharpness > best[window].sharpness:
-            best[window] = _Candidate(number, sharpness, pixels)
+            since_first = None if time is None or unit_s == 0 else (time - first) * unit_s
+            best[window] = _Candidate(number, sharpness, pixels, since_first)
     frames += [_frame(path, best[w]) for w in sorted(best)]
     return frames, number + 1
 
@@ -137,6 +139,7 @@ def _frame(path: Path, candidate: _Candidate) -> Frame:
         width=width,
         height=height,
         load=lambda: np.array(Image.open(BytesIO(data)).convert("RGB")),
+        time_s=candidate.time_s,
     )
 
 

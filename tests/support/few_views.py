@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from fewview.recon.dataset import Dataset, View
-from fewview.recon.stereo import DepthMap, Stereo
+from fewview.recon.evidence import DepthMap, Stereo
+from fewview.recon.optimise.dataset import Dataset, View
 from fewview.scene.cameras import Cameras
 from support.stereo_scenes import Plane, Sphere, StereoScene, row_of_cameras, stereo_scene
 from torch import Tensor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fewview.scene.formats import gltf
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 
 CODES = {5120: "b", 5121: "B", 5122: "h", 5123: "H", 5125: "I", 5126: "f"}
 WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -56,6 +56,6 @@ class Builder:
         self.root["meshes"].append({"primitives": [primitive]})
         return primitive
 
-    def read(self, folder: Path) -> SplatFile:
+    def read(self, folder: Path) -> StaticSplat:
         (folder / "a.gltf").write_text(json.dumps(self.root))
         return gltf.read(folder / "a.gltf")

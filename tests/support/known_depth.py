@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fewview.recon.stereo.contract import unproject
-from fewview.recon.stereo.pairs import Edge, PairPrediction, PreparedImage, predict_each, prepare_image
+from fewview.recon.evidence.depth_maps import unproject
+from fewview.recon.poses.pointmaps.pair_prediction import (
+    Edge,
+    PairPrediction,
+    PreparedImage,
+    predict_each,
+    prepare_image,
+)
 from fewview.scene.geometry import se3_inverse, transform_points
 from fewview.scene.progress import Progress, silent
 from PIL import Image

@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fewview.scene.nuscenes_classes import ATTRIBUTES, CLASS_OF_CATEGORY, DETECTION_NAMES
+from fewview.scene.datasets.nuscenes_classes import ATTRIBUTES, CLASS_OF_CATEGORY, DETECTION_NAMES
 
 VERSION = "v1.0-cases"
 Box = dict[str, Any]

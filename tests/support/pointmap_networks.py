@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from fewview.recon.stereo.dust3r_network import DptSizes, Dust3rNetwork, NetworkSizes
+from fewview.recon.poses.pointmaps.dust3r_network import DptSizes, Dust3rNetwork, NetworkSizes
 
 SMALL_DPT = DptSizes((8, 12, 16, 20), 16, 6)
 DPT = NetworkSizes(16, 128, 2, 64, 4, SMALL_DPT)

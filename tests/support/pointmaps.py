@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from fewview.recon.stereo.alignment_variables import Observations, Variables
-from fewview.recon.stereo.pairs import Edge, PairPrediction, all_ordered_pairs
-from fewview.recon.stereo.reference_alignment import pixel_rays
+from fewview.recon.poses.pointmaps.alignment_variables import Observations, Variables
+from fewview.recon.poses.pointmaps.pair_prediction import Edge, PairPrediction, all_ordered_pairs
+from fewview.recon.poses.pointmaps.reference_alignment import pixel_rays
 from fewview.scene.geometry import Similarity, se3_inverse, so3_exp, transform_points
 from support.posed_photos import arc
 from torch import Tensor

@@ -15,7 +15,7 @@ from fewview.scene.gaussians import SH_C0, Gaussians
 from fewview.scene.point_cloud import PointCloud
 from fewview.scene.readers import save_capture
 from fewview.scene.run import Run
-from fewview.scene.splat_file import SplatFile
+from fewview.scene.splat import StaticSplat
 
 WIDTH, HEIGHT = 96, 64
 
@@ -52,5 +52,5 @@ def small_capture(names: list[str] | None = None) -> Capture:
 def small_run(folder, names: list[str] | None = None, **config) -> Run:
     run = Run.create(folder, {"command": "reconstruct", "input": "photos", "version": "0.1.0", **config})
     save_capture(run, small_capture(names), 96)
-    save_splat(run.splat_path, SplatFile(small_gaussians()))
+    save_splat(run.splat_path, StaticSplat(small_gaussians()))
     return run

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from fewview.recon.stereo.contract import unproject
+from fewview.recon.evidence.depth_maps import unproject
 from fewview.scene.cameras import Cameras
 from fewview.scene.geometry import se3_from, so3_exp, transform_points
 from fewview.scene.point_cloud import PointCloud

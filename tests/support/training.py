@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from fewview.recon.dataset import Dataset, View
+from fewview.recon.optimise.dataset import Dataset, View
 from fewview.render import rasterization
 from fewview.scene.cameras import Cameras
 from fewview.scene.gaussians import SH_C0, Gaussians

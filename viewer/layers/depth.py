@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import viser
 
-from ...recon.stereo.contract import Stereo
+from ...recon.evidence.depth_maps import Stereo
 from ...scene.capture import Capture
 from ..stage import Stage
 

@@ -76,5 +76,5 @@ def nearest_views(item: Item, moment: float) -> set[int]:
 
 
 def _times(item: Item) -> torch.Tensor | None:
-    times = None if item.cameras is None else item.cameras.times
+    times = None if item.cameras is None else item.cameras.times_s
     return times if times is not None and len(times) > 1 and bool((times != times[0]).any()) else None

@@ -1,0 +1,58 @@
+"""Depth and confidence of a run's training views, in one file of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ...scene.cameras import Cameras
+from ...scene.errors import BadInputError
+from ...scene.files import write_bytes
+from .depth_maps import MAX_CONFIDENCE, DepthMap, Stereo
+
+
+def save_stereo(path: Path, stereo: Stereo, names: list[str]) -> None:
+    """Write the maps under the names of their views; the cameras are the run's."""
+    tensors = {}
+    for name, depth_map in zip(names, stereo.maps, strict=True):
+        tensors[f"depth/{name}"] = depth_map.depth.contiguous()
+        tensors[f"confidence/{name}"] = depth_map.confidence.contiguous()
+    write_bytes(path, safetensors.torch.save(tensors))
+
+
+def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
+    """Read what `save_stereo` wrote; `cameras` [V] of the views, of any size with the maps' aspect.
+
+    Raises BadInputError when the file is damaged or belongs to other views.
+    """
+    maps = []
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
+                depth, confidence = (file.get_tensor(f"{what}/{name}") for what in ("depth", "confidence"))
+                _check(depth, confidence, width, height)
+                maps.append(DepthMap(depth.clone(), confidence.clone()))
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(
+            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
+        ) from error
+    sizes = torch.tensor([m.depth.shape for m in maps])
+    return Stereo(cameras.resized(sizes[:, 1], sizes[:, 0]), tuple(maps))
+
+
+def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:
+    """Raises ValueError for maps that are none of a photograph of width x height pixels."""
+    if depth.dtype != torch.float32 or confidence.dtype != torch.float32:
+        raise ValueError(f"float32 is expected, found {depth.dtype} and {confidence.dtype}")
+    if depth.ndim != 2 or depth.numel() == 0:
+        raise ValueError(f"depth [H, W] is expected, found {list(depth.shape)}")
+    rows, columns = depth.shape
+    if abs(columns * height - rows * width) > width + height:  # more than rounding both sides to pixels can do
+        raise ValueError(f"a map of {columns} x {rows} does not fit a photograph of {width} x {height}")
+    usable = depth.isfinite().all() and (depth > 0).all() and (confidence >= 1).all()
+    if not usable or (confidence > MAX_CONFIDENCE).any():
+        raise ValueError(f"depth above 0 and confidence from 1 to {MAX_CONFIDENCE:g} are expected")

@@ -1,0 +1,1 @@
+"""Dense stereo on the CPU: PatchMatch with slanted support windows."""

@@ -1,0 +1,1 @@
+"""Reconstruction methods, a folder for each paper; `registry` lists them."""

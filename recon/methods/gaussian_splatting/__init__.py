@@ -1,0 +1,1 @@
+"""3D Gaussian Splatting (Kerbl et al. 2023)."""

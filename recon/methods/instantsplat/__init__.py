@@ -1,0 +1,1 @@
+"""InstantSplat (Fan et al. 2024)."""

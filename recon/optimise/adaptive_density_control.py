@@ -1,0 +1,137 @@
+"""Adaptive density control: copy or split Gaussians that the image pulls at, drop transparent ones, within a budget.
+
+3D Gaussian Splatting (Kerbl et al. 2023, section 5.2); the budget takes the strongest candidates first, as in
+Taming 3DGS (Mallick et al. 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...scene.geometry import rotation_from_quat
+from .adam import Adam
+from .contract import Drawn
+
+SPLIT_SHRINK = 1.6  # children of a split are this much smaller; 3DGS, section 5.2
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """When densification happens: every `every` steps after `first` and up to `last`."""
+
+    first: int
+    last: int
+    every: int
+
+    def at(self, step: int) -> bool:
+        done = step + 1
+        return self.first < done <= self.last and (done - self.first) % self.every == 0
+
+
+class AdaptiveDensity:
+    """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
+
+    wants_screen_gradient = True
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        *,
+        count: int,  # Gaussians at the start
+        budget: int,  # Gaussians at most
+        extent: float,  # world units
+        grow_gradient: float,  # of the loss, per screen half-width
+        split_scale: float,  # extents
+        prune_opacity: float,
+        prune_scale: float,  # extents, 0 for never
+        opacity_resets: int,
+        device: torch.device,
+    ) -> None:
+        self.rounds = rounds
+        self.budget = budget
+        self.grow_gradient = grow_gradient
+        self.split_size = split_scale * extent
+        self.prune_opacity = prune_opacity
+        self.prune_size = prune_scale * extent if prune_scale > 0 else math.inf
+        span = rounds.last - rounds.first
+        self.reset_steps = {rounds.first + span * (i + 1) // (opacity_resets + 1) for i in range(opacity_resets)}
+        self.gradient_sum = torch.zeros(count, device=device)  # [N] of the screen gradients' lengths
+        self.seen = torch.zeros(count, device=device)  # [N] in how many steps
+
+    @torch.no_grad()
+    def after_step(self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator) -> None:
+        if step >= self.rounds.last:
+            return
+        self._observe(drawn)
+        if self.rounds.at(step):
+            self._grow_and_prune(optimizer, generator)
+        if step + 1 in self.reset_steps:
+            logits = optimizer.groups["opacity_logits"].tensor.detach()
+            logits.clamp_(max=_logit(2 * self.prune_opacity))
+            optimizer.forget(name="opacity_logits")
+
+    def state(self) -> dict[str, Tensor]:
+        return {"gradient_sum": self.gradient_sum, "seen": self.seen}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        device = self.gradient_sum.device
+        self.gradient_sum, self.seen = state["gradient_sum"].to(device), state["seen"].to(device)
+
+    def _observe(self, drawn: Drawn) -> None:
+        gradient = drawn.info["means2d"].grad
+        half_size = gradient.new_tensor([drawn.info["width"] / 2, drawn.info["height"] / 2])
+        self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
+        self.seen += drawn.visible()
+
+    def _grow_and_prune(self, optimizer: Adam, generator: torch.Generator) -> None:
+        groups = optimizer.groups
+        log_scales = groups["log_scales"].tensor.detach()
+        largest = log_scales.max(dim=-1).values.exp()
+        gradient = self.gradient_sum / self.seen.clamp_min(1)
+
+        transparent = groups["opacity_logits"].tensor.detach() < _logit(self.prune_opacity)
+        wants_to_grow = (gradient > self.grow_gradient) & ~transparent
+        is_large = largest > self.split_size
+        pruned = transparent | ((largest > self.prune_size) & ~(wants_to_grow & is_large))
+        if bool(pruned.all()):
+            pruned = torch.zeros_like(pruned)
+        wants_to_grow &= ~pruned
+
+        room = max(0, self.budget - int((~pruned).sum()))
+        candidates = wants_to_grow.nonzero().squeeze(-1)
+        strongest_first = gradient[candidates].sort(descending=True, stable=True).indices
+        chosen = candidates[strongest_first[:room]]
+        to_split, to_copy = chosen[is_large[chosen]], chosen[~is_large[chosen]]
+
+        stays = ~pruned
+        stays[to_split] = False
+        parents = torch.cat([to_copy, to_split, to_split])
+        means, scales = self._children(optimizer, to_copy, to_split, generator)
+        optimizer.edit_rows(stays.nonzero().squeeze(-1), {"means": means, "log_scales": scales}, parents)
+        count = groups["means"].tensor.shape[0]
+        self.gradient_sum = self.gradient_sum.new_zeros(count)
+        self.seen = self.seen.new_zeros(count)
+
+    @staticmethod
+    def _children(
+        optimizer: Adam, to_copy: Tensor, to_split: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Means and log-scales [A, 3] of the copies and of two children, drawn from each Gaussian that is split."""
+        means = optimizer.groups["means"].tensor.detach()
+        log_scales = optimizer.groups["log_scales"].tensor.detach()
+        twice = torch.cat([to_split, to_split])
+        normal = torch.randn(len(twice), 3, generator=generator, device=means.device)
+        offsets = normal * log_scales[twice].exp()
+        rotations = rotation_from_quat(optimizer.groups["quats"].tensor.detach()[twice])
+        new_means = means[twice] + (rotations @ offsets[..., None]).squeeze(-1)
+        new_log_scales = log_scales[twice] - math.log(SPLIT_SHRINK)
+        return torch.cat([means[to_copy], new_means]), torch.cat([log_scales[to_copy], new_log_scales])
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability)) if probability > 0 else -math.inf

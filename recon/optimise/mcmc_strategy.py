@@ -1,0 +1,135 @@
+"""Densification as sampling: dead Gaussians move to live ones, the count follows a path to the budget, noise explores.
+
+3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand et al. 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ...scene.geometry import rotation_from_quat
+from .adam import Adam
+from .adaptive_density_control import Rounds
+from .contract import Drawn
+
+NOISE_SHARPNESS = 100.0  # of the gate that keeps noise from opaque Gaussians; equation 8, k
+NOISE_OPACITY = 0.005  # where that gate is half open; equation 8, 1 - t
+NEGLIGIBLE_GATE = 1e-4  # noise weaker than this share is not drawn: most Gaussians need no random numbers then
+MAX_OPACITY = 1 - 2**-23  # the largest whose logit is finite in float32
+
+
+class Sampling:
+    """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
+
+    wants_screen_gradient = False
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        *,
+        count: int,  # Gaussians at the start
+        budget: int,  # Gaussians at the end of densification
+        min_opacity: float,  # a Gaussian of no more than this is dead
+        noise_lr: float,  # times the means' learning rate
+    ) -> None:
+        self.rounds = rounds
+        self.start_count = count
+        self.budget = max(budget, count)
+        self.min_opacity = min_opacity
+        self.noise_lr = noise_lr
+
+    @torch.no_grad()
+    def after_step(self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator) -> None:
+        if self.rounds.at(step):
+            self._relocate(optimizer, generator)
+            self._add(self.target_count(step), optimizer, generator)
+        if self.noise_lr > 0:
+            self._explore(optimizer, means_lr * self.noise_lr, generator)
+
+    def target_count(self, step: int) -> int:
+        """Gaussians after `step`: a geometric path from the start's count to the budget at the last round."""
+        span = max(1, (self.rounds.last - self.rounds.first) // self.rounds.every * self.rounds.every)
+        progress = min(1.0, max(0.0, (step + 1 - self.rounds.first) / span))
+        return min(self.budget, round(self.start_count * (self.budget / self.start_count) ** progress))
+
+    def state(self) -> dict[str, Tensor]:
+        return {"start_count": torch.tensor([self.start_count])}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.start_count = int(state["start_count"])
+
+    def _relocate(self, optimizer: Adam, generator: torch.Generator) -> None:
+        opacities = optimizer.groups["opacity_logits"].tensor.detach().sigmoid()
+        dead = opacities <= self.min_opacity
+        dead_rows = dead.nonzero().squeeze(-1)
+        if len(dead_rows) == 0 or bool(dead.all()):
+            return
+        sources = _draw(opacities.masked_fill(dead, 0), len(dead_rows), generator)
+        self._share(optimizer, opacities, sources)
+        optimizer.copy_rows(sources, dead_rows)
+        optimizer.forget(dead_rows)
+
+    def _add(self, target: int, optimizer: Adam, generator: torch.Generator) -> None:
+        opacities = optimizer.groups["opacity_logits"].tensor.detach().sigmoid()
+        count = len(opacities)
+        if target <= count:
+            return
+        sources = _draw(opacities, target - count, generator)
+        self._share(optimizer, opacities, sources)
+        optimizer.edit_rows(torch.arange(count, device=sources.device), {}, sources)
+
+    def _share(self, optimizer: Adam, opacities: Tensor, sources: Tensor) -> None:
+        """Weaken and shrink the sources so that they and their copies look as the sources alone did."""
+        copies = torch.bincount(sources, minlength=len(opacities))
+        rows = copies.nonzero().squeeze(-1)
+        log_scales = optimizer.groups["log_scales"].tensor.detach()
+        shared, shrink = relocation(opacities[rows], copies[rows] + 1)
+        shared = shared.clamp(self.min_opacity, MAX_OPACITY)
+        optimizer.overwrite_rows("opacity_logits", rows, torch.logit(shared))
+        optimizer.overwrite_rows("log_scales", rows, log_scales[rows] + shrink.log()[:, None])
+        optimizer.forget(rows)
+
+    def _explore(self, optimizer: Adam, strength: float, generator: torch.Generator) -> None:
+        """Move transparent Gaussians at random, along their own shapes (equation 8)."""
+        gate = torch.sigmoid(
+            NOISE_SHARPNESS * (NOISE_OPACITY - optimizer.groups["opacity_logits"].tensor.detach().sigmoid())
+        )
+        rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
+        if len(rows) == 0:
+            return
+        means = optimizer.groups["means"].tensor.detach()
+        rotations = rotation_from_quat(optimizer.groups["quats"].tensor.detach()[rows])
+        variances = (2 * optimizer.groups["log_scales"].tensor.detach()[rows]).exp()
+        noise = torch.randn(len(rows), 3, generator=generator, device=means.device) * (gate[rows, None] * strength)
+        along_axes = variances * (noise[:, None] @ rotations).squeeze(1)
+        means.index_add_(0, rows, (rotations @ along_axes[..., None]).squeeze(-1))
+
+
+def relocation(opacities: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
+    """Opacity of each, and the factor on its scales [N], when a Gaussian is replaced by `copies` [N] equal ones.
+
+    Equation 9 of the paper. Its alternating binomial sum equals the integral over the real line of what the copies
+    composite to, 1 - (1 - o exp(-t^2))^n, divided by sqrt(pi). The sum loses all digits in float32 from about n = 20;
+    the integrand is entire and decays like a Gaussian, so the trapezoid rule gives float64 accuracy with few nodes.
+    """
+    old = opacities.double()
+    n = copies.double()
+    new = -torch.expm1(torch.log1p(-old.clamp(max=MAX_OPACITY)) / n)
+    step = 0.1
+    nodes = torch.arange(0, 6 + step, step, dtype=torch.float64, device=old.device)  # exp(-36) is below float64's 1e-15
+    weights = torch.full_like(nodes, 2 * step / math.sqrt(math.pi))
+    weights[0] /= 2
+    covered = -torch.expm1(n[:, None] * torch.log1p(-new[:, None] * torch.exp(-(nodes**2))))
+    factor = old / (covered @ weights)
+    return new.to(opacities.dtype), factor.to(opacities.dtype)
+
+
+def _draw(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` indices [count], with replacement, in proportion to `weights` [N]; no limit on N."""
+    edges = weights.double().cumsum(0)
+    points = torch.rand(count, dtype=torch.float64, generator=generator, device=weights.device) * edges[-1]
+    return torch.searchsorted(edges, points, right=True).clamp_max(len(weights) - 1)

@@ -1,0 +1,1 @@
+"""From an input to a finished run: cameras, evidence, training, evaluation."""

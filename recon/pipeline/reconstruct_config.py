@@ -1,0 +1,107 @@
+"""What a reconstruction is asked for, and how a run remembers it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ...scene.errors import BadInputError
+from ...scene.run import Run
+
+MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX = 640, 1600
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructConfig:
+    """What decides a reconstruction. None means: what the method and the device suggest."""
+
+    # The method; auto is instantsplat for 2 to 24 photographs without cameras, else 3dgs (3D Gaussian Splatting).
+    method: Literal["auto", "3dgs", "instantsplat"] = "auto"
+    # Train on this many of the photographs that are not held out.
+    views: int | None = None
+    # Which ones: evenly spaced in file-name order, or those that together show most, sharp and from different places.
+    choose: Literal["evenly", "useful"] = "evenly"
+    # Hold out every 8th photograph in file-name order, or the split of the data set, and measure on it.
+    eval: bool = False
+    # Longer side of the photographs in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
+    resolution: int | None = None
+    # Training steps, one photograph each; auto is 1000 for instantsplat, else 1500 on a CPU and 7000 on a GPU.
+    steps: int | None = None
+    # The splat has at most this many Gaussians; auto depends on how many pixels the photographs have.
+    max_gaussians: int | None = None
+    # Degree of the spherical harmonics that hold view-dependent colour, 0 to 3.
+    sh_degree: int | None = None
+    # How Gaussians are added in training; instantsplat adds none, so that choosing a way chooses 3dgs.
+    densify: Literal["auto", "mcmc", "default", "none"] = "auto"
+    # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
+    refine_poses: Literal["auto", "on", "off"] = "auto"
+    # Focal length of the photographs, in pixels at their own size, where it is known exactly and they have no cameras.
+    focal_px: float | None = None
+    # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
+    # photographs and gives their depth; auto is Fewview's own stereo.
+    stereo: Path | None = None
+    # Folder of the photographs, for a COLMAP model that lies elsewhere.
+    images: Path | None = None
+    # Refuse photographs with more pixels than this, in millions.
+    max_megapixels: float = 100.0
+    # Accept data sets that name files outside their own folder.
+    allow_outside: bool = False
+    # Where to compute.
+    device: str = "cpu"
+    # Random seed.
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("views", "resolution", "steps", "max_gaussians"):
+            value, least = getattr(self, name), 16 if name == "resolution" else 1
+            if value is not None and value < least:
+                option = name.replace("_", "-")
+                raise BadInputError(f"--{option} {value} cannot be used: at least {least} is needed.")
+        if self.choose != "evenly" and self.views is None:
+            raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
+        if self.stereo is not None and self.method == "3dgs":
+            raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
+        if self.densify != "auto" and self.method == "instantsplat":
+            raise BadInputError(
+                f"--densify {self.densify} cannot be used: instantsplat keeps the number of its Gaussians."
+            )
+        if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
+            raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
+        if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
+            raise BadInputError(f"--focal-px {self.focal_px} cannot be used: pixels, more than 0, are expected.")
+        if not self.max_megapixels > 0:
+            raise BadInputError(f"--max-megapixels {self.max_megapixels} cannot be used: more than 0 is expected.")
+
+    @property
+    def max_side_px(self) -> int:
+        return self.resolution or (MAX_SIDE_CPU_PX if self.device == "cpu" else MAX_SIDE_CUDA_PX)
+
+
+def options_as_json(config: ReconstructConfig) -> dict[str, Any]:
+    """The config as JSON values."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+
+
+def continued(run: Run, source: Path | str, config: ReconstructConfig) -> ReconstructConfig:
+    """The config of the run, after a check that nothing else is asked for now; options left out are the run's."""
+    stored = run.config()
+    old, new, default = stored.get("options"), options_as_json(config), options_as_json(ReconstructConfig())
+    if not isinstance(old, dict):
+        raise BadInputError(f"{run.config_path} has no options; {run.path} cannot be continued.")
+    if Path(str(stored.get("input"))).name != Path(source).name:
+        raise BadInputError(f"{run.path} was begun with the input {stored.get('input')}, not {source}.")
+    for name in default.keys() - {"device"}:
+        if new[name] != default[name] and new[name] != old.get(name, default[name]):
+            option = name.replace("_", "-")
+            raise BadInputError(
+                f"{run.path} was begun with --{option} {old.get(name)}, not {new[name]}; leave the option out to "
+                "continue that run, or choose another folder with -o."
+            )
+    known = {f.name for f in fields(ReconstructConfig)}
+    values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
+    try:
+        values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
+        return ReconstructConfig(**values)
+    except TypeError as error:
+        raise BadInputError(f"{run.config_path} holds options that cannot be used: {error}.") from error

@@ -1,0 +1,79 @@
+"""From a verified view graph to the best reconstruction: several starts, several strictnesses, one choice."""
+
+from __future__ import annotations
+
+import math
+
+from ...scene.progress import Progress, silent
+from .focal_prior import UNKNOWN_FOCAL_RATIOS, Lenses
+from .mapping import ATTEMPTS, Attempt, Mapper, Model
+from .poses_config import PosesConfig
+from .verification import ViewGraph
+
+MANY_VIEWS = 8  # from here on a complete model pins the focal length down by itself: the first sane one is taken
+USUAL_FOCAL_RATIO = 0.85  # of the longer side, between a phone's main camera and a standard lens
+EXIF_TOLERANCE = 1.25  # a focal length that leaves EXIF's by more than this factor has run away
+
+
+def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progress = silent) -> Model | None:
+    """The model that places most views, and among those the one that explains most observations; None if none does.
+
+    Each strictness in `ATTEMPTS` is tried from each starting focal length until all views of the largest connected
+    part of the graph are placed.
+    """
+    reachable = len(graph.components()[0])
+    if reachable < 2:
+        return None
+    mapper = Mapper(graph, lenses.camera_of_view, config.seed)
+    model = "SIMPLE_RADIAL" if config.wants_distortion(reachable) else "SIMPLE_PINHOLE"
+    starts = (1.0,) if lenses.is_known else UNKNOWN_FOCAL_RATIOS
+    best: Model | None = None
+    total = len(ATTEMPTS) * len(starts)
+    for done, (attempt, start) in enumerate((a, s) for a in ATTEMPTS for s in starts):
+        is_complete = best is not None and len(best.views) == reachable
+        if is_complete and (done % len(starts) == 0 or reachable >= MANY_VIEWS):
+            break
+        progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
+        hold = config.hold_focal and lenses.is_known
+        best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))
+        if best is not None and len(best.views) == 2 and not lenses.is_known:
+            fixed = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
+            best = _better(best, fixed)
+    progress("Placing cameras", total, total, {"placed": len(best.views) if best else 0})
+    return best
+
+
+def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt, hold: bool) -> Model | None:
+    """One run; once more with the focal lengths held where they start when they run away, or at once with `hold`."""
+    found = None if hold else mapper.run(lenses.cameras(model, start), attempt)
+    if found is None and not hold:
+        return None
+    if found is not None and found.is_sane() and _keeps_to_exif(found, lenses):
+        return found
+    found = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
+    return found if found is not None and found.is_sane() else None
+
+
+def _keeps_to_exif(model: Model, lenses: Lenses) -> bool:
+    for view in model.views:
+        camera_id = lenses.camera_of_view[view]
+        known_px = lenses.focal_px[camera_id - 1]
+        if known_px is not None:
+            found_px = model.reconstruction.camera(camera_id).mean_focal_length()
+            if abs(math.log(found_px / known_px)) > math.log(EXIF_TOLERANCE):
+                return False
+    return True
+
+
+def _better(a: Model | None, b: Model | None) -> Model | None:
+    """More views win, then clearly more observations, then the more usual focal length.
+
+    Two views often say nothing about the focal length: then many explain the same observations.
+    """
+    if a is None or b is None:
+        return a if b is None else b
+    if len(a.views) != len(b.views):
+        return a if len(a.views) > len(b.views) else b
+    if max(a.observations, b.observations) > 1.02 * min(a.observations, b.observations):
+        return a if a.observations > b.observations else b
+    return min(a, b, key=lambda m: abs(math.log(m.focal_ratio / USUAL_FOCAL_RATIO)))

@@ -1,0 +1,1 @@
+"""Cameras and depth from networks that predict pointmaps, aligned globally."""

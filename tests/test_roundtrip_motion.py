@@ -1,0 +1,111 @@
+"""Moving splats: their moments, their frames, and their way through a run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from fewview.scene.errors import BadInputError
+from fewview.scene.formats import load_splat
+from fewview.scene.gaussians import Gaussians
+from fewview.scene.geometry import Similarity, quat_from_rotation, quat_multiply, so3_exp
+from fewview.scene.motion import FrameMotion
+from fewview.scene.run import Run
+from fewview.scene.run_splat import load_run_splat, save_run_splat
+from fewview.scene.splat import MovingSplat, StaticSplat
+from support.random_gaussians import random_gaussians
+
+TURN = Similarity(torch.tensor(2.0), so3_exp(torch.tensor([0.4, -0.2, 1.0])), torch.tensor([1.0, -2.0, 0.5]))
+
+
+def moving(count: int = 7, moments: int = 3) -> MovingSplat:
+    """Gaussians that drift and turn over moments 1, 1.5, 2, ... s."""
+    g = random_gaussians(0, count, 1)
+    steps = torch.arange(moments, dtype=torch.float32)
+    means = g.means + steps[:, None, None] * torch.tensor([0.1, 0.0, -0.2])
+    turns = torch.stack([quat_from_rotation(so3_exp(torch.tensor([0.0, 0.3, 0.0]) * t)) for t in steps])
+    quats = quat_multiply(turns[:, None].float(), torch.nn.functional.normalize(g.quats, dim=-1))
+    motion = FrameMotion(1 + 0.5 * steps.double(), means, quats)
+    return MovingSplat(g, antialiased=True, up=(0.0, 0.0, 1.0), background=(1.0, 1.0, 1.0), motion=motion)
+
+
+def test_moments_lie_between_their_neighbours() -> None:
+    splat = moving()
+    assert splat.time_range_s == (1.0, 2.0)
+    assert torch.equal(splat.at(1.5).means, splat.motion.tensors()["means"][1])
+    halfway = splat.at(1.25)
+    expected = (splat.at(1.0).means + splat.at(1.5).means) / 2
+    torch.testing.assert_close(halfway.means, expected)
+    torch.testing.assert_close(halfway.quats.norm(dim=-1), torch.ones(len(splat)))
+    assert torch.equal(splat.at().means, splat.at(1.0).means)
+    for outside, end in ((-5.0, 1.0), (9.0, 2.0)):
+        assert torch.equal(splat.at(outside).means, splat.at(end).means)
+
+
+def test_a_quaternion_and_its_negative_are_one_rotation() -> None:
+    splat = moving(moments=2)
+    tensors = splat.motion.tensors()
+    flipped = tensors["quats"].clone()
+    flipped[1] *= -1
+    other = MovingSplat(splat.gaussians, motion=FrameMotion(tensors["times_s"], tensors["means"], flipped))
+    torch.testing.assert_close(other.at(1.2).quats, splat.at(1.2).quats)
+
+
+def test_moving_the_frame_and_taking_rows_commute_with_time() -> None:
+    splat = moving()
+    keep = torch.tensor([True, False, True, True, False, False, True])
+    for moment in (1.0, 1.7):
+        torch.testing.assert_close(splat.moved(TURN).at(moment).means, splat.at(moment).moved(TURN).means)
+        ours, theirs = splat.moved(TURN).at(moment).quats, splat.at(moment).moved(TURN).quats
+        assert (ours * theirs).sum(-1).abs() == pytest.approx(torch.ones(len(splat)), abs=1e-5)
+        assert torch.equal(splat.rows(keep).at(moment).means, splat.at(moment).means[keep])
+
+
+def test_a_run_gives_back_its_moving_splat_and_its_first_moment_to_others(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    run.update_metrics(training={"background": [1.0, 1.0, 1.0]})
+    splat = moving()
+    save_run_splat(run, splat)
+    read = load_run_splat(run)
+    assert isinstance(read, MovingSplat)
+    assert (read.antialiased, read.up, read.background) == (True, (0.0, 0.0, 1.0), (1.0, 1.0, 1.0))
+    for moment in (1.0, 1.3, 2.0):
+        for field in fields(Gaussians):
+            assert torch.equal(getattr(read.at(moment), field.name), getattr(splat.at(moment), field.name))
+    assert torch.equal(load_splat(run.splat_path).gaussians.means, splat.at(1.0).means)
+
+
+def test_a_still_run_has_no_motion(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    save_run_splat(run, StaticSplat(random_gaussians(0, 3, 0)))
+    assert isinstance(load_run_splat(run), StaticSplat)
+    assert not run.motion_path.exists()
+    with pytest.raises(BadInputError, match="no splat yet"):
+        load_run_splat(Run.create(tmp_path / "other", {}))
+
+
+@pytest.mark.parametrize("damage", ["kind", "version", "cut", "rows", "name", "order"])
+def test_a_damaged_motion_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    run = Run.create(tmp_path / "run", {})
+    save_run_splat(run, moving())
+    description = json.loads(run.motion_description_path.read_text())
+    if damage in ("kind", "version"):
+        run.motion_description_path.write_text(json.dumps(description | {damage: "pickle"}))
+    elif damage == "cut":
+        run.motion_path.write_bytes(run.motion_path.read_bytes()[:-40])
+    else:
+        import safetensors.torch
+
+        tensors = safetensors.torch.load_file(run.motion_path)
+        if damage == "rows":
+            tensors["motion/quats"] = tensors["motion/quats"][:, :-1].contiguous()
+        elif damage == "name":
+            del tensors["motion/means"]
+        else:
+            tensors["motion/times_s"] = tensors["motion/times_s"].flip(0).contiguous()
+        safetensors.torch.save_file(tensors, run.motion_path)
+    with pytest.raises(BadInputError, match=r"motion\.(json|safetensors)"):
+        load_run_splat(run)
