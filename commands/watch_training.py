@@ -26,7 +26,7 @@ class Watcher:
             self._page = LiveViewer(
                 load_run_capture(Run.open(self._folder)), port=self._port, save_to=self._folder, title=self._folder.name
             )
-        self._page.update(model.gaussians, step, figures)
+        self._page.update(model.splat, step, figures)
         self._page.wait_while_paused()
         if self._page.stop_requested:
             signal.raise_signal(signal.SIGINT)  # the trainer's own way to stop: it ends after this step

@@ -11,8 +11,9 @@ import torch
 from fewview.recon.evidence import Stereo
 from fewview.recon.evidence.depth_file import load_stereo
 from fewview.recon.evidence.depth_maps import DepthMap
-from fewview.recon.pipeline import choose_method as methods
-from fewview.recon.pipeline.choose_method import method_name
+from fewview.recon.evidence.stereo import stereo_depth
+from fewview.recon.methods.method_contract import Inputs
+from fewview.recon.methods.registry import choose
 from fewview.recon.pipeline.placement import open_run, place
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import pose_errors
@@ -31,6 +32,8 @@ from PIL import Image
 from support.command import fewview
 from support.known_depth import HEIGHT, PREPARED, WIDTH, KnownDepth, prepare, wall_and_ball, write_photographs
 from support.pointmap_networks import random_network
+from support.training import capture_of as capture_with_cameras
+from support.training import tiny_dataset
 
 CROPPED = (HEIGHT - PREPARED[0]) // 2
 
@@ -277,7 +280,7 @@ def test_the_command_trains_on_the_networks_depth(
         return PairwiseProvider(KnownDepth(scene), prepare)
 
     monkeypatch.setattr(providers, "load_provider", load)
-    monkeypatch.setattr(methods, "estimate_depths", None)  # Fewview's own stereo has no part in it
+    monkeypatch.setattr(stereo_depth, "estimate_depths", None)  # Fewview's own stereo has no part in it
     output = tmp_path / "run"
     options = ("--stereo", "weights.pth", "--eval", "--steps", 40, "--device", "cpu", "--resolution", 160)
     outcome = fewview(capsys, "reconstruct", photographs, "-o", output, *options, "--json")
@@ -291,8 +294,10 @@ def test_the_command_trains_on_the_networks_depth(
     assert len(asked) == 1
 
 
-def test_the_method_is_instantsplat(tmp_path: Path) -> None:
-    run, weights = Run.create(tmp_path / "run", {}), Path("weights.pth")
-    assert method_name(run, None, ReconstructConfig(stereo=weights)) == "instantsplat"
+def test_the_method_is_instantsplat() -> None:
+    dataset = tiny_dataset(30)
+    chosen, reason = choose(Inputs(dataset, capture_with_cameras(dataset), depth_is_given=True), lambda _: {})
+    assert chosen.name == "instantsplat"
+    assert "depth" in reason
     with pytest.raises(BadInputError, match="--method 3dgs"):
-        ReconstructConfig(stereo=weights, method="3dgs")
+        ReconstructConfig(stereo=Path("weights.pth"), method="3dgs")

@@ -13,7 +13,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.utils.writer import EventName
 
-from ..methods.instantsplat.model import RATE_HORIZON, instantsplat_config
+from ..methods.instantsplat.config import RATE_HORIZON, instantsplat_config
 from .datamanager import PhotographsConfig
 from .model import InstantSplatModelConfig
 from .pipeline import InstantSplatPipelineConfig
