@@ -28,12 +28,12 @@ class Inputs:
 
     @property
     def moves(self) -> bool:
-        """Whether the photographs were taken at different times."""
+        """True where the photographs were taken at different times."""
         return self.capture.duration_s > 0
 
 
 class Suitability(NamedTuple):
-    """How well a method suits some inputs."""
+    """The judgement of a method about some inputs."""
 
     score: float  # 0 for not at all, 1 for made for exactly these
     reason: str  # half a sentence for people, after "because"

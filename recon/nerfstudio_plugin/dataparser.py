@@ -81,7 +81,7 @@ class _Told:
 
 
 def _estimated(data: Path) -> bool:
-    """Whether Fewview found these cameras, as the run says in whose folder they lie."""
+    """True where Fewview found these cameras, as the run says in whose folder they lie."""
     return data.name == "cameras.json" and cameras_are_estimated(Run(data.parent))
 
 

@@ -28,7 +28,7 @@ from .datamanager import cam_from_world
 
 @dataclass
 class InstantSplatModelConfig(ModelConfig):
-    """What None stands for depends on the number of photographs, as in Fewview itself."""
+    """Settings of the model. None stands for a value that depends on the number of photographs, as in Fewview."""
 
     _target: type = field(default_factory=lambda: InstantSplatModel)
     """target class to instantiate"""

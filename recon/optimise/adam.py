@@ -23,7 +23,7 @@ Rate = Callable[[int], "float | Tensor"]  # steps of the stage so far -> [] or o
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How one group of parameters is optimised. The defaults are those of 3DGS."""
+    """Settings for the optimisation of one group of parameters. The defaults are those of 3DGS."""
 
     rate: Rate  # learning rate; per column [D] for tables only
     kind: Literal["adam", "adamw"] = "adam"

@@ -68,7 +68,7 @@ class Model:
         """Called after the update, gradients of what `step` drew still in place: the place for adding and removing."""
 
     def state(self) -> dict[str, Tensor]:
-        """What continuing needs besides tables and modules, e.g. statistics of densification."""
+        """Tensors that continuing needs besides tables and modules, e.g. statistics of densification."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -76,7 +76,7 @@ def asked_settings(config: ReconstructConfig, chosen: Method) -> dict[str, Any]:
 
 
 def cameras_are_estimated(run: Run) -> bool:
-    """Whether the run's cameras were found from its photographs, and not given."""
+    """True where the run's cameras were found from its photographs, and not given."""
     return run.poses_path.is_file() and read_json(run.poses_path).get("cameras") == "estimated"
 
 
