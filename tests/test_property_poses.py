@@ -17,8 +17,8 @@ from fewview.recon.poses.pair_selection import choose_pairs, pairs_of_cameras
 from fewview.recon.poses.placed_capture import placed_capture
 from fewview.recon.poses.triangulate import _points, triangulate
 from fewview.recon.poses.unplaced import reasons_for_unplaced
-from fewview.recon.poses.upright import upright_frame
 from fewview.recon.poses.verification import ViewGraph, verify
+from fewview.recon.poses.world_frame import upright_frame
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
 from fewview.scene.readers import read_capture
 from support.posed_photos import FOCAL_PX, HEIGHT, WIDTH, PosedPhotos, arc, posed_photos

@@ -16,7 +16,7 @@ from ...scene.readers.lens import Lens
 from .focal_prior import Lenses
 from .held_out import camera_of
 from .mapping import Model
-from .upright import upright_frame
+from .world_frame import upright_frame
 
 
 def placed_capture(

@@ -18,7 +18,7 @@ from ....scene.errors import BadInputError, FewviewError
 from ....scene.progress import Progress, silent
 from ...evidence.depth_maps import DepthMap, Stereo
 from ..correspondences import counted_pixels, timed
-from ..upright import upright_frame
+from ..world_frame import upright_frame
 from .depth_anything import DepthAnything3
 from .dust3r import Dust3r
 from .global_alignment import align_pairs

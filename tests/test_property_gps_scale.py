@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.poses.gps_scale import MAX_UNCERTAINTY, in_metres, metric_scale
-from fewview.recon.poses.upright import MEDIAN_DEPTH
+from fewview.recon.poses.world_frame import MEDIAN_DEPTH
 from fewview.scene import Cameras, Capture, Frame, PointCloud
 from fewview.scene.gps import GeoPosition
 from fewview.scene.readers import load_run_capture, save_capture
