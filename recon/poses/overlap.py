@@ -15,7 +15,7 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress
-from .correspondences import gather
+from .correspondences import find_correspondences
 from .features import Features, Matcher, mutual_nearest
 from .matchers import is_available, load_matcher
 from .pair_selection import choose_pairs
@@ -65,7 +65,7 @@ def overlap_of(capture: Capture, among: Sequence[int], config: PosesConfig, prog
 def _from_features(capture: Capture, config: PosesConfig, progress: Progress) -> Overlap:
     """Mutual nearest neighbours that agree with an essential matrix at a rough focal length."""
     matcher = load_matcher("xfeat" if is_available("xfeat") else "sift", KEYPOINTS)
-    evidence = gather(
+    correspondences = find_correspondences(
         capture,
         _Nearest(matcher),
         lambda features: choose_pairs(features, ALL_PAIRS_UP_TO, config.neighbours, progress),
@@ -73,14 +73,17 @@ def _from_features(capture: Capture, config: PosesConfig, progress: Progress) ->
         {},
         progress,
     )
-    features = [image.features for image in evidence.images]
+    features = [image.features for image in correspondences.images]
     rays = [_rays(f, frame.focal_px, frame.width) for f, frame in zip(features, capture.frames, strict=True)]
     angle_deg = np.zeros((len(capture), len(capture)))
     linked = np.zeros((len(capture), len(capture)), bool)
     good: dict[Pair, np.ndarray] = {}
-    pairs = sorted(evidence.matches)
+    pairs = sorted(correspondences.matches)
     two_views = each(
-        "Comparing photographs", lambda p: _two_view(rays[p[0]], rays[p[1]], evidence.matches[p]), pairs, progress
+        "Comparing photographs",
+        lambda p: _two_view(rays[p[0]], rays[p[1]], correspondences.matches[p]),
+        pairs,
+        progress,
     )
     for (a, b), (inliers, angle) in zip(pairs, two_views, strict=True):
         if len(inliers) >= MIN_SHARED:
