@@ -31,13 +31,13 @@ from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_held_out
 from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.poses.evaluate_poses import evaluate_poses
 from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
-from fewview.recon.poses.pointmaps.two_view import TwoViewPredictor
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
+from two_view_pointmaps import TwoViewPredictor
 
 FOX_SIDE = ("--resolution", "480")
 ABLATED_SIDE_PX = 240  # so that a Gaussian for every pixel of twelve photographs trains in a minute

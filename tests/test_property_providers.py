@@ -19,8 +19,8 @@ from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import pose_errors
 from fewview.recon.poses.pointmaps import providers
 from fewview.recon.poses.pointmaps.dust3r import Dust3r
-from fewview.recon.poses.pointmaps.network_poses import estimate_by_network
 from fewview.recon.poses.pointmaps.pair_prediction import PairPrediction
+from fewview.recon.poses.pointmaps.pointmap_estimator import PointmapEstimator
 from fewview.recon.poses.pointmaps.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
 from fewview.recon.poses.pointmaps.sample_points import SAME_DEPTH
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
@@ -81,13 +81,13 @@ def test_cameras_and_depth_are_those_of_the_scene(scene, placed) -> None:
     assert cameras.width.tolist() == [WIDTH] * 5
     assert cameras.height.tolist() == [HEIGHT] * 5
     assert torch.allclose(cameras.K, scene.cameras.K, rtol=0.01)  # the focal length is the network's, not given
-    assert_depth_is_known(placed.stereo, scene, [0, 1, 2, 3, 4])
+    assert_depth_is_known(placed.depths, scene, [0, 1, 2, 3, 4])
 
 
 def test_depth_points_and_cameras_share_one_upright_world(scene, placed) -> None:
     cameras, points = placed.capture.cameras, placed.capture.points
     true_centers = scene.cameras.centers
-    assert torch.equal(placed.stereo.cameras.cam_from_world, cameras.cam_from_world)
+    assert torch.equal(placed.depths.cameras.cam_from_world, cameras.cam_from_world)
     # Up is z: the photographs were held level, their y axis is down.
     assert float(cameras.world_from_cam[:, 2, 1].mean()) < -0.95
     distance = (cameras.centers[points.seen_view] - points.xyz[points.seen_point]).norm(dim=1)
@@ -95,14 +95,14 @@ def test_depth_points_and_cameras_share_one_upright_world(scene, placed) -> None
     assert len(points) > 1000
     assert int(torch.bincount(points.seen_point, minlength=len(points)).min()) >= 2
     # What a point says about the views that see it holds in their maps, unless rounding takes it to the next pixel.
-    for view, (camera, depth_map) in enumerate(zip((cameras[v] for v in range(5)), placed.stereo.maps, strict=True)):
+    for view, (camera, depth_map) in enumerate(zip((cameras[v] for v in range(5)), placed.depths.maps, strict=True)):
         xyz = transform_points(camera.cam_from_world, points.xyz[points.seen_point[points.seen_view == view]])
         column, row = ((xyz @ camera.K.T)[:, :2] / xyz[:, 2:]).long().unbind(1)
         off = (xyz[:, 2] / depth_map.depth[row.clamp(0, HEIGHT - 1), column.clamp(0, WIDTH - 1)] - 1).abs()
         assert float((off < SAME_DEPTH).float().mean()) > 0.99
     ratio = (cameras.centers[4] - cameras.centers[0]).norm() / (true_centers[4] - true_centers[0]).norm()
     depths = [
-        m.depth[CROPPED:-CROPPED] / d[CROPPED:-CROPPED] for m, d in zip(placed.stereo.maps, scene.depths, strict=True)
+        m.depth[CROPPED:-CROPPED] / d[CROPPED:-CROPPED] for m, d in zip(placed.depths.maps, scene.depths, strict=True)
     ]
     # One unit for both; the focal length that the pairs agree on is off by less than a hundredth, and so is depth.
     assert float(torch.stack(depths).median()) == pytest.approx(float(ratio), rel=0.02)
@@ -154,14 +154,14 @@ def test_a_network_of_all_photographs_at_once_places_them(scene) -> None:
     errors = pose_errors(found.capture.cameras.cam_from_world, scene.cameras.cam_from_world)
     assert float(errors.pairs.rotation_deg.max()) < 0.01
     assert torch.allclose(found.capture.cameras.K, scene.cameras.K)
-    ratio = torch.stack([m.depth / d[::2, ::2] for m, d in zip(found.stereo.maps, scene.depths, strict=True)])
+    ratio = torch.stack([m.depth / d[::2, ::2] for m, d in zip(found.depths.maps, scene.depths, strict=True)])
     assert torch.allclose(ratio, ratio[0, 0, 0].expand_as(ratio), rtol=1e-5)
 
 
 def test_a_photograph_that_shares_nothing_is_named_and_left_out(scene) -> None:
     found = PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare).place(capture_of(scene))
     assert found.capture.names == [f"photo_{i}.png" for i in (0, 1, 2, 4)]
-    assert len(found.stereo) == 4
+    assert len(found.depths) == 4
     assert list(found.unplaced) == [3]
     assert "photo_3.png" in found.unplaced[3]
 
@@ -172,7 +172,7 @@ def test_pixels_that_do_not_count_are_not_trusted(scene) -> None:
     capture = capture_of(scene)
     masked = replace(capture, frames=tuple(replace(frame, load_mask=lambda: mask) for frame in capture.frames))
     found = PairwiseProvider(KnownDepth(scene), prepare).place(masked)
-    for depth_map in found.stereo.maps:
+    for depth_map in found.depths.maps:
         assert bool((depth_map.confidence[:, :100] == 1).all())
         assert bool((depth_map.confidence[CROPPED:-CROPPED, 100:] > 1).all())
 
@@ -205,7 +205,8 @@ def test_depth_follows_the_photographs_positions_into_metres(scene) -> None:
     positions = [GeoPosition(55.7 + float(z) / 111_340, 13.2 + float(x) / 62_880, 30.0, 4.0) for x, _, z in metres]
     capture = capture_of(scene)
     frames = tuple(replace(f, position=p) for f, p in zip(capture.frames, positions, strict=True))
-    poses, stereo = estimate_by_network(replace(capture, frames=frames), JointProvider(Joint(scene)))
+    poses = PointmapEstimator(JointProvider(Joint(scene)), "weights.pth").place(replace(capture, frames=frames))
+    stereo = poses.depths
     assert poses.capture.points.metric
     assert poses.stats["scale"]["source"] == "GPS"
     assert torch.allclose(stereo.cameras.centers, poses.capture.cameras.centers, atol=1e-4)  # metres, float32
@@ -215,7 +216,9 @@ def test_depth_follows_the_photographs_positions_into_metres(scene) -> None:
 
 def test_indices_survive_when_some_are_held_out_and_some_left_out(scene) -> None:
     capture = replace(capture_of(scene), test=(1,))
-    poses, stereo = estimate_by_network(capture, PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare))
+    provider = PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare)
+    poses = PointmapEstimator(provider, "weights.pth").place(capture)
+    stereo = poses.depths
     assert poses.placed == [0, 1, 2, 4]
     assert list(poses.unplaced) == [3]
     assert poses.capture.names == [f"photo_{i}.png" for i in (0, 1, 2, 4)]

@@ -9,27 +9,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from fewview.recon.evidence.depth_maps import DepthMap, unproject
+from fewview.recon.evidence.stereo.patch_match import PatchMatchConfig, estimate_depths
+from fewview.recon.poses.best_model import USUAL_FOCAL_RATIO
+from fewview.recon.poses.features import Features
+from fewview.recon.poses.matchers import Kind, load_matcher, matcher_kinds
+from fewview.recon.poses.pointmaps.pair_prediction import Edge, PairPrediction, predict_each
+from fewview.scene.cameras import Cameras
+from fewview.scene.errors import BadInputError
+from fewview.scene.geometry import se3_inverse, transform_points
+from fewview.scene.point_cloud import PointCloud
+from fewview.scene.progress import Progress, silent
+from relative_pose import RelativePose, relative_pose
 from torch import Tensor
-
-from ....scene.cameras import Cameras
-from ....scene.errors import BadInputError
-from ....scene.geometry import se3_inverse, transform_points
-from ....scene.point_cloud import PointCloud
-from ....scene.progress import Progress, silent
-from ...evidence.depth_maps import DepthMap, unproject
-from ...evidence.stereo.patch_match import PatchMatchConfig, estimate_depths
-from ..best_model import USUAL_FOCAL_RATIO
-from ..features import Features
-from ..matchers import Kind, load_matcher, matcher_kinds
-from .pair_prediction import Edge, PairPrediction, predict_each
-from .relative_pose import RelativePose, relative_pose
 
 FEATURE_SIDE_PX = 960  # pictures of half that or less are enlarged first: keypoints lie too densely in small ones
 
 
 @dataclass(frozen=True)
 class TwoViewConfig:
-    """How a pair of pictures becomes a pair of pointmaps."""
+    """Settings by which a pair of pictures becomes a pair of pointmaps."""
 
     features: Kind = "auto"  # xfeat where its weights are installed, else what is there
     keypoints: int = 2048  # features kept in each picture

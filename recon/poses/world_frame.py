@@ -1,4 +1,4 @@
-"""The world frame that people expect: z up, the scene at the origin, a sane size."""
+"""The world frame of `Poses`: z up, the scene at the origin, a sane size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MEDIAN_DEPTH = 4.0
 TILT_PRIOR = 0.03  # variance of sin(roll) that people allow themselves: about 10 degrees
 
 
-def upright_frame(
+def upright_from_world(
     cam_from_world: Tensor,  # [N, 4, 4] float64
     xyz: Tensor,  # [P, 3] float64
     seen_point: Tensor,  # [T] int64
     seen_view: Tensor,  # [T] int64
 ) -> Similarity:
-    """The similarity from the mapper's arbitrary world to an upright one (see `Poses`).
+    """The similarity upright_from_world from an arbitrary world to an upright one (see `Poses`).
 
     Photographs are held level far more often than they are held straight ahead: up is the mean of the cameras' own
     up directions after their sideways axes have been taken out of it, u = (mean(x x^T) + tilt I)^-1 mean(-y).

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses.gps_scale import MAX_UNCERTAINTY, in_metres, metric_scale
-from fewview.recon.poses.upright import MEDIAN_DEPTH
+from fewview.recon.poses.gps_scale import MAX_UNCERTAINTY, fit_gps_scale, in_metres
+from fewview.recon.poses.world_frame import MEDIAN_DEPTH
 from fewview.scene import Cameras, Capture, Frame, PointCloud
 from fewview.scene.gps import GeoPosition
 from fewview.scene.readers import load_run_capture, save_capture
@@ -37,7 +37,7 @@ def noise(n: int, sigma_m: float, seed: int) -> Tensor:
 @pytest.mark.parametrize("n", [3, 12, 60])
 def test_the_scale_is_found_within_its_uncertainty(n: int, seed: int) -> None:
     centers, true = walk(n, 250.0)
-    found = metric_scale(centers, true + noise(n, 3.0, seed), torch.full((n,), 5.0).double())
+    found = fit_gps_scale(centers, true + noise(n, 3.0, seed), torch.full((n,), 5.0).double())
     assert found is not None
     assert abs(found.metres / TRUE_SCALE - 1) < 3 * found.uncertainty  # three standard deviations
     assert found.uncertainty < 0.05  # 5 m over a spread of 75 m, one axis, three independent readings
@@ -48,7 +48,7 @@ def test_positions_far_off_are_left_out() -> None:
     centers, true = walk(14, 250.0)
     positions = true + noise(14, 2.0, 1)
     positions[[2, 7, 11]] += torch.tensor([[400.0, 0.0], [0.0, -90.0], [-3000.0, 500.0]]).double()
-    found = metric_scale(centers, positions, torch.full((14,), 5.0).double())
+    found = fit_gps_scale(centers, positions, torch.full((14,), 5.0).double())
     assert found is not None
     assert (found.used, found.positions) == (11, 14)
     assert found.metres == pytest.approx(TRUE_SCALE, rel=0.03)  # 2 m of noise over 250 m
@@ -59,13 +59,13 @@ def test_a_spread_within_the_accuracy_tells_nothing(length_m: float) -> None:
     centers, true = walk(10, 250.0)
     shrunk = true * (length_m / 250.0)
     for seed in range(5):
-        assert metric_scale(centers, shrunk + noise(10, 2.0, seed), torch.full((10,), 10.0).double()) is None
+        assert fit_gps_scale(centers, shrunk + noise(10, 2.0, seed), torch.full((10,), 10.0).double()) is None
 
 
 def test_positions_that_have_nothing_to_do_with_the_cameras_tell_nothing() -> None:
     centers, _ = walk(12, 250.0)
     for seed in range(10):
-        assert metric_scale(centers, noise(12, 100.0, seed), torch.full((12,), 5.0).double()) is None
+        assert fit_gps_scale(centers, noise(12, 100.0, seed), torch.full((12,), 5.0).double()) is None
 
 
 def test_mirrored_positions_are_not_believed() -> None:
@@ -73,15 +73,15 @@ def test_mirrored_positions_are_not_believed() -> None:
     angle = torch.linspace(0, 6, 16).double()
     circle = torch.stack([angle.cos(), angle.sin()], dim=1)
     errors = torch.full((16,), 5.0).double()
-    assert metric_scale(circle, 60 * circle, errors) is not None
-    assert metric_scale(circle * torch.tensor([1.0, -1.0]), 60 * circle, errors) is None
+    assert fit_gps_scale(circle, 60 * circle, errors) is not None
+    assert fit_gps_scale(circle * torch.tensor([1.0, -1.0]), 60 * circle, errors) is None
 
 
 def test_centres_on_one_spot_or_few_tell_nothing() -> None:
     _, true = walk(8, 250.0)
     errors = torch.full((8,), 5.0).double()
-    assert metric_scale(torch.zeros(8, 2).double(), true, errors) is None
-    assert metric_scale(true[:2], true[:2], errors[:2]) is None
+    assert fit_gps_scale(torch.zeros(8, 2).double(), true, errors) is None
+    assert fit_gps_scale(true[:2], true[:2], errors[:2]) is None
 
 
 def placed(n: int, length_m: float, with_positions: int) -> Capture:

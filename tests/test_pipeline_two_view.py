@@ -1,4 +1,4 @@
-"""Photographs to pairwise pointmaps without a network, and from those to cameras."""
+"""Photographs to pairwise pointmaps by `scripts/two_view_pointmaps.py`, and from those to cameras."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from fewview.recon.poses.matchers import is_available
 from fewview.recon.poses.pointmaps.global_alignment import align_pairs
 from fewview.recon.poses.pointmaps.pair_prediction import prepare_image
-from fewview.recon.poses.pointmaps.two_view import TwoViewConfig, TwoViewPredictor
 from fewview.recon.poses.pose_errors import pose_errors
 from fewview.scene.errors import BadInputError
 from fewview.scene.readers import read_photos
 from fewview.scene.sample import sample_path
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
+from two_view_pointmaps import TwoViewConfig, TwoViewPredictor
 
 VIEWS = (0, 1)
 SIDE_PX = 256  # the smallest at which the sample's photographs still match well

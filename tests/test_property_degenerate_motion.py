@@ -1,4 +1,4 @@
-"""Photographs that hold no depth are told from those that do: turning cameras, and the same photograph twice."""
+"""Degenerate motion is recognised: turning cameras, and the same photograph twice."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.poses import PosesConfig, estimate_poses
-from fewview.recon.poses.correspondences import Evidence, Image
-from fewview.recon.poses.degenerate_motion import copies_in, refuse_turning_camera
+from fewview.recon.poses.correspondences import Correspondences, Image
+from fewview.recon.poses.degenerate_motion import find_duplicates, refuse_pure_rotation
 from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.matchers import is_available
 from fewview.recon.poses.unplaced import too_blurred
@@ -45,12 +45,12 @@ def judge(cam_from_world: Tensor, focal_px: float | None, seed: int = 0, flat: b
     lenses = group_lenses(frames, [(WIDTH, HEIGHT)] * len(frames))
     graph = verify(photos.features, photos.matches, lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0)), seed=0)
     assert graph.geometries
-    refuse_turning_camera(Capture(tuple(frames), "a test"), graph, lenses)
+    refuse_pure_rotation(Capture(tuple(frames), "a test"), graph, lenses)
 
 
 @pytest.mark.parametrize("focal_px", [FOCAL_PX, 1.05 * FOCAL_PX, None])
 @pytest.mark.parametrize("n", [2, 3, 8])
-def test_a_turning_camera_is_told(n: int, focal_px: float | None) -> None:
+def test_a_turning_camera_is_recognised(n: int, focal_px: float | None) -> None:
     with pytest.raises(FewviewError, match="from one place while the camera turned"):
         judge(turning(n, seed=n), focal_px)
 
@@ -140,5 +140,5 @@ def test_only_placed_views_that_are_hopelessly_blurred_are_let_go() -> None:
 
 def test_a_held_out_photograph_is_not_kept_in_place_of_its_copy() -> None:
     images = [Image(None, np.zeros((0, 3)), 1.0, digest) for digest in (b"a", b"b", b"a", b"c", b"b")]
-    assert copies_in(Evidence(images, {}), held_out=set()) == {2: 0, 4: 1}
-    assert copies_in(Evidence(images, {}), held_out={0}) == {0: 2, 4: 1}
+    assert find_duplicates(Correspondences(images, {}), held_out=set()) == {2: 0, 4: 1}
+    assert find_duplicates(Correspondences(images, {}), held_out={0}) == {0: 2, 4: 1}

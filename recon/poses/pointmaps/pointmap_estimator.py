@@ -1,9 +1,9 @@
-"""`estimate_poses` by a network: it places the training photographs, and held-out ones are registered to its depth."""
+"""Pose estimation by a pointmap network: it places the training photographs, the others are registered to its depth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pycolmap
@@ -14,56 +14,62 @@ from ....scene.capture import Capture
 from ....scene.geometry import Similarity, se3_from, transform_points
 from ....scene.progress import Progress, silent
 from ...evidence.depth_maps import Stereo
-from ..correspondences import Evidence, gather, timed
+from ..correspondences import find_correspondences, timed
 from ..features import Features
 from ..focal_prior import group_lenses
 from ..gps_scale import in_metres
 from ..held_out import MAX_INTERPOLATED_ERROR_PX, not_registered, pose_of_view
 from ..matchers import load_matcher, matcher_kinds
-from ..poses_config import Poses, PosesConfig
+from ..pose_estimator import Poses
+from ..poses_config import PosesConfig
+from ..verification import Pair
 from .providers import Provider
 
 
-def estimate_by_network(
-    capture: Capture,
-    provider: Provider,
-    config: PosesConfig = PosesConfig(),  # noqa: B008
-    progress: Progress = silent,
-) -> tuple[Poses, Stereo]:
-    """Placed photographs as `estimate_poses` gives them, and the depth of the training ones among them, in order.
+@dataclass(frozen=True)
+class PointmapEstimator:
+    """A network that gives cameras and depth of the training photographs at once; see `PoseEstimator`."""
 
-    Photographs in `capture.test` are not shown to the network: they get the pose that their matches with the others
-    and the depth there agree on, and change nothing. Raises what the provider raises.
-    """
-    held_out = sorted(capture.test or ())
-    train = [i for i in range(len(capture)) if i not in held_out]
-    found = provider.place(capture.subset(train), progress)
-    placed = [view for k, view in enumerate(train) if k not in found.unplaced]
-    unplaced = {train[k]: reason for k, reason in found.unplaced.items()}
-    seconds = dict(found.seconds)
-    assert found.capture.cameras is not None
-    cameras = dict(zip(placed, (found.capture.cameras[k] for k in range(len(placed))), strict=True))
-    with timed("held-out", seconds):
-        registered, reasons = _registered(capture, found.stereo, cameras, held_out, config, progress)
-    unplaced |= reasons
-    views = sorted([*placed, *registered])
-    whole = capture.subset(views)
-    points = found.capture.points
-    assert points is not None
-    assert points.seen_view is not None
-    place = torch.tensor([views.index(view) for view in placed])
-    whole = replace(
-        whole,
-        cameras=Cameras.stack([(cameras | registered)[view] for view in views]),
-        points=replace(points, seen_view=place[points.seen_view]),
-        notes=(*whole.notes, *(f"Not placed: {reason}" for reason in unplaced.values())),
-    )
-    whole, scale = in_metres(whole)
-    stereo, stats = found.stereo, found.stats
-    if scale is not None:
-        stereo = stereo.transformed(Similarity(torch.tensor(scale.metres), torch.eye(3), torch.zeros(3)))
-        stats = stats | {"scale": scale.as_stats()}
-    return Poses(whole, views, unplaced, seconds, stats), stereo
+    provider: Provider
+    name: str  # of the file or folder of its weights
+    config: PosesConfig = field(default_factory=PosesConfig)  # of the matches that register held-out photographs
+
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
+        """Placed photographs, and the depth of the training ones among them.
+
+        Photographs in `capture.test` are not shown to the network: they get the pose that their matches with the others
+        and the depth there agree on. Raises what the provider raises.
+        """
+        held_out = sorted(capture.test or ())
+        train = [i for i in range(len(capture)) if i not in held_out]
+        found = self.provider.place(capture.subset(train), progress)
+        placed = [train[k] for k in found.placed]
+        unplaced = {train[k]: reason for k, reason in found.unplaced.items()}
+        seconds, stats, depths = dict(found.seconds), found.stats, found.depths
+        assert depths is not None
+        assert found.capture.cameras is not None
+        cameras = dict(zip(placed, (found.capture.cameras[k] for k in range(len(placed))), strict=True))
+        with timed("held-out", seconds):
+            registered, reasons = _registered(capture, depths, cameras, held_out, self.config, progress)
+        unplaced |= reasons
+        views = sorted([*placed, *registered])
+        whole = capture.subset(views)
+        points = found.capture.points
+        assert points is not None
+        assert points.seen_view is not None
+        place = torch.tensor([views.index(view) for view in placed])
+        whole = replace(
+            whole,
+            cameras=Cameras.stack([(cameras | registered)[view] for view in views]),
+            points=replace(points, seen_view=place[points.seen_view]),
+            notes=(*whole.notes, *(f"Not placed: {reason}" for reason in unplaced.values())),
+        )
+        whole, scale = in_metres(whole)
+        if scale is not None:
+            depths = depths.transformed(Similarity(torch.tensor(scale.metres), torch.eye(3), torch.zeros(3)))
+            stats = stats | {"scale": scale.as_stats()}
+        note = f"Cameras and depth come from the network in {self.name}."
+        return Poses(whole, views, unplaced, seconds, stats, depths=depths, notes=(note,))
 
 
 def _registered(
@@ -83,13 +89,16 @@ def _registered(
             break
         pairs = [(min(a, b), max(a, b)) for a in waiting for b in cameras]
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
-        evidence = gather(capture, matcher, lambda _, pairs=pairs: pairs, config.image_side_px, {}, progress)  # type: ignore[misc]
-        points_of = {
-            view: _points_at_keypoints(stereo, k, evidence.images[view].features) for k, view in enumerate(cameras)
-        }
+
+        def chosen(_: list[Features], pairs: list[Pair] = pairs) -> list[Pair]:
+            return pairs
+
+        matched = find_correspondences(capture, matcher, chosen, config.image_side_px, {}, progress)
+        features = [image.features for image in matched.images]
+        points_of = {view: _points_at_keypoints(stereo, k, features[view]) for k, view in enumerate(cameras)}
         for view in waiting:
-            lens = _lens(capture, evidence, cameras, view)
-            pose, met = pose_of_view(evidence, view, lens, points_of, MAX_INTERPOLATED_ERROR_PX, config.seed)
+            lens = _lens(capture, features, cameras, view)
+            pose, met = pose_of_view(matched, view, lens, points_of, MAX_INTERPOLATED_ERROR_PX, config.seed)
             reasons[view] = not_registered(capture.names[view], met)
             if pose is not None:
                 found[view] = _camera(pose, lens, capture.frames[view].width, capture.frames[view].height)
@@ -110,9 +119,8 @@ def _points_at_keypoints(stereo: Stereo, view: int, features: Features) -> dict[
     return {keypoint: xyz[keypoint] for keypoint in trusted}
 
 
-def _lens(capture: Capture, evidence: Evidence, cameras: dict[int, Cameras], view: int) -> pycolmap.Camera:
+def _lens(capture: Capture, features: list[Features], cameras: dict[int, Cameras], view: int) -> pycolmap.Camera:
     """Of a held-out view, at the size of its keypoints: that of the placed ones that share it, else EXIF's or all's."""
-    features = [image.features for image in evidence.images]
     lenses = group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
     ratios = {v: float(camera.K[0, 0]) / max(int(camera.width), int(camera.height)) for v, camera in cameras.items()}
     camera_id = lenses.camera_of_view[view]

@@ -1,4 +1,4 @@
-"""Where one picture was taken relative to another, from matched points alone, focal length included.
+"""Relative pose of two pictures from matched points alone, focal length included.
 
 An incremental mapper needs a first pair with good angles and a focal length near the truth, and two views often give it
 neither. Here a few focal lengths are tried, each pose is refined together with its focal length against the Sampson
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from fewview.recon.poses.best_model import USUAL_FOCAL_RATIO
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
-
-from ..best_model import USUAL_FOCAL_RATIO
 
 START_RATIOS = (0.7, 1.1, 1.7)  # focal lengths to start from, of the longer side
 FOCAL_SPREAD = 0.35  # standard deviation of the log of photographs' focal lengths around the usual one
