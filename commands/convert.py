@@ -21,7 +21,7 @@ from .result import finish
 class Options(Common):
     """A splat file to another format: the name's ending says which.
 
-    What the new format cannot keep is told. A format that defines its axes gets the scene upright; a side file beside
+    What the new format cannot keep is listed. A format that defines its axes gets the scene upright; a side file beside
     it (NAME.EXT.json) lets Fewview bring it back into the frame that it came from.
     """
 
@@ -52,7 +52,7 @@ def run(options: Options) -> None:
     source, target = _source(options.input), options.target
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
-    format_name(target)  # an unknown ending is told before a big file is read
+    format_name(target)  # an unknown ending is refused before a big file is read
     splat = load_splat(source)
     found_degree, notes = splat.gaussians.sh_degree, list(splat.notes)
     if options.up is not None:

@@ -1,4 +1,4 @@
-"""Which way is up, what the cameras look at, and how to look at it."""
+"""The up axis and the point of interest of a set of cameras, and poses that look at a point."""
 
 from __future__ import annotations
 

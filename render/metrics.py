@@ -1,4 +1,4 @@
-"""How near a rendered image is to a photograph: PSNR, SSIM and LPIPS as the 3DGS papers report them."""
+"""Image metrics of a rendering against a photograph: PSNR, SSIM and LPIPS as the 3DGS papers report them."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def _gsplat_rasterization() -> Any:
 
 
 def _is_set(name: str, value: Any) -> bool:
-    """Whether a gsplat option differs from its default. Rolling shutter's default is an enum called GLOBAL."""
+    """True where a gsplat option differs from its default. Rolling shutter's default is an enum called GLOBAL."""
     return not (name == "rolling_shutter" and getattr(value, "name", value) == "GLOBAL")
 
 

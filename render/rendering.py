@@ -14,7 +14,7 @@ from .rasterization import rasterization
 
 @dataclass(frozen=True)
 class Rendering:
-    """What one camera sees."""
+    """Picture of a splat in one camera: colour, alpha and depth."""
 
     rgb: Tensor  # [H, W, 3] display-referred sRGB, not clamped above
     alpha: Tensor  # [H, W] in [0, 1)

@@ -1,4 +1,4 @@
-"""How well and how fast cameras are found, on real photographs.
+"""Accuracy and time of camera pose estimation on real photographs.
 
     python scripts/benchmark_poses.py DATA... [--views 3 6 12] [--side 960] [--features auto]
 

@@ -99,7 +99,7 @@ def fuzz(name: str, seed: int, mutations: int, keep: Path) -> Counter[str]:
 
 
 def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
-    """What the worker prints, until it ends or is silent for too long, when it is killed."""
+    """Lines that the worker prints, until it ends or is silent for too long, when it is killed."""
     assert worker.stdout is not None
     patience_s = STARTING_S
     # readline waits for a whole line, which the worker writes at once.

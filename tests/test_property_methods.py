@@ -1,4 +1,4 @@
-"""Which method a run uses, and with which of its values."""
+"""The method that a run uses, and its values."""
 
 from __future__ import annotations
 

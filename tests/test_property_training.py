@@ -1,4 +1,4 @@
-"""What training does on tiny photographs of a known splat."""
+"""Training on tiny photographs of a known splat."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_threads_are_given_back():
 
 
 def test_a_method_with_row_rates_and_a_fixed_count_is_only_a_model():
-    """What a pose-free method brings: confident points move less, none comes or goes, its own loss, and depth."""
+    """A pose-free method is only a model: confident points move less, none comes or goes, its own loss, and depth."""
     dataset = tiny_dataset()
     config = replace(CONFIG, densification="none", sh_degree=0, refine_poses=True)
     start = gaussians_from_points(dataset.points, config, dataset.extent)

@@ -1,4 +1,4 @@
-"""The optimiser against torch.optim.Adam and the plain twin, and its row surgery."""
+"""The optimiser against torch.optim.Adam and the reference implementation, and its row surgery."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def _set_gradients(groups: dict[str, Parameters], step: int) -> None:
 
 def test_follows_torch_adam(backend):
     groups, rates = _groups(), {"means": 0.01, "logits": 0.05, "sh": 0.003, "poses": 0.1}
-    twins = {name: group.tensor.detach().clone().requires_grad_() for name, group in groups.items()}
-    theirs = torch.optim.Adam([{"params": [twins[n]], "lr": rates[n]} for n in groups], eps=1e-15)
+    copies = {name: group.tensor.detach().clone().requires_grad_() for name, group in groups.items()}
+    theirs = torch.optim.Adam([{"params": [copies[n]], "lr": rates[n]} for n in groups], eps=1e-15)
     ours = Adam(groups)
     for step in range(10):
         _set_gradients(groups, step)
-        for name, twin in twins.items():
-            twin.grad = groups[name].tensor.grad.clone()
+        for name, copy in copies.items():
+            copy.grad = groups[name].tensor.grad.clone()
         ours.step(rates)
         theirs.step()
-    for name, twin in twins.items():
-        torch.testing.assert_close(groups[name].tensor, twin, **TOLERANCE)
+    for name, copy in copies.items():
+        torch.testing.assert_close(groups[name].tensor, copy, **TOLERANCE)
 
 
 def test_rates_by_column_and_row_and_unseen_rows_follow_the_twin(backend):

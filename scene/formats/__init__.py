@@ -26,7 +26,7 @@ __all__ = ["format_name", "has_splat_ending", "load_splat", "save_splat", "side_
 
 
 def has_splat_ending(path: Path | str) -> bool:
-    """Whether a name ends like a splat file."""
+    """True where a name ends like a splat file."""
     return format_by_ending(Path(path)) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which of a scene's 24 photographs InstantSplat's published figures train on, and which they measure."""
+"""Split of a scene's 24 photographs into those that InstantSplat's published figures train on and measure."""
 
 from __future__ import annotations
 
