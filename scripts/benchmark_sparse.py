@@ -16,7 +16,6 @@ busy core does not count.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -223,6 +222,8 @@ def report_encoder(frame: Path, threads: list[int], spconv: str | None, precisio
 
 
 def report_growth(sizes: list[int], threads: list[int], spconv: str | None, precisions: list[Precision]) -> None:
+    import resource  # POSIX alone has it
+
     print("\nOne submanifold 3^3, 64 to 64 channels, on a surface")
     print(
         "| voxels | pairs | precision | threads | map, ms | convolution, ms | floor, ms | GFLOP/s | backward, ms "

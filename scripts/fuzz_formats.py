@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
 import select
 import struct
 import subprocess
@@ -122,6 +121,8 @@ def _keep(folder: Path, name: str, files: list[tuple[str, bytes]], what: str) ->
 
 def work(originals: Path, seed: int, indices: range) -> None:
     """Reads damaged files one after another and prints a line for each; runs in a process of its own."""
+    import resource  # POSIX alone has it
+
     torch.set_num_threads(1)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
