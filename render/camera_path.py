@@ -70,6 +70,17 @@ class CameraPath:
         """The cameras [N] of photographs as key frames in their order, evenly timed over `seconds`.
 
         The picture's size is that of the camera with the median field of view; principal points move to the centre.
+
+        >>> import torch
+        >>> from fewview.scene import Cameras
+        >>> poses = torch.eye(4).repeat(3, 1, 1)
+        >>> poses[:, 0, 3] = torch.tensor([0.0, 1.0, 2.0])  # cam_from_world: the camera steps along -x
+        >>> path = CameraPath.through(Cameras.pinhole(poses, 500.0, 640, 480), seconds=2, fps=10)
+        >>> path.count, path.key_times_s.tolist()
+        (21, [0.0, 1.0, 2.0])
+        >>> world_from_cam, fov_rad, _ = path.at([1.0])
+        >>> round(float(world_from_cam[0, 0, 3]), 6)
+        -1.0
         """
         check_path(cameras, 1)
         lens = median_lens(cameras)

@@ -117,6 +117,16 @@ def rasterization(
 
     Raises:
         BadInputError: an option that the CPU kernels do not support, or shapes that do not fit.
+
+    >>> means, quats = torch.tensor([[0.0, 0.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0, 0, 0]])
+    >>> scales, opacities, colors = torch.full((1, 3), 0.5), torch.tensor([0.8]), torch.tensor([[1.0, 0.0, 0.0]])
+    >>> K = torch.tensor([[[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]])
+    >>> image, alpha, meta = rasterization(means, quats, scales, opacities, colors, torch.eye(4)[None], K, 64, 48)
+    >>> image.shape, alpha.shape, round(float(alpha.detach().max()), 2)
+    (torch.Size([1, 48, 64, 3]), torch.Size([1, 48, 64, 1]), 0.79)
+    >>> image.mean().backward()
+    >>> means.grad.shape
+    torch.Size([1, 3])
     """
     if means.is_cuda:
         # gsplat 1.4, which nerfstudio pins, has all arguments but `segmented`.

@@ -31,7 +31,11 @@ def has_splat_ending(path: Path | str) -> bool:
 
 
 def format_name(path: Path | str) -> str:
-    """The format that a name's ending asks for, in words. Raises BadInputError for an unknown ending."""
+    """The format that a name's ending asks for, in words. Raises BadInputError for an unknown ending.
+
+    >>> format_name("scene.spz"), format_name("scene.ply"), has_splat_ending("scene.jpg")
+    ('SPZ', 'PLY', False)
+    """
     return _format_to_write(Path(path)).name
 
 
