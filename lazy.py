@@ -1,4 +1,4 @@
-"""Doors whose names are imported when they are first used: importing PyTorch takes longer than starting a server."""
+"""Lazy import of a package's public names: importing PyTorch takes longer than starting a server."""
 
 from __future__ import annotations
 

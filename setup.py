@@ -88,7 +88,7 @@ FETCH_SECONDS = 90
 
 
 class BuildPython(build_py):
-    """Fetches the viewer of `fewview share` before the package's files are gathered."""
+    """Fetches the viewer of `fewview share`, then gathers the package's files without this one."""
 
     def run(self) -> None:
         try:
@@ -97,6 +97,11 @@ class BuildPython(build_py):
             self.warn(f"`fewview share` will not work, as its viewer could not be fetched: {error}")
         self.__dict__.pop("data_files", None)  # a list that may have been made before the files were there
         super().run()
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        """The package's root is the repository's, whose `setup.py` is no module of the package."""
+        modules: list[tuple[str, str, str]] = super().find_package_modules(package, package_dir)
+        return [found for found in modules if found[:2] != ("fewview", "setup")]
 
 
 def fetch_viewer() -> None:

@@ -23,7 +23,7 @@ from .result import finish
 class Options(Common):
     """A splat file to another format: the name's ending says which.
 
-    What the new format cannot keep is told. A format that defines its axes gets the scene upright; a side file beside
+    What the new format cannot keep is listed. A format that defines its axes gets the scene upright; a side file beside
     it (NAME.EXT.json) lets Fewview bring it back into the frame that it came from.
     """
 

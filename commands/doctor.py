@@ -38,7 +38,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
-    """What is installed, what is missing, and what to type next. Exits with 1 when `fewview demo` could not work."""
+    """List what is installed, what is missing, and what to type next.
+
+    Exits with 1 when `fewview demo` could not work.
+    """
 
 
 def run(options: Options) -> int:

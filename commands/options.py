@@ -1,4 +1,4 @@
-"""What every subcommand understands, and how options become dataclasses."""
+"""Options that every subcommand understands, and their way from the command line into dataclasses."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Options(Common):
 
     @property
     def name(self) -> str:
-        """What the film and its folder are called."""
+        """Name of the film and of its folder."""
         return self.path.stem if isinstance(self.path, Path) else self.path
 
 

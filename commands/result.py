@@ -1,4 +1,4 @@
-"""How a command ends: lines for people, one JSON object for programs."""
+"""The end of a command: lines for people, one JSON object for programs."""
 
 from __future__ import annotations
 

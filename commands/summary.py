@@ -1,4 +1,4 @@
-"""What a person and a program are told about a finished run."""
+"""Summary of a finished run, for a person as lines and for a program as JSON."""
 
 from __future__ import annotations
 

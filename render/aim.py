@@ -1,4 +1,4 @@
-"""Which way is up, what the cameras look at, and how to look at it."""
+"""The up axis and the point of interest of a set of cameras, and poses that look at a point."""
 
 from __future__ import annotations
 
@@ -54,7 +54,13 @@ def focus_point(cameras: Cameras) -> Tensor:
 
 
 def look_at(center: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """cam_from_world [..., 4, 4] of cameras at `center` [..., 3] that look at `target` [3], upright along `up` [3]."""
+    """cam_from_world [..., 4, 4] of cameras at `center` [..., 3] that look at `target` [3], upright along `up` [3].
+
+    >>> origin, y_points_down = torch.zeros(3), torch.tensor([0.0, -1.0, 0.0])
+    >>> cam_from_world = look_at(torch.tensor([0.0, 0.0, -4.0]), origin, y_points_down)
+    >>> float(cam_from_world[2, 3])  # depth of the world's origin
+    4.0
+    """
     forward = torch.nn.functional.normalize(target - center, dim=-1)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, up.expand_as(forward)), dim=-1)
     down = torch.linalg.cross(forward, right)

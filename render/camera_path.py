@@ -27,7 +27,7 @@ EXACT_TOLERANCE = 1e-6  # float32 rounding; within it a matrix is kept bit for b
 
 @dataclass(frozen=True)
 class KeyFrame:
-    """One place that the camera passes, in OpenCV axes (x right, y down, z forward)."""
+    """Pose that the camera passes, in OpenCV axes (x right, y down, z forward)."""
 
     world_from_cam: Tensor  # [4, 4] float64, rigid
     fov_rad: float  # of the picture's height
@@ -70,6 +70,17 @@ class CameraPath:
         """The cameras [N] of photographs as key frames in their order, evenly timed over `seconds`.
 
         The picture's size is that of the camera with the median field of view; principal points move to the centre.
+
+        >>> import torch
+        >>> from fewview.scene import Cameras
+        >>> poses = torch.eye(4).repeat(3, 1, 1)
+        >>> poses[:, 0, 3] = torch.tensor([0.0, 1.0, 2.0])  # cam_from_world: the camera steps along -x
+        >>> path = CameraPath.through(Cameras.pinhole(poses, 500.0, 640, 480), seconds=2, fps=10)
+        >>> path.count, path.key_times_s.tolist()
+        (21, [0.0, 1.0, 2.0])
+        >>> world_from_cam, fov_rad, _ = path.at([1.0])
+        >>> round(float(world_from_cam[0, 0, 3]), 6)
+        -1.0
         """
         check_path(cameras, 1)
         lens = median_lens(cameras)
@@ -95,7 +106,7 @@ class CameraPath:
 
     @property
     def key_times_s(self) -> np.ndarray:
-        """When each key frame is passed [N]; in a loop [N + 1], the last being the return to the first."""
+        """Times of the key frames, seconds [N]; in a loop [N + 1], the last being the return to the first."""
         return np.concatenate([[0.0], np.cumsum(self.transitions_s)])
 
     @property
@@ -104,11 +115,11 @@ class CameraPath:
 
     @property
     def count(self) -> int:
-        """How many pictures the film has: both ends of an open path, no repetition in a loop."""
+        """Number of pictures of the film: both ends of an open path, no repetition in a loop."""
         return max(round(self.duration_s * self.fps) + (not self.loop), 1)
 
     def picture_times_s(self, count: int | None = None) -> np.ndarray:
-        """When the pictures are taken [n], evenly over the whole path; `count` of them instead of the film's."""
+        """Times of the pictures, seconds [n], evenly over the whole path; `count` of them instead of the film's."""
         n = self.count if count is None else count
         return np.linspace(0, self.duration_s, n, endpoint=not self.loop)
 

@@ -16,7 +16,7 @@ def l1_dssim(
     """(1 - w) * mean |image - target| + w * (1 - mean SSIM), a scalar (Kerbl et al. 2023, equation 7).
 
     SSIM has an 11 x 11 Gaussian window (sigma 1.5) and zeros beyond the border. Differentiable in `image`. On the
-    CPU one fused kernel, elsewhere its twin.
+    CPU one fused kernel, elsewhere its reference implementation.
     """
     if image.is_cuda:
         return reference_loss.l1_dssim(image, target, dssim_weight)

@@ -1,4 +1,4 @@
-"""How near a rendered image is to a photograph: PSNR, SSIM and LPIPS as the 3DGS papers report them."""
+"""Image metrics of a rendering against a photograph: PSNR, SSIM and LPIPS as the 3DGS papers report them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ LPIPS_BACKBONES = ("vgg16-397923af.pth", "alexnet-owt-7be5be79.pth")
 
 
 def psnr(image: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of image and target [H, W, 3] in [0, 1]; infinite when they are equal."""
+    """Peak signal-to-noise ratio in dB of image and target [H, W, 3] in [0, 1]; infinite when they are equal.
+
+    >>> photo = torch.zeros(8, 8, 3)
+    >>> round(psnr(photo + 0.1, photo), 3), psnr(photo, photo)
+    (20.0, inf)
+    """
     _check(image, target)
     error = float(((image.detach().double() - target.detach().double()) ** 2).mean())
     return -10 * math.log10(error) if error > 0 else math.inf
@@ -33,6 +38,10 @@ def ssim(image: Tensor, target: Tensor) -> float:
     """Structural similarity of image and target [H, W, 3] in [0, 1], the mean over all pixels and channels.
 
     An 11x11 Gaussian window of 1.5 px with zeros beyond the border, as in the 3DGS code (Wang et al. 2004, eq. 13).
+
+    >>> photo = torch.rand(16, 16, 3)
+    >>> round(ssim(photo, photo), 6)
+    1.0
     """
     _check(image, target)
     x = image.detach().double().permute(2, 0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""The CPU kernels as differentiable functions. Same names, shapes and meaning as their twins in `reference`.
+"""The CPU kernels as differentiable functions. Same names, shapes and meaning as in `reference_rasterization`.
 
 Tensors are float32 on the CPU. A kernel never allocates: it gets NumPy views of tensors that are made here.
 """
@@ -29,7 +29,7 @@ def _grad_array(gradient: Tensor | None, shape: torch.Size | tuple[int, ...]) ->
 
 @dataclass(frozen=True)
 class ProjectOptions:
-    """What projection needs besides tensors; the names are gsplat's."""
+    """Settings of the projection; the names are gsplat's."""
 
     width: int
     height: int

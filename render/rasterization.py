@@ -117,15 +117,34 @@ def rasterization(
 
     Raises:
         BadInputError: an option that the CPU kernels do not support, or shapes that do not fit.
+
+    >>> means, quats = torch.tensor([[0.0, 0.0, 5.0]], requires_grad=True), torch.tensor([[1.0, 0, 0, 0]])
+    >>> scales, opacities, colors = torch.full((1, 3), 0.5), torch.tensor([0.8]), torch.tensor([[1.0, 0.0, 0.0]])
+    >>> K = torch.tensor([[[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]])
+    >>> image, alpha, meta = rasterization(means, quats, scales, opacities, colors, torch.eye(4)[None], K, 64, 48)
+    >>> image.shape, alpha.shape, round(float(alpha.detach().max()), 2)
+    (torch.Size([1, 48, 64, 3]), torch.Size([1, 48, 64, 1]), 0.79)
+    >>> image.mean().backward()
+    >>> means.grad.shape
+    torch.Size([1, 3])
     """
     if means.is_cuda:
-        arguments = {k: v for k, v in locals().items() if k != "unsupported"}
-        if not segmented:  # gsplat 1.4, which nerfstudio pins, has all the others
-            del arguments["segmented"]
-        return _gsplat_rasterization()(**arguments, **unsupported)
-    _refuse_unsupported(
-        locals(), [n for n, v in unsupported.items() if v is not None and v is not False and _is_set(n, v)]
-    )
+        # gsplat 1.4, which nerfstudio pins, has all arguments but `segmented`.
+        newer = {"segmented": segmented} if segmented else {}
+        return _gsplat_rasterization()(
+            means=means, quats=quats, scales=scales, opacities=opacities, colors=colors, viewmats=viewmats, Ks=Ks,
+            width=width, height=height, near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip,
+            eps2d=eps2d, sh_degree=sh_degree, packed=packed, tile_size=tile_size, backgrounds=backgrounds,
+            render_mode=render_mode, sparse_grad=sparse_grad, absgrad=absgrad, rasterize_mode=rasterize_mode,
+            channel_chunk=channel_chunk, distributed=distributed, camera_model=camera_model, covars=covars,
+            **newer, **unsupported,
+        )  # fmt: skip
+    only_value = {
+        "tile_size": (tile_size, TILE_SIZE), "sparse_grad": (sparse_grad, False), "absgrad": (absgrad, False),
+        "distributed": (distributed, False), "camera_model": (camera_model, "pinhole"), "covars": (covars, None),
+    }  # fmt: skip
+    _refuse_unsupported(only_value, unsupported)
+    _check_modes(render_mode, rasterize_mode)
     C, N = viewmats.shape[0], means.shape[0]
     _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree)
     _check_backgrounds(backgrounds, C, 3 if sh_degree is not None else colors.shape[-1])
@@ -213,28 +232,27 @@ def _gsplat_rasterization() -> Any:
 
 
 def _is_set(name: str, value: Any) -> bool:
-    """Whether a gsplat option differs from its default. Rolling shutter's default is an enum called GLOBAL."""
+    """True where a gsplat option differs from its default. Rolling shutter's default is an enum called GLOBAL."""
     return not (name == "rolling_shutter" and getattr(value, "name", value) == "GLOBAL")
 
 
-def _refuse_unsupported(arguments: dict[str, Any], others: list[str]) -> None:
-    allowed = {
-        "tile_size": TILE_SIZE, "sparse_grad": False, "absgrad": False, "distributed": False,
-        "camera_model": "pinhole", "covars": None,
-    }  # fmt: skip
-    refused = [name for name, value in allowed.items() if arguments[name] is not value and arguments[name] != value]
-    refused += others
+def _refuse_unsupported(
+    only_value: dict[str, tuple[Any, Any]],  # by option: the value given, and the one that the kernels know
+    others: dict[str, Any],  # options that the kernels do not have, refused unless they are off
+) -> None:
+    refused = [f"{name}={value!r}" for name, (value, only) in only_value.items() if value is not only and value != only]
+    refused += [n for n, v in others.items() if v is not None and v is not False and _is_set(n, v)]
     if refused:
-        found = ", ".join(f"{name}={arguments[name]!r}" if name in arguments else name for name in refused)
-        raise BadInputError(f"rasterization on the CPU does not support {found}; leave it out, or use CUDA tensors.")
-    if arguments["render_mode"] not in RENDER_MODES:
         raise BadInputError(
-            f"render_mode: expected one of {', '.join(RENDER_MODES)}, found {arguments['render_mode']!r}."
+            f"rasterization on the CPU does not support {', '.join(refused)}; leave it out, or use CUDA tensors."
         )
-    if arguments["rasterize_mode"] not in ("classic", "antialiased"):
-        raise BadInputError(
-            f"rasterize_mode: expected 'classic' or 'antialiased', found {arguments['rasterize_mode']!r}."
-        )
+
+
+def _check_modes(render_mode: str, rasterize_mode: str) -> None:
+    if render_mode not in RENDER_MODES:
+        raise BadInputError(f"render_mode: expected one of {', '.join(RENDER_MODES)}, found {render_mode!r}.")
+    if rasterize_mode not in ("classic", "antialiased"):
+        raise BadInputError(f"rasterize_mode: expected 'classic' or 'antialiased', found {rasterize_mode!r}.")
 
 
 def _check_shapes(

@@ -1,4 +1,4 @@
-"""The slow, plain PyTorch twins of the loss and optimiser kernels."""
+"""Reference implementations of the loss and optimiser kernels, slow and plain PyTorch."""
 
 from __future__ import annotations
 

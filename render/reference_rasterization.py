@@ -1,4 +1,4 @@
-"""The slow, plain PyTorch twin of the splatting kernels: the definition of what they compute.
+"""Reference implementation of the splatting kernels, slow and plain PyTorch: the definition of what they compute.
 
 Ordinary tensor code that autograd differentiates, in float32 and float64. The rules are those of gsplat 1.5.3 for
 pinhole cameras, completed where gsplat leaves a case undefined: what is not finite is culled, and a quaternion

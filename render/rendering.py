@@ -14,7 +14,7 @@ from .rasterization import rasterization
 
 @dataclass(frozen=True)
 class Rendering:
-    """What one camera sees."""
+    """Picture of a splat in one camera: colour, alpha and depth."""
 
     rgb: Tensor  # [H, W, 3] display-referred sRGB, not clamped above
     alpha: Tensor  # [H, W] in [0, 1)
@@ -30,7 +30,19 @@ def render(
     sh_degree: int | None = None,
     antialiased: bool = False,
 ) -> Rendering:
-    """Draw a splat in one camera, differentiably. `sh_degree` leaves the higher coefficients out."""
+    """Draw a splat in one camera, differentiably. `sh_degree` leaves the higher coefficients out.
+
+    >>> one = Gaussians(
+    ...     means=torch.tensor([[0.0, 0.0, 5.0]]),
+    ...     quats=torch.tensor([[1.0, 0, 0, 0]]),
+    ...     log_scales=torch.full((1, 3), 0.5).log(),
+    ...     opacity_logits=torch.tensor([2.0]),
+    ...     sh=torch.ones(1, 1, 3),
+    ... )
+    >>> drawn = render(one, Cameras.pinhole(torch.eye(4), 50.0, 64, 48), background=torch.zeros(3))
+    >>> drawn.rgb.shape, round(float(drawn.expected_depth[24, 32]), 3)
+    (torch.Size([48, 64, 3]), 5.0)
+    """
     colors, alphas, _ = rasterization(
         gaussians.means,
         gaussians.quats,

@@ -66,7 +66,13 @@ class Boxes:
         names: Sequence[str],
         **others: Any,
     ) -> Boxes:
-        """Boxes turned about the frame's z only; `others` are the remaining fields."""
+        """Boxes turned about the frame's z only; `others` are the remaining fields.
+
+        >>> center, size, yaw = torch.tensor([[10.0, 2.0, 0.8]]), torch.tensor([[4.6, 1.9, 1.6]]), torch.zeros(1)
+        >>> car = Boxes.upright(center, size, yaw, torch.tensor([0]), ["car"])
+        >>> car.names[car.labels[0]], car.quats.tolist()
+        ('car', [[1.0, 0.0, 0.0, 0.0]])
+        """
         zero = torch.zeros_like(yaws_rad)
         quats = torch.stack([(yaws_rad / 2).cos(), zero, zero, (yaws_rad / 2).sin()], dim=-1)
         return cls(centers, sizes, quats, labels, tuple(names), **others)

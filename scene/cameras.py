@@ -43,7 +43,14 @@ class Cameras:
         height: int,
         times_s: Tensor | None = None,
     ) -> Cameras:
-        """Cameras of one image size with the principal point at the image centre."""
+        """Cameras of one image size with the principal point at the image centre.
+
+        >>> camera = Cameras.pinhole(torch.eye(4), 500.0, 640, 480)  # one, batch shape []
+        >>> camera.K.tolist()
+        [[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]]
+        >>> len(Cameras.pinhole(torch.eye(4).expand(3, 4, 4), torch.tensor([500.0, 510.0, 520.0]), 640, 480))
+        3
+        """
         batch = cam_from_world.shape[:-2]
         focal = torch.as_tensor(focal_px, dtype=cam_from_world.dtype)
         if focal.ndim == 0 or focal.shape == batch:
@@ -78,7 +85,12 @@ class Cameras:
         return self.world_from_cam[..., :3, 3]
 
     def resized(self, width: int | Tensor, height: int | Tensor) -> Cameras:
-        """The same cameras for images resized to width x height pixels."""
+        """The same cameras for images resized to width x height pixels.
+
+        >>> half = Cameras.pinhole(torch.eye(4), 500.0, 640, 480).resized(320, 240)
+        >>> float(half.K[0, 0]), float(half.K[0, 2])
+        (250.0, 160.0)
+        """
         new_w = torch.as_tensor(width).expand_as(self.width).to(self.width)
         new_h = torch.as_tensor(height).expand_as(self.height).to(self.height)
         K = self.K.clone()

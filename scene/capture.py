@@ -59,7 +59,7 @@ class Capture:
 
     @property
     def times_s(self) -> Tensor | None:
-        """When each frame was taken [len(self)], float32; None unless all of them say."""
+        """Times at which the frames were taken, seconds, float32 [len(self)]; None unless all of them say."""
         known = [f.time_s for f in self.frames if f.time_s is not None]
         return torch.tensor(known) if known and len(known) == len(self.frames) else None
 

@@ -13,6 +13,6 @@ class FewviewError(Exception):
 
 
 class BadInputError(FewviewError):
-    """What the person gave cannot be used (a file, a folder, an option): exit code 2."""
+    """Input that cannot be used (a file, a folder, an option): exit code 2."""
 
     exit_code = 2

@@ -16,7 +16,18 @@ SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
 @dataclass(frozen=True)
 class Gaussians:
-    """N Gaussians in the world frame. The raw values are stored; activations are properties."""
+    """N Gaussians in the world frame. The raw values are stored; activations are properties.
+
+    >>> one = Gaussians(
+    ...     means=torch.zeros(1, 3),
+    ...     quats=torch.tensor([[1.0, 0, 0, 0]]),
+    ...     log_scales=torch.tensor([[0.1, 0.2, 0.3]]).log(),
+    ...     opacity_logits=torch.zeros(1),
+    ...     sh=torch.zeros(1, 4, 3),
+    ... )
+    >>> len(one), one.sh_degree, one.opacities.tolist(), one.base_colors.tolist()
+    (1, 1, [0.5], [[0.5, 0.5, 0.5]])
+    """
 
     means: Tensor  # [N, 3]
     quats: Tensor  # [N, 4] wxyz, not necessarily unit

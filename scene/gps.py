@@ -1,4 +1,4 @@
-"""Where a photograph says it was taken, and such places in metres."""
+"""GPS positions of photographs from EXIF, and such positions in metres."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _pillow_limit = threading.Lock()
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a photograph says about itself before it is decoded; upright (EXIF orientation applied)."""
+    """Header of a photograph, known before it is decoded; upright (EXIF orientation applied)."""
 
     width: int  # pixels
     height: int  # pixels
@@ -40,7 +40,7 @@ class ImageHeader:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the name of a visible file ends like a photograph's (hidden `._IMG.jpg` leftovers do not count)."""
+    """True where the name of a visible file ends like a photograph's (hidden `._IMG.jpg` leftovers do not count)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

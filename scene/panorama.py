@@ -41,7 +41,7 @@ def _says_so(path: Path) -> bool:
 
 
 def _closes(pixels: np.ndarray) -> bool:
-    """Whether a picture [H, 2 H, 3] goes on from its right edge to its left, and shrinks to a point above and below.
+    """True where a picture [H, 2 H, 3] goes on from its right edge to its left, and shrinks to a point above and below.
 
     The jump over the seam must be about as small as between the columns beside it, in columns that have contrast; the
     first and the last row of a whole sphere are one point each.

@@ -37,7 +37,12 @@ class PointCloud:
         return self.xyz.shape[0]
 
     def __getitem__(self, index: Any) -> PointCloud:
-        """A boolean mask [N] or indices [M]; observations are carried along."""
+        """A boolean mask [N] or indices [M]; observations are carried along.
+
+        >>> cloud = PointCloud(torch.arange(6.0).reshape(2, 3), torch.zeros(2, 3, dtype=torch.uint8))
+        >>> cloud[cloud.xyz[:, 2] > 3].xyz.tolist()
+        [[3.0, 4.0, 5.0]]
+        """
         keep = torch.arange(len(self), device=self.xyz.device)[index]
         if self.seen_point is None or self.seen_view is None:
             return PointCloud(self.xyz[keep], self.rgb[keep], metric=self.metric)

@@ -1,4 +1,4 @@
-"""How long SparseFusion takes for a frame, with and without voxelisation, and how much memory.
+"""Time that SparseFusion takes for a frame, with and without voxelisation, and how much memory.
 
     python scripts/benchmark_detect.py INPUT [--preset paper] [--runs 5] [--train] [--mixed-precision] [--threads 2]
         [--device auto]

@@ -48,7 +48,7 @@ def reconstruct(source: Path, run: Path, *options: str) -> tuple[float, dict[str
 
 
 def machine() -> str:
-    """What the figures under it were taken on, and with which commit."""
+    """Name the machine and the commit of the figures under it."""
     version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     return f"{platform.machine()}, {_native.isa()}, {os.cpu_count()} cores, torch {torch.__version__}, commit {version}"
 

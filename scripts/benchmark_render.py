@@ -187,7 +187,7 @@ def floor_bytes(count: int, pairs: int, pixels: int) -> dict[str, int]:
 
 
 def in_own_process(call: str) -> str:
-    """What a call of a function in this file prints, in a process whose memory holds nothing else."""
+    """Output of a call of a function in this file, in a process whose memory holds nothing else."""
     code = (
         "import importlib.util, sys; "
         f"spec = importlib.util.spec_from_file_location('benchmark_render', {__file__!r}); "

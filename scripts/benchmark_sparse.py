@@ -16,7 +16,6 @@ busy core does not count.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -131,7 +130,7 @@ def median_ms(work: Callable[[], object], threads: int, repeats: int = 7) -> flo
 
 
 def dense_gflops(dtype: torch.dtype) -> float:
-    """What one thread reaches in torch's product of dense 1536 x 1536 matrices, which may be far below the peak."""
+    """GFLOP/s of one thread in torch's product of dense 1536 x 1536 matrices, which may be far below the peak."""
     a = torch.randn(1536, 1536).to(dtype)
     return 2e-6 * 1536**3 / median_ms(lambda: a @ a, 1, 5)
 
@@ -223,6 +222,8 @@ def report_encoder(frame: Path, threads: list[int], spconv: str | None, precisio
 
 
 def report_growth(sizes: list[int], threads: list[int], spconv: str | None, precisions: list[Precision]) -> None:
+    import resource  # POSIX alone has it
+
     print("\nOne submanifold 3^3, 64 to 64 channels, on a surface")
     print(
         "| voxels | pairs | precision | threads | map, ms | convolution, ms | floor, ms | GFLOP/s | backward, ms "

@@ -103,7 +103,7 @@ class Sweep:
 def sweep(
     blocks: Blocks, global_from_lidar: np.ndarray, columns: int, n_things: int, rng: np.random.Generator
 ) -> Sweep:
-    """What a LiDAR of 32 beams measures: the nearest hit of each ray, some lost, all with noise along the ray."""
+    """Measure with a LiDAR of 32 beams: the nearest hit of each ray, some lost, all with noise along the ray."""
     origin, rotation = global_from_lidar[:3, 3], global_from_lidar[:3, :3]
     azimuth = (np.arange(columns) + 0.5) / columns * 2 * math.pi - math.pi
     elevation = np.deg2rad(BEAMS_DEG)
@@ -187,7 +187,7 @@ def _measured(
 
 @dataclass(frozen=True)
 class Picture:
-    """What a camera sees, and which thing each pixel shows (-1 for all else)."""
+    """Picture of one camera, and for each pixel the thing that it shows (-1 for all else)."""
 
     rgb: np.ndarray  # uint8 [H, W, 3]
     thing: np.ndarray  # int64 [H, W]

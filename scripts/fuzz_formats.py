@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
 import select
 import struct
 import subprocess
@@ -99,7 +98,7 @@ def fuzz(name: str, seed: int, mutations: int, keep: Path) -> Counter[str]:
 
 
 def _lines(worker: subprocess.Popen[str]) -> Iterator[str]:
-    """What the worker prints, until it ends or is silent for too long, when it is killed."""
+    """Lines that the worker prints, until it ends or is silent for too long, when it is killed."""
     assert worker.stdout is not None
     patience_s = STARTING_S
     # readline waits for a whole line, which the worker writes at once.
@@ -122,6 +121,8 @@ def _keep(folder: Path, name: str, files: list[tuple[str, bytes]], what: str) ->
 
 def work(originals: Path, seed: int, indices: range) -> None:
     """Reads damaged files one after another and prints a line for each; runs in a process of its own."""
+    import resource  # POSIX alone has it
+
     torch.set_num_threads(1)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY

@@ -2,7 +2,7 @@
 
     python scripts/gpu_check.py
 
-1. gsplat through `fewview.render.rasterization` against the CPU kernels and against the PyTorch twin: pictures and
+1. gsplat through `fewview.render.rasterization` against the CPU kernels and against the reference: pictures and
    gradients of every input. 2. Times of a training step on the GPU and on the CPU. 3. One reconstruction of the
    bundled sample's photographs with --device cuda.
 """
@@ -87,9 +87,9 @@ def check_against_cpu() -> bool:
         passed &= compare(
             f"gsplat / CPU kernels, packed={packed}", on_gpu, gradients(make_scene(5000, "cpu"), packed=packed)
         )
-    small_gpu, small_twin = make_scene(400, "cuda"), make_scene(400, "cpu")
+    small_gpu, small_reference = make_scene(400, "cuda"), make_scene(400, "cpu")
     passed &= compare(
-        "gsplat / twin", gradients(small_gpu, packed=False), gradients(small_twin, reference.rasterization)
+        "gsplat / reference", gradients(small_gpu, packed=False), gradients(small_reference, reference.rasterization)
     )
     return passed
 

@@ -34,7 +34,7 @@ LICENSE = "These photographs were made by scripts/make_sample.py and are dedicat
 
 @dataclass(frozen=True)
 class Quality:
-    """How finely the scene is painted and lit."""
+    """Fineness of the painting and the light of the scene."""
 
     texels_per_cm: float = 9.0  # of the pictures on the surfaces
     light_cm: float = 0.7  # size of a texel of a light map

@@ -225,7 +225,7 @@ class Scene:
         return t, body, face, u, v
 
     def room_light(self, directions: Tensor) -> Tensor:
-        """What rays [n, 3] that hit nothing see: a bright ceiling, a darker floor and far wall."""
+        """Light from the room for rays [n, 3] that hit nothing: a bright ceiling, a darker floor and far wall."""
         return (0.62 + 0.38 * directions[:, 1:2].clamp(-1, 1)) * ROOM_COLOR
 
     def shade(self, directions: Tensor, hit: tuple[Tensor, ...], gloss: bool, origins: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What each part of SparseFusion is worth: the tiny model on a generated data set, whole and with one part left out.
+"""Ablation of SparseFusion: the tiny model on a generated data set, whole and with one part left out.
 
     python scripts/make_nuscenes_like.py data --scenes 25 --samples 16
     python scripts/train_tiny_ablation.py data runs/ablation [--alone-epochs 26] [--epochs 10] [--threads 2]

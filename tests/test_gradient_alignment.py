@@ -1,4 +1,4 @@
-"""The objective of global alignment: the native kernel against the reference implementation, that against finite differences."""
+"""The objective of global alignment: native kernel against reference implementation, that against finite differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native kernels against the PyTorch twin and against finite differences of it: their gradients."""
+"""Gradients of the native kernels against the reference implementation and against finite differences of it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def gradients(
 
 
 @functools.cache
-def twin_gradients(scene: SplatScene, **options: object) -> dict[str, Tensor]:
-    """The twin is slow and knows no instruction sets: once for each scene object is enough."""
+def expected_gradients(scene: SplatScene, **options: object) -> dict[str, Tensor]:
+    """The reference implementation is slow and knows no instruction sets: once for each scene object is enough."""
     return gradients(reference.rasterization, scene, torch.float64, **options)[0]
 
 
@@ -76,14 +76,14 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
 def test_harmonics(degree: int, isa: str) -> None:
     scene = blobs(seed=60 + degree, sh_degree=degree, **BLOBS)
-    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], expected_gradients(scene))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 @pytest.mark.parametrize("backgrounds", [False, True])
 def test_channels(channels: int, backgrounds: bool, isa: str) -> None:
     scene = blobs(seed=70, sh_degree=None, channels=channels, backgrounds=backgrounds, **BLOBS)
-    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], expected_gradients(scene))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -98,7 +98,7 @@ def test_modes(render_mode: str, rasterize_mode: str, packed: bool) -> None:
     options = {"render_mode": render_mode, "rasterize_mode": rasterize_mode}
     assert_same_gradients(
         gradients(rasterization, scene, torch.float32, packed=packed, **options)[0],
-        twin_gradients(scene, **options),
+        expected_gradients(scene, **options),
     )
 
 
@@ -118,14 +118,14 @@ def with_a_back_wall(scene: SplatScene) -> SplatScene:
 def test_colours_of_their_own_for_each_camera() -> None:
     scene = blobs(seed=81, sh_degree=None, **BLOBS)
     scene = replace(scene, colors=torch.stack([scene.colors, 1 - scene.colors]))
-    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], twin_gradients(scene))
+    assert_same_gradients(gradients(rasterization, scene, torch.float32)[0], expected_gradients(scene))
 
 
 def test_the_clamped_alpha_has_no_gradient(isa: str) -> None:
     scene = blobs(seed=82, **BLOBS)
     scene = replace(scene, opacities=torch.ones_like(scene.opacities), scales=3 * scene.scales)
     found = gradients(rasterization, scene, torch.float32)[0]
-    expected = twin_gradients(scene)
+    expected = expected_gradients(scene)
     for key, value in expected.items():
         # At full opacity a pixel at its stop may carry a tenth of the light, so one flip is worth more here.
         assert relative_error(found[key], value) <= 2e-2, key
@@ -142,8 +142,8 @@ OPTIONS = {"rgb": {}, "all": {"rasterize_mode": "antialiased", "render_mode": "R
 
 
 @functools.cache
-def twin_differences(name: str, kind: str) -> dict[str, Tensor]:
-    """Central differences of the twin for every input."""
+def expected_differences(name: str, kind: str) -> dict[str, Tensor]:
+    """Central differences of the reference for every input."""
     scene = SMOOTH[name]()
     inputs = scene.inputs(torch.float64)
 
@@ -156,9 +156,9 @@ def twin_differences(name: str, kind: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", list(SMOOTH))
 @pytest.mark.parametrize("kind", list(OPTIONS))
-def test_finite_differences_of_the_twin(name: str, kind: str, isa: str) -> None:
+def test_finite_differences_of_the_reference(name: str, kind: str, isa: str) -> None:
     found, _ = gradients(rasterization, SMOOTH[name](), torch.float32, **OPTIONS[kind])
-    assert_same_gradients(found, twin_differences(name, kind))
+    assert_same_gradients(found, expected_differences(name, kind))
 
 
 def test_gradients_flow_only_where_asked() -> None:

@@ -1,4 +1,4 @@
-"""Autograd through the PyTorch twin against finite differences of it, in double precision."""
+"""Autograd through the reference implementation against finite differences of it, in double precision."""
 
 from __future__ import annotations
 

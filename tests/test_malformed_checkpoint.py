@@ -47,7 +47,7 @@ def test_a_truncated_file_falls_back_to_the_one_before(tmp_path, keep):
 
 @pytest.mark.parametrize("flip", [0x01, 0x80])
 def test_every_flipped_byte_is_noticed_or_harmless(tmp_path, flip):
-    """Where a change may pass (a space of padding that becomes another), the content is the same."""
+    """A change may pass (a space of padding that becomes another) only where the content is the same."""
     path = save(tmp_path, _checkpoint(2))
     data = bytearray(path.read_bytes())
     good = load(path)

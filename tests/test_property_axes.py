@@ -1,4 +1,4 @@
-"""Which way is up: axes in words, snapping, and the turn into frames whose up is +y."""
+"""Up axes: in words, snapping, and the turn into frames whose up is +y."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What taking a part of a capture or of a point cloud keeps."""
+"""Parts of a capture or of a point cloud keep what belongs to them."""
 
 from __future__ import annotations
 

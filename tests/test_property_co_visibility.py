@@ -1,4 +1,4 @@
-"""What several views show is taken from the most confident one: which pixels are told to be redundant."""
+"""Redundant pixels: what several views show is taken from the most confident one."""
 
 from __future__ import annotations
 

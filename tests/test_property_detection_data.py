@@ -1,4 +1,4 @@
-"""What a detector is given of a data set, and what it gives back, against formulas written down again."""
+"""Input and output of a detector on a data set, against formulas written down again."""
 
 from __future__ import annotations
 

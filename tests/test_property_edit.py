@@ -105,7 +105,7 @@ def test_a_lasso_follows_the_even_odd_rule() -> None:
 
 
 def _winding(point: torch.Tensor, polygon: torch.Tensor) -> int:
-    """How often the polygon goes around the point: the angles to its corners, added up."""
+    """Winding number of the polygon around the point: the angles to its corners, added up."""
     to = polygon - point
     angle = torch.atan2(to[:, 1], to[:, 0])
     turn = (angle.roll(-1) - angle + math.pi) % (2 * math.pi) - math.pi

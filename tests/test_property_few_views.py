@@ -1,4 +1,4 @@
-"""What helps when photographs are few: starting points on a grid, dropping Gaussians, counts that fit."""
+"""Helps for few photographs: starting points on a grid, gaussian dropout, counts that fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What InstantSplat starts from, what it keeps, and how fast it moves what."""
+"""InstantSplat's starting points, what it keeps, and its learning rates."""
 
 from __future__ import annotations
 

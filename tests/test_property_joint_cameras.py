@@ -1,4 +1,4 @@
-"""What InstantSplat's training reaches on a scene whose cameras and depth are known."""
+"""Results of InstantSplat's training on a scene whose cameras and depth are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainer may expect of the live viewer, without a browser."""
+"""The live viewer as the trainer sees it, without a browser."""
 
 import threading
 

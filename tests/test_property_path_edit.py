@@ -1,4 +1,4 @@
-"""What the film panel does to a path: key frames come, go and move in time; its files and films."""
+"""Edits of a path by the film panel: key frames come, go and move in time; its files and films."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What the whole network must do, whatever its weights: the facts that the method's description promises."""
+"""Properties of the whole network with any weights: the facts that the method's description promises."""
 
 from __future__ import annotations
 

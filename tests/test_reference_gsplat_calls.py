@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -169,3 +172,15 @@ def test_tensors_that_are_not_contiguous() -> None:
     strided = {k: torch.stack([v, v], dim=-1)[..., 0] for k, v in inputs.items()}
     strided["means"] = inputs["means"].T.contiguous().T
     assert torch.equal(scene.render(rasterization, strided)[0], image)
+
+
+def test_a_gpu_gets_every_argument_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for gsplat and for a tensor on a GPU: gsplat 1.4, which has no `segmented`, must not see it."""
+    calls: list[dict[str, object]] = []
+    module = importlib.import_module("fewview.render.rasterization")
+    monkeypatch.setattr(module, "_gsplat_rasterization", lambda: lambda **arguments: calls.append(arguments))
+    names = [p.name for p in inspect.signature(rasterization).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    given = {name: object() for name in names} | {"means": SimpleNamespace(is_cuda=True), "rolling_shutter": object()}
+    rasterization(**given)
+    rasterization(**given | {"segmented": False})
+    assert calls == [given, {name: value for name, value in given.items() if name != "segmented"}]

@@ -1,4 +1,4 @@
-"""The twins of the loss and of Adam against independent implementations."""
+"""The reference implementations of the loss and of Adam against independent implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native kernels against the PyTorch twin: the pictures they draw."""
+"""The native kernels against the reference implementation: the pictures they draw."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ blobs = functools.cache(random_blobs)
 
 
 @functools.cache
-def twin(scene: SplatScene, **options: object) -> tuple[Tensor, Tensor, dict]:
-    """The twin is slow and knows no instruction sets: once for each scene object is enough."""
+def by_reference(scene: SplatScene, **options: object) -> tuple[Tensor, Tensor, dict]:
+    """The reference implementation is slow and knows no instruction sets: once for each scene object is enough."""
     return scene.render(reference.rasterization, scene.inputs(torch.float64), **options)
 
 
 def both(scene: SplatScene, **options: object) -> tuple[tuple, tuple]:
-    """(native float32, twin float64), each as (colors, alphas, meta), from the same float32 numbers."""
+    """(native float32, reference float64), each as (colors, alphas, meta), from the same float32 numbers."""
     native = scene.render(rasterization, scene.inputs(torch.float32), packed=False, **options)
-    return native, twin(scene, **options)
+    return native, by_reference(scene, **options)
 
 
 def assert_same_render(scene: SplatScene, **options: object) -> None:
-    (image, alpha, _), (twin_image, twin_alpha, _) = both(scene, **options)
+    (image, alpha, _), (expected_image, expected_alpha, _) = both(scene, **options)
     assert image.dtype == alpha.dtype == torch.float32
-    assert_same_picture(alpha, twin_alpha)
-    assert_same_picture(image, twin_image)
+    assert_same_picture(alpha, expected_alpha)
+    assert_same_picture(image, expected_image)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
@@ -79,9 +79,9 @@ def test_fewer_degrees_than_stored() -> None:
 @pytest.mark.parametrize("scene", [smooth_scene(), smooth_scene(None), wide_scene(), single_blob()])
 def test_hand_made_scenes(scene: SplatScene, isa: str) -> None:
     # No term of these is near a cut-off, so there is no boundary band.
-    (image, alpha, _), (twin_image, twin_alpha, _) = both(scene)
-    torch.testing.assert_close(image.double(), twin_image, atol=1e-5, rtol=0)
-    torch.testing.assert_close(alpha.double(), twin_alpha, atol=1e-5, rtol=0)
+    (image, alpha, _), (expected_image, expected_alpha, _) = both(scene)
+    torch.testing.assert_close(image.double(), expected_image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(alpha.double(), expected_alpha, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("change", [{"near_plane": 4.0}, {"far_plane": 4.0}, {"radius_clip": 9.0}, {"eps2d": 1.5}])
@@ -130,19 +130,19 @@ def needles_across_the_image() -> SplatScene:
 def test_long_needles_are_drawn_whole(isa: str) -> None:
     """The conic of a long line is nearly singular; no part of it may be lost to a box that comes out too small.
 
-    Float32 conics have lost digits before the pixels are visited, so the twin is given the same ones.
+    Float32 conics have lost digits before the pixels are visited, so the reference is given the same ones.
     """
     scene = needles_across_the_image()
     image, alpha, meta = scene.render(rasterization, scene.inputs(torch.float32), packed=False)
     given = [meta[key].double() for key in ("means2d", "conics")]
     colors = scene.colors.float().double().expand(1, -1, -1)
-    twin_image, twin_alpha = reference.rasterize(
+    expected_image, expected_alpha = reference.rasterize(
         *given, colors, meta["opacities"].double(), meta["depths"].double(), meta["radii"], scene.width, scene.height,
         scene.backgrounds.float().double(),
     )  # fmt: skip
-    assert twin_alpha.max() > 0.9
+    assert expected_alpha.max() > 0.9
     # Sums of products a dx^2 of 10^4 that cancel to 1 carry 1e-3 in float32, whatever their order.
-    for found, expected in ((alpha, twin_alpha), (image, twin_image)):
+    for found, expected in ((alpha, expected_alpha), (image, expected_image)):
         error = (found.double() - expected).abs().amax(-1)
         assert (error > 5e-3).double().mean() < 5e-3, f"{error.max()}"
 

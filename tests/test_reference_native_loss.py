@@ -1,4 +1,4 @@
-"""The native loss and Adam against their PyTorch twins."""
+"""The native loss and Adam against their reference implementations."""
 
 from __future__ import annotations
 
@@ -72,25 +72,25 @@ def test_adam(shape: tuple[int, int], visible: bool, isa: str) -> None:
     rows = torch.rand(shape[0], generator=g)
     seen = torch.rand(shape[0], generator=g) < 0.6 if visible else None
     native = [x.clone() for x in (param, exp_avg, exp_avg_sq)]
-    twin = [x.double() for x in (param, exp_avg, exp_avg_sq)]
+    expected_state = [x.double() for x in (param, exp_avg, exp_avg_sq)]
     for step in range(1, 6):
         grad = torch.randn(shape, generator=g)
         _native.adam_step(
             native[0].numpy(), grad.numpy(), native[1].numpy(), native[2].numpy(), columns.numpy(), rows.numpy(),
             None if seen is None else seen.to(torch.uint8).numpy(), 0.9, 0.999, 1e-15, step,
         )  # fmt: skip
-        twin = list(
+        expected_state = list(
             reference_loss.adam_step(
-                twin[0],
+                expected_state[0],
                 grad.double(),
-                *twin[1:],
+                *expected_state[1:],
                 step,
                 columns.double() * rows.double()[:, None],
                 eps=1e-15,
                 visible=seen,
             )
         )
-    for found, expected in zip(native, twin, strict=True):
+    for found, expected in zip(native, expected_state, strict=True):
         # 1 - 0.999 in float32 is off by 5e-5, and with it a second moment that has just begun.
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
     if seen is not None:

@@ -1,4 +1,4 @@
-"""The native matching cost against its NumPy twin."""
+"""The native matching cost against its reference implementation in NumPy."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def test_cost_of_random_planes(level: int, isa: str) -> None:
     planes[..., 1:] = rng.normal(0, 0.05, (height, width, 2))
     there = there.astype(np.float32)
     native = _native_cost(levels, level, there, planes)
-    twin = patch_match_cost(levels[level], levels, there, planes, 30.0, 4.0)
-    assert 0.3 < (twin < 1).mean() < 1
-    difference = np.abs(native - twin)
+    expected = patch_match_cost(levels[level], levels, there, planes, 30.0, 4.0)
+    assert 0.3 < (expected < 1).mean() < 1
+    difference = np.abs(native - expected)
     # Float32 positions near 50 px are good to 4e-6 px, float32 second moments to 1e-2 of variances above 4.
     # A patch within rounding of the picture's edge, or between two levels, may fall on the other side.
     assert np.quantile(difference, 0.99) < 2e-3

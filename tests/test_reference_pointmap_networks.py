@@ -1,4 +1,4 @@
-"""Pointmap networks against a plain twin, and against what is published about the released checkpoints."""
+"""Pointmap networks against plain reference implementations, and against the published facts of the checkpoints."""
 
 from __future__ import annotations
 

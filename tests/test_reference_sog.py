@@ -1,4 +1,4 @@
-"""What SOG files say, checked with a decoder of one Gaussian after another that shares no code with the package."""
+"""Contents of SOG files, checked with a decoder of one Gaussian after another that shares no code with the package."""
 
 from __future__ import annotations
 

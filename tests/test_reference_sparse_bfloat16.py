@@ -1,4 +1,4 @@
-"""Sparse convolution in bfloat16: the plain twin on rounded values, float32, and what has nothing to multiply.
+"""Sparse convolution in bfloat16: the reference implementation on rounded values, float32, and empty products.
 
 Every instruction set is tried. Those without products of bfloat16 run the float32 kernel on the rounded values.
 """

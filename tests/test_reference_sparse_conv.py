@@ -1,4 +1,4 @@
-"""Sparse convolution against dense convolution and against its plain twin, on every instruction set."""
+"""Sparse convolution against dense convolution and against its reference implementation, on every instruction set."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_native_sets_are_the_plain_ones() -> None:
 
 
 def test_a_plain_map_without_tiles_serves_every_operator_in_float64() -> None:
-    """What another device has: the same results from pairs that no native kernel made."""
+    """Another device has the same results from pairs that no native kernel made."""
     x = random_sparse(dtype=torch.float64)
     _, made = kernel_map.spconv_strided(x.coordinates, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
     plain = KernelMap(made.n_in, made.n_out, made.volume, made.pairs())

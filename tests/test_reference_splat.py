@@ -1,4 +1,4 @@
-"""The PyTorch twin against known answers and against an independent renderer."""
+"""The reference implementation against known answers and against an independent renderer."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_hand_made_boxes_of_each_convention() -> None:
 
 
 def test_old_yaws_are_minus_the_heading_vector() -> None:
-    """What SparseFusion regresses: (sin yaw, cos yaw) = -(heading x, heading y)."""
+    """SparseFusion regresses (sin yaw, cos yaw) = -(heading x, heading y)."""
     boxes = _random(20, 0, upright=True)
     yaws, heading = to_mmdet3d_0(boxes)[:, 6], boxes.rotations[:, :, 0]
     torch.testing.assert_close(torch.stack([yaws.sin(), yaws.cos()], dim=1), -heading[:, :2])

@@ -1,4 +1,4 @@
-"""What cameras and editors write comes out as upright 8-bit RGB or RGBA, with the focal length that EXIF tells."""
+"""Files of cameras and editors come out as upright 8-bit RGB or RGBA, with the focal length that EXIF tells."""
 
 from __future__ import annotations
 

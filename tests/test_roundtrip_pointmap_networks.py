@@ -31,7 +31,7 @@ def test_a_safetensors_file_with_shared_weights_written_once_is_read(tmp_path: P
     network = random_network(sizes)
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_model(network, str(path))
-    assert len(safetensors.torch.load_file(path)) == len(network.state_dict()) - 8  # four of each head's have a twin
+    assert len(safetensors.torch.load_file(path)) == len(network.state_dict()) - 8  # shared: four of each head's
     photos = random_photo(32, 48, 1), random_photo(32, 48, 2)
     assert equal(Dust3r.load(path).predict(*photos), Dust3r(network).predict(*photos))
 

@@ -28,7 +28,7 @@ def reread(path: Path, gaussians: Gaussians) -> tuple[Gaussians, tuple[str, ...]
 
 
 def matched(read: Gaussians, written: Gaussians) -> Gaussians:
-    """What was read, in the order of what was written: by the nearest position."""
+    """The Gaussians that were read, in the order of those written: by the nearest position."""
     nearest = torch.cdist(FOLDED(written.means.double()), FOLDED(read.means.double())).argmin(1)
     assert len(nearest.unique()) == len(written), "a position was lost"
     return read[nearest]
@@ -109,7 +109,7 @@ def test_an_empty_splat_is_refused(tmp_path: Path) -> None:
 
 
 def test_pictures_stay_the_same(tmp_path: Path) -> None:
-    """Where 2500 Gaussians share 1024 view-dependent colours, the picture is still within 40 dB of its own."""
+    """With 2500 Gaussians that share 1024 view-dependent colours, the picture is still within 40 dB of its own."""
     g = random_gaussians(6, 2500, 3)
     g.log_scales.sub_(-4).mul_(0.3).add_(-2.5)
     g.sh[:, 1:] *= 0.3

@@ -142,7 +142,7 @@ def test_equal_splats_give_equal_bytes(tmp_path: Path, name: str, version: int |
 
 @pytest.mark.parametrize(("name", "version"), ALL.items())
 def test_values_at_the_edge(tmp_path: Path, name: str, version: int | None) -> None:
-    """What cleaned files hold, opacities of 0 and 1, sizes and quaternions of zero, stays usable in every format."""
+    """Values of cleaned files, opacities of 0 and 1, sizes and quaternions of zero, stays usable in every format."""
     g = tame(8, 1)
     g.opacity_logits[:2] = torch.tensor([torch.inf, -torch.inf])
     g.log_scales[2, 1] = -torch.inf

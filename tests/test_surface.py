@@ -1,6 +1,6 @@
-"""The public surface: what the rooms' doors name, compared with the list in `public_surface.txt`.
+"""The public surface: the names that the packages export, compared with the list in `public_surface.txt`.
 
-A difference is a change that users see. If it is meant, put the new list into the file and tell it in CHANGELOG.md.
+A difference is a change that users see. If it is meant, put the new list into the file and say so in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ROOMS = (
 LISTED = Path(__file__).with_name("public_surface.txt")
 
 
-def _doors() -> list[str]:
-    """Every name that a door re-exports as `X as X`, or lists in `__all__`, with its room."""
+def _exported() -> list[str]:
+    """Every name that a package re-exports as `X as X`, or lists in `__all__`, in full."""
     names: list[str] = []
     for room in ROOMS:
         module = importlib.import_module(f"fewview.{room}" if room else "fewview")
@@ -39,11 +39,11 @@ def _doors() -> list[str]:
 
 
 def test_the_public_names_are_those_listed() -> None:
-    assert _doors() == LISTED.read_text(encoding="utf-8").split()
+    assert _exported() == LISTED.read_text(encoding="utf-8").split()
 
 
 def test_every_public_name_is_there() -> None:
-    for full_name in _doors():
+    for full_name in _exported():
         room, _, name = full_name.rpartition(".")
         assert hasattr(importlib.import_module(room), name), full_name
 

@@ -1,4 +1,4 @@
-"""How others write boxes down, to and from `Boxes`. Each pair of functions is one convention, exactly inverse."""
+"""Box conventions of other software, to and from `Boxes`. Each pair of functions is one, exactly inverse."""
 
 from __future__ import annotations
 

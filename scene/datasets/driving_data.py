@@ -14,7 +14,7 @@ _HEAD_BYTES = 2**16
 
 
 def is_driving_data(path: Path) -> bool:
-    """Whether something at `path` looks like a nuScenes-format folder, or an info file of one as JSON."""
+    """True where `path` looks like a nuScenes-format folder, or an info file of one as JSON."""
     if path.is_dir():
         return bool(version_folders(path))
     if path.suffix.lower() != ".json" or not path.is_file():

@@ -27,7 +27,7 @@ _RIGID_TOLERANCE = 1e-3  # the matrices were float32 once
 
 
 def is_info(table: Any) -> bool:
-    """Whether a JSON value has the outer form of an info file."""
+    """True where a JSON value has the outer form of an info file."""
     return isinstance(table, dict) and isinstance(table.get("metainfo"), dict) and "data_list" in table
 
 

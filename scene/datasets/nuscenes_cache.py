@@ -1,4 +1,4 @@
-"""Where the index of a nuScenes-format folder is kept, so that its tables are read once and not at every start."""
+"""Cache of the index of a nuScenes-format folder, so that its tables are read once and not at every start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_tables(folder: Path, cache: Path | None = None, progress: Progress = si
     """The tables of a version folder: mapped from the cache where it holds them as they are now, else read.
 
     `cache` is a folder, the user's own unless given. Nothing is written beside the data set, and a cache that
-    cannot be written is done without. `progress` is told the bytes that have to be read.
+    cannot be written is done without. `progress` is notified of the bytes that have to be read.
     Raises BadInputError for tables that cannot be used.
     """
     total, key = _fingerprint(folder)

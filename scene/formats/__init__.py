@@ -26,12 +26,16 @@ __all__ = ["format_name", "has_splat_ending", "load_splat", "save_splat", "side_
 
 
 def has_splat_ending(path: Path | str) -> bool:
-    """Whether a name ends like a splat file."""
+    """True where a name ends like a splat file."""
     return format_by_ending(Path(path)) is not None
 
 
 def format_name(path: Path | str) -> str:
-    """The format that a name's ending asks for, in words. Raises BadInputError for an unknown ending."""
+    """The format that a name's ending asks for, in words. Raises BadInputError for an unknown ending.
+
+    >>> format_name("scene.spz"), format_name("scene.ply"), has_splat_ending("scene.jpg")
+    ('SPZ', 'PLY', False)
+    """
     return _format_to_write(Path(path)).name
 
 

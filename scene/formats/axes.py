@@ -1,4 +1,4 @@
-"""Which way is up: axes as people and files write them, and the turn into frames whose up is +y."""
+"""Up axes as people and files write them, and the turn into frames whose up is +y."""
 
 from __future__ import annotations
 

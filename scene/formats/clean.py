@@ -1,4 +1,4 @@
-"""Which rows of a file are Gaussians: one rule for all formats."""
+"""The rows of a file that are Gaussians: one rule for all formats."""
 
 from __future__ import annotations
 

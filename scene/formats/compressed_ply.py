@@ -35,7 +35,7 @@ _SH = byte_table((np.where(BYTES == 0, 0, np.where(BYTES == 255, 1, (BYTES + 0.5
 
 
 def is_compressed(path: Path, head: bytes) -> bool:
-    """Whether a PLY file with these first bytes is a compressed one."""
+    """True where a PLY file with these first bytes is a compressed one."""
     if head[:3] != b"ply":
         return False
     try:

@@ -49,7 +49,7 @@ _BELOW_ONE = 1 - 2.0**-24  # the float32 before 1: only an infinite logit is wri
 
 
 def is_gltf(path: Path, head: bytes) -> bool:
-    """Whether a file, of which `head` is the beginning, is a `.glb` or a `.gltf`."""
+    """True where a file, of which `head` is the beginning, is a `.glb` or a `.gltf`."""
     return head[:4] == GLB_MAGIC or (path.suffix.lower() == ".gltf" and head.lstrip()[:1] == b"{")
 
 

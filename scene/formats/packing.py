@@ -1,4 +1,4 @@
-"""What the packed formats share: normalised quaternions, levels of 8 and more bits, and sentences about losses."""
+"""Shared parts of the packed formats: normalised quaternions, levels of 8 and more bits, and sentences about losses."""
 
 from __future__ import annotations
 

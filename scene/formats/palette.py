@@ -82,7 +82,7 @@ def _nearest(rows: Tensor, centers: Tensor) -> Tensor:
 
 
 def _shares(rows: Tensor, weights: Tensor, cells: Tensor, cell_of: Tensor, entries: int) -> Tensor:
-    """How many of the entries each cell gets, at least one and at most one for each of its rows, int64 [cells]."""
+    """Numbers of entries of the cells, at least one and at most one for each of its rows, int64 [cells]."""
     error = (rows - cells[cell_of]).square().sum(1) * weights
     count = torch.bincount(cell_of, minlength=len(cells))
     want = (torch.zeros(len(cells)).index_add_(0, cell_of, error).double() * count).sqrt()

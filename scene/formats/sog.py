@@ -46,7 +46,7 @@ _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # the componen
 
 
 def is_sog(path: Path, head: bytes) -> bool:
-    """Whether a file, of which `head` is the beginning, is a SOG bundle or the `meta.json` of one."""
+    """True where a file, of which `head` is the beginning, is a SOG bundle or the `meta.json` of one."""
     return head[:4] == ZIP_MAGIC or (path.name.lower().endswith(META) and head.lstrip()[:1] == b"{")
 
 
@@ -139,7 +139,7 @@ def _clamped(
 
 
 def palette_entries(count: int) -> int:
-    """How many view-dependent colours `count` Gaussians share."""
+    """Number of view-dependent colours that `count` Gaussians share."""
     return min(count, MAX_ENTRIES, max(_MIN_ENTRIES, 2 ** int(math.log2(max(1, count // _GAUSSIANS_A_COLOR)))))
 
 

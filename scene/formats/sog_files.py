@@ -86,7 +86,7 @@ class SogFiles:
             raise BadInputError(f"{self.where} names the file {file[:60]!r}; a plain name without folders is expected.")
 
     def total_bytes(self, files: list[str]) -> int:
-        """What the named files take together, before any of them is read."""
+        """Total size of the named files in bytes, before any of them is read."""
         if self._bundle is None:
             for file in files:
                 self._require_plain(file)

@@ -54,7 +54,7 @@ class SpzHeader:
 
 
 def is_spz(path: Path, head: bytes) -> bool:
-    """Whether a file with these first bytes is SPZ; a gzip stream only when it starts like one inside."""
+    """True where a file with these first bytes is SPZ; a gzip stream only when it starts like one inside."""
     if head[:2] == GZIP:
         try:
             head = zlib.decompressobj(31).decompress(head, 4)

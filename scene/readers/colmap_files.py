@@ -38,7 +38,7 @@ class ColmapPoints:
 
 
 def count_images(model: Path) -> int:
-    """How many images a model says it has, without reading it all; 0 when it cannot be told."""
+    """Number of images that a model says it has, without reading it all; 0 when it cannot be told."""
     binary = model / "images.bin"
     if binary.is_file():
         with binary.open("rb") as file:

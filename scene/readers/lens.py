@@ -51,7 +51,7 @@ class Lens:
 
     @property
     def covers_all(self) -> bool:
-        """Whether the photograph covers the whole undistorted image."""
+        """True where the photograph covers the whole undistorted image."""
         return self.is_pinhole or _is_covered_everywhere(self)
 
     def resized(self, width: int, height: int) -> Lens:
@@ -120,7 +120,7 @@ def make_lens(model: str, params: Sequence[float], width: int, height: int, wher
 
 @lru_cache(maxsize=8)
 def _undistortion(lens: Lens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each undistorted pixel comes from, x and y float32 [H, W] for cv2.remap, and which of them are covered."""
+    """Source positions of the undistorted pixels, x and y float32 [H, W] for cv2.remap, and which are covered."""
     source, covered = _sources(lens, np.arange(lens.width), np.arange(lens.height))
     # OpenCV counts from the centre of the first pixel, COLMAP from its corner.
     x, y = np.moveaxis(np.clip(source - 0.5, -1, 32766).astype(np.float32), -1, 0)

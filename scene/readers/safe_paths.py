@@ -30,7 +30,7 @@ def inside(root: Path, named: str, where: str, allow_outside: bool = False) -> P
 
 
 def is_file(path: Path) -> bool:
-    """Whether the file is there; a name that the file system cannot hold is not."""
+    """True where the file is there; a name that the file system cannot hold is not."""
     try:
         return path.is_file()
     except (OSError, ValueError):

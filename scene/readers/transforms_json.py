@@ -29,7 +29,7 @@ _GL_FROM_CV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Views:
-    """What one transforms file lists, in its order."""
+    """Views that one transforms file lists, in its order."""
 
     frames: tuple[Frame, ...]
     cameras: tuple[Cameras, ...]

@@ -1,11 +1,14 @@
 """A headless Chromium for tests; they skip with a reason where there is none.
 
+It is the program that FEWVIEW_CHROMIUM names, or one of CHROMIUM_NAMES on the PATH; playwright's own is not needed.
+
 `from support.browser import browser as browser` gives a module its own.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
@@ -22,13 +25,23 @@ FLAGS = [
 PATIENCE_MS = 120_000  # a limit for a busy machine without a GPU, not a measurement
 
 
+def chromium() -> str | None:
+    """Path of the Chromium, None where there is none. A wrong FEWVIEW_CHROMIUM is an error, not a reason to skip."""
+    if named := os.environ.get("FEWVIEW_CHROMIUM"):
+        found = shutil.which(named)
+        assert found, f"FEWVIEW_CHROMIUM={named} is not a program; correct it or leave it out"
+        return found
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
 @pytest.fixture(scope="module")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
+    program = chromium()
+    if program is None:
+        pytest.skip(f"none of {', '.join(CHROMIUM_NAMES)} is on the PATH, and FEWVIEW_CHROMIUM is not set")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS, timeout=PATIENCE_MS)
         yield browser
         browser.close()
 

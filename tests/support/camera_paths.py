@@ -41,7 +41,7 @@ def nerfstudio_cameras(table: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, t
 
 
 def nerfstudio_viewer_file(path: CameraPath, default_fov_deg: float = 75.0) -> dict[str, Any]:
-    """What nerfstudio's viewer (1.1.5, viewer/render_panel.py) saves for the key frames of `path`, written from there.
+    """File of nerfstudio's viewer (1.1.5, viewer/render_panel.py) for the key frames of `path`, written from there.
 
     Its pictures come from a spline of its own, which is not repeated here: `camera_path` is left empty.
     """

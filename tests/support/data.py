@@ -1,4 +1,4 @@
-"""Where real photographs lie, if they are here at all."""
+"""The folder of real photographs, if they are here at all."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def generator() -> tuple[ModuleType, ModuleType, ModuleType]:
 
 
 def generate(root: Path, **settings: int) -> Path:
-    """Write a data set; two scenes of three samples, small pictures and few rays unless told otherwise."""
+    """Write a data set; two scenes of three samples, small pictures and few rays by default."""
     make = generator()[0]
     make.make(root, make.Settings(**{"scenes": 2, "samples": 3, "width": 160, "columns": 360, **settings}))
     return root

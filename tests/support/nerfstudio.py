@@ -55,7 +55,7 @@ def nerfstudio_python() -> str:
 
 
 def run_nerfstudio(*command: str, folder: Path) -> str:
-    """What the interpreter of nerfstudio's environment prints, run in `folder` with this checkout as `fewview`."""
+    """Output of the interpreter of nerfstudio's environment, run in `folder` with this checkout as `fewview`."""
     with tempfile.TemporaryDirectory() as path:
         (Path(path) / "fewview").symlink_to(Path(fewview.__file__).resolve().parent)
         environment = {**os.environ, "PYTHONPATH": path, "NERFSTUDIO_METHOD_CONFIGS": METHOD}

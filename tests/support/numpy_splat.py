@@ -1,7 +1,7 @@
 """An independent renderer of exported PLY files, in double precision NumPy, one Gaussian after another.
 
 Written from the conventions of the 3DGS family alone; it shares no code with the package and none of its structure
-with the PyTorch twin, so that the two can only agree by being right. Slow, and meant to be read.
+with the PyTorch reference, so that the two can only agree by being right. Slow, and meant to be read.
 """
 
 from __future__ import annotations

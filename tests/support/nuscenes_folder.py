@@ -57,7 +57,7 @@ OBJECTS = (
 
 @dataclass
 class Drive:
-    """What was written: `tables` may be changed and written again with `rewrite`."""
+    """The written folder: `tables` may be changed and written again with `rewrite`."""
 
     root: Path
     folder: Path  # of the tables

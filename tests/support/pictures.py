@@ -1,4 +1,4 @@
-"""When two renders of one scene are the same picture."""
+"""The test for two renders of one scene being the same picture."""
 
 from __future__ import annotations
 

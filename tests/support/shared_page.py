@@ -1,4 +1,4 @@
-"""What a page of `fewview share` carries, read back without a browser."""
+"""Contents of a page of `fewview share`, read back without a browser."""
 
 from __future__ import annotations
 
