@@ -131,7 +131,7 @@ def median_ms(work: Callable[[], object], threads: int, repeats: int = 7) -> flo
 
 
 def dense_gflops(dtype: torch.dtype) -> float:
-    """What one thread reaches in torch's product of dense 1536 x 1536 matrices, which may be far below the peak."""
+    """GFLOP/s that one thread reaches in torch's product of dense 1536 x 1536 matrices, often far below the peak."""
     a = torch.randn(1536, 1536).to(dtype)
     return 2e-6 * 1536**3 / median_ms(lambda: a @ a, 1, 5)
 

@@ -50,7 +50,7 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made."""
+    """Settings of the data set that is made."""
 
     scenes: int = 10
     samples: int = 20  # of each scene, half a second apart
@@ -310,7 +310,7 @@ def _chain(tokens: Sequence[str], i: int) -> dict[str, str]:
 
 
 def _points_inside(points: np.ndarray, pose: np.ndarray, size_wlh: tuple[float, float, float]) -> int:
-    """How many points [P, 3] lie in or on an upright box at x, y, z, heading."""
+    """The number of points [P, 3] that lie in or on an upright box at x, y, z, heading."""
     w, length, h = size_wlh
     near = points[(np.abs(points[:, :2] - pose[:2]) <= length / 2 + w / 2).all(axis=1)] - pose[:3]
     c, s = math.cos(pose[3]), math.sin(pose[3])
