@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from benchmark_reconstruct import folder_for_runs, machine, reconstruct
 from fewview.recon.evidence import Stereo
+from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_held_out
 from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.poses.evaluate_poses import evaluate_poses

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview.learn.checkpoint import Checkpoint, load, load_newest, save
+from fewview.recon.methods.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.run import Run
 from support.training import same_bits, tiny_dataset

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from fewview.recon.evidence import DepthMap, Stereo
-from fewview.recon.pipeline.choose_method.instantsplat.co_visibility import redundant_pixels
+from fewview.recon.methods.instantsplat.co_visibility import redundant_pixels
 from fewview.scene.cameras import Cameras
 from fewview.scene.geometry import se3_exp
 from support.few_views import few_views, wall_and_ball

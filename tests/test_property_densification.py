@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fewview.recon.methods.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.recon.optimise.adam import Adam, Parameters
 from fewview.recon.optimise.adaptive_density_control import AdaptiveDensity, Rounds
 from fewview.recon.optimise.contract import Drawn
 from fewview.recon.optimise.trainer import _Trainer
-from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig, initialise
 from fewview.scene.geometry import rotation_from_quat
 from support.training import tiny_dataset, truth
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from fewview.recon.evidence import DepthMap, Stereo
+from fewview.recon.methods.instantsplat.extend_views import DEPTH_RANGE, points_beyond
 from fewview.recon.optimise.dataset import Dataset
-from fewview.recon.pipeline.choose_method.instantsplat.extend_views import DEPTH_RANGE, points_beyond
 from fewview.scene.cameras import Cameras
 from fewview.scene.geometry import transform_points
 from support.few_views import few_views, masked, transparent, wall_and_ball

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.optimise.dataset import Dataset, View
-from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.gaussian_splatting.fill_points import fill_points
-from fewview.recon.pipeline.choose_method.gaussian_splatting.model import (
+from fewview.recon.methods.gaussian_splatting.fill_points import fill_points
+from fewview.recon.methods.gaussian_splatting.model import (
     GaussianSplattingConfig,
     few_view_values,
     initialise,
 )
+from fewview.recon.optimise.dataset import Dataset, View
+from fewview.recon.optimise.trainer import fit
 from fewview.scene.cameras import Cameras
 from fewview.scene.geometry import se3_from, so3_exp, transform_points
 from fewview.scene.point_cloud import PointCloud

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fewview.recon.evidence import DepthMap, Stereo
-from fewview.recon.optimise.dataset import Dataset, View
-from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.instantsplat.model import (
+from fewview.recon.methods.instantsplat.model import (
     BORDER_OPACITY,
     InstantSplatConfig,
     few_view_values,
@@ -19,6 +17,8 @@ from fewview.recon.pipeline.choose_method.instantsplat.model import (
     position_rates,
     thinned,
 )
+from fewview.recon.optimise.dataset import Dataset, View
+from fewview.recon.optimise.trainer import fit
 from fewview.render import render
 from fewview.render.metrics import ssim
 from fewview.scene.cameras import Cameras

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import FitResult, fit
-from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.poses import pose_errors
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim

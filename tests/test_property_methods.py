@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fewview.recon.methods.gaussian_splatting.model import GaussianSplattingConfig
+from fewview.recon.methods.instantsplat.model import InstantSplatConfig
 from fewview.recon.optimise.contract import TrainConfig
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.pipeline import choose_method as methods
 from fewview.recon.pipeline.choose_method import method_name
-from fewview.recon.pipeline.choose_method.gaussian_splatting.model import GaussianSplattingConfig
-from fewview.recon.pipeline.choose_method.instantsplat.model import InstantSplatConfig
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.errors import BadInputError
 from fewview.scene.files import write_json

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_camera, refine_held_out
 from fewview.render import render
 from fewview.render.metrics import psnr

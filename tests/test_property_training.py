@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.optimise.dataset import Dataset, View
-from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.gaussian_splatting.model import (
+from fewview.recon.methods.gaussian_splatting.model import (
     GaussianSplatting,
     GaussianSplattingConfig,
     gaussians_from_points,
     initialise,
 )
+from fewview.recon.optimise.dataset import Dataset, View
+from fewview.recon.optimise.trainer import fit
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.geometry import rotation_angle, se3_exp

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.render import render
 from fewview.render.metrics import psnr
 from fewview.scene.formats import save_splat

@@ -13,9 +13,9 @@ import torch
 from fewview.recon.evidence import DepthMap, Stereo
 from fewview.recon.evidence.depth_file import load_stereo, save_stereo
 from fewview.recon.evidence.depth_maps import MAX_CONFIDENCE, unproject
+from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.optimise.trainer import fit
 from fewview.recon.pipeline import choose_method as methods
-from fewview.recon.pipeline.choose_method.instantsplat.model import initialise, instantsplat_config
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
