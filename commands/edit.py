@@ -83,7 +83,7 @@ def run(options: Options) -> None:
     if not as_run:
         refuse_to_replace(source, options.output)
     original = load_source(source)
-    editor = Editor(original.gaussians)
+    editor = Editor(original.at())
     steps = _removals(options, editor) + _moves(options, editor)
     splat = edited_splat(original, editor)
     if options.up is not None:

@@ -120,7 +120,7 @@ def test_a_run_that_fails_to_be_saved_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fewview.scene.edit.saving.save_splat", full)
+    monkeypatch.setattr("fewview.scene.edit.saving.save_run_splat", full)
     with pytest.raises(Exception, match="No space left"):
         save_edited_run(run, tmp_path / "new", splat, Editor(splat.gaussians).similarity, metric=False)
     assert not (tmp_path / "new").exists()

@@ -11,7 +11,7 @@ import torch
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.splat import StaticSplat
-from fewview.viewer import share_page
+from fewview.viewer.share import share_page
 from support.command import assert_one_sentence, fewview
 from support.shared_page import SharedPage
 from support.small_run import small_cameras, small_gaussians, small_run

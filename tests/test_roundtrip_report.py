@@ -15,8 +15,8 @@ from fewview.recon.evidence.depth_file import save_stereo
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
+from fewview.viewer.report.report_svg import line_chart, round_ticks
 from fewview.viewer.report import write_report
-from fewview.viewer.report_svg import line_chart, round_ticks
 from support.small_run import small_cameras, small_run
 
 

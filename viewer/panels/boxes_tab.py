@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,11 +15,9 @@ from ...scene.boxes import Boxes
 from ...scene.capture import fit_size
 from ...scene.errors import FewviewError
 from .. import markup
-from ..drive import FIRST_SCORE, TRUE_COLOR, Drive
-from ..layers.driving import COLORINGS, lidar_colors
-
-if TYPE_CHECKING:
-    from ..page import Page
+from ..layers.driving_layer import COLORINGS, lidar_colors
+from ..panel_context import Context
+from ..subjects.driving_subject import FIRST_SCORE, TRUE_COLOR, DrivingSubject
 
 ALL, ABOVE = "all cameras", "from above"
 PICTURE_PX = 1024  # longer side of what the panel shows
@@ -29,20 +26,21 @@ COLUMNS = 2
 REACH_M = 50.0
 
 
-class BoxesPanel:
-    """The first input that is driving data."""
+class BoxesTab:
+    """The first subject that is driving data."""
 
     @staticmethod
-    def wanted(page: Page) -> bool:
-        return any(item.drive is not None for item in page.items)
+    def wanted(context: Context) -> bool:
+        return bool(context.of_kind(DrivingSubject))
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        drive = next(item.drive for item in page.items if item.drive is not None)
-        assert drive is not None
-        self._drive: Drive = drive
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._drive = context.of_kind(DrivingSubject)[0]
         self._build()
         self._refresh()
+        self._drive.on_change(self._frame_changed)
+        if context.clock.moves(self._drive.timeline):
+            context.clock.on_change(self._follow_clock)
 
     @property
     def picture(self) -> np.ndarray:
@@ -50,7 +48,7 @@ class BoxesPanel:
         return self._picture.image
 
     def _build(self) -> None:
-        gui, drive = self._page.server.gui, self._drive
+        gui, drive = self._context.server.gui, self._drive
         self._title = gui.add_html("")
         if len(drive.log) > 1:
             self._slider = gui.add_slider("Key frame", 1, len(drive.log), 1, drive.index + 1)
@@ -77,31 +75,38 @@ class BoxesPanel:
         self._slider.value = (int(self._slider.value) - 1 + by) % len(self._drive.log) + 1  # type: ignore[misc]
 
     def _go_to(self, index: int) -> None:
-        def read() -> None:
-            try:
-                self._drive.go_to(index)
-            except FewviewError as error:  # told where the frame was chosen; the one before stays
-                self._title.content = markup.caption(f"Key frame {index + 1}", str(error))
-            else:
-                self._refresh()
+        """By the page's clock, so that whatever else it moves comes along, where it counts key frames."""
+        context, drive = self._context, self._drive
+        if context.clock.moves(drive.timeline):
+            context.clock.go_to(index + 1)
+        else:
+            context.worker.submit(lambda: drive.show_moment(index + 1), replaces="boxes/frame")
 
-        self._page.worker.submit(read, replaces="boxes/frame")
+    def _frame_changed(self) -> None:
+        if self._drive.problem is None:
+            self._refresh()
+            return
+        index, why = self._drive.problem
+        self._title.content = markup.caption(f"Key frame {index + 1}", why)  # the one before stays
+
+    def _follow_clock(self, moment: float) -> None:
+        if self._slider.value != moment:
+            self._slider.value = int(moment)  # type: ignore[misc]  # viser's setter is overloaded
 
     def _later(self, what: str, work: Callable[[], None]) -> None:
         def run() -> None:
             work()
             self._refresh()
 
-        self._page.worker.submit(run, replaces=f"boxes/{what}")
+        self._context.worker.submit(run, replaces=f"boxes/{what}")
 
     def _choose(self, client: viser.ClientHandle | None) -> None:
         """A camera's name flies there, too."""
         capture = self._drive.frame.capture
         if self._choice.value in capture.names and capture.cameras is not None and client is not None:
             index = capture.names.index(self._choice.value)
-            self._drive.look_through(index)
             self._look()
-            self._page.pilot.fly(client, self._page.view_of(capture.cameras[index]))
+            self._context.visit(self._drive, index, client)
             return
         self._look()
 
@@ -120,7 +125,7 @@ class BoxesPanel:
         self._look()
 
     def _look(self) -> None:
-        self._page.worker.submit(self._draw_picture, replaces="boxes/picture")
+        self._context.worker.submit(self._draw_picture, replaces="boxes/picture")
 
     def _draw_picture(self) -> None:
         names, chosen = self._drive.frame.capture.names, self._choice.value

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..render.aim import up_direction
-from ..scene.cameras import Cameras
-from ..scene.capture import evenly_spaced
-from ..scene.point_cloud import PointCloud
+from ...render.aim import up_direction
+from ...scene.cameras import Cameras
+from ...scene.capture import evenly_spaced
+from ...scene.point_cloud import PointCloud
 
 MAX_DOTS, MAX_CAMERAS = 2000, 500
 CHART_W, CHART_H, LEFT, BOTTOM, TOP, RIGHT = 460, 200, 44, 26, 12, 62

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..scene.capture import Capture
-from ..scene.errors import BadInputError
-from ..scene.files import read_json
-from ..scene.run import Run
-from .pictures import ERROR_RANGE
+from ...scene.capture import Capture
+from ...scene.errors import BadInputError
+from ...scene.files import read_json
+from ...scene.run import Run
+from ..pictures import ERROR_RANGE
 from .report_page import figure, folded, paragraph, table, text
 from .report_pictures import Level, Picture, Pictures, View, sized
 from .report_svg import dot_strip

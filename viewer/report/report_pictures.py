@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..recon.evidence.depth_file import load_stereo
-from ..render.paths import orbit
-from ..scene.capture import Capture, evenly_spaced, fit_size
-from ..scene.errors import FewviewError
-from ..scene.formats import load_splat
-from ..scene.images import load_pixels
-from ..scene.run import Run
-from .layers.depth import depth_picture
-from .pictures import error_map, opaque, render_rgb8, resize_to, thumbnail
+from ...recon.evidence.depth_file import load_stereo
+from ...render.paths import orbit
+from ...scene.capture import Capture, evenly_spaced, fit_size
+from ...scene.errors import FewviewError
+from ...scene.images import load_pixels
+from ...scene.run import Run
+from ...scene.run_splat import load_run_splat
+from ..layers.depth_layer import depth_picture
+from ..pictures import error_map, opaque, render_rgb8, resize_to, thumbnail
 from .report_values import background, is_held_out, ranked_views
 
 MAX_PICTURE_PX, MAX_SHEET_PX = 640, 200
@@ -71,7 +71,7 @@ class Pictures:
         """Parts that are missing or damaged are left out."""
         under = background(metrics)
         return cls(
-            tuple(_or_nothing(lambda: _around(run, capture, under))),
+            tuple(_or_nothing(lambda: _around(run, capture))),
             tuple(_or_nothing(lambda: _sheet(capture, under))),
             tuple(_views(run, metrics)),
             tuple(_or_nothing(lambda: _depth(run, capture, under))),
@@ -85,16 +85,23 @@ def _or_nothing(make: Callable[[], list]) -> list:
         return []
 
 
-def _around(run: Run, capture: Capture | None, under: Sequence[float] | None) -> list[Picture]:
+def _around(run: Run, capture: Capture | None) -> list[Picture]:
     """The splat from one end of the photographed side, its middle and its other end."""
     if capture is None or capture.cameras is None or not run.splat_path.is_file():
         return []
-    splat = load_splat(run.splat_path)
+    splat = load_run_splat(run)
     path = orbit(capture.cameras, ORBIT_VIEWS)
     names = ("from one side", "from the middle, higher up", "from the other side")
+    # Of what moves its first moment, one halfway and the last: three pictures that say that it does.
+    moments = (
+        [None] * len(names) if splat.time_range_s is None else np.linspace(*splat.time_range_s, len(names)).tolist()
+    )
     return [
-        Picture(render_rgb8(splat.gaussians, path[i], MAX_PICTURE_PX, splat.antialiased, under or (0, 0, 0)), name)
-        for i, name in enumerate(names)
+        Picture(
+            render_rgb8(splat, path[i], MAX_PICTURE_PX, moment),
+            name if moment is None else f"{name}, at {moment:.3g} s",
+        )
+        for i, (name, moment) in enumerate(zip(names, moments, strict=True))
     ]
 
 

@@ -26,8 +26,9 @@ from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, save_splat
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
-from ..scene.splat import StaticSplat
-from .shown import Shown
+from ..scene.one_moment import one_moment
+from ..scene.run import Run
+from ..scene.splat import Splat
 
 TINT = torch.tensor([1.0, 0.45, 0.0])  # of what is selected
 TINT_SHARE = 0.75
@@ -37,29 +38,51 @@ class Session:
     """A splat, what of it is selected, and what was done to it.
 
     Everything is in the world frame that the splat came in: the page goes on showing that one, beside its cameras and
-    photographs, and a new origin, up axis or unit is only a similarity until the splat is saved.
+    photographs, and a new origin, up axis or unit is only a similarity until the splat is saved. Of a splat that moves
+    one moment is looked at, selected in and picked on; what is done to it holds at all moments.
     """
 
-    def __init__(self, shown: Shown, gaussians: Gaussians, colors: Callable[[Gaussians], Tensor]) -> None:
-        self._shown = shown
-        self._colors_of = colors  # colours [N, 3] of Gaussians, as the page draws them
+    def __init__(
+        self,
+        splat: Splat,
+        colors: Callable[[Gaussians], Tensor],  # colours [N, 3] of Gaussians, as the page draws them
+        *,
+        splat_path: Path | None = None,  # the file that the splat is in; new ones are saved beside it
+        run: Run | None = None,
+    ) -> None:
+        self._splat, self._splat_path, self._run = splat, splat_path, run
+        self._colors_of = colors
         self._colors: Tensor | None = None  # worked out when something is selected for the first time
-        self.editor = Editor(gaussians)
-        self.selected = torch.zeros(len(gaussians), dtype=torch.bool)  # [N]; only of those that are left
+        self.editor = Editor(splat.at())
+        self._time_s: float | None = None
+        self._now = self.editor.original  # at that moment
+        self.selected = torch.zeros(len(splat), dtype=torch.bool)  # [N]; only of those that are left
         self._distance: Tensor | None = None  # [N] of `neighbour_distance` among those that are left
         self._metric_scale: float | None = None  # of the similarity at which a unit is a metre
 
     # -- what is there ----------------------------------------------------------------------------------------------
 
+    def look_at(self, time_s: float | None) -> None:
+        """Select and pick at another moment of a splat that moves, the first one when None."""
+        if time_s != self._time_s and self._splat.time_range_s is not None:
+            self._now = self._splat.at(time_s).detach().to("cpu")
+            self._distance = None
+        self._time_s = time_s
+
     @property
     def means(self) -> Tensor:
-        """[N, 3] of all, also of what is deleted."""
-        return self.editor.original.means
+        """[N, 3] of all at the moment that is looked at, also of what is deleted."""
+        return self._now.means
 
     def left(self) -> Gaussians:
-        """What is left, in the frame that the splat came in."""
+        """What is left, at the moment that is looked at, in the frame that the splat came in."""
         alive = self.editor.alive
-        return self.editor.original if bool(alive.all()) else self.editor.original[alive]
+        return self._now if bool(alive.all()) else self._now[alive]
+
+    def splat_left(self) -> Splat:
+        """What is left, at all moments, in the frame that the splat came in."""
+        alive = self.editor.alive
+        return self._splat if bool(alive.all()) else self._splat.rows(alive)
 
     def tint(self) -> Tensor:
         """Colours [M, 3] of what is left, with the selection to be seen."""
@@ -85,6 +108,9 @@ class Session:
         told.append(f"{self.selected_count:,} selected")
         if self.metric:
             told.append("a unit is a metre")
+        if (moments := self._splat.time_range_s) is not None:
+            shown = moments[0] if self._time_s is None else min(max(self._time_s, moments[0]), moments[1])
+            told.append(f"selected at {shown:.4g} s, edited at all moments")
         return " · ".join(told)
 
     # -- selecting --------------------------------------------------------------------------------------------------
@@ -158,14 +184,18 @@ class Session:
 
     # -- saving -----------------------------------------------------------------------------------------------------
 
-    def splat(self) -> StaticSplat:
+    def splat(self) -> Splat:
         """What would be saved now."""
-        return edited_splat(StaticSplat(self.editor.original, self._shown.antialiased, self._shown.up), self.editor)
+        return edited_splat(self._splat, self.editor)
+
+    def lost_in_a_file(self) -> tuple[str, ...]:
+        """What a splat file does not keep, as sentences: one holds only the moment that is looked at."""
+        return one_moment(self._splat, self._time_s)[1]
 
     @property
     def can_save(self) -> bool:
         """Whether there is a place on disk for the new splat: beside the old one."""
-        return self._shown.splat_path is not None
+        return self._splat_path is not None
 
     def save(self, name: str) -> tuple[Path, tuple[str, ...]]:
         """Save as new, beside the old splat; a name without an ending makes a new run beside the old one.
@@ -174,10 +204,9 @@ class Session:
         name of a file.
         """
         _check_name(name)
-        source = self._shown.splat_path
+        source, run = self._splat_path, self._run
         if source is None:
             raise BadInputError("This splat is in no file, so there is no folder beside it; use the download.")
-        run = self._shown.run
         if Path(name).suffix == "" and run is not None:
             target = run.path.resolve().parent / name
             save_edited_run(run, target, self.splat(), self.editor.similarity, self.metric)
@@ -185,23 +214,23 @@ class Session:
         target = source.parent / name
         if target.exists():
             raise BadInputError(f"{name} exists already and stays as it is; choose another name.")
-        return target, save_edited(run or source, target, self.splat())
+        return target, save_edited(run or source, target, self.splat(), self._time_s)
 
     def to_bytes(self, name: str) -> bytes:
         """The new splat as a file with this name would hold it."""
         _check_name(name)
         with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
             path = Path(folder) / name
-            save_splat(path, self.splat())
+            save_splat(path, one_moment(self.splat(), self._time_s)[0])
             return path.read_bytes()
 
     def new_name(self) -> str:
         """A name that is not taken yet, in the old splat's format."""
-        source = self._shown.splat_path
+        source = self._splat_path
         if source is None:
             return "edited.ply"
         ending = next((s for s in (".compressed.ply", source.suffix) if source.name.endswith(s)), ".ply")
-        stem = "edited" if self._shown.run is not None else f"{source.name[: -len(ending)]}_edited"
+        stem = "edited" if self._run is not None else f"{source.name[: -len(ending)]}_edited"
         taken = {p.name for p in source.parent.iterdir()}
         names = [f"{stem}{ending}", *(f"{stem}_{i}{ending}" for i in range(2, len(taken) + 3))]
         return next(name for name in names if name not in taken)

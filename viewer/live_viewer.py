@@ -7,25 +7,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import viser.uplot
+from torch import Tensor
 
 from ..render.metrics import psnr
 from ..scene.capture import Capture
 from ..scene.errors import FewviewError
 from ..scene.formats import save_splat
 from ..scene.gaussians import Gaussians
-from ..scene.splat import StaticSplat
+from ..scene.one_moment import one_moment
+from ..scene.splat import MovingSplat, Splat
 from . import markup
 from .app import DEFAULT_PORT, how_to_open, serve
 from .curves import Curve
 from .pictures import render_rgb8, resize_to, thumbnail
 from .server import port_problem
-from .shown import Shown
+from .subjects.splat_subject import SplatSubject
 
 SHARE_OF_TIME = 0.03  # of the wall clock that the page's updates may take
 MEASURED_PX = 320  # longer side of the picture whose PSNR is followed
@@ -34,7 +36,7 @@ LINE = "rgb(36, 99, 235)"
 
 @dataclass(frozen=True)
 class _State:
-    gaussians: Gaussians
+    splat: Splat
     step: int
     figures: dict[str, float | int | str]
 
@@ -42,7 +44,7 @@ class _State:
 class LiveViewer:
     """A page that the trainer feeds.
 
-    `update` costs a copy of the Gaussians every few seconds while a browser is looking, and nothing otherwise; the
+    `update` costs a copy of the splat every few seconds while a browser is looking, and nothing otherwise; the
     page is brought up to date by a thread of its own. Whatever goes wrong there is printed once and never reaches the
     trainer.
     """
@@ -57,12 +59,11 @@ class LiveViewer:
         seconds_between: float = 3.0,
         title: str = "Training",
         save_to: Path | None = None,
-        antialiased: bool = False,
     ) -> None:
         # A port that is taken must not end a run that has begun: the address is printed, so any other will do.
         port = 0 if port_problem(host, port) else port
-        shown = Shown(title, capture=capture, antialiased=antialiased)
-        self._server, self._page = serve(shown, host=host, port=port, token=token)
+        self._capture, self._subject = capture, SplatSubject(title, None, capture)
+        self._server, self._page = serve(self._subject, host=host, port=port, token=token)
         self._seconds_between, self._save_to = seconds_between, save_to
         self._not_before = 0.0
         self._waiting: queue.Queue[_State | None] = queue.Queue(1)
@@ -91,12 +92,11 @@ class LiveViewer:
         """Blocks while the page says "Pause"; stop and close end the pause."""
         self._running.wait()
 
-    def update(
-        self, gaussians: Callable[[], Gaussians], step: int, figures: Mapping[str, float | int | str] = {}
-    ) -> bool:
+    def update(self, splat: Callable[[], Splat], step: int, figures: Mapping[str, float | int | str] = {}) -> bool:
         """Offer the state after `step`; False when it was not taken, as nobody looks or the page had enough.
 
-        `gaussians` is called only when it is taken.
+        `splat` is called only when it is taken. It says how it is to be drawn: over which background, with which
+        filter, and when.
         """
         if self._broken:
             return False
@@ -107,9 +107,8 @@ class LiveViewer:
             if rests or not self._server.get_clients():
                 return False
         self._not_before = time.monotonic() + self._seconds_between
-        snapshot = Gaussians(*(t.detach().cpu().clone() for t in vars(gaussians()).values()))
         try:
-            self._waiting.put_nowait(_State(snapshot, step, dict(figures)))
+            self._waiting.put_nowait(_State(_copy(splat()), step, dict(figures)))
         except queue.Full:
             return False
         return True
@@ -164,7 +163,7 @@ class LiveViewer:
 
     def _ask_for_save(self) -> None:
         if not self._running.is_set() and self._latest is not None:
-            self._page.worker.submit(self._save_latest)  # paused: no step will bring a newer one
+            self._page.context.worker.submit(self._save_latest)  # paused: no step will bring a newer one
         else:
             self._wants_save.set()
 
@@ -186,11 +185,11 @@ class LiveViewer:
         if self._wants_save.is_set():
             self._wants_save.clear()
             self._save_latest()
-        self._page.set_splat(state.gaussians)
+        self._subject.show_splat(state.splat)
         told: dict[str, float | int | str] = {"step": state.step, **state.figures}
         if self._measured_view is not None:
             index, what = self._measured_view
-            figure = self._measure(state.gaussians, index)
+            figure = self._measure(state.splat, index)
             self._psnr.add(state.step, figure)
             told[f"PSNR of {what}"] = f"{figure:.2f} dB"
         self._status.content = markup.figures(told)
@@ -199,12 +198,12 @@ class LiveViewer:
             if chart is not None and len(points[0]) >= 2:
                 chart.data = points
 
-    def _measure(self, gaussians: Gaussians, index: int) -> float:
-        shown = self._page.active.shown
-        assert shown.capture is not None
-        assert shown.capture.cameras is not None
-        rendering = render_rgb8(gaussians, shown.capture.cameras[index], MEASURED_PX, shown.antialiased)
-        photo = thumbnail(shown.capture, index, MEASURED_PX, shown.background)
+    def _measure(self, splat: Splat, index: int) -> float:
+        """PSNR in dB of a photograph, at its own moment, over the background that is trained over."""
+        capture = self._capture
+        assert capture.cameras is not None
+        rendering = render_rgb8(splat, capture.cameras[index], MEASURED_PX, capture.frames[index].time_s)
+        photo = thumbnail(capture, index, MEASURED_PX, splat.background)
         photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
         return psnr(*(torch.from_numpy(p).float() / 255 for p in (rendering, photo)))
 
@@ -212,13 +211,27 @@ class LiveViewer:
         state = self._latest
         if state is None or self._save_to is None:
             return
+        still, lost = one_moment(state.splat, None if self._subject.drawn is None else self._subject.drawn.time_s)
         path = self._save_to / f"splat_step_{state.step}.ply"
         try:
-            save_splat(path, StaticSplat(state.gaussians, self._page.active.shown.antialiased))
+            save_splat(path, still)
         except (FewviewError, OSError) as error:
-            self._page.tell("The splat could not be saved", str(error))
+            self._page.context.notify("The splat could not be saved", str(error))
         else:
-            self._page.tell("Saved", path.name)
+            self._page.context.notify("Saved", " ".join((f"{path.name}.", *lost)))
+
+
+def _copy(splat: Splat) -> Splat:
+    """The splat in tensors of its own on the CPU: the trainer goes on changing its in place."""
+    gaussians = Gaussians(*(_own(t) for t in vars(splat.gaussians).values()))
+    if not isinstance(splat, MovingSplat):
+        return replace(splat, gaussians=gaussians)
+    motion = type(splat.motion).from_tensors({k: _own(t) for k, t in splat.motion.tensors().items()}, len(splat))
+    return replace(splat, gaussians=gaussians, motion=motion)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone()
 
 
 def _measured_view(capture: Capture) -> tuple[int, str] | None:

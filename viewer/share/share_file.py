@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..render import render
-from ..render.paths import look_at, orbit
-from ..scene.cameras import Cameras
-from ..scene.errors import BadInputError
-from ..scene.files import write_bytes
-from ..scene.formats import save_splat
-from ..scene.gaussians import Gaussians
-from ..scene.geometry import Similarity
-from ..scene.splat import StaticSplat
+from ...render import render
+from ...render.paths import look_at, orbit
+from ...scene.cameras import Cameras
+from ...scene.errors import BadInputError
+from ...scene.files import write_bytes
+from ...scene.formats import save_splat
+from ...scene.gaussians import Gaussians
+from ...scene.geometry import Similarity
+from ...scene.one_moment import one_moment
+from ...scene.splat import Splat, StaticSplat
+from ..stage import FOCUS_DISTANCE, Stage
 from .share_page import MARK, share_document
-from .stage import FOCUS_DISTANCE, Stage
-from .target import Shown
 
 # 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip makes as small as SOG;
 # written in seconds, and every coefficient is kept.
@@ -46,36 +46,37 @@ class Shared:
 
 
 def write_share(
-    shown: Shown,
+    splat: Splat,
     path: Path,
     title: str,
-    background: Sequence[float] | None = None,  # [3] sRGB in [0, 1]; None takes that of `shown`
+    cameras: Cameras | None = None,  # [n] of the photographs, which know where to look from
+    background: Sequence[float] | None = None,  # [3] sRGB in [0, 1]; that of the splat when None
+    time_s: float | None = None,  # of a splat that moves, the first moment when None
 ) -> Shared:
-    """Write `path`. Besides the splat, the title and the first views, nothing of `shown` gets into the file.
+    """Write `path`. Besides one moment of the splat, the title and the first views, nothing gets into the file.
 
-    Raises BadInputError when there is no splat, or `path` is another kind of file, and FewviewError where the program
-    that shows the splat is not installed.
+    Raises BadInputError when nothing of the splat can be seen, or `path` is another kind of file, and FewviewError
+    where the program that shows the splat is not installed.
     """
-    if shown.gaussians is None:
-        raise BadInputError(f"{shown.title} holds no splat to share; make one with `fewview reconstruct`.")
     _refuse_to_overwrite(path)
-    kept = _kept(shown.gaussians)
+    still, lost = one_moment(splat, time_s)
+    kept = _kept(still.gaussians)
     if len(kept) == 0:
-        raise BadInputError(f"{shown.title} has no Gaussians that can be seen, so there is nothing to share.")
-    cameras = None if shown.capture is None else shown.capture.cameras
-    views = _Views.of(cameras, kept, None if shown.up is None else torch.tensor(shown.up))
-    data, notes = _encoded(StaticSplat(kept.moved(views.file_from_world), shown.antialiased))
-    under = tuple(shown.background if background is None else background)
+        raise BadInputError("The splat has no Gaussians that can be seen, so there is nothing to share.")
+    # Cameras say best what is up.
+    views = _Views.of(cameras, kept, None if still.up is None or cameras is not None else torch.tensor(still.up))
+    data, notes = _encoded(StaticSplat(kept.moved(views.file_from_world), still.antialiased))
+    under = tuple(still.background if background is None else background)
     view = {
         "filename": SPLAT_NAME,
-        "antialiased": shown.antialiased,
+        "antialiased": still.antialiased,
         "tanX": views.tan_x,
         "tanY": views.tan_y,
         "settings": _settings(views, under),
     }
     page = share_document(title, data, view, (under[0], under[1], under[2]))
     write_bytes(path, page)
-    return Shared(path, len(page), len(kept), notes)
+    return Shared(path, len(page), len(kept), (*lost, *notes))
 
 
 def _refuse_to_overwrite(path: Path) -> None:

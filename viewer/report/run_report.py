@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..recon.pipeline.reconstruct_config import ReconstructConfig, options_as_json
-from ..scene.capture import Capture
-from ..scene.errors import BadInputError
-from ..scene.files import write_bytes
-from ..scene.progress import duration
-from ..scene.readers import load_run_capture
-from ..scene.run import Run
+from ...recon.pipeline.reconstruct_config import ReconstructConfig, options_as_json
+from ...scene.capture import Capture
+from ...scene.errors import BadInputError
+from ...scene.files import write_bytes
+from ...scene.progress import duration
+from ...scene.readers import load_run_capture
+from ...scene.run import Run
 from .report_page import bars, commands, document, paragraph, section, text, tiles
 from .report_pictures import LEVELS, Level, Pictures
 from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from ...scene.edit import FloaterLimits, in_box, in_lasso, in_rectangle, in_sphe
 from ...scene.edit.selection import MODES
 from ...scene.geometry import rotation_from_quat, se3_from
 from .. import markup
-from ..item import bounds
 from ..pointer import draw_lines
-
-if TYPE_CHECKING:
-    from .edit import EditPanel
+from ..subjects.subject import bounds
+from .edit_workbench import Workbench
 
 MODE_NAMES = dict(zip(("replace it", "add to it", "remove from it", "intersect with it"), MODES, strict=True))
 LASSO_DEPTH = 1.0  # page units before the camera, where the lasso is drawn: nearer than anything that is looked at
@@ -29,9 +27,11 @@ MAX_SIZE, MAX_ISOLATION, MAX_NEEDLE = 2.0, 50.0, 100.0  # of the sliders, where 
 
 
 class SelectTools:
-    def __init__(self, panel: EditPanel) -> None:
-        self._panel, self._page = panel, panel.page
-        gui = panel.page.server.gui
+    """Controls that make a mask of Gaussians, and take it into the session's selection."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench, self._context = bench, bench.context
+        gui = bench.context.server.gui
         with gui.add_folder("Select"):
             self._mode = gui.add_dropdown("The selection", tuple(MODE_NAMES), hint="What a new selection does to it.")
             shape = gui.add_button_group("In space", ("Box", "Sphere"))
@@ -52,17 +52,17 @@ class SelectTools:
 
     def _select(self, mask_of: Any) -> None:
         """Compute a mask [N] on the worker, and take it into the selection."""
-        session = self._panel.session
-        self._panel.do(lambda: session.select(mask_of(session.means), MODE_NAMES[self._mode.value]))
+        session = self._bench.session
+        self._bench.do(lambda: session.select(mask_of(session.means), MODE_NAMES[self._mode.value]))
 
     # -- box and sphere ---------------------------------------------------------------------------------------------
 
     def _build_shapes(self) -> None:
-        page, gui = self._page, self._page.server.gui
-        low, high = bounds([self._panel.item], page.stage)
+        context, gui = self._context, self._context.server.gui
+        low, high = bounds([self._bench.subject], context.stage)
         center, half = (low + high) / 2, np.maximum((high - low) / 4, 0.05)
         longest = 2 * float((high - low).max()) + 0.1
-        scene = page.server.scene
+        scene = context.server.scene
         self._gizmo = scene.add_transform_controls("/edit/shape", position=center, line_width=4.0, visible=False)
         self._outline = draw_lines(scene, "/edit/shape/outline", _box_edges(half), visible=False)
         self._sides = [
@@ -73,7 +73,7 @@ class SelectTools:
         for slider in (*self._sides, self._radius):
             slider.on_update(lambda _: self._draw_shape())
         self._here = gui.add_button("Move it to a click", visible=False)
-        self._here.on_click(lambda event: self._panel.collect(1, event.client, self._tell, self._move_shape))
+        self._here.on_click(lambda event: self._bench.collect(1, event.client, self._say, self._move_shape))
         self._inside = gui.add_button("Select what is inside", visible=False)
         self._inside.on_click(lambda _: self._select_inside())
         self._shape: str | None = None
@@ -89,7 +89,7 @@ class SelectTools:
         self._draw_shape()
 
     def _move_shape(self, points_world: torch.Tensor, _: torch.Tensor) -> None:
-        self._gizmo.position = self._page.stage.place(points_world[0])
+        self._gizmo.position = self._context.stage.place(points_world[0])
 
     def _half_sizes(self) -> np.ndarray:
         """[3] page units"""
@@ -104,7 +104,7 @@ class SelectTools:
         self._gizmo.disable_rotations = self._shape == "Sphere"
 
     def _select_inside(self) -> None:
-        stage = self._page.stage
+        stage = self._context.stage
         center = stage.world(np.asarray(self._gizmo.position))
         half = torch.from_numpy(self._half_sizes()) / stage.scale
         if self._shape == "Sphere":
@@ -117,34 +117,34 @@ class SelectTools:
 
     def _take_screen(self, tool: str, client: viser.ClientHandle | None) -> None:
         """Gives the canvas to the tool; the same button once more gives it back."""
-        pointer = self._panel.pointer
+        pointer = self._bench.pointer
         again = pointer.tool == tool
         pointer.release()
         self._corners: list[tuple[float, float]] = []
         self._lasso_from: tuple[int, np.ndarray, Cameras] | None = None
         self._close.visible = False
         if again:
-            self._tell("")
+            self._say("")
         elif tool == "Rectangle":
-            self._tell("Drag a rectangle over the view. The button once more gives the view back.")
+            self._say("Drag a rectangle over the view. The button once more gives the view back.")
             pointer.rectangle(tool, self._rectangle_drawn)
         else:
-            self._tell("Click the corners around what you want, without turning the view, then close the lasso.")
+            self._say("Click the corners around what you want, without turning the view, then close the lasso.")
             self._close.visible = True
             pointer.clicks(tool, self._corner_clicked)
 
-    def _tell(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         self._told.content = markup.small(text)
         self._told.visible = bool(text)
 
     def _max_depth(self, client: viser.ClientHandle) -> float:
         """World units; see the slider's hint."""
         distance = float(np.linalg.norm(client.camera.look_at - client.camera.position))
-        return self._depth.value * distance / self._page.stage.scale if self._depth.value > 0 else math.inf
+        return self._depth.value * distance / self._context.stage.scale if self._depth.value > 0 else math.inf
 
     def _rectangle_drawn(self, event: viser.SceneRectSelectEvent) -> None:
-        self._tell("")
-        camera, depth = self._page.camera_of(event.client), self._max_depth(event.client)
+        self._say("")
+        camera, depth = self._context.camera_of(event.client), self._max_depth(event.client)
         a, b = (_pixel(camera, corner) for corner in (event.screen_min, event.screen_max))
         self._select(lambda means: in_rectangle(means, camera, a, b, depth))
 
@@ -155,31 +155,31 @@ class SelectTools:
         before = self._lasso_from
         if before is None or before[0] != event.client_id or not np.allclose(before[1], place, atol=1e-4):
             if before is not None:
-                self._tell("The view has turned, so the lasso begins again with this corner.")
+                self._say("The view has turned, so the lasso begins again with this corner.")
             self._corners = []
-            self._lasso_from = event.client_id, place, self._page.camera_of(event.client)
+            self._lasso_from = event.client_id, place, self._context.camera_of(event.client)
             self._lasso_depth = self._max_depth(event.client)
             self._drawn_corners: list[np.ndarray] = []
         self._corners.append(event.screen_pos)
         self._drawn_corners.append(np.add(event.ray_origin, LASSO_DEPTH * np.array(event.ray_direction)))
-        self._panel.pointer.mark(np.array(self._drawn_corners), LASSO_MARK, closed=len(self._corners) > 2)
+        self._bench.pointer.mark(np.array(self._drawn_corners), LASSO_MARK, closed=len(self._corners) > 2)
 
     def _close_lasso(self) -> None:
         corners, start = self._corners, self._lasso_from
         if start is None or len(corners) < 3:
-            self._tell("A lasso needs at least three corners; click some more.")
+            self._say("A lasso needs at least three corners; click some more.")
             return
         camera, depth = start[2], self._lasso_depth
         polygon = torch.tensor([_pixel(camera, corner) for corner in corners])
-        self._panel.pointer.release()
+        self._bench.pointer.release()
         self._close.visible = False
-        self._tell("")
+        self._say("")
         self._select(lambda means: in_lasso(means, camera, polygon, depth))
 
     # -- floaters ---------------------------------------------------------------------------------------------------
 
     def _build_floaters(self) -> None:
-        gui, usual = self._page.server.gui, FloaterLimits()
+        gui, usual = self._context.server.gui, FloaterLimits()
         self._faint = gui.add_slider("Fainter than", 0.0, 0.5, 0.005, usual.min_opacity or 0.0, hint="Opacity.")
         self._huge = gui.add_slider(
             "Larger than", 0.05, MAX_SIZE, 0.05, usual.max_size or MAX_SIZE,
@@ -194,7 +194,7 @@ class SelectTools:
         )
         self._matching = gui.add_html(markup.small("Move a slider to see how many there are."))
         for slider in (self._faint, self._huge, self._alone, self._thin):
-            slider.on_update(lambda _: self._page.worker.submit(self._count_floaters, replaces="edit/floaters"))
+            slider.on_update(lambda _: self._context.worker.submit(self._count_floaters, replaces="edit/floaters"))
         gui.add_button("Select them").on_click(lambda _: self._select(lambda _: self._floaters()))
 
     def _limits(self) -> FloaterLimits:
@@ -206,11 +206,11 @@ class SelectTools:
         )
 
     def _floaters(self) -> torch.Tensor:
-        return self._panel.session.floaters(self._limits())
+        return self._bench.session.floaters(self._limits())
 
     def _count_floaters(self) -> None:
         found = int(self._floaters().sum())
-        left = self._panel.session.editor.count
+        left = self._bench.session.editor.count
         self._matching.content = markup.small(f"{found:,} of {left:,} ({found / max(left, 1):.1%})")
 
 

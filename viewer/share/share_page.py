@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..scene.errors import FewviewError
+from ...scene.errors import FewviewError
 
-PROGRAM_FOLDER = Path(__file__).with_name("supersplat")
-START = Path(__file__).with_name("share_start.js")
+VIEWER_FOLDER = Path(__file__).parents[1]  # the build puts the program there, see setup.py
+PROGRAM_FOLDER = VIEWER_FOLDER / "supersplat"
+START = VIEWER_FOLDER / "share_start.js"
 PROGRAM_FILES = ("index.js", "index.css", "LICENSE", "package.json")
 MARK = '<meta name="generator" content="fewview share">'  # how a page of ours is told from other files
 CANNOT_RUN = "This page needs JavaScript and WebGL 2. Any current browser has them, unless they are switched off."

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import viser
@@ -14,27 +14,28 @@ import viser
 from ...render.camera_path import MAX_FPS, MAX_SIDE_PX, CameraPath
 from ...scene.errors import BadInputError, FewviewError
 from .. import markup, path_edit
-from ..layers.path import draw_camera, draw_path
-from ..pilot import FRAMES_PER_SECOND, Viewpoint
+from ..layers.path_layer import draw_camera, draw_path
+from ..panel_context import Context
+from ..pilot import FRAMES_PER_SECOND
+from ..viewpoint import Viewpoint
 from .film_export import FilmExport
-
-if TYPE_CHECKING:
-    from ..page import Page
 
 MAX_ON_TIMELINE = 16  # key frames whose times can be dragged; with more the handles could not be told apart
 TIME_STEP_S = 0.05
 TRANSITION_S, FPS = 2.0, 30.0
 
 
-class CameraPathPanel:
+class FilmTab:
     """One camera path for the page: whoever looks at it sees and edits the same one."""
 
     @staticmethod
-    def wanted(page: Page) -> bool:
-        return any(item.gaussians is not None or item.cameras is not None for item in page.items)
+    def wanted(context: Context) -> bool:
+        photographs = [s.photographs for s in context.subjects if s.photographs is not None]
+        has_splat = any(subject.splat is not None for subject in context.subjects)
+        return has_splat or any(p.cameras is not None for p in photographs)
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._path: CameraPath | None = None
         self._lock = threading.RLock()  # viser runs callbacks on several threads
         self._nodes: list[Any] = []
@@ -42,7 +43,7 @@ class CameraPathPanel:
         self._timeline: Any = None
         self._timed: tuple[float, ...] = ()  # seconds that the timeline shows
         self._previewing: set[int] = set()
-        self._film = FilmExport(page, lambda: self._path)
+        self._film = FilmExport(context, lambda: self._path)
         self._build_key_frames()
         self._build_times()
         self._build_picture()
@@ -53,7 +54,7 @@ class CameraPathPanel:
     # -- controls ---------------------------------------------------------------------------------------------------
 
     def _build_key_frames(self) -> None:
-        gui = self._page.server.gui
+        gui = self._context.server.gui
         self._facts = gui.add_html("")
         self._on_click(
             gui.add_button("Add key frame", hint="Where you look from now, after the chosen one."), self._add
@@ -69,7 +70,7 @@ class CameraPathPanel:
         self._on_change(self._lens, self._set_lens)
 
     def _build_times(self) -> None:
-        gui = self._page.server.gui
+        gui = self._context.server.gui
         with gui.add_folder("Times"):
             self._at = gui.add_slider("At", 0.0, 1.0, 0.01, 0.0, hint="Seconds from the beginning.")
             self._at.on_update(lambda event: self._scrub(event.client))
@@ -86,10 +87,10 @@ class CameraPathPanel:
             self._on_change(control, self._apply_settings)
 
     def _build_picture(self) -> None:
-        gui = self._page.server.gui
+        gui = self._context.server.gui
         with gui.add_folder("Picture"):
             self._fps = gui.add_number("Pictures a second", FPS, min=1.0, max=MAX_FPS, step=0.1)
-            size = path_edit.default_size(self._page.active.cameras)
+            size = path_edit.default_size(self._context.active.cameras)
             self._size = gui.add_vector2("Size", size, min=(2, 2), max=(MAX_SIDE_PX, MAX_SIDE_PX), step=2)
             self._drawn = gui.add_checkbox("Show the path", True)
         for control in (self._fps, self._size):
@@ -97,7 +98,7 @@ class CameraPathPanel:
         self._on_change(self._drawn, self._show)
 
     def _build_files(self) -> None:
-        gui = self._page.server.gui
+        gui = self._context.server.gui
         with gui.add_folder("File"):
             save = gui.add_button("Save path", hint="JSON, for fewview render --path and for nerfstudio.")
             save.on_click(lambda event: self._save(event.client))
@@ -117,7 +118,7 @@ class CameraPathPanel:
         try:
             action(event.client)
         except FewviewError as error:
-            self._page.tell("That cannot be done", str(error), event.client)
+            self._context.notify("That cannot be done", str(error), event.client)
             self._show()
 
     # -- edits ------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class CameraPathPanel:
         return int(self._chosen.value) - 1
 
     def _add(self, client: viser.ClientHandle) -> None:
-        frame = path_edit.key_frame_of(self._page.camera_of(client))
+        frame = path_edit.key_frame_of(self._context.camera_of(client))
         with self._lock:
             if self._path is None:
                 self.put(CameraPath((frame,), **self._settings()), 0)
@@ -141,7 +142,7 @@ class CameraPathPanel:
     def _replace(self, client: viser.ClientHandle) -> None:
         with self._lock:
             if self._path is not None:
-                frame = path_edit.key_frame_of(self._page.camera_of(client))
+                frame = path_edit.key_frame_of(self._context.camera_of(client))
                 self.put(path_edit.replaced(self._path, self._index(), frame))
 
     def _delete(self, _: viser.ClientHandle) -> None:
@@ -153,7 +154,7 @@ class CameraPathPanel:
         path = self._path
         if path is not None:
             at = path.key_times_s[[self._index()]]
-            self._page.pilot.fly(client, path_edit.views(path, self._page.stage, at)[0])
+            self._context.pilot.fly(client, path_edit.views(path, self._context.stage, at)[0])
 
     def _set_transition(self) -> None:
         with self._lock:
@@ -204,7 +205,7 @@ class CameraPathPanel:
 
     def _show(self) -> None:
         """Everything anew from the path: the controls' values, the timeline and the drawing."""
-        with self._lock, self._page.server.atomic():
+        with self._lock, self._context.server.atomic():
             path = self._path
             self._facts.content = markup.small(path_edit.summary(path))
             if path is not None:
@@ -235,7 +236,7 @@ class CameraPathPanel:
         times = self._timed
         end = round(times[-1] + path.default_transition_s, 3)  # room to make the film longer
         with self._timeline_folder:
-            self._timeline = self._page.server.gui.add_multi_slider(
+            self._timeline = self._context.server.gui.add_multi_slider(
                 "Seconds", 0.0, end, TIME_STEP_S, times, min_range=path_edit.MIN_TRANSITION_S, marks=(0.0, end)
             )
         self._on_change(self._timeline, self._set_times)
@@ -250,7 +251,7 @@ class CameraPathPanel:
             self._now = None
         if path is None or not self._drawn.value or self._previewing:
             return
-        self._nodes = draw_path(self._page.server, path, self._page.stage, self._index(), self._frustum_clicked)
+        self._nodes = draw_path(self._context.server, path, self._context.stage, self._index(), self._frustum_clicked)
 
     def _frustum_clicked(self, index: int, client: viser.ClientHandle) -> None:
         with self._lock:
@@ -265,35 +266,50 @@ class CameraPathPanel:
             path, at = self._path, float(self._at.value)
             if path is None or client is None:
                 return
+            if (moments := self._moments(path, np.array([at]))) is not None:
+                self._context.clock.go_to(moments[0])
             if self._follow.value:
-                self._page.pilot.stop(client)
-                self._page.pilot.place(client, path_edit.views(path, self._page.stage, np.array([at]))[0])
+                self._context.pilot.stop(client)
+                self._context.pilot.place(client, path_edit.views(path, self._context.stage, np.array([at]))[0])
             elif self._drawn.value:
-                self._now = draw_camera(self._page.server, "/film/now", path, at, self._page.stage)
+                self._now = draw_camera(self._context.server, "/film/now", path, at, self._context.stage)
 
     def _preview(self, client: viser.ClientHandle | None) -> None:
         """Flies a browser's camera along the path from where the slider is; once more ends it."""
-        path, pilot = self._path, self._page.pilot
+        path, pilot = self._path, self._context.pilot
         if client is None or path is None or pilot.stop(client):
             return
         times = path_edit.ride_times(path, float(self._at.value), FRAMES_PER_SECOND)
-        frames = path_edit.views(path, self._page.stage, times)
-        count = len(frames)
+        frames = path_edit.views(path, self._context.stage, times)
+        count, moments = len(frames), self._moments(path, times)
+
+        def view(i: int) -> Viewpoint | None:
+            if not path.loop and i >= count:
+                return None
+            if moments is not None:
+                self._context.clock.go_to(moments[i % count])
+            return frames[i % count]
+
         self._hide_for(client, True)
         try:
-            pilot.ride(client, lambda i: frames[i % count] if path.loop or i < count else None)
+            pilot.ride(client, view)
         finally:
             self._hide_for(client, False)
         last = client.camera  # upright again, or the mouse would turn about a tilted axis
         pilot.place(client, Viewpoint(last.position, last.look_at, last.fov))
 
+    def _moments(self, path: CameraPath, times_s: np.ndarray) -> list[float] | None:
+        """When a moving splat is seen at times [n] of the path."""
+        splat = self._context.active.splat
+        return None if splat is None else path_edit.moments(path, splat.time_range_s, times_s)
+
     def _hide_for(self, client: viser.ClientHandle, riding: bool) -> None:
         """Path and photographs are not drawn while somebody flies along: they would be in the way."""
         with self._lock:
             (self._previewing.add if riding else self._previewing.discard)(client.client_id)
-            for item in self._page.items:
-                for name in item.layers.keys() & {"cameras", "held_out"}:
-                    item.layers[name].allow(item.visible and not self._previewing)
+            for subject in self._context.subjects:
+                for name in subject.layers.keys() & {"cameras", "held_out"}:
+                    subject.layers[name].allow(subject.visible and not self._previewing)
             if self._now is not None:
                 self._now.remove()
                 self._now = None
@@ -305,7 +321,7 @@ class CameraPathPanel:
         if client is None:
             return
         if self._path is None:
-            self._page.tell("Nothing to save", "Add a key frame first.", client)
+            self._context.notify("Nothing to save", "Add a key frame first.", client)
         else:
             client.send_file_download("camera_path.json", path_edit.path_bytes(self._path), save_immediately=True)
 
@@ -313,7 +329,7 @@ class CameraPathPanel:
         try:
             path = path_edit.path_from_bytes(content, name[:80])
         except BadInputError as error:
-            self._page.tell("The path could not be read", str(error), client)
+            self._context.notify("The path could not be read", str(error), client)
             return
         with self._lock:
             _set(self._size, (path.width, path.height))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..scene.capture import Capture
+from ...scene.capture import Capture
 
 
 def mapping(parent: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
