@@ -12,7 +12,9 @@ from ..scene.errors import BadInputError
 from ..scene.formats import format_name, load_splat, save_splat, side_path
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
+from ..scene.one_moment import one_moment
 from ..scene.run import Run
+from ..scene.run_splat import load_run_splat
 from .options import Common
 from .result import finish
 
@@ -54,7 +56,7 @@ def run(options: Options) -> None:
         raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
     format_name(target)  # an unknown ending is told before a big file is read
     splat = load_splat(source)
-    found_degree, notes = splat.gaussians.sh_degree, list(splat.notes)
+    found_degree, notes = splat.gaussians.sh_degree, [*_lost_motion(options.input), *splat.notes]
     if options.up is not None:
         splat = replace(splat, up=parse_axis(options.up))
     if options.sh_degree is not None and options.sh_degree < found_degree:
@@ -83,6 +85,12 @@ def _source(path: Path) -> Path:
     if not splat.is_file():
         raise BadInputError(f"The run {path} has no splat yet; continue it with `fewview reconstruct --resume`.")
     return splat
+
+
+def _lost_motion(path: Path) -> tuple[str, ...]:
+    """A sentence for a run that moves, whose splat file is the first moment."""
+    run = Run(path)
+    return one_moment(load_run_splat(run))[1] if run.motion_description_path.is_file() else ()
 
 
 def _lowered(g: Gaussians, degree: int) -> Gaussians:

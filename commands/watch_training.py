@@ -34,7 +34,7 @@ class Watcher:
 
     @property
     def stopped(self) -> bool:
-        """Whether "Stop and keep" was pressed."""
+        """True once "Stop and keep" was pressed."""
         return self._page is not None and self._page.stop_requested
 
     def __enter__(self) -> Watcher:

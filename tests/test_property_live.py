@@ -1,6 +1,7 @@
 """What the trainer may expect of the live viewer, without a browser."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from fewview.viewer.live_viewer import LiveViewer
 from fewview.viewer.panel_context import Context
 from support.browser import until
 from support.small_run import small_capture, small_gaussians
-from support.small_splats import small_splat
+from support.small_splats import LAST_S, moving_splat, small_splat, timed_capture
 
 
 def somebody_looks(live, monkeypatch):
@@ -95,6 +96,41 @@ def test_save_while_paused_writes_what_is_shown(tmp_path, monkeypatch):
         live._toggle_pause()
         live._ask_for_save()
         until(lambda: (tmp_path / "splat_step_7.ply").is_file())
+
+
+def test_transparent_photographs_are_shown_and_measured_over_the_colour_that_is_trained_over(monkeypatch):
+    white = (1.0, 1.0, 1.0)
+    clear = replace(small_capture(), points=None, test=None)
+    frames = tuple(replace(f, load=lambda: np.zeros((64, 96, 4), np.uint8)) for f in clear.frames)
+    nothing = small_gaussians()
+    nothing = replace(nothing, opacity_logits=torch.full_like(nothing.opacity_logits, -20.0))
+    with LiveViewer(replace(clear, frames=frames), port=0, seconds_between=0.0) as live:
+        somebody_looks(live, monkeypatch)
+        shown = []
+        scene = live._server.scene
+        monkeypatch.setattr(scene, "set_background_image", lambda image, **_: shown.append(image[0, 0].tolist()))
+        live.update(lambda: StaticSplat(nothing, antialiased=True, background=white), 1, {})
+        until(lambda: "PSNR" in live._status.content)
+        assert shown == [[255, 255, 255]]
+        assert live._subject.splat.antialiased
+        assert live._subject.photographs.background == white
+        # An invisible splat over white is what the invisible photographs over white are: no error at all.
+        assert "inf dB" in live._status.content
+        live._subject.show_splat(StaticSplat(nothing, background=white))
+        assert shown == [[255, 255, 255]]  # the same colour is not sent again
+
+
+def test_a_splat_in_training_may_move(monkeypatch):
+    with LiveViewer(timed_capture(), port=0, seconds_between=0.0) as live:
+        somebody_looks(live, monkeypatch)
+        splat = moving_splat()
+        live.update(lambda: splat, 1, {})
+        until(lambda: live._subject.splat is not None)
+        splat.motion.means.fill_(float("nan"))  # the trainer goes on
+        live._page.context.clock.go_to(LAST_S)
+        until(lambda: live._subject.drawn.time_s == LAST_S)
+        expected = moving_splat().at(LAST_S).means
+        assert torch.equal(live._subject.drawn.gaussians.means, expected)
 
 
 def test_a_curve_keeps_its_shape_and_its_size():

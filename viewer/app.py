@@ -83,7 +83,7 @@ def serve(
 
 
 def how_to_open(server: ViewerServer) -> str:
-    """What to type or click, here and from another computer."""
+    """Sentences on how to open the page, here and from another computer."""
     port = server.get_port()
     lines = [
         f"Viewer: {server.url}   (Ctrl+C ends it)",

@@ -61,7 +61,7 @@ class Clock:
         return (self.timeline.last - self.timeline.first) / STEPS
 
     def moves(self, timeline: Timeline | None) -> bool:
-        """Whether a subject with this timeline follows the clock."""
+        """True for the timeline of a subject that follows the clock."""
         return self.timeline is not None and timeline is not None and timeline.unit == self.timeline.unit
 
     def go_to(self, moment: float) -> None:

@@ -75,12 +75,12 @@ class Session:
         return self._now.means
 
     def left(self) -> Gaussians:
-        """What is left, at the moment that is looked at, in the frame that the splat came in."""
+        """Gaussians that are left, at the moment that is looked at, in the frame that the splat came in."""
         alive = self.editor.alive
         return self._now if bool(alive.all()) else self._now[alive]
 
     def splat_left(self) -> Splat:
-        """What is left, at all moments, in the frame that the splat came in."""
+        """The splat of what is left, at all moments, in the frame that it came in."""
         alive = self.editor.alive
         return self._splat if bool(alive.all()) else self._splat.rows(alive)
 
@@ -98,7 +98,7 @@ class Session:
 
     @property
     def metric(self) -> bool:
-        """Whether a unit of the new frame is known to be a metre."""
+        """True when a unit of the new frame is known to be a metre."""
         return self._metric_scale is not None and float(self.editor.similarity.scale) == self._metric_scale
 
     def facts(self) -> str:
@@ -185,16 +185,16 @@ class Session:
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def splat(self) -> Splat:
-        """What would be saved now."""
+        """The splat that would be saved now."""
         return edited_splat(self._splat, self.editor)
 
     def lost_in_a_file(self) -> tuple[str, ...]:
-        """What a splat file does not keep, as sentences: one holds only the moment that is looked at."""
+        """Sentences on what a splat file does not keep: it holds only the moment that is looked at."""
         return one_moment(self._splat, self._time_s)[1]
 
     @property
     def can_save(self) -> bool:
-        """Whether there is a place on disk for the new splat: beside the old one."""
+        """True when there is a place on disk for the new splat: beside the old one."""
         return self._splat_path is not None
 
     def save(self, name: str) -> tuple[Path, tuple[str, ...]]:

@@ -85,7 +85,7 @@ class LiveViewer:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody pressed "Stop and keep" on the page."""
+        """True once somebody has pressed "Stop and keep" on the page."""
         return self._stop.is_set()
 
     def wait_while_paused(self) -> None:

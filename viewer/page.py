@@ -89,7 +89,7 @@ class Page:
             context.pilot.place(client, view)
 
     def _match_background(self) -> None:
-        """What the splat was trained over shines through where it is thin; any other colour would look like holes."""
+        """The colour that the splat was trained over shines through where it is thin: another looks like holes."""
         splat = self.context.active.splat
         background = BLACK if splat is None else splat.background
         if background == self._background:

@@ -1,4 +1,4 @@
-"""`Context`: what the parts of the panel may use."""
+"""`Context`: everything that the parts of the panel may use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Context:
             who.add_notification(title, body, auto_close_seconds=8.0)
 
     def first_view(self) -> Viewpoint:
-        """Where a browser looks from to begin with."""
+        """The viewpoint of a browser to begin with."""
         return self.active.first_view(self.stage, self.pilot.up)
 
     def camera_of(self, client: viser.ClientHandle, height_px: int | None = None) -> Cameras:

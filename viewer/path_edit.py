@@ -1,4 +1,4 @@
-"""What the film panel does to a camera path, without any controls: edits, views of it, and its pictures to a file."""
+"""Camera paths as the film tab uses them, without any controls: edits, views, and their pictures to a file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def with_transition(path: CameraPath, index: int, seconds: float) -> CameraPath:
 
 
 def views(path: CameraPath, stage: Stage, times_s: np.ndarray) -> list[Viewpoint]:
-    """What a browser's camera sees along the path, at times [n]."""
+    """Viewpoints of a browser's camera along the path, at times [n]."""
     world_from_cam, fov, _ = path.at(times_s)
     positions = stage.place(world_from_cam[:, :3, 3]).astype(float)
     down, forward = world_from_cam[:, :3, 1].numpy(), world_from_cam[:, :3, 2].numpy()
@@ -156,7 +156,7 @@ def export_film(
 
 
 def moments(path: CameraPath, time_range_s: tuple[float, float] | None, times_s: np.ndarray) -> list[float] | None:
-    """When the scene is seen at times [n] of a path; without times in its key frames the motion takes its length.
+    """Moments of the scene at times [n] of a path; without any in its key frames the motion takes its whole length.
 
     None where nothing moves.
     """

@@ -12,7 +12,7 @@ from ..scene.splat import Splat
 
 
 def film_moments(splat: Splat, cameras: Cameras) -> list[float | None]:
-    """When each of the cameras [n] sees the splat: at its own time; without times the motion takes the whole film.
+    """Moments at which the cameras [n] see the splat: their own; without times the motion takes the whole film.
 
     None is for a splat that stands still.
     """

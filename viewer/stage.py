@@ -1,4 +1,4 @@
-"""`Stage`: where the scene stands on the page."""
+"""`Stage`: the scene's place and size on the page."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Stage:
         return wxyz, self.place(camera.centers)
 
     def view_of(self, camera: Cameras) -> Viewpoint:
-        """Where a camera [] in the world stands on the page, and what lies before it."""
+        """The viewpoint on the page of a camera [] in the world."""
         position = self.place(camera.centers).astype(float)
         forward = camera.world_from_cam[:3, 2].numpy().astype(float)
         ahead = max(float(-position @ forward), 0.3 * FOCUS_DISTANCE)  # the focus is the page's origin

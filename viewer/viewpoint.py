@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """Where a browser's camera stands, in page coordinates."""
+    """Place, aim and lens of a browser's camera, in page coordinates."""
 
     position: np.ndarray  # [3]
     look_at: np.ndarray  # [3]

@@ -53,7 +53,7 @@ class Editor:
 
     @property
     def count(self) -> int:
-        """How many Gaussians are left."""
+        """Number of Gaussians that are left."""
         return int(np.count_nonzero(self._alive))
 
     @property
@@ -67,12 +67,12 @@ class Editor:
 
     @property
     def has_moved(self) -> bool:
-        """Whether what is left is in another frame than the original."""
+        """True when what is left is in another frame than the original."""
         return not _equal(self._similarity, Similarity.identity())
 
     @property
     def undo_name(self) -> str | None:
-        """What `undo` would take back, None when there is nothing."""
+        """Name of the step that `undo` would take back, None when there is none."""
         return self._done[-1].name if self._done else None
 
     @property
@@ -112,7 +112,7 @@ class Editor:
         return True
 
     def result(self) -> Gaussians:
-        """What is left, in its frame, in the order of the original; computed anew from the original each time."""
+        """Gaussians that are left, in their frame, in the order of the original; computed anew from it each time."""
         left = self.original if self._alive.all() else self.original[torch.from_numpy(self._alive)]
         return left.moved(self._similarity) if self.has_moved else left
 

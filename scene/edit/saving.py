@@ -40,7 +40,7 @@ def splat_path(source: Path | Run) -> Path:
 
 
 def edited_splat(original: S, editor: Editor) -> S:
-    """What `editor` left of the original's Gaussians, at all moments, with what is said about them brought along.
+    """The splat of what `editor` left of the original's Gaussians, at all moments, with what is said about them.
 
     Raises BadInputError when nothing is left.
     """

@@ -1,4 +1,4 @@
-"""Photographs without cameras, laid out as a sheet that stands in front of the viewer."""
+"""Photographs without cameras, laid out as a contact sheet that stands in front of the viewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stereo found, on the page: its depth maps as one cloud of points, coloured by the photographs or by trust."""
+"""Depth maps of stereo on the page as one cloud of points, coloured by the photographs or by confidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a car saw, on the page: LiDAR points in colours that say something, and boxes as lines."""
+"""LiDAR points on the page in colours that say something, and boxes as lines."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Layer:
 
     @property
     def seen(self) -> bool:
-        """Whether its nodes are shown, but for the hidden ones."""
+        """True when its nodes are shown, but for the hidden ones."""
         return self._wanted and self._allowed
 
     def allow(self, value: bool) -> None:

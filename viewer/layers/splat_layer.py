@@ -1,4 +1,4 @@
-"""The splat, as viser draws it: one colour and one covariance for each Gaussian."""
+"""Splats as viser draws them: one colour and one covariance for each Gaussian."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VIEWS_FOR_COLOR = 12  # more add nothing to a mean
 
 @dataclass(frozen=True)
 class SplatArrays:
-    """What viser draws a splat from, on the page: N Gaussians with the view-independent colour."""
+    """Arrays that viser draws a splat from, on the page: N Gaussians with the view-independent colour."""
 
     centers: np.ndarray  # [N, 3] float32
     covariances: np.ndarray  # [N, 3, 3] float32

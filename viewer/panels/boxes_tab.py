@@ -44,7 +44,7 @@ class BoxesTab:
 
     @property
     def picture(self) -> np.ndarray:
-        """What the panel shows at present, uint8 [H, W, 3]."""
+        """The picture in the panel at present, uint8 [H, W, 3]."""
         return self._picture.image
 
     def _build(self) -> None:

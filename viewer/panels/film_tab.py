@@ -299,7 +299,7 @@ class FilmTab:
         pilot.place(client, Viewpoint(last.position, last.look_at, last.fov))
 
     def _moments(self, path: CameraPath, times_s: np.ndarray) -> list[float] | None:
-        """When a moving splat is seen at times [n] of the path."""
+        """Moments of a moving splat at times [n] of the path, None where nothing moves."""
         splat = self._context.active.splat
         return None if splat is None else path_edit.moments(path, splat.time_range_s, times_s)
 

@@ -42,7 +42,7 @@ class PhotographsTab:
 
     @property
     def picture(self) -> np.ndarray:
-        """What the panel shows at present, uint8 [H, W, 3]."""
+        """The picture in the panel at present, uint8 [H, W, 3]."""
         return self._picture.image
 
     def _build(self) -> None:
@@ -109,7 +109,7 @@ class PhotographsTab:
             self._caption.content = markup.caption(name, str(error))
 
     def _counterpart(self, index: int, photo: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
-        """(what stands beside the photograph, facts to tell)."""
+        """(the picture beside the photograph, facts for its caption)."""
         splat, beside = self._subject.splat, None if self._beside is None else self._beside.value
         if beside in (DEPTH, CONFIDENCE):
             return self._stereo_picture(index, beside)

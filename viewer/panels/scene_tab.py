@@ -1,4 +1,4 @@
-"""What is shown, from where, and which way is up."""
+"""Layers on and off, views, and the up axis."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg text.value
 code, pre { font: 13px/1.5 ui-monospace, monospace; } pre { background: var(--card); border: 1px solid var(--rule);
   border-radius: 8px; padding: 10px 14px; margin: 8px 0; white-space: pre-wrap;
   overflow-wrap: anywhere; }
+.notes { border-left: 4px solid var(--held); list-style-position: inside; padding: 10px 16px; }
 ul { margin: 8px 0; padding-left: 20px; } li { margin: 3px 0; overflow-wrap: anywhere; } .warn { color: var(--warn); }
 @media (max-width: 640px) { main { padding: 24px 16px 48px; } h2 { margin-top: 34px; }
   .view header { margin-bottom: 24px; } .around { margin-top: 24px; }
@@ -144,7 +145,7 @@ def folded(summary: str, content: str) -> str:
 
 
 def commands(lines: Sequence[tuple[str, str]]) -> str:
-    """What can be typed: (what for, command)."""
+    """Commands that can be typed: (what for, command)."""
     rows = "".join(f"<dt>{text(what)}</dt><dd><pre>{text(command)}</pre></dd>" for what, command in lines)
     return f'<dl class="commands">{rows}</dl>'
 

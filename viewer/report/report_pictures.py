@@ -30,7 +30,7 @@ ORBIT_VIEWS = 4  # a full turn of the orbit; the last is its lowest point and no
 
 @dataclass(frozen=True)
 class Level:
-    """How pictures are encoded."""
+    """Sizes and quality at which pictures are encoded."""
 
     picture_px: int
     sheet_px: int

@@ -42,6 +42,9 @@ def what_went_in(
             f"{len(capture)} photographs have a camera (working size {size}): {len(capture) - held_out} to train on, "
             f"{held_out or 'none'} held out to measure with."
         )
+        if capture.duration_s > 0 and capture.times_s is not None:
+            times = capture.times_s
+            sentence += f" They were taken from {float(times.min()):g} s to {float(times.max()):g} s."
         parts.append(paragraph(f"{sentence} {_how_placed(run)}".strip()))
     elif (count := placed_count(metrics, None)) is not None:
         parts.append(paragraph(f"{count} photographs have a camera."))
@@ -79,7 +82,7 @@ def _how_placed(run: Run) -> str:
 
 
 def quality(metrics: Mapping[str, Any], pictures: Pictures, level: Level) -> list[str]:
-    """What was measured, all figures, then the worst and the best views in pictures."""
+    """Text on what was measured, all figures, then the worst and the best views in pictures."""
     views = ranked_views(metrics)
     if not views:
         return [paragraph("Not measured: no photographs were held out.", "soft")]

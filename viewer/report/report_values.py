@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...scene.capture import Capture
+from ...scene.errors import BadInputError
+from ...scene.files import read_json
+from ...scene.run import Run
 
 
 def mapping(parent: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
@@ -52,3 +55,17 @@ def placed_count(metrics: Mapping[str, Any], capture: Capture | None) -> int | N
         return len(capture)
     placed = metrics.get("placed")
     return len(placed) if isinstance(placed, list) else placed if isinstance(placed, int) else None
+
+
+def moves_from_to(run: Run) -> tuple[float, float] | None:
+    """First and last moment in seconds of a splat that moves, as its description says them."""
+    if not run.motion_description_path.is_file():
+        return None
+    try:
+        found = read_json(run.motion_description_path)
+    except BadInputError:
+        return None
+    moments = found.get("time_range_s") if isinstance(found, dict) else None
+    if not isinstance(moments, list) or len(moments) != 2 or not all(map(is_number, moments)):
+        return None
+    return float(moments[0]), float(moments[1])

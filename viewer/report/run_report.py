@@ -18,7 +18,7 @@ from .report_page import bars, commands, document, paragraph, section, text, til
 from .report_pictures import LEVELS, Level, Pictures
 from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
 from .report_svg import line_chart, map_from
-from .report_values import is_number, mapping, placed_count
+from .report_values import is_number, mapping, moves_from_to, placed_count
 
 MAX_BYTES = 9_500_000  # mail and chat programs take files of 10 MB
 SHORTEST_SHOWN_S = 0.05  # stages that took less are left out
@@ -53,8 +53,8 @@ def _page(
     sections = [
         f"<header><h1>{text(title)}</h1>{paragraph(_subtitle(config), 'soft')}</header>",
         tiles(_headline(run, metrics, capture)),
+        _notes(metrics.get("notes")),
         splat_around(pictures, level),
-        section("Notes", _list(metrics.get("notes"))),
         section("What went in", *what_went_in(run, metrics, capture, pictures, level)),
         section("Quality", *quality(metrics, pictures, level)),
         section("Where the cameras stood", *_maps(capture)),
@@ -87,6 +87,8 @@ def _headline(run: Run, metrics: Mapping[str, Any], capture: Capture | None) -> 
     gaussians = mapping(metrics, "training").get("gaussians")
     if is_number(gaussians):
         facts.append((f"{gaussians:,}", "Gaussians"))
+    if (moments := moves_from_to(run)) is not None:
+        facts.append((f"{moments[0]:g} s to {moments[1]:g} s", "the splat moves"))
     mean, kind = mapping(metrics, "eval", "mean"), split_words(metrics)
     for key, name, form in (("psnr", "PSNR, dB", ".2f"), ("ssim", "SSIM", ".3f"), ("lpips", "LPIPS", ".3f")):
         if is_number(mean.get(key)):
@@ -142,7 +144,7 @@ def _times(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _next_steps(run: Run, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what for, command); every command can be typed as it is."""
+    """Pairs (what for, command); every command can be typed as it is."""
     folder = shlex.quote(str(run.path))
     again = ["fewview", "reconstruct", str(config.get("input", "INPUT"))]
     if not run.splat_path.is_file():
@@ -188,7 +190,8 @@ def _command_line(config: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _list(items: Any) -> str:
-    if not isinstance(items, list) or not items:
+def _notes(notes: Any) -> str:
+    """Sentences that a reader has to know before the pictures, such as an input that was understood only in part."""
+    if not isinstance(notes, list) or not notes:
         return ""
-    return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
+    return section("Notes", f'<ul class="panel notes">{"".join(f"<li>{text(note)}</li>" for note in notes)}</ul>')

@@ -37,7 +37,7 @@ SWAY_RAD = math.radians(12)  # how far such a view moves to either side
 
 @dataclass(frozen=True)
 class Shared:
-    """What was written."""
+    """A page that was written."""
 
     path: Path
     size_bytes: int  # of the whole page

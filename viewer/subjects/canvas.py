@@ -1,4 +1,4 @@
-"""`Canvas`: where a subject draws."""
+"""`Canvas`: the place that a subject draws in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..worker import Worker
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where a subject draws; all its nodes lie under `path`."""
+    """The place on a page that a subject draws in; all its nodes lie under `path`."""
 
     server: viser.ViserServer
     stage: Stage

@@ -14,7 +14,7 @@ from .subject import Facts, Subject
 
 
 class CaptureSubject(Subject):
-    """What a reader gives: a folder of photographs, a video, a data set."""
+    """A capture from any reader: a folder of photographs, a video, a data set."""
 
     photographs: Photographs
 

@@ -34,12 +34,12 @@ class DrawnSplat:
 
     @property
     def is_large(self) -> bool:
-        """Whether it has more Gaussians than a browser without a graphics card draws at once."""
+        """True when it has more Gaussians than a browser without a graphics card draws at once."""
         return self.splat is not None and len(self.splat) > MANY_GAUSSIANS
 
     @property
     def draws_all(self) -> bool:
-        """Whether all Gaussians of a large splat are drawn, or only those that cover most of the picture."""
+        """True when all Gaussians of a large splat are drawn, not only those that cover most of the picture."""
         return self._draws_all
 
     @draws_all.setter

@@ -1,4 +1,4 @@
-"""Whatever the viewer is asked to show, read into a `Subject`: `KINDS` has a row for each kind of input."""
+"""Inputs of the viewer, read into a `Subject` each: `KINDS` has a row for each kind of input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Target = Path | str | Run | Capture | Gaussians | Splat | DrivingLog
 
 @dataclass(frozen=True)
 class Request:
-    """What comes along with the inputs."""
+    """Options that come along with the inputs."""
 
     detections: Mapping[str, Boxes] | None = None  # in the global frame by sample token, for driving data
     progress: Progress = silent

@@ -57,16 +57,16 @@ class Photographs:
 
     @property
     def metric(self) -> bool:
-        """Whether a unit of the world is a metre."""
+        """True when a unit of the world is a metre."""
         return self.capture.points is not None and self.capture.points.metric
 
     def counts(self) -> dict[str, int]:
-        """What the page's header counts."""
+        """Counts for the page's header, by name."""
         points = 0 if self.capture.points is None else len(self.capture.points)
         return {"photographs": len(self.capture), "sparse points": points}
 
     def time_of(self, index: int) -> float | None:
-        """When a photograph was taken."""
+        """The moment at which a photograph was taken, None where it does not say."""
         return self.capture.frames[index].time_s
 
     @property
@@ -176,7 +176,7 @@ class Photographs:
 
     @property
     def only_moment(self) -> bool:
-        """Whether only the cameras of the moment are shown."""
+        """True when only the cameras of the moment are shown."""
         return self._only_moment
 
     @only_moment.setter

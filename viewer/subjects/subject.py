@@ -24,14 +24,14 @@ BARE_FOV_RAD = 1.0  # of the first view of what comes without cameras
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page's header says: counts add up over its subjects, sentences stand side by side."""
+    """Parts of the page's header: counts add up over its subjects, words stand side by side."""
 
     counts: Mapping[str, int] = field(default_factory=dict)  # by a plural, such as "photographs"
     words: tuple[str, ...] = ()
 
 
 class Subject(abc.ABC):
-    """What an input is for the viewer: first without a page, then on one.
+    """An input as the viewer sees it: first without a page, then on one.
 
     A subject is read before there is a page (sharing and filming need none). `draw` puts it on one and fills `layers`;
     all below it may be called only then, from any thread, one at a time.
@@ -49,7 +49,7 @@ class Subject(abc.ABC):
 
     @property
     def splat(self) -> Splat | None:
-        """What it holds of Gaussians."""
+        """The Gaussians that it holds, edits included."""
         return None
 
     @property
@@ -64,7 +64,7 @@ class Subject(abc.ABC):
 
     @property
     def metric(self) -> bool:
-        """Whether a unit of its world is a metre."""
+        """True when a unit of its world is a metre."""
         return self.photographs is not None and self.photographs.metric
 
     @abc.abstractmethod
@@ -85,7 +85,7 @@ class Subject(abc.ABC):
         """Positions [n, 3] in the world that stand for where it is; none where nobody knows."""
 
     def first_view(self, stage: Stage, up: np.ndarray) -> Viewpoint:
-        """Where a browser looks from to begin with; `up` [3] is the page's. From the front, unless cameras know."""
+        """The viewpoint of a browser to begin with, from the front unless cameras know; `up` [3] is the page's."""
         view = None if self.photographs is None else self.photographs.first_view(stage)
         return level_view(up) if view is None else view
 
