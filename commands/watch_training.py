@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ..recon.optimise.contract import Model
+from ..recon.optimise.contract import Model, TrainConfig
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
+from ..scene.splat import Splat, StaticSplat
 from ..viewer.app import DEFAULT_PORT
-from ..viewer.live import LiveViewer
+from ..viewer.live_viewer import LiveViewer
 
 
 class Watcher:
@@ -33,7 +34,7 @@ class Watcher:
 
     @property
     def stopped(self) -> bool:
-        """Whether "Stop and keep" was pressed."""
+        """True once "Stop and keep" was pressed."""
         return self._page is not None and self._page.stop_requested
 
     def __enter__(self) -> Watcher:
@@ -44,3 +45,9 @@ class Watcher:
     ) -> None:
         if self._page is not None:
             self._page.close()
+
+
+def _splat_of(model: Model) -> Splat:
+    """The model's splat, to be drawn as it is trained."""
+    config: TrainConfig = getattr(model, "config", TrainConfig())
+    return StaticSplat(model.gaussians(), config.antialiased, background=config.background)

@@ -16,8 +16,9 @@ from fewview.recon.evidence.depth_maps import DepthMap, Stereo
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
 from fewview.viewer.report import write_report
-from fewview.viewer.report_svg import line_chart, round_ticks
+from fewview.viewer.report.report_svg import line_chart, round_ticks
 from support.small_run import small_cameras, small_run
+from support.small_splats import moving_run
 
 
 class Page(html.parser.HTMLParser):
@@ -99,6 +100,27 @@ def test_full_report(tmp_path):
     assert page.tags.count("svg") == 4  # two curves and two maps
     assert page.tags.count("polygon") == 2 * 5  # one for each camera
     assert len(source) < 10e6
+
+
+def test_a_run_that_moves_says_when(tmp_path):
+    run = moving_run(tmp_path / "run")
+    _, page = report(run)
+    assert "1 s to 3 s the splat moves" in page.text
+    assert "They were taken from 1 s to 3 s." in page.text
+    assert page.captions[:3] == [
+        "from one side, at 1 s", "from the middle, higher up, at 2 s", "from the other side, at 3 s",
+    ]  # fmt: skip
+    run.motion_description_path.write_text("{}")
+    _, page = report(run)
+    assert "the splat moves" not in page.text
+
+
+def test_notes_stand_before_the_first_picture(tmp_path):
+    run = small_run(tmp_path / "run")
+    note = "The photographs have times, and 3dgs does not use them: what moves is blurred."
+    run.update_metrics(notes=[note])
+    source, _ = report(run)
+    assert source.index(note) < source.index("<img")
 
 
 def test_what_to_type_exists_and_fits(tmp_path, capsys):
