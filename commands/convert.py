@@ -12,7 +12,6 @@ from ..scene.errors import BadInputError
 from ..scene.formats import format_name, load_splat, save_splat, side_path
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
-from ..scene.one_moment import one_moment
 from ..scene.run import Run
 from ..scene.run_splat import load_run_splat
 from ..scene.splat import Splat, StaticSplat

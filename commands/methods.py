@@ -15,7 +15,10 @@ from .result import finish
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
-    """The reconstruction methods, or with a name the settings of one, for `fewview reconstruct --set FIELD=VALUE`."""
+    """The reconstruction methods, and the settings of each.
+
+    With a name the settings of that one are listed, for `fewview reconstruct --set FIELD=VALUE`.
+    """
 
     # Method whose settings are listed; all methods when left out.
     name: tyro.conf.Positional[str] = ""

@@ -16,6 +16,7 @@ import tyro
 from ..render.aim import look_at
 from ..render.camera_path import MAX_FPS, MAX_PICTURES, MAX_SIDE_PX, CameraPath
 from ..render.camera_path_file import read_camera_path
+from ..render.film import film_pictures
 from ..render.paths import orbit, through
 from ..render.spiral import spiral
 from ..render.video_writer import write_mp4
@@ -25,7 +26,6 @@ from ..scene.files import write_bytes
 from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
 from ..scene.splat import Axis
-from ..viewer.splat_film import splat_film
 from ..viewer.subjects.loader import load_subject
 from .device import prepare
 from .options import Common
@@ -94,7 +94,7 @@ def run(options: Options) -> None:
     path, fps = _path(options, key_frames, cameras if cameras is not None else around(splat.at(), splat.up))
     film, folder = _targets(options)
 
-    drawn = splat_film(splat.to(device), path)
+    drawn = film_pictures(splat.to(device), path)
 
     def pictures(progress: TerminalProgress) -> Iterator[np.ndarray]:
         for i, picture in enumerate(drawn):

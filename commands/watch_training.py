@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ..recon.optimise.contract import Model, TrainConfig
+from ..recon.optimise.contract import Model
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
-from ..scene.splat import Splat, StaticSplat
 from ..viewer.app import DEFAULT_PORT
 from ..viewer.live_viewer import LiveViewer
 
@@ -27,7 +26,7 @@ class Watcher:
             self._page = LiveViewer(
                 load_run_capture(Run.open(self._folder)), port=self._port, save_to=self._folder, title=self._folder.name
             )
-        self._page.update(model.splat, step, figures)
+        self._page.update(model.result, step, figures)
         self._page.wait_while_paused()
         if self._page.stop_requested:
             signal.raise_signal(signal.SIGINT)  # the trainer's own way to stop: it ends after this step
@@ -45,9 +44,3 @@ class Watcher:
     ) -> None:
         if self._page is not None:
             self._page.close()
-
-
-def _splat_of(model: Model) -> Splat:
-    """The model's splat, to be drawn as it is trained."""
-    config: TrainConfig = getattr(model, "config", TrainConfig())
-    return StaticSplat(model.gaussians(), config.antialiased, background=config.background)

@@ -41,3 +41,10 @@ class OneCycle:
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
             group["betas"] = (beta, BETAS[1])
+
+
+def log_linear(start: float, end: float, progress: float) -> float:
+    """Rate from start to end along an exponential, at `progress` in [0, 1]; linear where one of them is zero."""
+    if start <= 0 or end <= 0:
+        return start + (end - start) * progress
+    return start * (end / start) ** progress

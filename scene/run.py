@@ -94,7 +94,7 @@ class Run:
         return self.path / "cameras_estimated.json"
 
     @property
-    def stereo_path(self) -> Path:
+    def depth_path(self) -> Path:
         return self.evidence_path("depth")
 
     def evidence_path(self, kind: str) -> Path:

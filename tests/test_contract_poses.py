@@ -237,4 +237,4 @@ def test_cameras_without_points_get_triangulated_ones_in_a_run(
     assert len(capture.points) > 50
     assert set(capture.points.seen_view.tolist()) <= set(capture.split()[0])
     assert any("estimator gives cameras but no points" in note for note in run.metrics()["notes"])
-    assert not run.stereo_path.exists()
+    assert not run.depth_path.exists()

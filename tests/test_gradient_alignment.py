@@ -1,4 +1,4 @@
-"""The objective of global alignment: native kernel against reference implementation, that against finite differences."""
+"""The objective of global alignment: native kernel against reference implementation, and that by finite differences."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def test_a_run_keeps_the_networks_cameras_and_depth(
     # The training cameras are exact; the held-out one comes from some hundred matches, good to half a pixel each.
     assert float(errors.pairs.rotation_deg.max()) < 0.5
     assert set(capture.points.seen_view.tolist()) == set(train)
-    stereo = load_stereo(run.stereo_path, capture.cameras[torch.tensor(train)], [capture.names[i] for i in train])
+    stereo = load_stereo(run.depth_path, capture.cameras[torch.tensor(train)], [capture.names[i] for i in train])
     assert_depth_is_known(stereo, scene, train)
     metrics = run.metrics()
     assert metrics["unplaced"] == {}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.render.camera_path import CameraPath
+from fewview.render.film import film_moments, film_pictures
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.readers import save_capture
 from fewview.scene.run import Run
@@ -20,7 +21,6 @@ from fewview.viewer.app import serve
 from fewview.viewer.clock import KEY_FRAMES, Timeline
 from fewview.viewer.page import Page
 from fewview.viewer.pictures import render_rgb8
-from fewview.viewer.splat_film import film_moments, splat_film
 from fewview.viewer.subjects import drawn_splat
 from fewview.viewer.subjects.capture_subject import CaptureSubject
 from fewview.viewer.subjects.driving_subject import DrivingSubject
@@ -212,7 +212,7 @@ def test_films_pass_through_time() -> None:
     assert film_moments(splat, timed) == [3.0, 1.0, 2.0]
     assert film_moments(StaticSplat(small_gaussians()), timed) == [None] * 3
     still = replace(cameras, cam_from_world=cameras.cam_from_world[[1, 1, 1]])
-    pictures = list(splat_film(splat, still))
+    pictures = list(film_pictures(splat, still))
     for picture, moment in zip(pictures, (FIRST_S, MIDDLE_S, LAST_S), strict=True):
         assert np.array_equal(picture, render_rgb8(splat, still[0], 96, moment))
     path = CameraPath.through(cameras, seconds=4)

@@ -164,10 +164,10 @@ def test_depth_of_stereo_is_shown(tmp_path):
     run = small_run(tmp_path / "run")
     maps = tuple(DepthMap(torch.linspace(1, 4, 24 * 36).reshape(24, 36), torch.ones(24, 36)) for _ in range(3))
     names = ["photo_0.jpg", "photo_2.jpg", "photo_4.jpg"]
-    save_stereo(run.stereo_path, Stereo(small_cameras(3).resized(36, 24), maps), names)
+    save_stereo(run.depth_path, Stereo(small_cameras(3).resized(36, 24), maps), names)
     _, page = report(run)
     assert page.captions[-6:] == [names[0], "depth", names[1], "depth", names[2], "depth"]
-    run.stereo_path.write_bytes(b"damaged")
+    run.depth_path.write_bytes(b"damaged")
     _, page = report(run)
     assert "depth" not in page.captions
 

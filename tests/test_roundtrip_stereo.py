@@ -205,10 +205,10 @@ def test_a_run_computes_depth_once_and_again_after_deletion(tmp_path: Path, monk
     first, second = starting_means(), starting_means()
     assert calls == [2]  # the training views, once
     assert torch.equal(first, second)
-    run.stereo_path.write_bytes(run.stereo_path.read_bytes()[:-10])
+    run.depth_path.write_bytes(run.depth_path.read_bytes()[:-10])
     with pytest.raises(BadInputError, match="--resume computes the depth again"):
         starting_means()
-    run.stereo_path.unlink()
+    run.depth_path.unlink()
     assert torch.equal(starting_means(), first)
     assert calls == [2, 2]
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from ..render.camera_path import CameraPath, KeyFrame
 from ..render.camera_path_file import camera_path_from_json, camera_path_json
+from ..render.film import film_pictures
 from ..render.video_writer import write_mp4
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError
 from ..scene.files import parse_json
 from ..scene.geometry import se3_inverse
 from ..scene.splat import Splat
-from .splat_film import splat_film
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
 from .viewpoint import Viewpoint
 
@@ -146,7 +146,7 @@ def export_film(
     cameras = path.cameras()
 
     def pictures() -> Iterator[np.ndarray]:
-        for i, picture in enumerate(splat_film(splat, cameras)):
+        for i, picture in enumerate(film_pictures(splat, cameras)):
             if cancelled():
                 raise Cancelled
             progress(i, len(cameras))

@@ -16,7 +16,7 @@ MEASURED = MAX_CONFIDENCE / 2  # between matched and certain: sensors blur at ed
 
 
 def has_depth(capture: Capture) -> bool:
-    """Whether every training photograph has a depth map, with something known in at least one of them."""
+    """True where every training photograph has a depth map with something known in it."""
     train = capture.split()[0] if capture.test is not None else range(len(capture))
     loaders = [capture.frames[i].load_depth for i in train]
     return all(load is not None and bool((load() > 0).any()) for load in loaders)

@@ -55,7 +55,7 @@ def open_run(
 
 def _vanish(run: Run, absent: list[Path]) -> None:
     """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
-    for folder in (run.images_path, run.checkpoints_path, run.stereo_path.parent):
+    for folder in (run.images_path, run.checkpoints_path, run.depth_path.parent):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
         file.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     run.update_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)
     if depths is not None:
-        save_stereo(run.stereo_path, depths, train_names)
+        save_stereo(run.depth_path, depths, train_names)
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
     write_json(run.poses_path, stage)
     return capture

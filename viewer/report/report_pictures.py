@@ -165,12 +165,12 @@ def _inside(run: Run, relative: Any) -> np.ndarray | None:
 
 def _depth(run: Run, capture: Capture | None, under: Sequence[float] | None) -> list[Picture]:
     """A few training photographs, each followed by what stereo found in it."""
-    if capture is None or capture.cameras is None or not run.stereo_path.is_file():
+    if capture is None or capture.cameras is None or not run.depth_path.is_file():
         return []
     held_out = set(capture.test or ())
     views = evenly_spaced([i for i in range(len(capture)) if i not in held_out], DEPTH_VIEWS)
     names = [capture.names[i] for i in views]
-    stereo = load_stereo(run.stereo_path, capture.cameras[torch.tensor(views)], names)
+    stereo = load_stereo(run.depth_path, capture.cameras[torch.tensor(views)], names)
     pictures = []
     for i, name, found in zip(views, names, stereo.maps, strict=True):
         depth = depth_picture(found.depth.numpy())

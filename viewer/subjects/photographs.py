@@ -72,7 +72,7 @@ class Photographs:
     @property
     def stereo(self) -> Callable[[], Stereo] | None:
         """Reads the depth maps of a run that has some; they belong to `stereo_views()`."""
-        if self.run is None or self.cameras is None or not self.run.stereo_path.is_file():
+        if self.run is None or self.cameras is None or not self.run.depth_path.is_file():
             return None
         return self._stereo
 
@@ -86,7 +86,7 @@ class Photographs:
         assert self.cameras is not None
         views = self.stereo_views()
         return load_stereo(
-            self.run.stereo_path, self.cameras[torch.tensor(views)], [self.capture.names[i] for i in views]
+            self.run.depth_path, self.cameras[torch.tensor(views)], [self.capture.names[i] for i in views]
         )
 
     def middle_view(self) -> int:

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ....learn.schedules import log_linear
 from ....scene.errors import BadInputError
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.point_cloud import PointCloud
@@ -19,7 +20,6 @@ from ...optimise.adaptive_density_control import AdaptiveDensityControl
 from ...optimise.contract import Model, Stage
 from ...optimise.dataset import Dataset
 from ...optimise.mcmc_strategy import McmcStrategy
-from ...optimise.schedules import log_linear
 from ...optimise.step import Step
 from ...optimise.table import Column, Table
 from .config import GaussianSplattingConfig

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ....learn.schedules import log_linear
 from ....scene.errors import BadInputError
 from ...optimise.dataset import Dataset
-from ...optimise.schedules import log_linear
 from ...optimise.train_config import at_least
 from ..gaussian_splatting.config import GaussianSplattingConfig
 from ..method_contract import Inputs, background_of
