@@ -11,8 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
-from fewview.recon.pipeline.reconstruction import reconstruct
+from fewview.recon import ReconstructConfig, reconstruct
 from fewview.scene.run_splat import load_run_splat
 from fewview.scene.sample import sample_path
 

@@ -1,19 +1,18 @@
-"""Write a new method
+"""Write a new method: a Config, a Model and one row of the registry.
 
-    python examples/04_write_a_new_method.py [PHOTOGRAPHS] [-o RUN]
+    python examples/04_write_a_new_method.py [PHOTOS] [--output blobs]
 
-Key concepts: a method is a Config, a Model and one row of the registry; the pipeline then chooses it, `--set` reaches
-its fields, and it trains, resumes, is measured and viewed like all others. Here each sparse point keeps one round
-Gaussian, and a small network decodes its colour from its position.
+The pipeline then knows it, `--set` reaches its fields, and it trains, resumes, is measured and viewed like all others.
+Here each starting point keeps one round Gaussian, and a small network decodes its colour from its position.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import tyro
 from fewview.recon import (
     Method,
     Model,
@@ -26,6 +25,8 @@ from fewview.recon import (
     reconstruct,
     register,
 )
+from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig
+from fewview.recon.methods.gaussian_splatting.model import initialise
 from fewview.scene import Gaussians, StaticSplat
 from fewview.scene.sample import sample_path
 from torch import nn
@@ -38,7 +39,8 @@ class BlobConfig(TrainConfig):
 
 class Blobs(Model):
     def __init__(self, inputs, config):
-        self.config, self.unit, points = config, inputs.dataset.scene_scale, inputs.dataset.points.xyz
+        self.config, self.unit = config, inputs.dataset.scene_scale
+        points = initialise(inputs.dataset, GaussianSplattingConfig()).splat().means  # as 3DGS starts
         ones = torch.ones(len(points), 1)
         self.tables = {
             "blobs": Table({"means": points, "log_size": (0.02 * self.unit * ones).log(), "logit": 0 * ones})
@@ -70,12 +72,18 @@ def configure(inputs, asked):
 
 register(Method("blobs", "Round Gaussians with decoded colours.", BlobConfig, suits, configure, Blobs))
 
+
+def main(
+    photos: tyro.conf.Positional[Path] = sample_path(),  # noqa: B008
+    output: Path = Path("blobs"),
+    resolution: int = 320,
+    steps: int = 200,
+) -> None:
+    """Reconstruct `photos` by the new method."""
+    config = ReconstructConfig(method="blobs", set=("width=16",), steps=steps, resolution=resolution)
+    run = reconstruct(photos, output, config)
+    print(f"{run.metrics()['training']['gaussians']:,} Gaussians in {run.splat_path}")
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Train a method of one's own.")
-    parser.add_argument("photographs", nargs="?", type=Path, default=sample_path(), help="folder of photographs")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/blobs"))
-    parser.add_argument("--steps", type=int, default=200)
-    options = parser.parse_args()
-    config = ReconstructConfig(method="blobs", set=("width=16",), steps=options.steps, resolution=320)
-    run = reconstruct(options.photographs, options.output, config)
-    print(f"{run.metrics()['training']['gaussians']:,} Gaussians. Look at it: fewview view {run.path}")
+    tyro.cli(main, description=__doc__)

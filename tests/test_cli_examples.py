@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fewview.recon.methods import registry
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.splat import StaticSplat
 from PIL import Image
@@ -47,6 +48,24 @@ def test_render_from_your_own_camera(run) -> None:
     low, high = Image.open("own.png").convert("L").getextrema()
     assert low == 0  # the background
     assert high > 100
+
+
+def test_train_with_your_own_loss(run, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_capture(Path("capture"))
+
+    def flatness(weight: float) -> float:
+        run("03_train_with_your_own_loss", photos, "--steps", 60, "--weight", weight)
+        return float(capsys.readouterr().out.split("thinner than ")[1].split()[0])
+
+    assert flatness(20.0) < flatness(0.0)
+    assert len(load_splat("flat.ply")) > 0
+
+
+def test_write_a_new_method(run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})  # the tests of other files know nothing of it
+    run("04_write_a_new_method", write_capture(Path("capture")), "--steps", 10)
+    assert "Gaussians in blobs/splat.ply" in capsys.readouterr().out
+    assert len(load_splat("blobs/splat.ply")) > 0
 
 
 def test_detect_in_one_frame(run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
