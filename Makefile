@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types clean
+.PHONY: demo test test-processors lint types clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/fewview demo
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+test-processors: $(INSTALLED)
+	$(VENV)/bin/python scripts/test_as_processors.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

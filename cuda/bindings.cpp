@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -71,6 +72,12 @@ void set_isa(const std::string &name) {
     std::string all;
     for (const std::string &n : isas()) all += (all.empty() ? "" : ", ") + n;
     throw std::invalid_argument("this machine has no kernels for '" + name + "'; it has " + all);
+}
+
+// The fastest instruction set, or the one that FEWVIEW_ISA names, so that a whole program runs as on an older processor.
+void choose_kernels() {
+    active = usable_kernels().front();
+    if (const char *name = std::getenv("FEWVIEW_ISA"); name && *name) set_isa(name);
 }
 
 // Throws unless the array has exactly this shape.
@@ -323,20 +330,15 @@ NB_MODULE(_native, m) {
     using namespace nb::literals;
     auto release = nb::call_guard<nb::gil_scoped_release>();
     nb::set_leak_warnings(false);  // tensors may still hold tile lists when the interpreter ends
-    active = usable_kernels().front();
+    choose_kernels();
+    threads_from_environment();
     m.doc() = "CPU kernels; arrays are contiguous float32 NumPy arrays, results are written in place.";
 
     m.def("isas", &isas, "Instruction sets that this machine can run, fastest first.");
     m.def("isa", [] { return std::string(active->name); }, "The instruction set in use.");
     m.def("set_isa", &set_isa, "name"_a, "Use another instruction set; ValueError names those there are.");
     m.def("num_threads", &num_threads);
-    m.def(
-        "set_num_threads",
-        [](int n) {
-            if (n < 1 || n > 256) throw std::invalid_argument("threads: expected 1 to 256, found " + std::to_string(n));
-            set_num_threads(n);
-        },
-        "n"_a);
+    m.def("set_num_threads", &set_num_threads, "n"_a);
 
     nb::class_<TileLists>(m, "TileLists", "Which Gaussians touch which tiles of one image, front to back.")
         .def(nb::init<>())

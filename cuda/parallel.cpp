@@ -3,8 +3,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -114,7 +117,20 @@ int num_threads() {
     return n > 0 ? n : 1;
 }
 
-void set_num_threads(int n) { requested_threads = n; }
+void set_num_threads(int n) {
+    if (n < 1 || n > 256) throw std::invalid_argument("threads: expected 1 to 256, found " + std::to_string(n));
+    requested_threads = n;
+}
+
+void threads_from_environment() {
+    const char *text = std::getenv("FEWVIEW_THREADS");
+    if (!text || !*text) return;
+    char *end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*end || n < 1 || n > 256)
+        throw std::invalid_argument("FEWVIEW_THREADS: expected 1 to 256, found '" + std::string(text) + "'");
+    requested_threads = (int)n;
+}
 
 void parallel_for(int count, const std::function<void(int)> &work) {
     if (count <= 1 || num_threads() == 1) {

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -84,10 +85,15 @@ void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_st
     slot_start.data()[map.volume] = at;
 }
 
-// Whether the instruction set in use and the processor have products of pairs of bfloat16.
+// Tells if the instruction set in use and the processor have products of pairs of bfloat16. FEWVIEW_BF16=0 denies it,
+// as on processors with AVX-512 that lack them.
 bool has_bf16() {
 #if defined(FEWVIEW_X86)
-    return active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
+    static const bool denied = [] {
+        const char *wanted = std::getenv("FEWVIEW_BF16");
+        return wanted && std::string(wanted) == "0";
+    }();
+    return !denied && active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
 #else
     return false;
 #endif

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
 import torch
-from fewview import _native
+from fewview.commands import detect_run
+from fewview.detect.sparsefusion.batch import Batch
+from fewview.detect.sparsefusion.model import Output, SparseFusionModel
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
 from support.nuscenes_folder import write_nuscenes
@@ -20,9 +25,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_nuscenes(tmp_path_factory.mktemp("drive") / "data").root
 
 
-def test_train_resume_run_and_eval(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     train = ("detect", "train", root, "-o", run, "--device", "cpu", "--json", "--val-split", "all")
     outcome = fewview(capsys, *train, "--epochs", 1)
@@ -59,22 +62,43 @@ def test_train_resume_run_and_eval(
     outcome = fewview(capsys, "detect", "eval", root, found / "submission.json", "--json")
     assert outcome.code == 0, outcome.err
 
-    monkeypatch.setattr(_native, "has_bf16", lambda: True)  # what the processor lacks is done in float32
-    halves = tmp_path / "halves"
-    outcome = fewview(
-        capsys, "detect", "run", root, "--weights", run, "-o", halves, "--pictures", 0, "--mixed-precision"
-    )
+
+def test_mixed_precision_runs_the_network_in_bfloat16(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How near the results are is no matter of boxes, whose queries may be others: test_property_sparsefusion.py holds
+    each layer to the format's bound."""
+    heatmaps: list[tuple[torch.Tensor, torch.Tensor]] = []
+    forward = SparseFusionModel.forward
+
+    def watched(model: SparseFusionModel, batch: Batch) -> Output:
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        with torch.autocast("cpu", enabled=False):
+            exact = forward(model, batch)
+        output = forward(model, batch)
+        heatmaps.append((output.bev_heatmap.float(), exact.bev_heatmap))
+        return output
+
+    monkeypatch.setattr(SparseFusionModel, "forward", watched)
+    scenes = tmp_path / "scenes.txt"
+    scenes.write_text("scene-0000\n")
+    run = ("detect", "run", root, "--preset", "tiny", "-o", tmp_path / "found", "--split", scenes, "--device", "cpu")
+    monkeypatch.setattr(detect_run, "_native", SimpleNamespace(has_bf16=lambda: False))
+    assert_one_sentence(fewview(capsys, *run, "--mixed-precision"), 2, "--mixed-precision", "AVX512_BF16")
+    assert not heatmaps
+    # What the processor lacks is done in float32, on rounded numbers.
+    monkeypatch.setattr(detect_run, "_native", SimpleNamespace(has_bf16=lambda: True))
+    outcome = fewview(capsys, *run, "--mixed-precision", "--pictures", 0)
     assert outcome.code == 0, outcome.err
-    best = [max(b["detection_score"] for b in boxes) for boxes in before.values()]
-    found_best = [
-        max(b["detection_score"] for b in boxes)
-        for boxes in json.loads((halves / "submission.json").read_text())["results"].values()
-    ]
-    assert found_best == pytest.approx(best, rel=0.1)  # a few of bfloat16's 8 bits
-    assert found_best != best
-    monkeypatch.setattr(_native, "has_bf16", lambda: False)
-    outcome = fewview(capsys, "detect", "run", root, "--weights", run, "-o", halves, "--mixed-precision")
-    assert_one_sentence(outcome, 2, "--mixed-precision", "AVX512_BF16")
+    assert len(heatmaps) == 2
+    assert not any(torch.equal(rough, exact) for rough, exact in heatmaps)
+    found = json.loads((tmp_path / "found" / "submission.json").read_text())["results"]
+    assert len(found) == 2
+    for box in itertools.chain(*found.values()):
+        assert 0 <= box["detection_score"] <= 1
+        assert all(math.isfinite(value) for key in ("translation", "size", "rotation") for value in box[key])
+    assert any(found.values())
 
 
 def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,9 @@ def test_a_camera_path_file_has_its_own_size_rate_and_length(capsys, run):
     # The first key frame is the first photograph's camera: its picture is that of a flight that begins there.
     fewview(capsys, "render", "run", "--path", "through", "--frames", 2)
     first, same = (cv2.imread(f"run/renders/{name}/0000.png").astype(int) for name in ("my tour", "through"))
-    assert abs(first - same).max() <= 1  # eight bits
+    # A step of eight bits by rounding, and another where a Gaussian's edge at 1/255 falls to the other side.
+    assert abs(first - same).max() <= 2
+    assert (first != same).mean() < 1e-2
 
 
 @pytest.mark.parametrize(

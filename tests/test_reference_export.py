@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fewview.render import rasterization
@@ -12,6 +11,7 @@ from fewview.render import reference_rasterization as reference
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.splat import StaticSplat
 from support.numpy_splat import render_ply
+from support.pictures import assert_same_picture
 from support.scenes import random_blobs, scene_of, splat_of
 
 
