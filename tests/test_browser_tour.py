@@ -53,8 +53,7 @@ def ring_of_cameras(count: int = 6) -> Cameras:
     azimuth = torch.linspace(-0.5, 0.5, count)
     centers = torch.stack([3.5 * azimuth.sin(), torch.full((count,), -0.6), -3.5 * azimuth.cos()], dim=-1)
     poses = look_at(centers, torch.zeros(3), torch.tensor([0.0, -1.0, 0.0]))
-    cameras = Cameras.pinhole(poses, 260.0, 240, 180)
-    return Cameras(cameras.cam_from_world, cameras.K, cameras.width, cameras.height, torch.linspace(0, 1, count))
+    return Cameras.pinhole(poses, 260.0, 240, 180)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,8 @@ def tour(browser, tmp_path_factory):
     """(server, page, tab, client) of one page for all steps; the scene is a file, so that it can be saved as new."""
     cameras = ring_of_cameras()
     frames = tuple(
-        Frame(f"photo_{i}.png", 240, 180, lambda i=i: np.full((180, 240, 3), 30 * i, np.uint8)) for i in range(6)
+        Frame(f"photo_{i}.png", 240, 180, lambda i=i: np.full((180, 240, 3), 30 * i, np.uint8), time_s=i / 5)
+        for i in range(6)
     )
     path = tmp_path_factory.mktemp("tour") / "ball.ply"
     subject = SplatSubject("ball", StaticSplat(ball()), Capture(frames, "tour", cameras, test=(2,)), splat_path=path)
@@ -86,7 +86,7 @@ def likeness(page, tab, client) -> float:
         ours = render(panel.bench.session.left(), camera)
     seen = screenshot(tab).astype(np.float32) / 255
     inside = ours.alpha.numpy() > 0.5
-    inside[:160] = False  # the browser's notice about software rendering
+    inside[:200] = False  # the browser's notice about software rendering, as high as its font makes it
     inside[:, FREE_COLUMNS.stop :] = False
     assert inside.sum() > 20_000
     error = ((seen - ours.rgb.clamp(0, 1).numpy()) ** 2)[inside].mean()
@@ -138,10 +138,10 @@ def test_a_click_on_a_camera_flies_there(tour):
     page.context.pilot.place(client, replace(behind, position=behind.position * 1.8))  # all cameras before it
     page.context.active.look_through(None)
     page.context.active.layers["cameras"].wanted = True
-    tab.wait_for_timeout(1500)
+    tab.wait_for_timeout(4000)  # a busy machine has drawn the frusta by then, and only what is drawn can be clicked
     view = page.context.camera_of(client)
     seen = [(i, p) for i, p in enumerate(_pictures_of_frusta(page, view)) if p is not None]
-    index, (x, y) = next((i, p) for i, p in seen if 20 < p[0] < FREE_COLUMNS.stop - 20 and 170 < p[1] < HEIGHT - 20)
+    index, (x, y) = next((i, p) for i, p in seen if 20 < p[0] < FREE_COLUMNS.stop - 20 and 200 < p[1] < HEIGHT - 20)
     tab.mouse.click(x, y)
     goal = page.context.stage.place(page.context.active.cameras.centers[index])
     until(lambda: np.abs(client.camera.position - goal).max() < 1e-3)

@@ -122,7 +122,7 @@ def test_the_clock_moves_the_splat_and_its_cameras(tmp_path: Path, on_page: list
     subject = load_subject(moving_run(tmp_path / "run"))
     page = shown(on_page, subject)
     assert isinstance(subject, SplatSubject)
-    assert "moves from 1 s to 3 s" in subject.facts().words
+    assert subject.facts().words == ("moves from 1 s to 3 s", "taken from 1 s to 3 s")
     drift = np.array(DRIFT) * page.context.stage.scale
     first = centers(subject)
     page.context.clock.go_to(LAST_S)

@@ -23,7 +23,7 @@ class CaptureSubject(Subject):
         self.photographs = Photographs(capture)
 
     def facts(self) -> Facts:
-        return Facts(self.photographs.counts())
+        return Facts(self.photographs.counts(), self.photographs.words())
 
     def own_stage(self) -> tuple[int, Stage]:
         return 3 if self.cameras is None else 0, Stage.of(self.cameras, None, self.photographs.capture.points)

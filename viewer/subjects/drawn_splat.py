@@ -26,6 +26,7 @@ class DrawnSplat:
         self._tint: Tensor | None = None
         self._part_tint: Tensor | None = None
         self._draws_all = False
+        self._colors: tuple[Tensor, Tensor] | None = None  # harmonics, and the colours [N, 3] that came of them
 
     @property
     def gaussians(self) -> Gaussians | None:
@@ -71,7 +72,16 @@ class DrawnSplat:
 
     def _draw(self, part: Splat) -> None:
         gaussians = part.at(self.time_s)
-        colors = view_colors(gaussians, self._cameras) if self._part_tint is None else self._part_tint
+        colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint
         arrays = splat_arrays(gaussians, self._canvas.stage, colors)
         path = f"{self._canvas.path}/splat"
         self._layer.replace([draw_splat(self._canvas.server, path, arrays, self._layer.seen)])
+
+    def _colors_of(self, gaussians: Gaussians) -> Tensor:
+        """Colours [N, 3], worked out anew only for other harmonics: at each moment they would cost half of a redraw.
+
+        A motion changes them by the little that the cameras' directions turn.
+        """
+        if self._colors is None or self._colors[0] is not gaussians.sh:
+            self._colors = gaussians.sh, view_colors(gaussians, self._cameras)
+        return self._colors[1]

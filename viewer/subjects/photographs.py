@@ -65,6 +65,13 @@ class Photographs:
         points = 0 if self.capture.points is None else len(self.capture.points)
         return {"photographs": len(self.capture), "sparse points": points}
 
+    def words(self) -> tuple[str, ...]:
+        """The times at which they were taken, for the page's header; nothing where there is one time or none."""
+        times = self.capture.times_s
+        if times is None or self.capture.duration_s == 0:
+            return ()
+        return (f"taken from {float(times.min()):g} s to {float(times.max()):g} s",)
+
     def time_of(self, index: int) -> float | None:
         """The moment at which a photograph was taken, None where it does not say."""
         return self.capture.frames[index].time_s

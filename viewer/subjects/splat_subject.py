@@ -58,11 +58,12 @@ class SplatSubject(Subject):
         return joined([None if moments is None else Timeline.over(moments), super().timeline])
 
     def facts(self) -> Facts:
-        counts = {} if self.photographs is None else self.photographs.counts()
+        taken = self.photographs
+        counts, words = ({}, ()) if taken is None else (taken.counts(), taken.words())
         if self._splat is None:
-            return Facts(counts)
-        moments = self._splat.time_range_s
-        words = () if moments is None else (f"moves from {moments[0]:g} s to {moments[1]:g} s",)
+            return Facts(counts, words)
+        if (moments := self._splat.time_range_s) is not None:
+            words = (f"moves from {moments[0]:g} s to {moments[1]:g} s", *words)
         return Facts(counts | {"Gaussians": len(self._splat)}, words)
 
     def own_stage(self) -> tuple[int, Stage]:
