@@ -27,6 +27,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 COMMANDS = {
     "demo": "Twelve bundled photographs to a splat, then how to look at it.",
     "reconstruct": "Photographs, a video, or a data set with cameras, to a Gaussian splat.",
+    "methods": "The reconstruction methods, and the settings of each.",
     "poses": "Only the cameras: where each photograph was taken from.",
     "view": "Look at a run, a splat file or a data set in the browser.",
     "render": "A run or a splat file to pictures and a film.",

@@ -13,6 +13,8 @@ from ..scene.formats import format_name, load_splat, save_splat, side_path
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
+from ..scene.run_splat import load_run_splat
+from ..scene.splat import Splat, StaticSplat
 from .options import Common
 from .result import finish
 
@@ -33,6 +35,8 @@ class Options(Common):
     up: str | None = None
     # Highest degree of spherical harmonics to keep, 0 to 4; auto keeps what is there.
     sh_degree: int | None = None
+    # Moment of a moving splat that is written; auto is its first.
+    time: float | None = None
     # Version of an SPZ file, 2, 3 or 4; auto is 3, which most viewers read well.
     spz_version: int | None = None
 
@@ -52,9 +56,11 @@ def run(options: Options) -> None:
     source, target = _source(options.input), options.target
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
-    format_name(target)  # an unknown ending is refused before a big file is read
-    splat = load_splat(source)
-    found_degree, notes = splat.gaussians.sh_degree, list(splat.notes)
+    format_name(target)  # an unknown ending is told before a big file is read
+    splat, moment_notes = _still(
+        options, load_run_splat(Run.open(options.input)) if options.input.is_dir() else load_splat(source)
+    )
+    found_degree, notes = splat.gaussians.sh_degree, [*splat.notes, *moment_notes]
     if options.up is not None:
         splat = replace(splat, up=parse_axis(options.up))
     if options.sh_degree is not None and options.sh_degree < found_degree:
@@ -83,6 +89,20 @@ def _source(path: Path) -> Path:
     if not splat.is_file():
         raise BadInputError(f"The run {path} has no splat yet; continue it with `fewview reconstruct --resume`.")
     return splat
+
+
+def _still(options: Options, splat: Splat) -> tuple[StaticSplat, tuple[str, ...]]:
+    """One moment of the splat, and a sentence where it moves."""
+    if splat.time_range_s is None:
+        if options.time is not None:
+            raise BadInputError(f"{options.input} does not move, so there is no moment --time {options.time:g} of it.")
+        return splat.still(), ()
+    first, last = splat.time_range_s
+    moment = first if options.time is None else options.time
+    if not first <= moment <= last:
+        raise BadInputError(f"--time {moment:g} is outside of the motion of {options.input}, {first:g} to {last:g}.")
+    note = f"The splat moves from {first:g} to {last:g}; only the moment {moment:g} was written (--time takes another)."
+    return splat.still(moment), (note,)
 
 
 def _lowered(g: Gaussians, degree: int) -> Gaussians:

@@ -9,11 +9,11 @@ from typing import Any
 
 import tyro
 
-from ..detect.nuscenes.devkit import INSTALL, find_devkit, largest_difference, run_devkit
-from ..detect.nuscenes.evaluate import evaluate, table
-from ..detect.nuscenes.splits import split_samples
-from ..detect.nuscenes.submission import read_submission
-from ..detect.nuscenes.truth import Truth
+from ..detect.metrics.devkit import INSTALL, find_devkit, largest_difference, run_devkit
+from ..detect.metrics.nuscenes_metric import evaluate, table
+from ..detect.metrics.nuscenes_submission import read_submission
+from ..detect.metrics.nuscenes_truth import Truth
+from ..detect.tasks.nuscenes_splits import split_samples
 from ..scene.datasets.nuscenes_log import NuScenes
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_json

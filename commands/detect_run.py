@@ -12,25 +12,24 @@ import numpy as np
 import torch
 import tyro
 
-from .. import _native
-from ..detect.nuscenes.sample import DetectionSample
-from ..detect.nuscenes.submission import write_submission
-from ..detect.picture import frame_picture
-from ..detect.sparsefusion.checkpoint import load_model
-from ..detect.sparsefusion.config import preset
-from ..detect.sparsefusion.frames import open_samples
-from ..detect.sparsefusion.measure import detect_all, used_modalities
-from ..detect.sparsefusion.model import SparseFusionModel
-from ..detect.sparsefusion.predict import Detector
-from ..detect.sparsefusion.processes import detection_device, peak_memory_gb
+from ..detect.detector_registry import load_detector, new_detector
+from ..detect.measure import Predictor, detect_all
+from ..detect.metrics.nuscenes_submission import submission_boxes, used_modalities, write_submission
+from ..detect.tasks.driving_picture import frame_picture
+from ..detect.tasks.driving_sample import DrivingSample
+from ..detect.tasks.driving_samples import open_driving_samples
+from ..learn.precision import require_bfloat16
+from ..learn.processes import network_device, peak_memory_gb
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
 from ..scene.progress import duration
+from .device import set_threads
 from .options import Common
 from .result import finish
 from .terminal_progress import TerminalProgress
 
+DETECTOR = "sparsefusion"
 RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
 
 
@@ -65,31 +64,28 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    device = detection_device(options.device)
-    if options.mixed_precision and device.type == "cpu" and not _native.has_bf16():
-        raise BadInputError(
-            "--mixed-precision cannot be used: this processor has no instructions for bfloat16 (AVX512_BF16); leave it "
-            "out."
-        )
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-        _native.set_num_threads(options.threads)
+    device = network_device(options.device)
+    if options.mixed_precision:
+        require_bfloat16(device)
+    set_threads(options.threads)
     torch.manual_seed(options.seed)
     with TerminalProgress(options.quiet) as progress:
         if options.weights is None:
             progress.say(RANDOM_WEIGHTS)
-            model = SparseFusionModel(preset(options.preset))
+            detector = new_detector(DETECTOR, options.preset)
         else:
-            model = load_model(options.weights)
-        detector = Detector(model.to(device).eval(), device, options.mixed_precision)
-        samples = open_samples(options.input, model.config, options.split)
+            detector = load_detector(DETECTOR, options.weights)
+        detector.network.to(device)
+        predictor = Predictor(detector, device, options.mixed_precision)
+        samples = open_driving_samples(options.input, detector.inputs.sweeps, options.split)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
         pictures = _Pictures(folder, _spread(len(samples), options.pictures), options.min_score)
         start = time.perf_counter()
-        found = detect_all(detector, samples, progress, pictures)
+        found = detect_all(predictor, samples, submission_boxes, progress, pictures)
         seconds = time.perf_counter() - start
         submission = folder / "submission.json"
-        write_submission(submission, found, samples.tokens, used_modalities(detector))
+        write_submission(submission, found, samples.tokens, used_modalities(detector.inputs))
+    memory_gb = peak_memory_gb(device)
     result = {
         "output": str(folder),
         "submission": str(submission),
@@ -97,12 +93,12 @@ def run(options: Options) -> None:
         "boxes": sum(len(boxes) for boxes in found.values()),
         "random_weights": options.weights is None,
         "seconds": round(seconds, 2),
-        "peak_memory_gb": round(peak_memory_gb(device), 2),
+        "peak_memory_gb": None if memory_gb is None else round(memory_gb, 2),
         "pictures": [str(path) for path in pictures.written],
     }
     lines = [
-        f"{result['boxes']} boxes in {len(samples)} frames in {duration(seconds)}, reading and pictures included; peak "
-        f"memory {result['peak_memory_gb']} GB.",
+        f"{result['boxes']} boxes in {len(samples)} frames in {duration(seconds)}, reading and pictures included"
+        + ("." if memory_gb is None else f"; peak memory {memory_gb:.2f} GB."),
         f"Submission: {submission}",
         *([f"Pictures: {pictures.folder}"] if pictures.written else []),
     ]
@@ -128,7 +124,7 @@ class _Pictures:
         except OSError as error:
             raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
-    def __call__(self, sample: DetectionSample, boxes: Boxes) -> None:
+    def __call__(self, sample: DrivingSample, boxes: Boxes) -> None:
         if self.seen in self.numbers:
             path = self.folder / f"{self.seen:05d}.jpg"
             picture = cv2.cvtColor(frame_picture(sample, boxes, self.min_score), cv2.COLOR_RGB2BGR)

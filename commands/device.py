@@ -13,11 +13,16 @@ from .options import Common
 
 def prepare(options: Common) -> torch.device:
     """Set threads and seed, and return the device. Raises BadInputError when it is asked for and not there."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-        _native.set_num_threads(options.threads)
+    set_threads(options.threads)
     torch.manual_seed(options.seed)
     return choose_device(options.device)
+
+
+def set_threads(count: int | None) -> None:
+    """CPU threads of PyTorch and of the native kernels; None leaves them as they are."""
+    if count is not None:
+        torch.set_num_threads(count)
+        _native.set_num_threads(count)
 
 
 def choose_device(name: str) -> torch.device:

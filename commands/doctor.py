@@ -17,7 +17,7 @@ import torch
 
 from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
-from ..viewer.share_page import program_version
+from ..viewer.share import program_version
 from .device import what_cuda_lacks
 from .options import Common
 from .result import finish

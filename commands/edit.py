@@ -83,7 +83,7 @@ def run(options: Options) -> None:
     if not as_run:
         refuse_to_replace(source, options.output)
     original = load_source(source)
-    editor = Editor(original.gaussians)
+    editor = Editor(original.at())
     steps = _removals(options, editor) + _moves(options, editor)
     splat = edited_splat(original, editor)
     if options.up is not None:
@@ -139,7 +139,7 @@ def _removals(options: Options, editor: Editor) -> list[Step]:
 
 
 def _remove_floaters(editor: Editor, step: Callable[[str, int], None]) -> None:
-    """What a floater is depends on the rest of the scene: on what the steps before have left of it."""
+    """Remove floaters. Which these are depends on the rest of the scene: on what the steps before have left of it."""
     alive = editor.alive
     told = {"min_opacity": "floaters, faint", "max_size": "floaters, huge", "max_isolation": "floaters, alone"}
     found = floaters(editor.original[alive], FloaterLimits())

@@ -25,9 +25,8 @@ from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
 from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
-from ..scene.run import Run
 from ..scene.splat import Axis
-from ..viewer.target import load_shown
+from ..viewer.subjects.loader import load_subject
 from .device import prepare
 from .options import Common
 from .result import finish
@@ -82,22 +81,20 @@ class Options(Common):
 
 def run(options: Options) -> None:
     key_frames = _read(options.path) if isinstance(options.path, Path) else None
-    shown = load_shown(options.input)
-    if shown.gaussians is None:
+    subject = load_subject(options.input)
+    splat, cameras = subject.splat, subject.cameras
+    if splat is None:
         raise BadInputError(f"{options.input} holds no splat to render; make one with `fewview reconstruct`.")
-    cameras = None if shown.capture is None else shown.capture.cameras
     if cameras is None and options.path in ("spiral", "through", "interpolation"):
         raise BadInputError(
             f"{options.input} is a splat without cameras, which the path {options.path!r} needs; use --path orbit or a "
             "camera path file, or give a run."
         )
     device = prepare(options)
-    path, fps = _path(options, key_frames, cameras if cameras is not None else around(shown.gaussians, shown.up))
+    path, fps = _path(options, key_frames, cameras if cameras is not None else around(splat.at(), splat.up))
     film, folder = _targets(options)
 
-    drawn = film_pictures(
-        shown.gaussians.to(device), path, background=_background(options.input), antialiased=shown.antialiased
-    )
+    drawn = film_pictures(splat.to(device), path)
 
     def pictures(progress: TerminalProgress) -> Iterator[np.ndarray]:
         for i, picture in enumerate(drawn):
@@ -189,13 +186,6 @@ def _targets(options: Options) -> tuple[Path, Path | None]:
     except OSError as error:
         raise BadInputError(f"The folder {parent} cannot be made: {error.strerror}. Choose another with -o.") from error
     return film, folder
-
-
-def _background(source: Path) -> list[float]:
-    """The colour that the run was trained on, black for a splat file."""
-    if not (source / "config.json").is_file():
-        return [0.0, 0.0, 0.0]
-    return Run.open(source).metrics().get("training", {}).get("background", [0.0, 0.0, 0.0])
 
 
 def _write_png(path: Path, picture: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,8 @@ from typing import Literal
 import tyro
 
 from ..scene.errors import BadInputError
-from ..viewer.share import write_share
-from ..viewer.share_page import program_version
-from ..viewer.target import load_shown
+from ..viewer.share import program_version, write_share
+from ..viewer.subjects.loader import load_subject
 from .options import Common
 from .result import finish
 
@@ -33,21 +33,27 @@ class Options(Common):
     title: str | None = None
     # Colour behind the splat; auto takes the one that it was trained over.
     background: Literal["auto", "black", "gray", "white"] = "auto"
+    # Moment to share of a splat that moves, in the times of its photographs; auto is the first.
+    time: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.title is not None and len(self.title) > MAX_TITLE:
             raise BadInputError(f"--title has {len(self.title)} characters; at most {MAX_TITLE} are expected.")
+        if self.time is not None and not math.isfinite(self.time):
+            raise BadInputError(f"--time {self.time} cannot be used: a moment of the splat is expected.")
 
 
 def run(options: Options) -> None:
     program_version()  # before the splat is read: it takes longer to be told then
-    shown = load_shown(options.input)
+    subject = load_subject(options.input)
+    if subject.splat is None:
+        raise BadInputError(f"{subject.title} holds no splat to share; make one with `fewview reconstruct`.")
     path = options.output or _default_path(options.input)
     if not path.parent.is_dir():
         raise BadInputError(f"The folder {path.parent} does not exist; make it, or choose another with -o.")
     title = path.stem if options.title is None else options.title
-    shared = write_share(shown, path, title, BACKGROUNDS[options.background])
+    shared = write_share(subject.splat, path, title, subject.cameras, BACKGROUNDS[options.background], options.time)
     result = {
         "page": str(shared.path),
         "bytes": shared.size_bytes,

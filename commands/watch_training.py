@@ -11,7 +11,7 @@ from ..recon.optimise.contract import Model
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
 from ..viewer.app import DEFAULT_PORT
-from ..viewer.live import LiveViewer
+from ..viewer.live_viewer import LiveViewer
 
 
 class Watcher:
@@ -26,14 +26,14 @@ class Watcher:
             self._page = LiveViewer(
                 load_run_capture(Run.open(self._folder)), port=self._port, save_to=self._folder, title=self._folder.name
             )
-        self._page.update(model.gaussians, step, figures)
+        self._page.update(model.result, step, figures)
         self._page.wait_while_paused()
         if self._page.stop_requested:
             signal.raise_signal(signal.SIGINT)  # the trainer's own way to stop: it ends after this step
 
     @property
     def stopped(self) -> bool:
-        """Whether "Stop and keep" was pressed."""
+        """True once "Stop and keep" was pressed."""
         return self._page is not None and self._page.stop_requested
 
     def __enter__(self) -> Watcher:

@@ -7,7 +7,7 @@ run/
   poses.json      where the cameras come from; written when the first stage is done
   cameras_estimated.json  the cameras as they were before training refined them
   points.ply      the sparse points
-  stereo.safetensors  depth and confidence of the training views, where the method starts from them
+  evidence/       what the method asked for besides cameras, e.g. depth and confidence of the training views
   splat.ply       the result; the first moment where it moves
   motion.safetensors, motion.json  how it moves, where it does
   checkpoints/    state to continue from, bit for bit
@@ -94,8 +94,12 @@ class Run:
         return self.path / "cameras_estimated.json"
 
     @property
-    def stereo_path(self) -> Path:
-        return self.path / "stereo.safetensors"
+    def depth_path(self) -> Path:
+        return self.evidence_path("depth")
+
+    def evidence_path(self, kind: str) -> Path:
+        """The file of a kind of evidence."""
+        return self.path / "evidence" / f"{kind.replace(' ', '_')}.safetensors"
 
     @property
     def splat_path(self) -> Path:

@@ -33,9 +33,7 @@ def save_run_splat(run: Run, splat: Splat) -> None:
         write_bytes(run.motion_path, safetensors.torch.save(plain))
         description = {"version": VERSION, "kind": splat.motion.kind, "time_range_s": list(splat.time_range_s)}
         write_json(run.motion_description_path, description | {"gaussians": len(splat)})
-        save_splat(run.splat_path, splat.still())
-    else:
-        save_splat(run.splat_path, StaticSplat(splat.gaussians, splat.antialiased, splat.up))
+    save_splat(run.splat_path, splat.still())
 
 
 def load_run_splat(run: Run) -> Splat:

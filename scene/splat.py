@@ -44,6 +44,10 @@ class Splat:
         """Gaussians at a moment, the first one when None; before and after its range a splat stands still."""
         return self.gaussians
 
+    def still(self, time_s: float | None = None) -> StaticSplat:
+        """The splat of one moment, the first one when None, for formats that hold no motion."""
+        return StaticSplat(self.at(time_s), self.antialiased, self.up, self.notes, self.background)
+
     def to(self: S, device: torch.device | str) -> S:
         return replace(self, gaussians=self.gaussians.to(device))
 
@@ -83,7 +87,3 @@ class MovingSplat(Splat):
 
     def moved(self, new_from_old: Similarity) -> MovingSplat:
         return replace(self, gaussians=self.gaussians.moved(new_from_old), motion=self.motion.moved(new_from_old))
-
-    def still(self, time_s: float | None = None) -> StaticSplat:
-        """The splat of one moment, the first one when None, for formats that hold no motion."""
-        return StaticSplat(self.at(time_s), self.antialiased, self.up, self.notes, self.background)

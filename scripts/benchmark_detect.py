@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 from fewview import _native
+from fewview.detect.measure import Predictor
 from fewview.detect.sparsefusion.config import preset
-from fewview.detect.sparsefusion.frames import open_samples
-from fewview.detect.sparsefusion.losses import losses, total
+from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.predict import Detector, detections
-from fewview.detect.sparsefusion.processes import detection_device, peak_memory_gb
+from fewview.detect.tasks.driving_samples import open_driving_samples
+from fewview.learn.processes import network_device, peak_memory_gb
 
 
 def main() -> None:
@@ -40,11 +40,11 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         _native.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device = detection_device(options.device)
-    config = preset(options.preset)
-    model = SparseFusionModel(config).to(device).eval()
-    sample = open_samples(options.input, config)[0]
-    batch = Detector(model, device).batch(sample)
+    device = network_device(options.device)
+    model = SparseFusionModel(preset(options.preset)).to(device).eval()
+    detector = SparseFusionDetector(model)
+    sample = open_driving_samples(options.input, detector.inputs.sweeps)[0]
+    batch = Predictor(detector, device).batch(sample)
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision)
     with torch.no_grad(), mixed:
         voxels = model.voxelize(batch)
@@ -52,7 +52,7 @@ def main() -> None:
         rows = {
             "voxelisation": median_ms(lambda: model.voxelize(batch), options.runs, device),
             "network": median_ms(lambda: model(batch, voxels), options.runs, device),
-            "boxes and NMS": median_ms(lambda: detections(output, config), options.runs, device),
+            "boxes and NMS": median_ms(lambda: detector.decode(output), options.runs, device),
         }
     memory = {"detecting": peak_memory_gb(device)}
     if options.train:
@@ -61,7 +61,7 @@ def main() -> None:
         def step() -> None:
             with mixed:
                 output = model(batch)
-            total(losses(output, batch, config)).backward()
+            torch.stack(list(detector.loss(output, batch).values())).sum().backward()
 
         rows["training step"] = median_ms(step, options.runs, device)
         memory["training"] = peak_memory_gb(device)
@@ -76,7 +76,7 @@ def main() -> None:
     whole = without + rows["voxelisation"]
     print(f"| a frame with voxelisation | {whole:.0f} ({1000 / whole:.2f} FPS) |")
     for part, gb in memory.items():
-        print(f"| peak memory, {part} | {gb:.1f} GB |")
+        print(f"| peak memory, {part} | {'unknown' if gb is None else f'{gb:.1f} GB'} |")
 
 
 def median_ms(work: Callable[[], object], runs: int, device: torch.device) -> float:

@@ -23,20 +23,21 @@ from typing import Any
 import torch
 from benchmark_reconstruct import folder_for_runs, machine, reconstruct
 from fewview.recon.evidence import Stereo
-from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.methods.instantsplat.config import instantsplat_config
+from fewview.recon.methods.instantsplat.model import initialise
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import fit
 from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_held_out
 from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.poses.evaluate_poses import evaluate_poses
 from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
-from fewview.recon.poses.pointmaps.two_view import TwoViewPredictor
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
+from two_view_pointmaps import TwoViewPredictor
 
 FOX_SIDE = ("--resolution", "480")
 ABLATED_SIDE_PX = 240  # so that a Gaussian for every pixel of twelve photographs trains in a minute
@@ -151,10 +152,16 @@ def ablation(path: Path) -> None:
         started = time.perf_counter()
         result = fit(initialise(moved, stereo, config), moved, config)
         seconds = time.perf_counter() - started
-        psnr_db, similarity = _held_out(result.gaussians, replace(moved, cameras=result.cameras))
+        psnr_db, similarity = _held_out(result.splat.gaussians, replace(moved, cameras=result.cameras))
         true = dataset.cameras.cam_from_world[train]
         ate = pose_errors(result.cameras.cam_from_world[train], true).ate
-        row(name, f"{len(result.gaussians):,}", f"{seconds:.1f}", f"{psnr_db:.2f} / {similarity:.4f}", f"{ate:.4f}")
+        row(
+            name,
+            f"{len(result.splat.gaussians):,}",
+            f"{seconds:.1f}",
+            f"{psnr_db:.2f} / {similarity:.4f}",
+            f"{ate:.4f}",
+        )
 
 
 def _with_cameras(dataset: Dataset, stereo: Stereo) -> Dataset:

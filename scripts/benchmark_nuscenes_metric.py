@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from fewview.detect.nuscenes.devkit import largest_difference, run_devkit
-from fewview.detect.nuscenes.evaluate import evaluate
-from fewview.detect.nuscenes.submission import read_submission, write_submission
-from fewview.detect.nuscenes.truth import Truth
+from fewview.detect.metrics.devkit import largest_difference, run_devkit
+from fewview.detect.metrics.nuscenes_metric import evaluate
+from fewview.detect.metrics.nuscenes_submission import read_submission, write_submission
+from fewview.detect.metrics.nuscenes_truth import Truth
 from fewview.scene.boxes import Boxes
 from fewview.scene.datasets.nuscenes_classes import as_detection_classes
 from fewview.scene.datasets.nuscenes_log import NuScenes

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
-from fewview.recon.poses.pointmaps.two_view import TwoViewPredictor
 from fewview.recon.poses.pose_errors import pose_errors
 from fewview.scene.capture import evenly_spaced, fit_size
 from fewview.scene.readers import read_capture
+from two_view_pointmaps import TwoViewPredictor
 
 WAYS = {
     "stitched": AlignmentConfig(iterations=0, focal_averaging=False),

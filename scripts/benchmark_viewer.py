@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ from fewview.render import render
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import rotation_from_quat
+from fewview.scene.one_moment import one_moment
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
-from fewview.viewer.item import FEW_GAUSSIANS
-from fewview.viewer.shown import Shown
-from fewview.viewer.target import load_shown
+from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS
+from fewview.viewer.subjects.loader import load_subject
+from fewview.viewer.subjects.splat_subject import SplatSubject
 from PIL import Image
 
 FLAGS = [
@@ -186,15 +188,16 @@ def run_first(options: argparse.Namespace) -> None:
 
 def run_alike(options: argparse.Namespace) -> None:
     """From a few cameras: the page without its panel, against our rendering with all harmonics and with the page's."""
-    shown = load_shown(options.input)
-    assert shown.gaussians is not None
-    assert shown.capture is not None
-    assert shown.capture.cameras is not None
+    found = load_subject(options.input)
+    assert found.splat is not None
+    assert found.photographs is not None
+    capture = found.photographs.capture
+    assert capture.cameras is not None
     for count in options.gaussians:
-        g = grown(shown.gaussians, count)
-        server, page = serve(
-            Shown(shown.title, g, shown.capture, antialiased=shown.antialiased, background=shown.background), port=0
-        )
+        splat = replace(one_moment(found.splat)[0], gaussians=grown(found.splat.at(), count))
+        subject = SplatSubject(found.title, splat, capture)
+        server, page = serve(subject, port=0)
+        context = page.context
         with chromium() as browser:
             tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             tab.goto(server.url)
@@ -202,18 +205,18 @@ def run_alike(options: argparse.Namespace) -> None:
             while not server.get_clients():
                 time.sleep(0.05)
             client = next(iter(server.get_clients().values()))
-            page.active.draws_all = True
-            page.active.layers["cameras"].wanted = False
-            if "held_out" in page.active.layers:
-                page.active.layers["held_out"].wanted = False
+            assert subject.drawn is not None
+            subject.drawn.draws_all = True
+            for name in subject.layers.keys() & {"cameras", "held_out"}:
+                subject.layers[name].wanted = False
             time.sleep(5)
             for index in options.views:
-                page.pilot.place(client, page.view_of(shown.capture.cameras[index]))
+                context.pilot.place(client, context.stage.view_of(capture.cameras[index]))
                 time.sleep(3)
                 seen = client.get_render(HEIGHT, WIDTH, transport_format="png")[..., :3]
-                camera = page.camera_of(client, HEIGHT)
+                camera = context.camera_of(client, HEIGHT)
                 with torch.no_grad():
-                    ours = render(g, camera, antialiased=shown.antialiased).rgb.clamp(0, 1).numpy()
+                    ours = render(splat.gaussians, camera, antialiased=splat.antialiased).rgb.clamp(0, 1).numpy()
                 error = ((seen / 255.0 - ours) ** 2).mean()
                 print(f"{count:,} Gaussians, view {index}: {-10 * np.log10(error):.2f} dB", flush=True)
                 if options.pictures is not None:

@@ -28,7 +28,7 @@ import torch
 import zstandard
 from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat, side_path
-from fewview.scene.formats.table import FORMATS
+from fewview.scene.formats.format_table import FORMATS
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.splat import StaticSplat
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fewview.detect.nuscenes.devkit import run_devkit
+from fewview.detect.metrics.devkit import run_devkit
 from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.files import write_bytes
 

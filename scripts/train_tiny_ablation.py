@@ -20,16 +20,18 @@ from pathlib import Path
 import torch
 from fewview import _native
 from fewview.commands.terminal_progress import TerminalProgress
-from fewview.detect.nuscenes.dataset import DetectionData
-from fewview.detect.nuscenes.submission import write_submission
-from fewview.detect.sparsefusion.checkpoint import WEIGHTS_FILE, load_model, save_weights, start_from
+from fewview.detect.measure import Predictor, measure
+from fewview.detect.metrics.nuscenes_metric import NuScenesMetric
+from fewview.detect.metrics.nuscenes_submission import used_modalities, write_submission
 from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
+from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.heads import Prediction
-from fewview.detect.sparsefusion.measure import measure, used_modalities
 from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.predict import Detector
-from fewview.detect.sparsefusion.processes import detection_device, peak_memory_gb
-from fewview.detect.sparsefusion.train import TrainRun, fit
+from fewview.detect.sparsefusion.weight_files import WEIGHTS_FILE, load_model, save_weights, start_from
+from fewview.detect.tasks.driving_samples import NuScenesSamples
+from fewview.detect.training import DetectorTraining
+from fewview.learn import TrainRun, fit
+from fewview.learn.processes import network_device, peak_memory_gb
 from fewview.scene.files import read_json, write_json
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def without_image_queries(options: argparse.Namespace) -> dict:
     result_path = folder / "metrics_without_image_queries.json"
     if result_path.is_file():
         return read_json(result_path)
-    device = detection_device(options.device)
+    device = network_device(options.device)
     model = load_model(folder).to(device)
     fuse = model.fusion.forward
 
@@ -79,8 +81,8 @@ def without_image_queries(options: argparse.Namespace) -> dict:
         return Prediction(torch.cat([left.codes, codes], dim=1), torch.cat([left.logits, logits - torch.inf], dim=1))
 
     model.fusion.forward = lidar_only
-    held_out = DetectionData(options.data, options.val_split, sweeps=model.config.sweeps - 1)
-    evaluation, _ = measure(Detector(model, device), held_out)
+    held_out = NuScenesSamples(options.data, options.val_split, sweeps=model.config.sweeps - 1)
+    evaluation, _ = measure(Predictor(SparseFusionDetector(model), device), held_out, NuScenesMetric.of(held_out))
     result = {"minutes": 0.0, "samples_per_s": 0.0, "metrics": evaluation.summary()}
     write_json(result_path, result)
     return result
@@ -113,24 +115,25 @@ def train(options: argparse.Namespace, name: str, config: SparseFusionConfig, st
     if result_path.is_file():
         return read_json(result_path)
     folder.mkdir(parents=True, exist_ok=True)
-    device = detection_device(options.device)
-    data = DetectionData(options.data, options.train_split, sweeps=config.sweeps - 1)
-    held_out = DetectionData(options.data, options.val_split, sweeps=config.sweeps - 1)
+    device = network_device(options.device)
+    data = NuScenesSamples(options.data, options.train_split, sweeps=config.sweeps - 1)
+    held_out = NuScenesSamples(options.data, options.val_split, sweeps=config.sweeps - 1)
     torch.manual_seed(options.seed)
     model = SparseFusionModel(config).to(device)
     if start is not None:
         start_from(model, start / WEIGHTS_FILE)
     with TerminalProgress() as progress:
         progress.say(f"--- {name}")
-        run = TrainRun(options.seed, folder / "checkpoints", resume=True)
-        trained = fit(model, data, run, progress)
+        detector = SparseFusionDetector(model)
+        training = DetectorTraining(detector, data, options.seed)
+        trained = fit(model, training, TrainRun(folder / "checkpoints", resume=True), progress)
         if trained.step < trained.steps:
             sys.exit("Interrupted; the same command goes on.")
         save_weights(folder / WEIGHTS_FILE, model)
         begin = time.perf_counter()
-        evaluation, found = measure(Detector(model, device), held_out, progress)
+        evaluation, found = measure(Predictor(detector, device), held_out, NuScenesMetric.of(held_out), progress)
         seconds = time.perf_counter() - begin
-    write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(Detector(model, device)))
+    write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector.inputs))
     result = {
         "minutes": trained.seconds / 60,
         "steps": trained.steps,

@@ -16,9 +16,9 @@ from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.datasets.nuscenes_results import read_results, write_results
 from fewview.scene.errors import BadInputError
 from fewview.viewer.app import serve
-from fewview.viewer.drive import FIRST_SCORE
-from fewview.viewer.panels.boxes import PICTURE_PX, legend
-from fewview.viewer.target import load_all, load_shown
+from fewview.viewer.panels.boxes_tab import PICTURE_PX, legend
+from fewview.viewer.subjects.driving_subject import FIRST_SCORE
+from fewview.viewer.subjects.loader import load_subject, load_subjects
 from support.browser import browser as browser
 from support.browser import open_viewer, until
 from support.nuscenes_folder import HEIGHT, OBJECTS, WIDTH, Drive, write_nuscenes
@@ -46,15 +46,14 @@ def results(drive: Drive) -> Path:
 
 @pytest.fixture
 def page(drive: Drive, results: Path):
-    server, page = serve(load_shown(drive.root, read_results(results)), port=0)
+    server, page = serve(load_subject(drive.root, read_results(results)), port=0)
     yield page
     page.close()
     server.stop()
 
 
 def test_layers_follow_the_frame_and_the_score(page) -> None:
-    item = page.active
-    shown = item.drive
+    item = shown = page.context.active
     assert [layer.name for layer in item.layers.values()] == [
         "LiDAR points", "Cameras", "True boxes", "Detected boxes",
     ]  # fmt: skip
@@ -78,40 +77,40 @@ def test_layers_follow_the_frame_and_the_score(page) -> None:
 
 
 def test_hidden_layers_stay_hidden_in_the_next_frame(page) -> None:
-    item = page.active
+    item = page.context.active
     item.layers["truth"].wanted = False
     item.layers["points"].handles[0].point_size = 0.05
-    item.drive.go_to(1)
+    item.go_to(1)
     assert not item.layers["truth"].handles[0].visible
     assert item.layers["points"].handles[0].point_size == 0.05
 
 
 def test_the_camera_that_is_looked_through_is_hidden_in_every_frame(page) -> None:
-    layer = page.active.layers["photographs"]
-    page.active.drive.look_through(2)
+    layer = page.context.active.layers["photographs"]
+    page.context.active.look_through(2)
     for frame in (0, 1, 3):
-        page.active.drive.go_to(frame)
+        page.context.active.go_to(frame)
         assert [handle.visible for handle in layer.handles] == [i != 2 for i in range(6)]
-    page.active.drive.look_through(None)
+    page.context.active.look_through(None)
     assert all(handle.visible for handle in layer.handles)
 
 
 def test_a_frame_that_cannot_be_read_leaves_the_one_before(tmp_path: Path) -> None:
     drive = write_nuscenes(tmp_path)
     (drive.root / drive.row("sample_data", sample_token=drive.tokens[1], fileformat="jpg")["filename"]).unlink()
-    server, page = serve(load_shown(drive.root), port=0)
+    server, page = serve(load_subject(drive.root), port=0)
     try:
         with pytest.raises(BadInputError, match="is not there"):
-            page.active.drive.go_to(1)
-        assert page.active.drive.index == 0
-        assert page.active.drive.frame.token == drive.tokens[0]
+            page.context.active.go_to(1)
+        assert page.context.active.index == 0
+        assert page.context.active.frame.token == drive.tokens[0]
     finally:
         page.close()
         server.stop()
 
 
 def test_the_panel_in_a_browser(browser, page) -> None:
-    tab = open_viewer(browser, page.server)
+    tab = open_viewer(browser, page.context.server)
     tab.get_by_text("4 key frames", exact=True).wait_for()
     tab.get_by_role("tab", name="Boxes").click()
     tab.get_by_text("scene-0000, key frame 1").wait_for()
@@ -132,7 +131,7 @@ def test_pictures_of_all_cameras_one_camera_and_from_above(page) -> None:
     until(lambda: panel.picture.shape == (PICTURE_PX, PICTURE_PX, 3))
     panel._choice.value = "CAM_FRONT"
     until(lambda: panel.picture.shape == (HEIGHT, WIDTH, 3))
-    capture = page.active.drive.frame.capture
+    capture = page.context.active.frame.capture
     plain = capture.image(capture.names.index("CAM_FRONT")).numpy()
     assert (panel.picture != plain).any(axis=-1).sum() > 50  # boxes are in it
     assert (panel.picture == plain).all(axis=-1).sum() > 500
@@ -165,19 +164,19 @@ def test_driving_data_is_known_by_what_is_in_it(drive: Drive, tmp_path: Path) ->
 
 def test_detections_need_their_driving_data(drive: Drive, results: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="on driving data only"):
-        load_all([small_gaussians()], results)
+        load_subjects([small_gaussians()], results)
     write_results(tmp_path / "other.json", {"somewhere": read_results(results)[drive.tokens[0]]})
     with pytest.raises(BadInputError, match=r"none of the 4 of .* is among them"):
-        load_all([drive.root], tmp_path / "other.json")
-    shown = load_shown(drive.root, read_results(results))
+        load_subjects([drive.root], tmp_path / "other.json")
+    shown = load_subject(drive.root, read_results(results))
     assert "1 of the 4 key frames have no detections" in shown.notes[-1]
 
 
 def test_the_first_frame_is_one_with_detections(drive: Drive, results: Path) -> None:
     found = read_results(results)
     third = {drive.tokens[2]: found[drive.tokens[2]]}
-    server, page = serve(load_shown(drive.root, third), port=0)
-    shown = page.items[0].drive
+    server, page = serve(load_subject(drive.root, third), port=0)
+    shown = page.context.subjects[0]
     assert (shown.index, shown.frame.token) == (2, drive.tokens[2])
     assert page.panel("Boxes")._slider.value == 3
     page.close()

@@ -7,7 +7,7 @@ from fewview.render.camera_path import CameraPath
 from fewview.render.camera_path_file import read_camera_path
 from fewview.viewer import path_edit
 from fewview.viewer.app import serve
-from fewview.viewer.target import load_shown
+from fewview.viewer.subjects.loader import load_subject
 from support.browser import browser as browser
 from support.browser import open_viewer, until
 from support.small_run import small_cameras, small_run
@@ -15,7 +15,7 @@ from support.small_run import small_cameras, small_run
 
 @pytest.fixture(scope="module")
 def opened(browser, tmp_path_factory):
-    server, page = serve(load_shown(small_run(tmp_path_factory.mktemp("film") / "my_run").path), port=0)
+    server, page = serve(load_subject(small_run(tmp_path_factory.mktemp("film") / "my_run").path), port=0)
     tab = open_viewer(browser, server, height=1000)
     tab.get_by_role("tab", name="Film").click()
     yield tab, page, page.panel("Film"), next(iter(server.get_clients().values()))
@@ -40,10 +40,10 @@ def load(tab, file):
 
 def test_key_frames_are_where_one_looks_and_become_a_film(film, tmp_path):
     tab, page, panel, client = film
-    cameras = page.active.cameras
+    cameras = page.context.active.cameras
     for i in (0, 4):
-        page.pilot.place(client, page.view_of(cameras[i]))
-        until(lambda i=i: np.abs(client.camera.position - page.stage.place(cameras.centers[i])).max() < 1e-3)
+        page.context.pilot.place(client, page.context.stage.view_of(cameras[i]))
+        until(lambda i=i: np.abs(client.camera.position - page.context.stage.place(cameras.centers[i])).max() < 1e-3)
         tab.get_by_role("button", name="Add key frame").click()
         until(lambda i=i: panel.path is not None and len(panel.path.key_frames) == 1 + i // 4)
     for frame, i in zip(panel.path.key_frames, (0, 4), strict=True):
@@ -75,11 +75,11 @@ def test_a_path_is_loaded_previewed_and_exported(film, tmp_path):
     load(tab, tmp_path / "tour.json")
     tab.get_by_text("5 key frames · 0.5 s · 5 pictures of 96x64").wait_for()
     tab.get_by_role("button", name="Preview").click()
-    last = page.stage.place(small_cameras().centers[-1])
+    last = page.context.stage.place(small_cameras().centers[-1])
     until(lambda: np.abs(client.camera.position - last).max() < 1e-3)
     tab.get_by_role("button", name="Export film").click()
     tab.get_by_text("The film is ready").wait_for()
-    with av.open(str(page.active.shown.run.path / "renders" / "film-001.mp4")) as made:
+    with av.open(str(page.context.active.run.path / "renders" / "film-001.mp4")) as made:
         assert sum(1 for _ in made.decode(video=0)) == 5
 
     (tmp_path / "broken.json").write_text('{"render_width": 3')

@@ -13,8 +13,8 @@ from fewview.scene.cameras import Cameras
 from fewview.scene.errors import FewviewError
 from fewview.scene.formats import load_splat
 from fewview.viewer.share import write_share
-from fewview.viewer.share_page import CANNOT_RUN
-from fewview.viewer.target import load_shown
+from fewview.viewer.share.share_page import CANNOT_RUN
+from fewview.viewer.subjects.loader import load_subject
 from support.browser import PATIENCE_MS, screenshot
 from support.browser import browser as browser
 from support.shared_page import SharedPage
@@ -29,7 +29,8 @@ def page_path(tmp_path_factory):
     run = small_run(folder / "run")
     run.update_metrics(training={"background": [0.2, 0.3, 0.4]})
     try:
-        return write_share(load_shown(run), folder / "gift.html", "Für <i>alle</i>").path
+        subject = load_subject(run)
+        return write_share(subject.splat, folder / "gift.html", "Für <i>alle</i>", subject.cameras).path
     except FewviewError:
         pytest.skip("the viewer of shared pages is not installed")
 

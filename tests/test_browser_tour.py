@@ -18,9 +18,10 @@ from fewview.scene.cameras import Cameras
 from fewview.scene.capture import Capture, Frame
 from fewview.scene.formats import load_splat
 from fewview.scene.gaussians import SH_C0, Gaussians
+from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
-from fewview.viewer.item import MANY_GAUSSIANS
-from fewview.viewer.shown import Shown
+from fewview.viewer.subjects.drawn_splat import MANY_GAUSSIANS
+from fewview.viewer.subjects.splat_subject import SplatSubject
 from PIL import Image
 from support.browser import browser as browser
 from support.browser import open_viewer, screenshot, until
@@ -64,13 +65,13 @@ def tour(browser, tmp_path_factory):
         Frame(f"photo_{i}.png", 240, 180, lambda i=i: np.full((180, 240, 3), 30 * i, np.uint8)) for i in range(6)
     )
     path = tmp_path_factory.mktemp("tour") / "ball.ply"
-    shown = Shown("ball", ball(), Capture(frames, "tour", cameras, test=(2,)), splat_path=path)
+    subject = SplatSubject("ball", StaticSplat(ball()), Capture(frames, "tour", cameras, test=(2,)), splat_path=path)
     path.write_bytes(b"the old one")
-    server, page = serve(shown, port=0)
+    server, page = serve(subject, port=0)
     tab = open_viewer(browser, server, WIDTH, HEIGHT)
     client = next(iter(server.get_clients().values()))
     for name in ("cameras", "held_out"):
-        page.active.layers[name].wanted = False
+        page.context.active.layers[name].wanted = False
     yield server, page, tab, client
     tab.close()
     page.close()
@@ -80,9 +81,9 @@ def tour(browser, tmp_path_factory):
 def likeness(page, tab, client) -> float:
     """PSNR over the object of what the browser shows to our rendering, with all harmonics, of what is left."""
     panel = page.panel("Edit")
-    camera = page.camera_of(client)
+    camera = page.context.camera_of(client)
     with torch.no_grad():
-        ours = render(panel.session.left(), camera)
+        ours = render(panel.bench.session.left(), camera)
     seen = screenshot(tab).astype(np.float32) / 255
     inside = ours.alpha.numpy() > 0.5
     inside[:160] = False  # the browser's notice about software rendering
@@ -111,7 +112,7 @@ def _set_detail(page, tab, every: bool) -> None:
     if COUNT > MANY_GAUSSIANS:
         tab.get_by_role("tab", name="Scene").click()
         tab.get_by_label("All Gaussians").set_checked(every)
-        until(lambda: page.active.draws_all == every)
+        until(lambda: page.context.active.drawn.draws_all == every)
 
 
 def test_a_large_scene_looks_like_our_rendering(tour):
@@ -133,24 +134,24 @@ def test_dragging_turns_the_view(tour):
 
 def test_a_click_on_a_camera_flies_there(tour):
     _, page, tab, client = tour
-    behind = page.first_view()
-    page.pilot.place(client, replace(behind, position=behind.position * 1.8))  # all cameras before it
-    page.active.look_through(None)
-    page.active.layers["cameras"].wanted = True
+    behind = page.context.first_view()
+    page.context.pilot.place(client, replace(behind, position=behind.position * 1.8))  # all cameras before it
+    page.context.active.look_through(None)
+    page.context.active.layers["cameras"].wanted = True
     tab.wait_for_timeout(1500)
-    view = page.camera_of(client)
+    view = page.context.camera_of(client)
     seen = [(i, p) for i, p in enumerate(_pictures_of_frusta(page, view)) if p is not None]
     index, (x, y) = next((i, p) for i, p in seen if 20 < p[0] < FREE_COLUMNS.stop - 20 and 170 < p[1] < HEIGHT - 20)
     tab.mouse.click(x, y)
-    goal = page.stage.place(page.active.cameras.centers[index])
+    goal = page.context.stage.place(page.context.active.cameras.centers[index])
     until(lambda: np.abs(client.camera.position - goal).max() < 1e-3)
-    page.active.layers["cameras"].wanted = False
+    page.context.active.layers["cameras"].wanted = False
 
 
 def _pictures_of_frusta(page, view):
     """[x, y] where the middle of each frustum's picture is seen by a camera [], in pixels; None behind it."""
-    cameras = page.active.cameras
-    depth = page.active.frustum_size / page.stage.scale
+    cameras = page.context.active.cameras
+    depth = page.context.active.photographs.frustum_size / page.context.stage.scale
     middle = cameras.centers + depth * cameras.world_from_cam[:, :3, 2]
     for point in middle:
         in_camera = view.cam_from_world[:3, :3] @ point + view.cam_from_world[:3, 3]
@@ -160,20 +161,20 @@ def _pictures_of_frusta(page, view):
 
 def test_crop_and_undo(tour):
     _, page, tab, client = tour
-    page.pilot.place(client, page.first_view())
+    page.context.pilot.place(client, page.context.first_view())
     panel = page.panel("Edit")
     tab.get_by_role("tab", name="Edit").click()
     tab.get_by_role("button", name="Sphere").click()
-    panel.select_tools._gizmo.position = page.stage.place(torch.tensor([0.0, 0.0, -1.0]))  # the ball is hollow
+    panel.select_tools._gizmo.position = page.context.stage.place(torch.tensor([0.0, 0.0, -1.0]))  # the ball is hollow
     tab.get_by_role("button", name="Select what is inside").click()
-    until(lambda: 0 < panel.session.selected_count < COUNT)
-    chosen = panel.session.selected_count
+    until(lambda: 0 < panel.bench.session.selected_count < COUNT)
+    chosen = panel.bench.session.selected_count
     tab.get_by_role("button", name="Keep only").click()
-    until(lambda: len(panel.session.left()) == chosen)
+    until(lambda: len(panel.bench.session.left()) == chosen)
     tab.get_by_role("button", name="Undo").click()
-    until(lambda: len(panel.session.left()) == COUNT)
+    until(lambda: len(panel.bench.session.left()) == COUNT)
     tab.get_by_role("button", name="Clear").click()
-    until(lambda: panel.session.selected_count == 0)
+    until(lambda: panel.bench.session.selected_count == 0)
     tab.get_by_role("button", name="Sphere").click()  # puts the shape away
     assert settled(page, tab, client) >= MIN_DB
 
@@ -182,32 +183,32 @@ def test_export_of_what_is_left(tour, tmp_path):
     _, page, tab, _ = tour
     panel = page.panel("Edit")
     tab.get_by_role("tab", name="Edit").click()
-    panel.do(lambda: panel.session.select(panel.session.means[:, 0] > 0))
-    panel.do(panel.session.delete)
-    until(lambda: len(panel.session.left()) < COUNT)
+    panel.bench.do(lambda: panel.bench.session.select(panel.bench.session.means[:, 0] > 0))
+    panel.bench.do(panel.bench.session.delete)
+    until(lambda: len(panel.bench.session.left()) < COUNT)
     with tab.expect_download() as download:
         tab.get_by_role("button", name="Download", exact=True).click()
     saved = tmp_path / "left.ply"
     download.value.save_as(saved)
     left = load_splat(saved).gaussians
-    assert len(left) == len(panel.session.left())
+    assert len(left) == len(panel.bench.session.left())
     assert float(left.means[:, 0].max()) <= 0
-    assert panel.item.shown.splat_path.read_bytes() == b"the old one"
-    panel.do(panel.session.undo)
-    until(lambda: len(panel.session.left()) == COUNT)
+    assert panel.subject.splat_path.read_bytes() == b"the old one"
+    panel.bench.do(panel.bench.session.undo)
+    until(lambda: len(panel.bench.session.left()) == COUNT)
 
 
 def test_scrubbing_time_shows_the_cameras_of_a_moment(tour):
     _, page, tab, _ = tour
     tab.get_by_role("tab", name="Time").click()
     panel = page.panel("Time")
-    page.active.layers["cameras"].wanted = True
+    page.context.active.layers["cameras"].wanted = True
     slider = tab.get_by_role("slider").first
     slider.focus()
     for _ in range(5):
         slider.press("End")
     until(lambda: panel.time == pytest.approx(1.0))
-    until(lambda: [f.visible for f in page.active.frusta] == [False] * 5 + [True])
+    until(lambda: [f.visible for f in page.context.active.photographs.frusta] == [False] * 5 + [True])
 
 
 def test_a_picture_for_people(tour, tmp_path):

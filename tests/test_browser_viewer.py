@@ -7,24 +7,26 @@ import pytest
 import torch
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
-from fewview.viewer import item
+from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import how_to_open, serve
-from fewview.viewer.layers.cameras import frustum_size
-from fewview.viewer.layers.splat import splat_arrays
-from fewview.viewer.live import LiveViewer
+from fewview.viewer.layers.camera_layer import frustum_size
+from fewview.viewer.layers.splat_layer import splat_arrays
+from fewview.viewer.live_viewer import LiveViewer
 from fewview.viewer.pictures import error_map, opaque, side_by_side
 from fewview.viewer.report import write_report
-from fewview.viewer.shown import Shown
 from fewview.viewer.stage import Stage
-from fewview.viewer.target import load_shown
+from fewview.viewer.subjects import drawn_splat
+from fewview.viewer.subjects.loader import load_subject
+from fewview.viewer.subjects.splat_subject import SplatSubject
 from support.browser import PATIENCE_MS, open_viewer, screenshot, until
 from support.browser import browser as browser
 from support.small_run import small_capture, small_gaussians, small_run
+from support.small_splats import small_splat
 
 
 @pytest.fixture
 def served(tmp_path):
-    server, page = serve(load_shown(small_run(tmp_path / "my_run").path), port=0)
+    server, page = serve(load_subject(small_run(tmp_path / "my_run").path), port=0)
     yield server, page
     page.close()
     server.stop()
@@ -53,10 +55,10 @@ def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
 
 
 def test_a_browser_without_a_graphics_card_gets_the_gaussians_that_cover_most(browser, monkeypatch):
-    monkeypatch.setattr(item, "FEW_GAUSSIANS", 100)
-    monkeypatch.setattr(item, "MANY_GAUSSIANS", 200)
-    server, page = serve(Shown("scene", small_gaussians(), small_capture()), port=0)
-    shown = page.active
+    monkeypatch.setattr(drawn_splat, "FEW_GAUSSIANS", 100)
+    monkeypatch.setattr(drawn_splat, "MANY_GAUSSIANS", 200)
+    server, page = serve(SplatSubject("scene", StaticSplat(small_gaussians()), small_capture()), port=0)
+    shown = page.context.active
     drawn = lambda: len(shown.layers["splat"].handles[0].buffer)  # noqa: E731
     tab = open_viewer(browser, server)
     box = tab.get_by_label("All Gaussians")
@@ -64,14 +66,14 @@ def test_a_browser_without_a_graphics_card_gets_the_gaussians_that_cover_most(br
     assert not box.is_checked()
     assert drawn() == 100
     tint = torch.rand(400, 3)
-    page.set_splat(small_gaussians(), tint=tint)
+    shown.show_splat(StaticSplat(small_gaussians()), tint)
     assert drawn() == 100
     box.click()
     until(lambda: drawn() == 400)
     box.click()
     until(lambda: drawn() == 100)
     tab.evaluate("fetch('renderer?software=0')")  # another browser, which has one
-    until(lambda: drawn() == 400 and shown.draws_all)
+    until(lambda: drawn() == 400 and shown.drawn.draws_all)
     until(box.is_checked)
     tab.close()
     page.close()
@@ -87,7 +89,7 @@ def test_choosing_a_photograph_flies_there_and_compares(browser, served):
     tab.get_by_text("held out from training").wait_for()  # photo_1 is
     assert tab.get_by_text("photo_1.jpg").count() >= 1
     client = next(iter(server.get_clients().values()))
-    expected = page.stage.place(page.active.cameras.centers[1])
+    expected = page.context.stage.place(page.context.active.cameras.centers[1])
     until(lambda: np.abs(client.camera.position - expected).max() < 1e-3)
     panel = page.panel("Photographs")
     rendering = panel.picture
@@ -100,7 +102,7 @@ def test_choosing_a_photograph_flies_there_and_compares(browser, served):
 
 
 def test_wide_server_opens_with_the_token_only(browser, tmp_path):
-    shown = load_shown(small_gaussians())
+    shown = load_subject(small_gaussians())
     server, page = serve(shown, host="0.0.0.0", port=0, token="long-enough-token")
     try:
         tab = browser.new_page()
@@ -129,12 +131,12 @@ def test_report_fits_wide_and_narrow_windows(browser, tmp_path):
 def test_live_viewer_never_blocks_or_breaks_the_training(browser):
     with LiveViewer(small_capture(), port=0, seconds_between=0.0) as live:
         tab = open_viewer(browser, live._server)
-        assert live.update(small_gaussians, 1, {"loss": 0.25})
+        assert live.update(small_splat, 1, {"loss": 0.25})
         tab.get_by_text("0.25").wait_for()
         tab.close()  # a browser that goes away in the middle
         for step in range(2, 50):
-            live.update(lambda step=step: small_gaussians(seed=step), step, {"loss": 0.1})
-    live.update(small_gaussians, 99)  # after the end: dropped
+            live.update(lambda step=step: StaticSplat(small_gaussians(seed=step)), step, {"loss": 0.1})
+    live.update(small_splat, 99)  # after the end: dropped
     live.close()
 
 
@@ -182,7 +184,7 @@ def test_stage_gives_every_scene_a_human_size(unit):
 
 def test_targets_that_cannot_be_shown_are_sentences(tmp_path):
     with pytest.raises(BadInputError, match="does not exist"):
-        load_shown(tmp_path / "absent")
+        load_subject(tmp_path / "absent")
 
 
 def test_pictures():

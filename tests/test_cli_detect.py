@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewview.detect.nuscenes.dataset import DetectionData
-from fewview.detect.nuscenes.submission import submission_boxes, write_submission
+from fewview.detect.metrics.nuscenes_submission import submission_boxes, write_submission
+from fewview.detect.tasks.driving_samples import NuScenesSamples
 from support.command import assert_one_sentence, fewview
 from support.nuscenes_folder import write_nuscenes
 
@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submission(root: Path, tmp_path: Path) -> Path:
-    data = DetectionData(root)
+    data = NuScenesSamples(root)
     results = {}
     for i in range(len(data)):
         sample = data[i]
@@ -58,7 +58,7 @@ def test_a_part_of_the_data(root: Path, submission: Path, tmp_path: Path, capsys
     outcome = fewview(capsys, "detect", "eval", root, submission, "--split", scenes, "--quiet")
     assert_one_sentence(outcome, 2, "2 samples that are not among the 2 that are measured")
     results = json.loads(submission.read_text())
-    kept = DetectionData(root, scenes).tokens
+    kept = NuScenesSamples(root, scenes).tokens
     results["results"] = {token: results["results"][token] for token in kept}
     submission.write_text(json.dumps(results))
     outcome = fewview(capsys, "detect", "eval", root, submission, "--split", scenes, "--json", "--quiet")

@@ -12,9 +12,11 @@ from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
+from fewview.scene.run_splat import load_run_splat
 from fewview.scene.splat import StaticSplat
 from support.command import assert_one_sentence, fewview
 from support.small_run import small_gaussians, small_run
+from support.small_splats import FIRST_S, LAST_S, moving_run, moving_splat
 
 
 @pytest.fixture
@@ -113,6 +115,24 @@ def test_depth_maps_follow_the_scale(tmp_path):
     assert np.load(new.path / "depths" / "photo_0.npy")[0, 0] == 3000
 
 
+def test_a_run_that_moves_stays_a_moving_one_and_a_file_gets_a_moment(capsys, tmp_path):
+    run = moving_run(tmp_path / "run")
+    options = ("--crop-box", "-2 -2 -2 0 2 2", "--up", "-y", "--quiet", "--json")
+    done = fewview(capsys, "edit", run.path, "-o", tmp_path / "new", *options)
+    assert done.code == 0, done.err
+    new = load_run_splat(Run.open(tmp_path / "new"))
+    kept = moving_splat().at(FIRST_S).means[:, 0] <= 0  # cropped as it is at the first moment
+    for moment in (FIRST_S, LAST_S):
+        expected = moving_splat().at(moment).means[kept]
+        turned = torch.stack([expected[:, 0], expected[:, 2], -expected[:, 1]], dim=-1)  # -y becomes +z
+        torch.testing.assert_close(new.at(moment).means, turned, atol=1e-5, rtol=0)
+    assert new.up == (0.0, 0.0, 1.0)
+    done = fewview(capsys, "edit", run.path, "-o", tmp_path / "first.ply", *options)
+    assert done.code == 0, done.err
+    assert "the one at 1 s" in done.json["notes"][0]
+    torch.testing.assert_close(load_splat(tmp_path / "first.ply").gaussians.means, new.at(FIRST_S).means)
+
+
 def test_a_run_that_fails_to_be_saved_leaves_nothing(tmp_path, monkeypatch):
     run = small_run(tmp_path / "run")
     splat = StaticSplat(small_gaussians())
@@ -120,7 +140,7 @@ def test_a_run_that_fails_to_be_saved_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fewview.scene.edit.saving.save_splat", full)
+    monkeypatch.setattr("fewview.scene.edit.saving.save_run_splat", full)
     with pytest.raises(Exception, match="No space left"):
         save_edited_run(run, tmp_path / "new", splat, Editor(splat.gaussians).similarity, metric=False)
     assert not (tmp_path / "new").exists()

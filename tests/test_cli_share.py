@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.splat import StaticSplat
-from fewview.viewer import share_page
+from fewview.viewer.share import share_page, write_share
 from support.command import assert_one_sentence, fewview
 from support.shared_page import SharedPage
 from support.small_run import small_cameras, small_gaussians, small_run
+from support.small_splats import moving_run, moving_splat
 
 PROGRAM = "const createViewer = async () => ({});\n//# sourceMappingURL=index.js.map"
 
@@ -44,6 +46,26 @@ def test_a_run_becomes_one_page(tmp_path, capsys, program):
     assert "MIT, a company" in page.source
     assert "sourceMappingURL" not in page.carried("program").decode()
     assert page.view["antialiased"] is False
+
+
+@pytest.mark.parametrize(("time", "told"), [((), "the one at 1 s"), (("--time", 2.5), "the one at 2.5 s")])
+def test_of_a_splat_that_moves_one_moment_is_shared_and_told(tmp_path, capsys, program, time, told):
+    run = moving_run(tmp_path / "run")
+    done = fewview(capsys, "share", run.path, "-o", tmp_path / "a.html", *time, "--json")
+    assert done.code == 0, done.err
+    assert "moves from 1 s to 3 s" in done.json["notes"][0]
+    assert told in done.json["notes"][0]
+    (tmp_path / "a.compressed.ply").write_bytes(SharedPage(tmp_path / "a.html").carried("splat"))
+    moment = replace(moving_splat().still(time[1] if time else None), notes=())
+    write_share(moment, tmp_path / "b.html", "a", small_cameras())
+    (tmp_path / "b.compressed.ply").write_bytes(SharedPage(tmp_path / "b.html").carried("splat"))
+    ours, theirs = (load_splat(tmp_path / f"{name}.compressed.ply").gaussians for name in "ab")
+    torch.testing.assert_close(ours.means, theirs.means, atol=1e-3, rtol=0)  # a run's cameras are stored as text
+
+
+def test_a_moment_that_is_no_number_is_one_sentence(tmp_path, capsys):
+    run = moving_run(tmp_path / "run")
+    assert_one_sentence(fewview(capsys, "share", run.path, "--time", "nan"), 2, "--time nan cannot be used")
 
 
 def test_the_policy_allows_the_two_programs_and_no_network(tmp_path, capsys, program):

@@ -1,4 +1,4 @@
-"""The objective of global alignment: the native kernel against the reference, this against finite differences."""
+"""The objective of global alignment: native kernel against reference implementation, and that by finite differences."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_twin_has_the_slopes_of_finite_differences() -> None:
 
 
 def test_exact_agreement_has_no_slope() -> None:
-    """The norm has no slope at a residual of 0, as torch has it; the kernel must not divide by it."""
+    """The gradient of a norm at a residual of 0 is 0, as torch has it; the kernel must not divide by it."""
     variables, observations = disturbed_problem(n=2)
     leaves = as_leaves(variables, torch.float32)
     observations = replace(observations, weights=tuple(torch.zeros_like(w) for w in observations.weights))

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview.learn.checkpoint import Checkpoint, load, load_newest, save
-from fewview.recon.methods.gaussian_splatting.model import GaussianSplattingConfig, initialise
+from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig
+from fewview.recon.methods.gaussian_splatting.model import initialise
 from fewview.recon.optimise.trainer import fit
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.run import Run
@@ -114,7 +115,7 @@ def test_training_goes_on_from_the_one_before_a_damaged_one(tmp_path):
     newest.write_bytes(newest.read_bytes()[:-5])
     again = fit(initialise(dataset, CONFIG), dataset, CONFIG, run=run, resume=True)
     assert "step_00000012" in again.notes[0]
-    assert same_bits(again.gaussians, whole.gaussians)
+    assert same_bits(again.splat.gaussians, whole.splat.gaussians)
 
 
 def test_tensors_that_do_not_belong_together_are_refused(tmp_path):

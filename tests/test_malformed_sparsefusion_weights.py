@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.detect.sparsefusion.checkpoint import convert_released, empty_model, load_model, save_weights, start_from
 from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.released_weights import convert_released
+from fewview.detect.sparsefusion.weight_files import empty_model, load_model, save_weights, start_from
 from fewview.scene.errors import BadInputError
 from support.detection import SMALLEST
 from support.released_sparsefusion import released_state

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from fewview.detect.nuscenes.dataset import DetectionData
-from fewview.detect.nuscenes.devkit import find_devkit
-from fewview.detect.nuscenes.evaluate import evaluate
-from fewview.detect.nuscenes.splits import scene_names
-from fewview.detect.nuscenes.submission import read_submission, write_submission
-from fewview.detect.nuscenes.truth import Truth
+from fewview.detect.metrics.devkit import find_devkit
+from fewview.detect.metrics.nuscenes_metric import NuScenesMetric, evaluate
+from fewview.detect.metrics.nuscenes_submission import read_submission, write_submission
+from fewview.detect.metrics.nuscenes_truth import Truth
+from fewview.detect.tasks.driving_samples import NuScenesSamples
+from fewview.detect.tasks.nuscenes_splits import scene_names
 from fewview.scene.boxes import Boxes
 from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
 from fewview.scene.datasets.nuscenes_log import NuScenes
@@ -130,11 +130,11 @@ def test_split_files(drive: Drive, tmp_path: Path) -> None:
 
 def test_a_data_set_without_annotations_is_read_but_not_measured(drive: Drive) -> None:
     (drive.folder / "sample_annotation.json").unlink()
-    data = DetectionData(drive.root)
+    data = NuScenesSamples(drive.root)
     assert data[0].boxes is None
     assert data[0].camera_objects is None
     with pytest.raises(BadInputError, match="has no annotations, so nothing can be measured"):
-        data.truth()
+        NuScenesMetric.of(data)
     with pytest.raises(BadInputError, match="has no annotations, so its classes cannot be balanced"):
         data.class_balanced(0)
 
@@ -144,16 +144,16 @@ class TestSamples:
         drive.tables["sensor"][0]["channel"] = "CAM_ROOF"
         drive.rewrite("sensor")
         with pytest.raises(BadInputError, match=r"has these cameras: .*CAM_ROOF; a detector needs CAM_FRONT_LEFT"):
-            DetectionData(drive.root)[0]
+            NuScenesSamples(drive.root)[0]
 
     def test_a_sweep_is_cut_short(self, drive: Drive) -> None:
         path = next((drive.root / "sweeps" / "LIDAR_TOP").iterdir())
         path.write_bytes(path.read_bytes()[:-3])
         with pytest.raises(BadInputError, match="cut short or no LiDAR sweep"):
-            DetectionData(drive.root)[1]
+            NuScenesSamples(drive.root)[1]
 
     def test_a_photograph_has_another_size(self, drive: Drive) -> None:
-        data = DetectionData(drive.root)
+        data = NuScenesSamples(drive.root)
         sample = data[0]
         path = next(p for p in sorted((drive.root / "samples" / "CAM_BACK").iterdir()))
         write_photo(path, 32, 18, seed=0)
@@ -168,7 +168,7 @@ class TestSamples:
         row["width"], row["height"] = 32, 18
         drive.rewrite("sample_data")
         with pytest.raises(BadInputError, match="differ in size: 32 x 18, 64 x 36 pixels"):
-            DetectionData(drive.root)[0].load_images()
+            NuScenesSamples(drive.root)[0].load_images()
 
 
 def test_interpreters_without_the_devkit(tmp_path: Path) -> None:

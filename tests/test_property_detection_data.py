@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.detect.nuscenes.dataset import DetectionData
-from fewview.detect.nuscenes.evaluate import evaluate
-from fewview.detect.nuscenes.from_frame import sample_of
-from fewview.detect.nuscenes.sample import CLASS_NAMES, DetectionSample
-from fewview.detect.nuscenes.splits import scene_names, split_samples
-from fewview.detect.nuscenes.submission import MAX_BOXES, read_submission, submission_boxes, write_submission
+from fewview.detect.metrics.nuscenes_metric import NuScenesMetric
+from fewview.detect.metrics.nuscenes_submission import MAX_BOXES, read_submission, submission_boxes, write_submission
+from fewview.detect.tasks.driving_sample import DrivingSample
+from fewview.detect.tasks.driving_samples import NuScenesSamples
+from fewview.detect.tasks.driving_task import CLASS_NAMES
+from fewview.detect.tasks.nuscenes_splits import scene_names, split_samples
+from fewview.detect.tasks.sample_of_frame import sample_of
 from fewview.scene.boxes import Boxes
 from fewview.scene.datasets.mmdet3d_info import read_info
 from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES
@@ -36,13 +37,13 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> DetectionData:
-    return DetectionData(generate(tmp_path_factory.mktemp("generated") / "data"))
+def street(tmp_path_factory: pytest.TempPathFactory) -> NuScenesSamples:
+    return NuScenesSamples(generate(tmp_path_factory.mktemp("generated") / "data"))
 
 
 class TestSample:
     def test_points_have_five_columns_and_the_key_sweep_comes_first(self, drive: Drive) -> None:
-        data = DetectionData(drive.root)
+        data = NuScenesSamples(drive.root)
         sample, frame = data[1], NuScenes(drive.root).frame(1, sweeps=11)
         assert sample.points.dtype == torch.float32
         assert sample.points.shape == (len(frame.points), 5)
@@ -51,16 +52,16 @@ class TestSample:
         assert (sample.points[key:, 4] > 0).all()
         torch.testing.assert_close(sample.points[:, :3], frame.points.xyz)
         assert sample.points[:key, 3].tolist() == [float(i % 256) for i in range(key)]
-        assert len(DetectionData(drive.root, sweeps=1)[1].points) == 2 * key
-        assert len(DetectionData(drive.root, sweeps=0)[1].points) == key
+        assert len(NuScenesSamples(drive.root, sweeps=1)[1].points) == 2 * key
+        assert len(NuScenesSamples(drive.root, sweeps=0)[1].points) == key
 
     def test_boxes_are_those_to_learn_from(self, drive: Drive) -> None:
-        boxes = DetectionData(drive.root)[0].boxes
+        boxes = NuScenesSamples(drive.root)[0].boxes
         assert boxes is not None
         assert boxes.names == CLASS_NAMES
         # The rack is of no class, and no point has hit the cone.
         assert [boxes.name(i) for i in range(len(boxes))] == ["car", "pedestrian", "barrier", "bicycle", "bus"]
-        assert DetectionData(drive.root)[0].num_lidar_pts.tolist() == [POINTS_PER_BOX] * 5
+        assert NuScenesSamples(drive.root)[0].num_lidar_pts.tolist() == [POINTS_PER_BOX] * 5
         assert not boxes.velocities.isnan().any()
 
     def test_unknown_velocities_are_zero(self, tmp_path: Path) -> None:
@@ -68,12 +69,12 @@ class TestSample:
         for row in drive.tables["sample_annotation"]:
             row["prev"] = row["next"] = ""
         drive.rewrite("sample_annotation")
-        boxes = DetectionData(drive.root)[0].boxes
+        boxes = NuScenesSamples(drive.root)[0].boxes
         assert boxes is not None
         assert (boxes.velocities == 0).all()
 
     def test_images_and_cameras_come_in_the_fixed_order(self, drive: Drive) -> None:
-        sample, frame = DetectionData(drive.root)[2], NuScenes(drive.root).frame(2)
+        sample, frame = NuScenesSamples(drive.root)[2], NuScenes(drive.root).frame(2)
         images = sample.load_images()
         assert images.shape == (6, HEIGHT, WIDTH, 3)
         assert images.dtype == np.uint8
@@ -84,7 +85,7 @@ class TestSample:
         torch.testing.assert_close(sample.cameras.cam_from_world, frame.capture.cameras.cam_from_world)
 
     def test_workers_of_a_loader_share_it(self, drive: Drive) -> None:
-        data = DetectionData(drive.root)
+        data = NuScenesSamples(drive.root)
         loader = DataLoader(data, batch_size=None, num_workers=2, collate_fn=_as_it_is)  # type: ignore[arg-type]
         samples = list(loader)
         assert [s.token for s in samples] == list(data.tokens)
@@ -93,14 +94,14 @@ class TestSample:
             np.testing.assert_array_equal(sample.load_images(), data[i].load_images())
 
 
-def _as_it_is(sample: DetectionSample) -> DetectionSample:
+def _as_it_is(sample: DrivingSample) -> DrivingSample:
     return sample
 
 
 class TestCameraObjects:
     @pytest.mark.parametrize("index", range(4))
     def test_centres_are_seen_where_they_project(self, drive: Drive, index: int) -> None:
-        sample = DetectionData(drive.root)[index]
+        sample = NuScenesSamples(drive.root)[index]
         boxes, seen = sample.boxes, sample.camera_objects
         assert boxes is not None
         assert seen is not None
@@ -117,7 +118,7 @@ class TestCameraObjects:
         assert seen.visible(len(boxes)).tolist() == [any(row == r for _, r in expected) for row in range(len(boxes))]
         assert seen.labels.tolist() == boxes.labels[seen.boxes].tolist()
 
-    def test_a_centre_lifted_with_its_depth_is_the_box_s(self, street: DetectionData) -> None:
+    def test_a_centre_lifted_with_its_depth_is_the_box_s(self, street: NuScenesSamples) -> None:
         for index in (0, 4):
             sample = street[index]
             seen = sample.camera_objects
@@ -135,7 +136,7 @@ class TestCameraObjects:
             # A pixel's step in float32 is 3e-5 px; at 60 m and a focal length of 80 px that is 2e-5 m.
             torch.testing.assert_close(lifted, sample.boxes.centers[seen.boxes].double(), atol=1e-3, rtol=0)
 
-    def test_camera_boxes_turned_back_are_those_of_the_lidar(self, street: DetectionData) -> None:
+    def test_camera_boxes_turned_back_are_those_of_the_lidar(self, street: NuScenesSamples) -> None:
         """As SparseFusion's view transform does it: headings and velocities through the rotation alone."""
         sample = street[1]
         seen, boxes = sample.camera_objects, sample.boxes
@@ -156,7 +157,7 @@ class TestCameraObjects:
         torch.testing.assert_close(velocity[:, :2], own.velocities[:, :2], atol=0.02, rtol=0)  # up to 12 m/s
         torch.testing.assert_close(rows[:, 2], seen.depths_m)
 
-    def test_rectangles_hold_the_corners_in_the_image(self, street: DetectionData) -> None:
+    def test_rectangles_hold_the_corners_in_the_image(self, street: NuScenesSamples) -> None:
         sample = street[3]
         seen, boxes = sample.camera_objects, sample.boxes
         assert seen is not None
@@ -183,7 +184,7 @@ class TestCameraObjects:
 
 
 class TestSampling:
-    def test_every_class_comes_equally_often(self, street: DetectionData) -> None:
+    def test_every_class_comes_equally_often(self, street: NuScenesSamples) -> None:
         indices = street.class_balanced(0)
         assert indices == street.class_balanced(0) != street.class_balanced(1)
         holding = [Counter(street[i].boxes.labels.unique().tolist()) for i in range(len(street))]  # type: ignore[union-attr]
@@ -193,7 +194,7 @@ class TestSampling:
         for k, label in enumerate(present):
             assert all(label in holding[i] for i in indices[k * share : (k + 1) * share])
 
-    def test_splits(self, street: DetectionData, tmp_path: Path) -> None:
+    def test_splits(self, street: NuScenesSamples, tmp_path: Path) -> None:
         data = street.source
         assert scene_names(data) == ["scene-0001", "scene-0002"]
         assert scene_names(data, "generated_train") == ["scene-0001"]
@@ -205,7 +206,7 @@ class TestSampling:
         listed.write_text(json.dumps(["scene-0001"]))
         assert split_samples(data, str(listed)) == [0, 1, 2]
         assert split_samples(data, ["scene-0002", "scene-0001"]) == list(range(6))
-        assert DetectionData(data.folder, "generated_val").tokens == data.tokens[3:]
+        assert NuScenesSamples(data.folder, "generated_val").tokens == data.tokens[3:]
 
     def test_official_splits_follow_the_version(self, tmp_path: Path) -> None:
         drive = write_nuscenes(tmp_path / "data", "v1.0-mini")
@@ -221,7 +222,7 @@ class TestSampling:
 class TestSubmission:
     def test_annotations_come_back(self, drive: Drive, tmp_path: Path) -> None:
         """Global, to the LiDAR's frame in float32, and back through a file."""
-        data = DetectionData(drive.root)
+        data = NuScenesSamples(drive.root)
         results = {}
         for i in range(4):
             sample = data[i]
@@ -240,13 +241,13 @@ class TestSubmission:
                 torch.testing.assert_close(box.centers[0], truth.centers[k], atol=METRES, rtol=0)
                 torch.testing.assert_close(box.sizes[0], truth.sizes[k], rtol=1e-6, atol=0)  # through float32
                 assert abs(float(box.yaws[0] - truth.yaws[k])) < 1e-4  # rad
-        scores = evaluate(data.truth(), found)
+        scores = NuScenesMetric.of(data).evaluate(found)
         for name in ("car", "bus", "pedestrian", "barrier"):  # the bicycle stands in a rack
             assert scores.mean_dist_aps[name] == pytest.approx(1)
         assert scores.label_tp_errors["car"]["vel_err"] < 1e-3
 
     def test_attributes_follow_speed_and_far_boxes_are_dropped(self, drive: Drive) -> None:
-        sample = DetectionData(drive.root)[0]
+        sample = NuScenesSamples(drive.root)[0]
         n = len(CLASS_NAMES)
         for speed, car, bicycle, bus in (
             (0.1, "vehicle.parked", "cycle.without_rider", "vehicle.stopped"),
@@ -266,7 +267,7 @@ class TestSubmission:
             assert {kept.name(i) for i in range(len(kept))} == set(DETECTION_NAMES) - {"traffic_cone", "barrier"}
 
     def test_the_best_five_hundred_stay(self, drive: Drive) -> None:
-        sample, n = DetectionData(drive.root)[0], MAX_BOXES + 40
+        sample, n = NuScenesSamples(drive.root)[0], MAX_BOXES + 40
         scores = torch.rand(n, generator=torch.Generator().manual_seed(0))
         none = torch.zeros(n, dtype=torch.int64)
         boxes = Boxes.upright(torch.zeros(n, 3), torch.ones(n, 3), torch.zeros(n), none, CLASS_NAMES, scores=scores)

@@ -12,22 +12,24 @@ from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
-from fewview.scene.splat import StaticSplat
-from fewview.viewer.editing import TINT, Session
-from fewview.viewer.shown import Shown
-from fewview.viewer.target import load_shown
+from fewview.scene.splat import Splat, StaticSplat
+from fewview.viewer.edit_session import TINT, Session
+from fewview.viewer.subjects.loader import load_subject
 from support.small_run import small_gaussians, small_run
 
 
-def session(shown: Shown | None = None) -> Session:
-    shown = shown or Shown("Splat", gaussians=small_gaussians())
-    assert shown.gaussians is not None
-    return Session(shown, shown.gaussians, lambda g: g.base_colors)
+def session(splat: Splat | None = None, **where) -> Session:
+    return Session(splat or StaticSplat(small_gaussians()), lambda g: g.base_colors, **where)
+
+
+def session_on(path) -> Session:
+    subject = load_subject(path)
+    return session(subject.splat, splat_path=subject.splat_path, run=subject.run)
 
 
 @pytest.fixture
 def of_run(tmp_path) -> Session:
-    return session(load_shown(small_run(tmp_path / "run").path))
+    return session_on(small_run(tmp_path / "run").path)
 
 
 def ball(s: Session, radius: float = 0.7) -> torch.Tensor:
@@ -79,7 +81,7 @@ def test_floaters_are_measured_among_what_is_left() -> None:
     means[:3] = torch.tensor([[30.0, 0, 0], [30.1, 0, 0], [60.0, 0, 0]])
     limits = FloaterLimits(min_opacity=None, max_size=None, max_isolation=20.0)
     g = s.editor.original
-    s = session(Shown("Splat", gaussians=type(g)(means, *list(vars(g).values())[1:])))
+    s = session(StaticSplat(type(g)(means, *list(vars(g).values())[1:])))
     assert s.floaters(limits).nonzero()[:, 0].tolist() == [0, 1, 2]
     s.select(torch.arange(400) == 2)
     s.delete()
@@ -121,7 +123,7 @@ def test_a_scale_is_metric_until_it_is_undone() -> None:
 
 
 def test_saving_goes_beside_the_old_splat_and_never_over_anything(of_run) -> None:
-    s, folder = of_run, of_run._shown.run.path
+    s, folder = of_run, of_run._run.path
     before = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     assert s.new_name() == "edited.ply"
     s.select(ball(s))
@@ -151,8 +153,8 @@ def test_a_name_without_an_ending_makes_a_run_with_its_cameras(of_run) -> None:
     s = of_run
     s.scale_to(torch.zeros(3), torch.tensor([0.0, 0, 2]), 5.0)
     path, _ = s.save("metric")
-    assert path.parent == s._shown.run.path.resolve().parent
-    old, new = load_run_capture(s._shown.run), load_run_capture(Run.open(path))
+    assert path.parent == s._run.path.resolve().parent
+    old, new = load_run_capture(s._run), load_run_capture(Run.open(path))
     torch.testing.assert_close(new.cameras.centers, 2.5 * old.cameras.centers, rtol=1e-5, atol=1e-5)
     assert new.points.metric
     assert json.loads((path / "config.json").read_text())["new_from_old"]["scale"] == pytest.approx(2.5)
@@ -163,7 +165,7 @@ def test_a_name_without_an_ending_makes_a_run_with_its_cameras(of_run) -> None:
 def test_a_download_is_the_file_that_would_be_saved(tmp_path) -> None:
     path = tmp_path / "mine.ply"
     save_splat(path, StaticSplat(small_gaussians(), antialiased=True))
-    s = session(load_shown(path))
+    s = session_on(path)
     assert s.new_name() == "mine_edited.ply"
     s.move(centered_at(torch.ones(3)), "Origin")
     content = s.to_bytes("any.ply")

@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig, values_by_view_count
 from fewview.recon.methods.gaussian_splatting.fill_points import fill_points
-from fewview.recon.methods.gaussian_splatting.model import (
-    GaussianSplattingConfig,
-    few_view_values,
-    initialise,
-)
+from fewview.recon.methods.gaussian_splatting.model import initialise
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
 from fewview.scene.cameras import Cameras
@@ -85,24 +82,26 @@ def test_points_on_a_line_are_filled_by_the_nearest() -> None:
 
 def test_training_starts_from_sparse_and_filled_points() -> None:
     config = GaussianSplattingConfig(steps=10, fill_cells=8)
-    assert len(initialise(_wall(), config).gaussians()) == 40 + 2 * 8 * 6
-    assert len(initialise(_wall(), replace(config, max_gaussians=50)).gaussians()) == 50
+    assert len(initialise(_wall(), config).splat()) == 40 + 2 * 8 * 6
+    assert len(initialise(_wall(), replace(config, max_gaussians=50)).splat()) == 50
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.9])
 def test_dropping_gaussians_changes_training_but_not_what_is_drawn_afterwards(rate: float) -> None:
     dataset = tiny_dataset()
-    config = GaussianSplattingConfig(steps=30, sh_degree=0, densification="none", drop_rate=rate)
-    plain = fit(initialise(dataset, replace(config, drop_rate=0.0)), dataset, replace(config, drop_rate=0.0))
+    config = GaussianSplattingConfig(steps=30, sh_degree=0, densification="none", gaussian_dropout=rate)
+    plain = fit(
+        initialise(dataset, replace(config, gaussian_dropout=0.0)), dataset, replace(config, gaussian_dropout=0.0)
+    )
     dropped = fit(initialise(dataset, config), dataset, config)
-    assert torch.equal(plain.gaussians.means, dropped.gaussians.means) == (rate == 0)
-    assert len(plain.gaussians) == len(dropped.gaussians)
+    assert torch.equal(plain.splat.gaussians.means, dropped.gaussians.means) == (rate == 0)
+    assert len(plain.splat.gaussians) == len(dropped.gaussians)
     # Every Gaussian is still there: none was lost for having been dropped.
     assert dropped.gaussians.opacities.min() > 1e-3
 
 
 def test_fewer_photographs_get_fewer_gaussians_and_more_dropping() -> None:
-    few, many = few_view_values(tiny_dataset(3), 100_000), few_view_values(tiny_dataset(12), 100_000)
-    assert few["drop_rate"] > many["drop_rate"] == 0
+    few, many = values_by_view_count(tiny_dataset(3), 100_000), values_by_view_count(tiny_dataset(12), 100_000)
+    assert few["gaussian_dropout"] > many["gaussian_dropout"] == 0
     assert few["max_gaussians"] == 10_000  # never under what a small scene needs
-    assert few_view_values(tiny_dataset(3), 5_000)["max_gaussians"] == 5_000
+    assert values_by_view_count(tiny_dataset(3), 5_000)["max_gaussians"] == 5_000

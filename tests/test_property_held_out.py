@@ -10,7 +10,7 @@ import pytest
 import torch
 from fewview.recon.poses import PosesConfig
 from fewview.recon.poses.best_model import solve
-from fewview.recon.poses.correspondences import Evidence, Image
+from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.held_out import register_held_out
 from fewview.recon.poses.placed_capture import placed_capture
@@ -34,17 +34,18 @@ def solved():
     capture = capture_of(7)
     lenses = group_lenses(list(capture.frames), [(WIDTH, HEIGHT)] * 7)
     colors = [np.full((len(f), 3), 128, np.uint8) for f in photos.features]
-    evidence = Evidence([Image(f, c, 1.0) for f, c in zip(photos.features, colors, strict=True)], photos.matches)
+    images = [Image(f, c, 1.0) for f, c in zip(photos.features, colors, strict=True)]
+    correspondences = Correspondences(images, photos.matches)
     among_others = {pair: m for pair, m in photos.matches.items() if not set(pair) & set(HELD_OUT)}
     cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
     graph = verify(photos.features, among_others, cameras, seed=0)
     model = solve(graph, lenses, PosesConfig(distortion="off"))
-    return photos, capture, lenses, colors, evidence, model
+    return photos, capture, lenses, colors, correspondences, model
 
 
 def test_they_are_found_where_they_were_taken(solved) -> None:
-    photos, capture, lenses, colors, evidence, model = solved
-    poses, reasons = register_held_out(capture, evidence, lenses, model, HELD_OUT, seed=0)
+    photos, capture, lenses, colors, correspondences, model = solved
+    poses, reasons = register_held_out(capture, correspondences, lenses, model, HELD_OUT, seed=0)
     assert sorted(poses) == list(HELD_OUT)
     assert not reasons
     placed = placed_capture(capture, model, lenses, poses, colors, {})
@@ -59,8 +60,8 @@ def test_they_are_found_where_they_were_taken(solved) -> None:
 
 
 def test_the_others_do_not_move(solved) -> None:
-    _, capture, lenses, colors, evidence, model = solved
-    poses, _ = register_held_out(capture, evidence, lenses, model, HELD_OUT, seed=0)
+    _, capture, lenses, colors, correspondences, model = solved
+    poses, _ = register_held_out(capture, correspondences, lenses, model, HELD_OUT, seed=0)
     kept = [i for i in range(7) if i not in HELD_OUT]
     with_them = placed_capture(capture, model, lenses, poses, colors, {})
     without = placed_capture(capture, model, lenses, {}, colors, {})
@@ -69,18 +70,18 @@ def test_the_others_do_not_move(solved) -> None:
 
 
 def test_where_few_points_match_interpolated_ones_help(solved) -> None:
-    photos, capture, lenses, _, evidence, model = solved
+    photos, capture, lenses, _, correspondences, model = solved
     sparse = replace(model, reconstruction=copy.deepcopy(model.reconstruction))
     for point_id in sorted(sparse.reconstruction.point3D_ids())[::2]:
         sparse.reconstruction.delete_point3D(point_id)
-    matches = dict(evidence.matches)
+    matches = dict(correspondences.matches)
     for pair in [p for p in matches if 2 in p]:
         other = sum(pair) - 2
         if other in sparse.views:  # only matches whose keypoint has lost its point
             keypoints = sparse.reconstruction.image(other + 1).points2D
             lost = [not keypoints[k].has_point3D() for k in matches[pair][:, 1 if pair[0] == 2 else 0]]
             matches[pair] = matches[pair][lost]
-    poses, _ = register_held_out(capture, Evidence(evidence.images, matches), lenses, sparse, [2], seed=0)
+    poses, _ = register_held_out(capture, Correspondences(correspondences.images, matches), lenses, sparse, [2], seed=0)
     reference = model.reconstruction.image(1).cam_from_world().matrix()
     found, true = (
         p[:, :3] @ q[:, :3].T for p, q in ((poses[2], reference), *[photos.cam_from_world[[2, 0], :3].numpy()])
@@ -90,8 +91,8 @@ def test_where_few_points_match_interpolated_ones_help(solved) -> None:
 
 
 def test_a_photograph_without_matches_is_named(solved) -> None:
-    _, capture, lenses, _, evidence, model = solved
-    alone = Evidence(evidence.images, {p: m for p, m in evidence.matches.items() if 2 not in p})
+    _, capture, lenses, _, correspondences, model = solved
+    alone = Correspondences(correspondences.images, {p: m for p, m in correspondences.matches.items() if 2 not in p})
     poses, reasons = register_held_out(capture, alone, lenses, model, HELD_OUT, seed=0)
     assert sorted(poses) == [4]
     assert "view_2.jpg is held out and could not be registered: 0 of its matches" in reasons[2]

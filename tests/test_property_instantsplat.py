@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 import torch
 from fewview.recon.evidence import DepthMap, Stereo
-from fewview.recon.methods.instantsplat.model import (
-    BORDER_OPACITY,
-    InstantSplatConfig,
-    few_view_values,
-    initialise,
-    instantsplat_config,
-    position_rates,
-    thinned,
-)
+from fewview.recon.methods.instantsplat.config import InstantSplatConfig, few_view_values, instantsplat_config
+from fewview.recon.methods.instantsplat.model import BORDER_OPACITY, initialise, position_rates, thinned
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
 from fewview.render import render
@@ -24,8 +17,8 @@ from fewview.render.metrics import ssim
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import SH_C0, Gaussians
-from fewview.tests.support.instantsplat_protocol import instantsplat_split
 from support.few_views import few_views, masked, transparent, wall_and_ball
+from support.instantsplat_protocol import instantsplat_split
 from support.stereo_scenes import Plane, row_of_cameras, stereo_scene
 from support.threads import one_torch_thread as one_torch_thread
 
@@ -34,26 +27,30 @@ WIDTH, HEIGHT = 48, 36
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"border": 0.25}, {"drop_rate": 0.4, "border": 0.25, "sh_degree": 1, "sh_every": 0.5}, {"antialiased": True}],
+    [
+        {},
+        {"border": 0.25},
+        {"gaussian_dropout": 0.4, "border": 0.25, "sh_degree": 1, "sh_every": 0.5},
+        {"antialiased": True},
+    ],
     ids=lambda changes: ",".join(changes) or "plain",
 )
 def test_the_number_of_gaussians_never_changes(changes: dict[str, Any]) -> None:
     dataset, stereo = few_views(wall_and_ball())
     config = instantsplat_config(12, **changes)
     model = initialise(dataset, stereo, config)
-    before = len(model.gaussians())
+    before = len(model.splat())
     counts: list[float] = []
     result = fit(model, dataset, config, callbacks=[lambda step, model, figures: counts.append(figures["gaussians"])])
     assert counts == [before] * 12
-    assert len(result.gaussians) == before
-    assert result.gaussians.sh_degree == changes.get("sh_degree", 0)
+    assert len(result.splat.gaussians) == before
+    assert result.splat.gaussians.sh_degree == changes.get("sh_degree", 0)
 
 
 def test_pixels_that_a_better_view_shows_give_no_gaussian() -> None:
     dataset, stereo = few_views(wall_and_ball(), confidences=[2.0, 9.0, 4.0])
     plain, off = (
-        initialise(dataset, stereo, instantsplat_config(co_visibility=rule)).gaussians()
-        for rule in ("projected", "off")
+        initialise(dataset, stereo, instantsplat_config(co_visibility=rule)).splat() for rule in ("projected", "off")
     )
     all_pixels = 3 * HEIGHT * WIDTH
     assert len(off) == all_pixels
@@ -71,12 +68,12 @@ def test_copies_of_one_photograph_give_gaussians_once(copies: int) -> None:
     dataset = Dataset(one.views * copies, one.cameras[same], tuple(map(str, range(copies))), tuple(range(copies)))
     model = initialise(dataset, Stereo(stereo.cameras[same], stereo.maps * copies), instantsplat_config())
     # A centre of a pixel falls back into it, and its depth differs by rounding only.
-    assert len(model.gaussians()) == pytest.approx(HEIGHT * WIDTH, rel=1e-3)
+    assert len(model.splat()) == pytest.approx(HEIGHT * WIDTH, rel=1e-3)
 
 
 def test_each_gaussian_begins_as_the_paper_says() -> None:
     dataset, stereo = few_views(wall_and_ball(1))
-    gaussians = initialise(dataset, stereo, instantsplat_config()).gaussians().detach()
+    gaussians = initialise(dataset, stereo, instantsplat_config()).splat().detach()
     assert gaussians.sh_degree == 0
     assert torch.allclose(gaussians.opacities, torch.tensor(0.1))
     assert torch.equal(gaussians.quats, torch.tensor([1.0, 0, 0, 0]).expand(len(gaussians), 4))
@@ -98,7 +95,7 @@ def test_the_loss_is_l1_and_dssim_and_nothing_else() -> None:
     model.extra_loss = lambda step, drawn: extra.append(plain_extra(step, drawn)) or extra[-1]  # type: ignore[method-assign]
     assert not model.wants_depth
     with torch.no_grad():
-        drawn = render(model.gaussians(), dataset.cameras[0]).rgb
+        drawn = render(model.splat(), dataset.cameras[0]).rgb
     target = dataset.views[0].target(torch.zeros(3))
     expected = 0.8 * float((drawn - target).abs().mean()) + 0.2 * (1 - ssim(drawn, target))
     # float32 means of some thousand numbers near 1.
@@ -121,11 +118,11 @@ def test_a_point_moves_as_its_confidence_says(by_confidence: bool) -> None:
     dataset, stereo = few_views(wall_and_ball(1), confidences=[trust])
     config = InstantSplatConfig(steps=1, means_lr=1e-2, confidence_rates=by_confidence)
     model = initialise(dataset, stereo, config)
-    before = model.gaussians().means.detach().double().clone()
+    before = model.splat().means.detach().double().clone()
     moved = (fit(model, dataset, config).gaussians.means.double() - before).abs().amax(dim=-1)
     expected = position_rates(levels) if by_confidence else torch.ones(5)
     for level, factor in enumerate(expected.tolist()):
-        steps = moved[trust.flatten() == levels[level]] / (1e-2 * dataset.extent)
+        steps = moved[trust.flatten() == levels[level]] / (1e-2 * dataset.scene_scale)
         seen = steps[steps > 0]  # a few Gaussians may be hidden
         assert len(seen) > 0.9 * len(steps)
         # Positions near 5 in float32 are spaced by 5e-7, which is 5e-5 of the smallest step.
@@ -139,7 +136,7 @@ def test_masked_and_transparent_pixels_give_no_gaussian() -> None:
     expected = stereo.points(0)[left]
     for hidden in (masked(dataset, 0, left), transparent(dataset, 0, left)):
         model = initialise(hidden, stereo, instantsplat_config())
-        assert torch.equal(model.gaussians().means, expected)
+        assert torch.equal(model.splat().means, expected)
     nothing = masked(dataset, 0, torch.zeros_like(left))
     with pytest.raises(BadInputError, match="left no pixel to start from"):
         initialise(nothing, stereo, instantsplat_config())
@@ -153,7 +150,7 @@ def test_what_one_view_hides_is_taken_from_the_next_best() -> None:
     left = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     left[:, : WIDTH // 2] = True
     model = initialise(masked(both, 0, left), Stereo(stereo.cameras[twice], maps), instantsplat_config())
-    found = model.gaussians().means
+    found = model.splat().means
     points = stereo.points(0)
     torch.testing.assert_close(found, torch.cat([points[left], points[~left]]))
 
@@ -162,7 +159,7 @@ def test_guessed_depth_gives_gaussians_that_move_most() -> None:
     trust = torch.full((HEIGHT, WIDTH), 8.0)
     trust[:5] = 1
     dataset, stereo = few_views(wall_and_ball(1), confidences=[trust])
-    rates = initialise(dataset, stereo, instantsplat_config()).groups["means"].row_scale
+    rates = initialise(dataset, stereo, instantsplat_config()).table.columns["means"].row_scale
     assert rates is not None
     assert (rates[: 5 * WIDTH] > 27).all()
     assert (rates[5 * WIDTH :] < 1.1).all()
@@ -175,9 +172,9 @@ def test_maps_smaller_than_photographs_take_their_mean_colours() -> None:
     depth = torch.full((HEIGHT // 2, WIDTH // 2), 4.0)
     stereo = Stereo(small, (DepthMap(depth, 5 * torch.ones_like(depth)),) * 2)
     model = initialise(dataset, stereo, instantsplat_config(co_visibility="off"))
-    assert len(model.gaussians()) == 2 * depth.numel()
+    assert len(model.splat()) == 2 * depth.numel()
     blocks = dataset.views[0].pixels.float().reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean(dim=(1, 3)) / 255
-    found = model.gaussians().base_colors[: depth.numel()].detach()
+    found = model.splat().base_colors[: depth.numel()].detach()
     torch.testing.assert_close(found, blocks.reshape(-1, 3), atol=0.51 / 255, rtol=0)  # rounded to 8 bits
 
 
@@ -188,28 +185,30 @@ def test_photographs_of_different_sizes_are_trained_on() -> None:
     config = instantsplat_config(6, border=0.2)
     model = initialise(dataset, stereo, config)
     result = fit(model, dataset, config)
-    assert len(result.gaussians) > 48 * 30
-    assert all(getattr(result.gaussians, name).isfinite().all() for name in ("means", "quats", "log_scales", "sh"))
+    assert len(result.splat.gaussians) > 48 * 30
+    assert all(
+        getattr(result.splat.gaussians, name).isfinite().all() for name in ("means", "quats", "log_scales", "sh")
+    )
 
 
 @pytest.mark.parametrize("most", [1, 7, 500, 1800])
 def test_no_more_gaussians_than_asked_for(most: int) -> None:
     dataset, stereo = few_views(wall_and_ball())
     model = initialise(dataset, stereo, instantsplat_config(max_gaussians=most, border=0.25))
-    assert len(model.gaussians()) == most
+    assert len(model.splat()) == most
 
 
 def test_the_border_is_opaque_trusted_and_a_quarter_at_most() -> None:
     dataset, stereo = few_views(wall_and_ball())
     plain = initialise(dataset, stereo, instantsplat_config())
     wide = initialise(dataset, stereo, instantsplat_config(border=0.25))
-    inside, all_of_them = len(plain.gaussians()), len(wide.gaussians())
+    inside, all_of_them = len(plain.splat()), len(wide.splat())
     assert all_of_them > inside
-    assert torch.allclose(wide.gaussians().opacities[inside:], torch.tensor(BORDER_OPACITY))
-    factors = wide.groups["means"].row_scale
+    assert torch.allclose(wide.splat().opacities[inside:], torch.tensor(BORDER_OPACITY))
+    factors = wide.table.columns["means"].row_scale
     assert factors is not None
     assert torch.allclose(factors[inside:], torch.tensor(1.0), atol=1e-3)
-    few = initialise(dataset, stereo, instantsplat_config(border=2.0, max_gaussians=400)).gaussians()
+    few = initialise(dataset, stereo, instantsplat_config(border=2.0, max_gaussians=400)).splat()
     assert len(few) == 400
     assert int((few.opacities > 0.9).sum()) == 100
 
@@ -246,7 +245,7 @@ def test_thinning_prefers_confident_points_as_much_as_stated() -> None:
         ({"border": float("inf")}, "border is inf"),
         ({"steps": 0}, "steps is 0"),
         ({"sh_degree": 5}, "sh_degree is 5"),
-        ({"drop_rate": 2.0}, r"drop_rate is 2\.0"),
+        ({"gaussian_dropout": 2.0}, r"gaussian_dropout is 2\.0"),
         ({"max_gaussians": 0}, "max_gaussians is 0"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -268,7 +267,7 @@ def test_the_rate_of_the_positions_falls_as_in_a_long_run() -> None:
 
 def test_few_photographs_ask_for_dropping_and_a_border() -> None:
     values = {n: few_view_values(few_views(wall_and_ball(n))[0], on_cpu=True) for n in (3, 6, 12)}
-    assert values[3]["drop_rate"] > values[6]["drop_rate"] > values[12]["drop_rate"] == 0
+    assert values[3]["gaussian_dropout"] > values[6]["gaussian_dropout"] > values[12]["gaussian_dropout"] == 0
     assert values[3]["border"] > 0 == values[12]["border"]
     assert values[3]["max_gaussians"] == 10_000  # never under what a small scene needs
     assert "max_gaussians" not in few_view_values(few_views(wall_and_ball(3))[0], on_cpu=False)
@@ -295,5 +294,5 @@ def test_one_photograph_in_colour_keeps_its_colours() -> None:
     colored = dataset.views[0].pixels.clone()
     colored[..., 0], colored[..., 2] = 255, 3
     views = (View(colored, None, dataset.views[0].K),)
-    gaussians: Gaussians = initialise(replace(dataset, views=views), stereo, instantsplat_config()).gaussians()
+    gaussians: Gaussians = initialise(replace(dataset, views=views), stereo, instantsplat_config()).splat()
     torch.testing.assert_close(gaussians.base_colors[:, 0], torch.ones(len(gaussians)))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.methods.instantsplat.config import instantsplat_config
+from fewview.recon.methods.instantsplat.model import initialise
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import FitResult, fit
 from fewview.recon.poses import pose_errors
@@ -28,7 +29,7 @@ def quality(result: FitResult, dataset: Dataset, views: Sequence[int]) -> tuple[
     figures = []
     with torch.no_grad():
         for view in views:
-            picture = render(result.gaussians, result.cameras[view], background=BLACK).rgb.clamp(0, 1)
+            picture = render(result.splat.gaussians, result.cameras[view], background=BLACK).rgb.clamp(0, 1)
             target = dataset.views[view].target(BLACK)
             figures.append((psnr(picture, target), ssim(picture, target)))
     return sum(p for p, _ in figures) / len(figures), sum(s for _, s in figures) / len(figures)
@@ -49,7 +50,7 @@ def test_cameras_that_are_off_are_improved_together_with_the_gaussians() -> None
     row = row_of_cameras(6, WIDTH, HEIGHT, 0.8)
     near = [Sphere((-1.0, 0.3, 2.6), 0.35), Sphere((1.1, -0.4, 2.4), 0.3)]
     scene = stereo_scene([WALL, BALL, *near], Cameras.pinhole(row.cam_from_world, 0.7 * WIDTH, WIDTH, HEIGHT))
-    extent = few_views(scene)[0].extent
+    extent = few_views(scene)[0].scene_scale
     believed = moved(scene.cameras, 1.0, 0.02 * extent, seed=0)
     dataset, stereo = few_views(scene, cameras=believed)
     frozen, joint = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewview.detect.nuscenes.dataset import DetectionData
+from fewview.detect.tasks.driving_samples import NuScenesSamples
 from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.geometry import transform_points
 from support.generated import generate, generator
@@ -31,8 +31,8 @@ def tables(root: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def data(root: Path) -> DetectionData:
-    return DetectionData(root)
+def data(root: Path) -> NuScenesSamples:
+    return NuScenesSamples(root)
 
 
 class TestTables:
@@ -169,7 +169,7 @@ class TestLidar:
         seen = sensors.picture(world, blocks, pose, K, 160, 90, [0])
         assert set(np.unique(seen.thing)) == {-1, 0}
 
-    def test_sweeps_of_half_a_second_coincide(self, data: DetectionData) -> None:
+    def test_sweeps_of_half_a_second_coincide(self, data: NuScenesSamples) -> None:
         """Points on buildings, moved by how far the car went, are on the buildings still."""
         index = 2
         sample = data[index]
@@ -191,7 +191,7 @@ class TestLidar:
 
 
 class TestPictures:
-    def test_things_are_drawn_where_their_boxes_project(self, data: DetectionData) -> None:
+    def test_things_are_drawn_where_their_boxes_project(self, data: NuScenesSamples) -> None:
         """Each pixel of a thing is inside of its box's projection, and boxes in plain view are filled."""
         world, checked = world_of.make_world(0, 0, SECONDS), 0
         sample = data[1]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from fewview.render.camera_path import CameraPath
 from fewview.scene.errors import BadInputError, FewviewError
+from fewview.scene.splat import StaticSplat
 from fewview.viewer import path_edit
-from fewview.viewer.pilot import Viewpoint, between
 from fewview.viewer.stage import Stage
+from fewview.viewer.viewpoint import Viewpoint, between
 from support.camera_paths import random_path
 from support.small_run import small_cameras, small_gaussians
 
@@ -141,7 +142,7 @@ def test_a_film_is_written_or_not_at_all(tmp_path):
     seen = []
     file = path_edit.film_file(tmp_path / "renders")
     count = path_edit.export_film(
-        file, small_gaussians(), path, (0, 0, 0), False, lambda *at: seen.append(at), lambda: False
+        file, StaticSplat(small_gaussians()), path, lambda *at: seen.append(at), lambda: False
     )
     assert count == 5
     assert seen == [(i, 5) for i in range(5)]
@@ -152,12 +153,12 @@ def test_a_film_is_written_or_not_at_all(tmp_path):
     stop = threading.Event()
     with pytest.raises(path_edit.Cancelled):
         path_edit.export_film(
-            second, small_gaussians(), path, (0, 0, 0), False, lambda i, _: stop.set() if i == 2 else None, stop.is_set
+            second, StaticSplat(small_gaussians()), path, lambda i, _: stop.set() if i == 2 else None, stop.is_set
         )
     assert [p.name for p in (tmp_path / "renders").iterdir()] == ["film-001.mp4"]
     with pytest.raises(FewviewError):
         path_edit.export_film(
-            tmp_path / "absent" / "film.mp4", small_gaussians(), path, (0, 0, 0), False, print, lambda: False
+            tmp_path / "absent" / "film.mp4", StaticSplat(small_gaussians()), path, print, lambda: False
         )
 
 

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses import PosesConfig, estimate_poses, pair_errors, pose_errors
-from fewview.recon.poses import correspondences as evidence
+from fewview.recon.poses import PosesConfig, correspondences, estimate_poses, pair_errors, pose_errors
 from fewview.recon.poses.best_model import solve
-from fewview.recon.poses.correspondences import Evidence, Image
+from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features, mutual_nearest
 from fewview.recon.poses.focal_prior import group_lenses
 from fewview.recon.poses.matchers import is_available, load_matcher
@@ -17,8 +16,8 @@ from fewview.recon.poses.pair_selection import choose_pairs, pairs_of_cameras
 from fewview.recon.poses.placed_capture import placed_capture
 from fewview.recon.poses.triangulate import _points, triangulate
 from fewview.recon.poses.unplaced import reasons_for_unplaced
-from fewview.recon.poses.upright import upright_frame
 from fewview.recon.poses.verification import ViewGraph, verify
+from fewview.recon.poses.world_frame import upright_from_world
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
 from fewview.scene.readers import read_capture
 from support.posed_photos import FOCAL_PX, HEIGHT, WIDTH, PosedPhotos, arc, posed_photos
@@ -124,7 +123,7 @@ def test_level_cameras_that_look_down_still_give_the_true_up() -> None:
     cam_from_world = arc(8, seed=12, span_deg=300)
     xyz = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     point, view = torch.arange(50).repeat(8), torch.arange(8).repeat_interleave(50)
-    frame = upright_frame(cam_from_world, xyz, point, view)
+    frame = upright_from_world(cam_from_world, xyz, point, view)
     up = frame.rotation @ torch.tensor([0.0, 0, 1], dtype=torch.float64)
     # `looking_at` cameras have exactly level x axes, and 300 degrees of them span the ground plane.
     assert float(torch.rad2deg(torch.arccos(up[2].clamp(-1, 1)))) < 0.5
@@ -152,7 +151,7 @@ def test_masked_pixels_give_no_features() -> None:
     features = Features(torch.tensor([[10.5, 10.5], [30.5, 10.5]]), torch.eye(2), 40, 20)
     mask = np.zeros((20, 40), bool)
     mask[:, 20:] = True
-    assert evidence._inside_mask(features, mask).xy_px.tolist() == [[30.5, 10.5]]
+    assert correspondences._inside_mask(features, mask).xy_px.tolist() == [[30.5, 10.5]]
 
 
 def test_cameras_are_shared_by_size_and_exif_focal_length() -> None:
@@ -179,9 +178,9 @@ def test_the_number_of_pairs_grows_linearly() -> None:
     assert {(i, i + 1) for i in range(59)} <= set(pairs)
 
 
-def evidence_of(photos: PosedPhotos) -> Evidence:
+def correspondences_of(photos: PosedPhotos) -> Correspondences:
     images = [Image(f, c, 1.0) for f, c in zip(photos.features, gray_colors(photos), strict=True)]
-    return Evidence(images, photos.matches)
+    return Correspondences(images, photos.matches)
 
 
 def test_points_are_triangulated_in_the_world_of_given_cameras() -> None:
@@ -195,7 +194,7 @@ def test_points_are_triangulated_in_the_world_of_given_cameras() -> None:
     K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = 2 * FOCAL_PX, 2 * FOCAL_PX * float(stretch[1]), center
     n_pixels = size.repeat(6, 1)
     cameras = Cameras(photos.cam_from_world.float(), K, n_pixels[:, 0], n_pixels[:, 1])
-    found = _points(cameras, evidence_of(photos), seed=0)
+    found = _points(cameras, correspondences_of(photos), seed=0)
     truth = torch.from_numpy(np.random.default_rng(14).uniform(-1, 1, (600, 3)) * [1.2, 1.2, 0.9])
     distance = torch.cdist(found.xyz.double(), truth).min(dim=1).values
     assert len(found) > 550
@@ -214,7 +213,7 @@ def test_wrong_cameras_or_no_texture_give_few_points_rather_than_an_error() -> N
     wrong = Cameras.pinhole(rolled, FOCAL_PX, WIDTH, HEIGHT)
     del photos.matches[0, 2], photos.matches[1, 3]  # those that are rolled alike fit each other
     # One match in eighty lies within 3 px of its line across 480 px by chance: 30 of 4 x 600; thrice that is room.
-    assert len(_points(wrong, evidence_of(photos), seed=0)) < 90
+    assert len(_points(wrong, correspondences_of(photos), seed=0)) < 90
     cameras = Cameras.pinhole(photos.cam_from_world.float(), FOCAL_PX, WIDTH, HEIGHT)
     for n in (1, 4):
         blank = triangulate(capture_of(n).with_cameras(cameras[:n], None), PosesConfig(features="sift"))

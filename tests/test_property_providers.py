@@ -11,15 +11,16 @@ import torch
 from fewview.recon.evidence import Stereo
 from fewview.recon.evidence.depth_file import load_stereo
 from fewview.recon.evidence.depth_maps import DepthMap
-from fewview.recon.pipeline import choose_method as methods
-from fewview.recon.pipeline.choose_method import method_name
+from fewview.recon.evidence.stereo import stereo_depth
+from fewview.recon.methods.method_contract import Inputs
+from fewview.recon.methods.registry import choose
 from fewview.recon.pipeline.placement import open_run, place
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import pose_errors
 from fewview.recon.poses.pointmaps import providers
 from fewview.recon.poses.pointmaps.dust3r import Dust3r
-from fewview.recon.poses.pointmaps.network_poses import estimate_by_network
 from fewview.recon.poses.pointmaps.pair_prediction import PairPrediction
+from fewview.recon.poses.pointmaps.pointmap_estimator import PointmapEstimator
 from fewview.recon.poses.pointmaps.providers import MAX_PAIRWISE, JointProvider, PairwiseProvider
 from fewview.recon.poses.pointmaps.sample_points import SAME_DEPTH
 from fewview.scene import BadInputError, Cameras, Capture, FewviewError, Frame
@@ -31,6 +32,8 @@ from PIL import Image
 from support.command import fewview
 from support.known_depth import HEIGHT, PREPARED, WIDTH, KnownDepth, prepare, wall_and_ball, write_photographs
 from support.pointmap_networks import random_network
+from support.training import capture_of as capture_with_cameras
+from support.training import tiny_dataset
 
 CROPPED = (HEIGHT - PREPARED[0]) // 2
 
@@ -78,13 +81,13 @@ def test_cameras_and_depth_are_those_of_the_scene(scene, placed) -> None:
     assert cameras.width.tolist() == [WIDTH] * 5
     assert cameras.height.tolist() == [HEIGHT] * 5
     assert torch.allclose(cameras.K, scene.cameras.K, rtol=0.01)  # the focal length is the network's, not given
-    assert_depth_is_known(placed.stereo, scene, [0, 1, 2, 3, 4])
+    assert_depth_is_known(placed.depths, scene, [0, 1, 2, 3, 4])
 
 
 def test_depth_points_and_cameras_share_one_upright_world(scene, placed) -> None:
     cameras, points = placed.capture.cameras, placed.capture.points
     true_centers = scene.cameras.centers
-    assert torch.equal(placed.stereo.cameras.cam_from_world, cameras.cam_from_world)
+    assert torch.equal(placed.depths.cameras.cam_from_world, cameras.cam_from_world)
     # Up is z: the photographs were held level, their y axis is down.
     assert float(cameras.world_from_cam[:, 2, 1].mean()) < -0.95
     distance = (cameras.centers[points.seen_view] - points.xyz[points.seen_point]).norm(dim=1)
@@ -92,14 +95,14 @@ def test_depth_points_and_cameras_share_one_upright_world(scene, placed) -> None
     assert len(points) > 1000
     assert int(torch.bincount(points.seen_point, minlength=len(points)).min()) >= 2
     # What a point says about the views that see it holds in their maps, unless rounding takes it to the next pixel.
-    for view, (camera, depth_map) in enumerate(zip((cameras[v] for v in range(5)), placed.stereo.maps, strict=True)):
+    for view, (camera, depth_map) in enumerate(zip((cameras[v] for v in range(5)), placed.depths.maps, strict=True)):
         xyz = transform_points(camera.cam_from_world, points.xyz[points.seen_point[points.seen_view == view]])
         column, row = ((xyz @ camera.K.T)[:, :2] / xyz[:, 2:]).long().unbind(1)
         off = (xyz[:, 2] / depth_map.depth[row.clamp(0, HEIGHT - 1), column.clamp(0, WIDTH - 1)] - 1).abs()
         assert float((off < SAME_DEPTH).float().mean()) > 0.99
     ratio = (cameras.centers[4] - cameras.centers[0]).norm() / (true_centers[4] - true_centers[0]).norm()
     depths = [
-        m.depth[CROPPED:-CROPPED] / d[CROPPED:-CROPPED] for m, d in zip(placed.stereo.maps, scene.depths, strict=True)
+        m.depth[CROPPED:-CROPPED] / d[CROPPED:-CROPPED] for m, d in zip(placed.depths.maps, scene.depths, strict=True)
     ]
     # One unit for both; the focal length that the pairs agree on is off by less than a hundredth, and so is depth.
     assert float(torch.stack(depths).median()) == pytest.approx(float(ratio), rel=0.02)
@@ -151,14 +154,14 @@ def test_a_network_of_all_photographs_at_once_places_them(scene) -> None:
     errors = pose_errors(found.capture.cameras.cam_from_world, scene.cameras.cam_from_world)
     assert float(errors.pairs.rotation_deg.max()) < 0.01
     assert torch.allclose(found.capture.cameras.K, scene.cameras.K)
-    ratio = torch.stack([m.depth / d[::2, ::2] for m, d in zip(found.stereo.maps, scene.depths, strict=True)])
+    ratio = torch.stack([m.depth / d[::2, ::2] for m, d in zip(found.depths.maps, scene.depths, strict=True)])
     assert torch.allclose(ratio, ratio[0, 0, 0].expand_as(ratio), rtol=1e-5)
 
 
 def test_a_photograph_that_shares_nothing_is_named_and_left_out(scene) -> None:
     found = PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare).place(capture_of(scene))
     assert found.capture.names == [f"photo_{i}.png" for i in (0, 1, 2, 4)]
-    assert len(found.stereo) == 4
+    assert len(found.depths) == 4
     assert list(found.unplaced) == [3]
     assert "photo_3.png" in found.unplaced[3]
 
@@ -169,7 +172,7 @@ def test_pixels_that_do_not_count_are_not_trusted(scene) -> None:
     capture = capture_of(scene)
     masked = replace(capture, frames=tuple(replace(frame, load_mask=lambda: mask) for frame in capture.frames))
     found = PairwiseProvider(KnownDepth(scene), prepare).place(masked)
-    for depth_map in found.stereo.maps:
+    for depth_map in found.depths.maps:
         assert bool((depth_map.confidence[:, :100] == 1).all())
         assert bool((depth_map.confidence[CROPPED:-CROPPED, 100:] > 1).all())
 
@@ -202,7 +205,8 @@ def test_depth_follows_the_photographs_positions_into_metres(scene) -> None:
     positions = [GeoPosition(55.7 + float(z) / 111_340, 13.2 + float(x) / 62_880, 30.0, 4.0) for x, _, z in metres]
     capture = capture_of(scene)
     frames = tuple(replace(f, position=p) for f, p in zip(capture.frames, positions, strict=True))
-    poses, stereo = estimate_by_network(replace(capture, frames=frames), JointProvider(Joint(scene)))
+    poses = PointmapEstimator(JointProvider(Joint(scene)), "weights.pth").place(replace(capture, frames=frames))
+    stereo = poses.depths
     assert poses.capture.points.metric
     assert poses.stats["scale"]["source"] == "GPS"
     assert torch.allclose(stereo.cameras.centers, poses.capture.cameras.centers, atol=1e-4)  # metres, float32
@@ -212,7 +216,9 @@ def test_depth_follows_the_photographs_positions_into_metres(scene) -> None:
 
 def test_indices_survive_when_some_are_held_out_and_some_left_out(scene) -> None:
     capture = replace(capture_of(scene), test=(1,))
-    poses, stereo = estimate_by_network(capture, PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare))
+    provider = PairwiseProvider(KnownDepth(scene, alone=(3,)), prepare)
+    poses = PointmapEstimator(provider, "weights.pth").place(capture)
+    stereo = poses.depths
     assert poses.placed == [0, 1, 2, 4]
     assert list(poses.unplaced) == [3]
     assert poses.capture.names == [f"photo_{i}.png" for i in (0, 1, 2, 4)]
@@ -245,7 +251,7 @@ def test_a_run_keeps_the_networks_cameras_and_depth(
     # The training cameras are exact; the held-out one comes from some hundred matches, good to half a pixel each.
     assert float(errors.pairs.rotation_deg.max()) < 0.5
     assert set(capture.points.seen_view.tolist()) == set(train)
-    stereo = load_stereo(run.stereo_path, capture.cameras[torch.tensor(train)], [capture.names[i] for i in train])
+    stereo = load_stereo(run.depth_path, capture.cameras[torch.tensor(train)], [capture.names[i] for i in train])
     assert_depth_is_known(stereo, scene, train)
     metrics = run.metrics()
     assert metrics["unplaced"] == {}
@@ -277,7 +283,7 @@ def test_the_command_trains_on_the_networks_depth(
         return PairwiseProvider(KnownDepth(scene), prepare)
 
     monkeypatch.setattr(providers, "load_provider", load)
-    monkeypatch.setattr(methods, "estimate_depths", None)  # Fewview's own stereo has no part in it
+    monkeypatch.setattr(stereo_depth, "estimate_depths", None)  # Fewview's own stereo has no part in it
     output = tmp_path / "run"
     options = ("--stereo", "weights.pth", "--eval", "--steps", 40, "--device", "cpu", "--resolution", 160)
     outcome = fewview(capsys, "reconstruct", photographs, "-o", output, *options, "--json")
@@ -291,8 +297,10 @@ def test_the_command_trains_on_the_networks_depth(
     assert len(asked) == 1
 
 
-def test_the_method_is_instantsplat(tmp_path: Path) -> None:
-    run, weights = Run.create(tmp_path / "run", {}), Path("weights.pth")
-    assert method_name(run, None, ReconstructConfig(stereo=weights)) == "instantsplat"
+def test_the_method_is_instantsplat() -> None:
+    dataset = tiny_dataset(30)
+    chosen, reason = choose(Inputs(dataset, capture_with_cameras(dataset), depth_is_given=True), lambda _: {})
+    assert chosen.name == "instantsplat"
+    assert "depth" in reason
     with pytest.raises(BadInputError, match="--method 3dgs"):
-        ReconstructConfig(stereo=weights, method="3dgs")
+        ReconstructConfig(stereo=Path("weights.pth"), method="3dgs")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.methods.instantsplat.config import instantsplat_config
+from fewview.recon.methods.instantsplat.model import initialise
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
 from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_camera, refine_held_out
@@ -16,6 +17,7 @@ from fewview.render import render
 from fewview.render.metrics import psnr
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import rotation_angle, se3_exp
+from fewview.scene.splat import StaticSplat
 from support.few_views import few_views, masked, wall_and_ball
 from support.threads import one_torch_thread as one_torch_thread
 from support.training import same_bits
@@ -30,7 +32,7 @@ def trained() -> tuple[Gaussians, Dataset]:
     """A splat of four of five views, and the data set with true cameras."""
     dataset, stereo = few_views(wall_and_ball(5, 64, 48, 0.3), test=[HELD_OUT])
     config = instantsplat_config(60, max_gaussians=2500)
-    return fit(initialise(dataset, stereo, config), dataset, config).gaussians, dataset
+    return fit(initialise(dataset, stereo, config), dataset, config).splat.gaussians, dataset
 
 
 def turned(dataset: Dataset, degrees: float, axis: tuple[float, float, float] = (1.0, -0.7, 0.5)) -> Dataset:
@@ -64,7 +66,7 @@ def test_a_turned_camera_comes_back(trained: tuple[Gaussians, Dataset], axis: tu
     true = with_photograph(dataset, drawn(gaussians, dataset))  # so that the true camera is the best one
     moved = turned(true, 1.0, axis)
     assert degrees_off(moved.cameras.cam_from_world[HELD_OUT], true) == pytest.approx(1, abs=0.01)
-    refined = refine_camera(gaussians, moved, HELD_OUT, BLACK)
+    refined = refine_camera(StaticSplat(gaussians), moved, HELD_OUT)
     assert degrees_off(refined.cam_from_world, true) < 0.1
     assert refined.losses[-1] < 0.2 * refined.losses[0]
 
@@ -72,7 +74,7 @@ def test_a_turned_camera_comes_back(trained: tuple[Gaussians, Dataset], axis: tu
 def test_the_best_loss_never_rises_and_is_that_of_the_camera(trained: tuple[Gaussians, Dataset]) -> None:
     gaussians, dataset = trained
     moved = turned(dataset, 1.0)
-    refined = refine_camera(gaussians, moved, HELD_OUT, BLACK)
+    refined = refine_camera(StaticSplat(gaussians), moved, HELD_OUT)
     assert all(after <= before for before, after in itertools.pairwise(refined.losses))
     assert len(refined.losses) == 1 + RefineConfig().steps[-1] + 1
 
@@ -93,7 +95,7 @@ def test_it_is_never_worse_than_the_start(trained: tuple[Gaussians, Dataset], st
     gaussians, dataset = trained
     true = with_photograph(dataset, drawn(gaussians, dataset))
     wild = RefineConfig(steps=steps, rotation_lr=0.3, translation_lr=1.0)  # every step leads away
-    refined = refine_camera(gaussians, true, HELD_OUT, BLACK, config=wild)
+    refined = refine_camera(StaticSplat(gaussians), true, HELD_OUT, config=wild)
     assert refined.losses[-1] <= refined.losses[0]
     assert degrees_off(refined.cam_from_world, true) < 0.1
 
@@ -105,9 +107,8 @@ def test_only_held_out_cameras_move_and_no_gaussian_does(trained: tuple[Gaussian
     before = moved.cameras.cam_from_world.clone()
     seen: list[tuple[int, int]] = []
     refined = refine_held_out(
-        gaussians,
+        StaticSplat(gaussians),
         moved,
-        BLACK,
         config=RefineConfig((5, 5)),
         progress=lambda _, done, total, *__: seen.append((done, total)),
     )
@@ -126,7 +127,7 @@ def test_held_out_psnr_is_no_lower_afterwards(trained: tuple[Gaussians, Dataset]
     moved = turned(dataset, degrees)
     target = dataset.views[HELD_OUT].target(BLACK)
     before = psnr(drawn(gaussians, moved), target)
-    after = psnr(drawn(gaussians, refine_held_out(gaussians, moved, BLACK)), target)
+    after = psnr(drawn(gaussians, refine_held_out(StaticSplat(gaussians), moved)), target)
     assert after >= before
     if degrees > 0:
         assert after > before + 1

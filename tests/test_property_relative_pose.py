@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses.pointmaps.relative_pose import RelativePose, relative_pose
 from fewview.recon.poses.pose_errors import pair_errors
+from relative_pose import RelativePose, relative_pose
 from support.posed_photos import FOCAL_PX, HEIGHT, WIDTH, arc, posed_photos
 from torch import Tensor
 

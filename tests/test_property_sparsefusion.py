@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.detect.nuscenes.sample import CLASS_NAMES
+from fewview.detect.common.circle_nms import circle_nms
 from fewview.detect.sparsefusion.augment import Augmentation
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.camera_branch import image_features
 from fewview.detect.sparsefusion.config import preset
+from fewview.detect.sparsefusion.decode import IMAGE_QUERY_WEIGHT, SQUARED_RADIUS_M2, detections, query_scores
 from fewview.detect.sparsefusion.encoder import SparseEncoder
-from fewview.detect.sparsefusion.heatmaps import SMALL_CLASSES
-from fewview.detect.sparsefusion.losses import losses, total
+from fewview.detect.sparsefusion.heatmap_targets import SMALL_CLASSES
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
-from fewview.detect.sparsefusion.nms import circle_nms
-from fewview.detect.sparsefusion.predict import IMAGE_QUERY_WEIGHT, detections, query_scores
+from fewview.detect.sparsefusion.stage_losses import losses
 from fewview.detect.sparsefusion.voxelize import voxelize
+from fewview.detect.tasks.driving_task import CLASS_NAMES
 from fewview.scene.boxes import Boxes
 from fewview.scene.errors import BadInputError
 from support.detection import SMALLEST, make_batch, make_sample
@@ -145,6 +145,10 @@ def test_a_forced_agreement_scores_half(model: SparseFusionModel, output: Output
     torch.testing.assert_close(at_class, 0.5 * fusion.sigmoid() * output.image_queries.scores)
 
 
+def kept(boxes: Boxes) -> torch.Tensor:
+    return circle_nms(boxes, SQUARED_RADIUS_M2)
+
+
 def _cars(gap_m: float, name: str = "car", scores: tuple[float, float] = (0.9, 0.8)) -> Boxes:
     label = torch.full((2,), CLASS_NAMES.index(name))
     centers = torch.tensor([[10.0, 4.0, 0], [10.0 + gap_m, 4.0, 1.0]])
@@ -152,25 +156,25 @@ def _cars(gap_m: float, name: str = "car", scores: tuple[float, float] = (0.9, 0
 
 
 def test_nms_keeps_two_cars_60_cm_apart_and_drops_one_of_two_at_58_cm():
-    assert circle_nms(_cars(0.60)).tolist() == [0, 1]
-    assert circle_nms(_cars(0.58)).tolist() == [0]
-    assert circle_nms(_cars(0.58, scores=(0.8, 0.9))).tolist() == [1]
-    assert circle_nms(_cars(0.58, scores=(0.9, 0.9))).tolist() == [0, 1]  # only a strictly higher score suppresses
-    assert circle_nms(_cars(0.41, "barrier")).tolist() == [0]
-    assert circle_nms(_cars(0.43, "barrier")).tolist() == [0, 1]
-    assert circle_nms(_cars(0.31, "pedestrian")).tolist() == [0]
-    assert circle_nms(_cars(0.01, "bicycle")).tolist() == [0, 1]
+    assert kept(_cars(0.60)).tolist() == [0, 1]
+    assert kept(_cars(0.58)).tolist() == [0]
+    assert kept(_cars(0.58, scores=(0.8, 0.9))).tolist() == [1]
+    assert kept(_cars(0.58, scores=(0.9, 0.9))).tolist() == [0, 1]  # only a strictly higher score suppresses
+    assert kept(_cars(0.41, "barrier")).tolist() == [0]
+    assert kept(_cars(0.43, "barrier")).tolist() == [0, 1]
+    assert kept(_cars(0.31, "pedestrian")).tolist() == [0]
+    assert kept(_cars(0.01, "bicycle")).tolist() == [0, 1]
 
 
 def test_nms_looks_at_each_class_alone_and_a_dropped_box_drops_none():
     row = Boxes.cat([_cars(0.5), _cars(0.5, "truck")])
-    assert circle_nms(row).tolist() == [0, 2]
+    assert kept(row).tolist() == [0, 2]
     centers = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [1.0, 0, 0]])
     chain = Boxes.upright(
         centers, torch.ones(3, 3), torch.zeros(3), torch.zeros(3).long(), CLASS_NAMES, scores=torch.tensor([3.0, 2, 1])
     )
-    assert circle_nms(chain).tolist() == [0, 2]
-    assert circle_nms(chain[:0]).tolist() == []
+    assert kept(chain).tolist() == [0, 2]
+    assert kept(chain[:0]).tolist() == []
 
 
 def test_boxes_come_out_inside_of_the_kept_range(output: Output):
@@ -197,7 +201,7 @@ def test_every_part_can_be_left_out_and_all_weights_learn(off: dict[str, bool], 
     model = SparseFusionModel(config).train()
     output = model(batch)
     found = losses(output, batch, config)
-    total(found).backward()
+    torch.stack(list(found.values())).sum().backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert idle == []
     assert (output.lidar is None) == (not config.use_lidar)

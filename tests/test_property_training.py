@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.methods.gaussian_splatting.model import (
-    GaussianSplatting,
-    GaussianSplattingConfig,
-    gaussians_from_points,
-    initialise,
-)
+from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig
+from fewview.recon.methods.gaussian_splatting.model import GaussianSplatting, gaussians_from_points, initialise
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
 from fewview.scene.cameras import Cameras
@@ -49,12 +45,12 @@ def test_training_halves_the_error(changes):
     config = replace(CONFIG, opacity_lr=0.1, scale_lr=0.02, sh_lr=0.05, steps=60, **changes)
     model = initialise(dataset, config)
     with torch.no_grad():
-        before = _mean_error(model.gaussians(), dataset)
+        before = _mean_error(model.splat(), dataset)
     result = fit(model, dataset, config)
     assert result.step == 60
     assert not result.interrupted
-    assert _mean_error(result.gaussians, dataset) < 0.6 * before
-    assert result.gaussians.sh_degree == 1
+    assert _mean_error(result.splat.gaussians, dataset) < 0.6 * before
+    assert result.splat.gaussians.sh_degree == 1
 
 
 @pytest.mark.parametrize("densification", ["default", "mcmc"])
@@ -65,14 +61,14 @@ def test_two_runs_give_the_same_bits(densification):
         dataset = tiny_dataset()
         torch.manual_seed(int(torch.randint(1000, ())))  # the global generator must not matter
         results.append(fit(initialise(dataset, config), dataset, config))
-    assert same_bits(results[0].gaussians, results[1].gaussians)
+    assert same_bits(results[0].splat.gaussians, results[1].splat.gaussians)
     assert torch.equal(results[0].cameras.cam_from_world, results[1].cameras.cam_from_world)
 
 
 def test_another_seed_gives_another_result():
     dataset = tiny_dataset()
     a, b = (fit(initialise(dataset, c), dataset, c) for c in (CONFIG, replace(CONFIG, seed=1)))
-    assert not same_bits(a.gaussians, b.gaussians)
+    assert not same_bits(a.splat.gaussians, b.splat.gaussians)
 
 
 @pytest.mark.parametrize("background", ["black", "white", "random"])
@@ -84,7 +80,7 @@ def test_transparent_photographs_are_composited(background):
     )
     result = fit(initialise(dataset, config), dataset, config)
     # 0.02 to 0.03 is reached; an image composited onto the wrong colour misses by more than 0.3.
-    assert _mean_error(result.gaussians, dataset, color) < 0.08
+    assert _mean_error(result.splat.gaussians, dataset, color) < 0.08
 
 
 def test_masked_pixels_do_not_count():
@@ -107,7 +103,7 @@ def test_random_points_lie_in_front_of_the_cameras_that_see_them():
     dataset = tiny_dataset(with_points=False)
     config = replace(CONFIG, random_points=200, max_gaussians=150)
     model = initialise(dataset, config)
-    means = model.groups["means"].tensor.detach()
+    means = model.table["means"].detach()
     assert means.shape == (150, 3)
     cameras = dataset.cameras
     in_cam = torch.einsum("vij,nj->vni", cameras.cam_from_world[:, :3, :3], means)
@@ -141,7 +137,7 @@ def test_pose_refinement_recovers_a_moved_camera(frozen):
         steps=480, sh_degree=0, densification="none", refine_poses=True, pose_rotation_lr=3e-3,
         pose_translation_lr=3e-3, **(still if frozen else {}),
     )  # fmt: skip
-    model = GaussianSplatting(truth(), config, dataset.extent)
+    model = GaussianSplatting(truth(), config, dataset.scene_scale)
     result = fit(model, dataset, config)
 
     def errors(cameras: Cameras) -> tuple[float, float]:
@@ -176,7 +172,7 @@ def test_settings_that_cannot_be_are_refused():
 def test_a_loss_that_is_no_number_stops_the_run():
     dataset = tiny_dataset()
     model = initialise(dataset, CONFIG)
-    model.groups["sh"].tensor.detach().fill_(float("nan"))
+    model.table["sh"].detach().fill_(float("nan"))
     with pytest.raises(FewviewError, match="The loss became nan at step 1"):
         fit(model, dataset, CONFIG)
 
@@ -197,25 +193,24 @@ def test_threads_are_given_back():
 
 
 def test_a_method_with_row_rates_and_a_fixed_count_is_only_a_model():
-    """A pose-free method is only a model: confident points move less, none comes or goes, its own loss, and depth."""
+    """A pose-free method brings just this: confident points move less, none comes or goes, its own loss, and depth."""
     dataset = tiny_dataset()
     config = replace(CONFIG, densification="none", sh_degree=0, refine_poses=True)
-    start = gaussians_from_points(dataset.points, config, dataset.extent)
+    start = gaussians_from_points(dataset.points, config, dataset.scene_scale)
     row_scale = torch.ones(len(start))
     row_scale[:12] = 0
     seen = []
 
     class Confident(GaussianSplatting):
-        wants_depth = True
+        def loss(self, step):
+            depth = step.draw(step.views[0], depth=True).depth
+            seen.append(depth.shape)
+            return super().loss(step) | {"depth": 1e-3 * depth.mean()}
 
-        def extra_loss(self, step, drawn):
-            seen.append(drawn.depth.shape)
-            return 1e-3 * drawn.depth.mean()
-
-    model = Confident(start, config, dataset.extent, means_row_scale=row_scale)
+    model = Confident(start, config, dataset.scene_scale, means_row_scale=row_scale)
     result = fit(model, dataset, config)
     assert seen[0] == (HEIGHT, WIDTH)
-    assert len(result.gaussians) == len(start)
-    moved = (result.gaussians.means != start.means).any(dim=-1)
+    assert len(result.splat.gaussians) == len(start)
+    moved = (result.splat.gaussians.means != start.means).any(dim=-1)
     assert not moved[:12].any()
     assert moved[12:].float().mean() > 0.9  # a few may be hidden in every view

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewview.detect.nuscenes.devkit import find_devkit, largest_difference, run_devkit
-from fewview.detect.nuscenes.evaluate import Evaluation, evaluate
-from fewview.detect.nuscenes.matching import Pairs, match
-from fewview.detect.nuscenes.splits import MINI_VAL_SCENES, VAL_SCENES
-from fewview.detect.nuscenes.submission import read_submission
-from fewview.detect.nuscenes.truth import Truth
+from fewview.detect.metrics.devkit import find_devkit, largest_difference, run_devkit
+from fewview.detect.metrics.greedy_matching import Pairs, match
+from fewview.detect.metrics.nuscenes_metric import Evaluation, evaluate
+from fewview.detect.metrics.nuscenes_submission import read_submission
+from fewview.detect.metrics.nuscenes_truth import Truth
+from fewview.detect.tasks.nuscenes_splits import MINI_VAL_SCENES, VAL_SCENES
 from fewview.scene.boxes import Boxes
 from fewview.scene.datasets.box_conventions import from_nuscenes
 from fewview.scene.datasets.nuscenes_classes import DETECTION_NAMES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fewview import _native
 from fewview.detect import sparse
-from fewview.detect.sparse import SparseConvTensor, kernel_map, native, reference
+from fewview.detect.sparse import SparseConvTensor, kernel_map, native_conv, reference_conv
 from fewview.detect.sparse.kernel_map import KernelMap
 from support.native import isa as isa
 from support.native import keep_threads as keep_threads
@@ -40,14 +40,14 @@ def test_products_are_those_of_rounded_values_with_float32_sums(isa: str, cin: i
     x = random_sparse((9, 9, 9), channels=cin)
     weight, bias = random_weight(cout, (27,), cin), torch.linspace(-1, 1, cout)
     for made in maps_of(x):
-        found = native.convolve(x.features, weight, bias, made, rounded=True)
+        found = native_conv.convolve(x.features, weight, bias, made, rounded=True)
         # Products of bfloat16 are exact in float32, and in float64 so are their sums but for 1e-16.
-        expected = reference.convolve(rounded(x.features).double(), rounded(weight).double(), made) + bias
-        sizes = reference.convolve(rounded(x.features).abs().double(), rounded(weight).abs().double(), made) + 1
+        expected = reference_conv.convolve(rounded(x.features).double(), rounded(weight).double(), made) + bias
+        sizes = reference_conv.convolve(rounded(x.features).abs().double(), rounded(weight).abs().double(), made) + 1
         assert found.dtype == torch.float32
         # What n sums of float32 may lose is n * 6e-8 of the sum of sizes; n is some hundreds, and errors mostly cancel.
         assert bool(((found - expected).abs() <= 1e-6 * sizes).all())
-        exact = reference.convolve(x.features, weight, made) + bias
+        exact = reference_conv.convolve(x.features, weight, made) + bias
         assert bool(((found - exact).abs() <= 2.01 * ROUNDING * sizes).all())  # two factors, each rounded
 
 
@@ -82,7 +82,7 @@ def test_the_gradient_is_the_float32_one_at_the_rounded_values(isa: str) -> None
             ((x.features, weight), False),
         ):
             inputs = [t.clone().requires_grad_() for t in (*factors, bias)]
-            native.convolve(*inputs, made, rounded=in_bfloat16).backward(v_out)
+            native_conv.convolve(*inputs, made, rounded=in_bfloat16).backward(v_out)
             results.append([t.grad for t in inputs])
         assert all(torch.equal(a, b) for a, b in zip(results[0], results[1], strict=True))
         for found, exact in zip(results[0], results[2], strict=True):
@@ -133,8 +133,8 @@ def test_infinite_and_missing_numbers_stay_in_their_rows(isa: str) -> None:
     x.features[9, 1] = torch.nan
     made = kernel_map.submanifold_map(x.coordinates, (3, 3, 3), (1, 1, 1))
     weight = random_weight(4, (27,), 3)
-    found = native.convolve(x.features, weight, None, made, rounded=True)
-    expected = reference.convolve(rounded(x.features), rounded(weight), made)
+    found = native_conv.convolve(x.features, weight, None, made, rounded=True)
+    expected = reference_conv.convolve(rounded(x.features), rounded(weight), made)
     assert torch.equal(found.isfinite(), expected.isfinite())
     assert torch.equal(found.isnan(), expected.isnan())
 
@@ -145,9 +145,9 @@ def test_results_are_the_same_bits_each_time_for_any_number_of_threads(isa: str,
     weight = random_weight(24, (27,), 7)
     made = kernel_map.submanifold_map(x.coordinates, (3, 3, 3), (1, 1, 1))
     _native.set_num_threads(1)
-    expected = native.convolve(x.features, weight, None, made, rounded=True)
+    expected = native_conv.convolve(x.features, weight, None, made, rounded=True)
     _native.set_num_threads(threads)
-    assert torch.equal(native.convolve(x.features, weight, None, made, rounded=True), expected)
+    assert torch.equal(native_conv.convolve(x.features, weight, None, made, rounded=True), expected)
 
 
 def test_the_kernel_rounds_only_where_it_can(isa: str) -> None:

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 from fewview.detect import sparse
-from fewview.detect.sparse import gpu, kernel_map, native, reference
+from fewview.detect.sparse import gpu, kernel_map, native_conv, reference_conv, reference_search
 from fewview.detect.sparse.coordinates import CoordinateSet, triple
 from fewview.detect.sparse.kernel_map import KernelMap, Search
 from support.native import isa as isa
@@ -114,7 +114,7 @@ def test_the_native_convolution_and_its_gradients_are_the_plain_ones(isa: str, c
     weight, bias = random_weight(cout, (27,), cin), torch.randn(cout, generator=generator)
     v_out = torch.randn(made.n_out, cout, generator=generator)
     results = []
-    for convolve in (native.convolve, lambda f, w, b, m: reference.convolve(f, w, m) + b):
+    for convolve in (native_conv.convolve, lambda f, w, b, m: reference_conv.convolve(f, w, m) + b):
         inputs = [t.clone().requires_grad_() for t in (x.features, weight, bias)]
         out = convolve(*inputs, made)
         out.backward(v_out)
@@ -136,7 +136,7 @@ def test_native_pooling_and_its_gradient_are_the_plain_ones(isa: str, of_largest
         _, made = kernel_map.minkowski_strided(x.coordinates, (2, 2, 2), (2, 2, 2), (1, 1, 1))
     v_out = torch.randn(made.n_out, 19, generator=torch.Generator().manual_seed(0))
     results = []
-    for module in (native, reference):
+    for module in (native_conv, reference_conv):
         features = x.features.clone().requires_grad_()
         out = (module.max_pool if of_largest else module.avg_pool)(features, made)
         out.backward(v_out)
@@ -164,7 +164,7 @@ def test_native_maps_are_the_plain_ones_and_those_of_a_dictionary(scale: int, of
     asking, found = random_unbounded(seed=1).coordinates, random_unbounded(n=200, seed=2).coordinates
     search = Search(triple(scale), (offsets, offsets, (0, 1)))
     built = kernel_map.build_map(asking, found, search)
-    out_rows, in_rows, start = reference.find_pairs(asking, found, search.scale, search.slots())
+    out_rows, in_rows, start = reference_search.find_pairs(asking, found, search.scale, search.slots())
     expected = plain_pairs(KernelMap(len(found), len(asking), search.volume, (in_rows, out_rows, start)))
     assert plain_pairs(built) == expected
     assert {(k, i, o) for k, o, i in plain_pairs(built.transposed())} == expected
@@ -184,7 +184,7 @@ def test_submanifold_maps_over_many_tiles_are_the_plain_ones(kernel: tuple[int, 
     voxels = random_sparse((21, 20, 19), density=0.25, seed=dilation).coordinates  # 4,000 voxels: 16 tiles
     built = kernel_map.submanifold_map(voxels, kernel, triple(dilation))
     search = kernel_map.centred_search(kernel, triple(dilation))
-    out_rows, in_rows, start = reference.find_pairs(voxels, voxels, search.scale, search.slots())
+    out_rows, in_rows, start = reference_search.find_pairs(voxels, voxels, search.scale, search.slots())
     expected = plain_pairs(KernelMap(len(voxels), len(voxels), search.volume, (in_rows, out_rows, start)))
     assert plain_pairs(built) == expected
     # The backward pass takes the map for its own transposed one, slots in reverse.
@@ -194,14 +194,14 @@ def test_submanifold_maps_over_many_tiles_are_the_plain_ones(kernel: tuple[int, 
 def test_native_sets_are_the_plain_ones() -> None:
     x = random_sparse().coordinates
     search = kernel_map.padded_search((3, 3, 3), (2, 2, 2), (0, 1, 1), (1, 1, 1))
-    keys = reference.strided_keys(x, search.scale, search.slots(), (2, 4, 4))
+    keys = reference_search.strided_keys(x, search.scale, search.slots(), (2, 4, 4))
     assert torch.equal(kernel_map.strided_set(x, search, (2, 4, 4)).sorted_keys()[0], keys)
-    keys = reference.scattered_keys(x, search.scale, search.slots(), (11, 13, 15))
+    keys = reference_search.scattered_keys(x, search.scale, search.slots(), (11, 13, 15))
     assert torch.equal(kernel_map.scattered_set(x, search, (11, 13, 15), (1, 1, 1)).sorted_keys()[0], keys)
     x = random_unbounded().coordinates
-    keys = reference.floored_keys(x, (3, 2, 4))
+    keys = reference_search.floored_keys(x, (3, 2, 4))
     assert torch.equal(kernel_map.floored_set(x, (3, 2, 4)).sorted_keys()[0], keys)
-    keys = reference.scattered_keys(x, (1, 1, 1), search.slots(), None)
+    keys = reference_search.scattered_keys(x, (1, 1, 1), search.slots(), None)
     assert torch.equal(
         kernel_map.scattered_set(x, Search((1, 1, 1), search.offsets), None, (1, 1, 1)).sorted_keys()[0], keys
     )
@@ -213,9 +213,13 @@ def test_a_plain_map_without_tiles_serves_every_operator_in_float64() -> None:
     _, made = kernel_map.spconv_strided(x.coordinates, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
     plain = KernelMap(made.n_in, made.n_out, made.volume, made.pairs())
     weight = random_weight(3, (27,), 4, dtype=torch.float64)
-    assert torch.equal(reference.convolve(x.features, weight, plain), reference.convolve(x.features, weight, made))
-    back = reference.convolve(torch.ones(made.n_out, 4).double(), weight, plain.transposed())
-    torch.testing.assert_close(back, reference.convolve(torch.ones(made.n_out, 4).double(), weight, made.transposed()))
+    assert torch.equal(
+        reference_conv.convolve(x.features, weight, plain), reference_conv.convolve(x.features, weight, made)
+    )
+    back = reference_conv.convolve(torch.ones(made.n_out, 4).double(), weight, plain.transposed())
+    torch.testing.assert_close(
+        back, reference_conv.convolve(torch.ones(made.n_out, 4).double(), weight, made.transposed())
+    )
 
 
 @pytest.mark.parametrize("stride", [2, 3])
@@ -256,6 +260,6 @@ def test_spconv_agrees_over_our_maps_where_it_is_installed() -> None:
     out, made = kernel_map.spconv_strided(x.coordinates, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
     weight = random_weight(16, (27,), 8)
     torch.testing.assert_close(
-        gpu.convolve(x.features, weight, made), reference.convolve(x.features, weight, made), **CLOSE
+        gpu.convolve(x.features, weight, made), reference_conv.convolve(x.features, weight, made), **CLOSE
     )
     assert isinstance(out, CoordinateSet)

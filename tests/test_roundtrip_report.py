@@ -16,8 +16,9 @@ from fewview.recon.evidence.depth_maps import DepthMap, Stereo
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
 from fewview.viewer.report import write_report
-from fewview.viewer.report_svg import line_chart, round_ticks
+from fewview.viewer.report.report_svg import line_chart, round_ticks
 from support.small_run import small_cameras, small_run
+from support.small_splats import moving_run
 
 
 class Page(html.parser.HTMLParser):
@@ -101,6 +102,27 @@ def test_full_report(tmp_path):
     assert len(source) < 10e6
 
 
+def test_a_run_that_moves_says_when(tmp_path):
+    run = moving_run(tmp_path / "run")
+    _, page = report(run)
+    assert "1 s to 3 s the splat moves" in page.text
+    assert "They were taken from 1 s to 3 s." in page.text
+    assert page.captions[:3] == [
+        "from one side, at 1 s", "from the middle, higher up, at 2 s", "from the other side, at 3 s",
+    ]  # fmt: skip
+    run.motion_description_path.write_text("{}")
+    _, page = report(run)
+    assert "the splat moves" not in page.text
+
+
+def test_notes_stand_before_the_first_picture(tmp_path):
+    run = small_run(tmp_path / "run")
+    note = "The photographs have times, and 3dgs does not use them: what moves is blurred."
+    run.update_metrics(notes=[note])
+    source, _ = report(run)
+    assert source.index(note) < source.index("<img")
+
+
 def test_what_to_type_exists_and_fits(tmp_path, capsys):
     """Every command of the report is one that the program has, with options that it takes."""
     run = small_run(tmp_path / "my run")
@@ -142,10 +164,10 @@ def test_depth_of_stereo_is_shown(tmp_path):
     run = small_run(tmp_path / "run")
     maps = tuple(DepthMap(torch.linspace(1, 4, 24 * 36).reshape(24, 36), torch.ones(24, 36)) for _ in range(3))
     names = ["photo_0.jpg", "photo_2.jpg", "photo_4.jpg"]
-    save_stereo(run.stereo_path, Stereo(small_cameras(3).resized(36, 24), maps), names)
+    save_stereo(run.depth_path, Stereo(small_cameras(3).resized(36, 24), maps), names)
     _, page = report(run)
     assert page.captions[-6:] == [names[0], "depth", names[1], "depth", names[2], "depth"]
-    run.stereo_path.write_bytes(b"damaged")
+    run.depth_path.write_bytes(b"damaged")
     _, page = report(run)
     assert "depth" not in page.captions
 

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewview.detect.sparsefusion.checkpoint import (
-    convert_released,
-    empty_model,
-    load_model,
-    read_config,
-    save_weights,
-    start_from,
-)
 from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.released_weights import convert_released
+from fewview.detect.sparsefusion.weight_files import empty_model, load_model, read_config, save_weights, start_from
 from support.detection import SMALLEST, make_batch
 from support.released_sparsefusion import released_state
 from support.threads import one_torch_thread as one_torch_thread

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.detect.sparsefusion.data import Order
+from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.schedule import make_optimizer
-from fewview.detect.sparsefusion.train import TrainRun, fit
+from fewview.detect.sparsefusion.parameter_groups import make_optimizer
+from fewview.detect.training import DetectorTraining
+from fewview.learn import Trained, TrainRun, fit
+from fewview.learn.order import Order
 from fewview.scene.errors import BadInputError, FewviewError
 from support.detection import SMALLEST, MadeSamples
 from support.threads import one_torch_thread as one_torch_thread
@@ -23,10 +25,14 @@ CONFIG = replace(SMALLEST, dropout=0.1)
 SAMPLES = MadeSamples(4)
 
 
+def train(model: SparseFusionModel, samples: MadeSamples = SAMPLES, run: TrainRun | None = None) -> Trained:
+    return fit(model, DetectorTraining(SparseFusionDetector(model), samples, 3), run or TrainRun())
+
+
 def trained(folder: Path | None, steps: int | None = None, resume: bool = False, **changes):
     torch.manual_seed(0)
     model = SparseFusionModel(replace(CONFIG, **changes))
-    result = fit(model, SAMPLES, TrainRun(3, folder, resume, stop_after=steps))
+    result = train(model, SAMPLES, TrainRun(folder, resume, stop_after=steps))
     return model, result
 
 
@@ -45,7 +51,7 @@ def test_frozen_parts_stay_bit_for_bit_with_their_statistics():
     torch.manual_seed(0)
     model = SparseFusionModel(replace(CONFIG, lidar_frozen=True))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    fit(model, SAMPLES, TrainRun(3))
+    train(model)
     after = model.state_dict()
     frozen = ("encoder.", "bev_backbone.", "bev_neck.", "lidar_branch.")
     changed = {name for name in after if not torch.equal(before[name], after[name])}
@@ -84,9 +90,7 @@ def test_trunks_learn_slower_and_frozen_parts_not_at_all():
 
 
 def test_processes_share_the_samples_of_a_step():
-    config = replace(CONFIG, batch_size=2)
-    samples = MadeSamples(9)
-    first, second = (Order(samples, config, 5, rank, 2) for rank in (0, 1))
+    first, second = (Order(lambda epoch: range(9), 2, 2, 5, rank, 2) for rank in (0, 1))
     assert first.steps == 2 * (9 // 4)
     for a, b in zip(first.batches(0), second.batches(0), strict=True):
         seen = [index for _, _, index in [*a, *b]]
@@ -100,13 +104,13 @@ def test_wrong_runs_are_refused(tmp_path: Path):
     with pytest.raises(BadInputError, match="learning_rate"):
         trained(tmp_path, resume=True, learning_rate=1e-3)
     with pytest.raises(BadInputError, match="other samples"):
-        fit(SparseFusionModel(CONFIG), MadeSamples(5), TrainRun(3, tmp_path, True))
+        train(SparseFusionModel(CONFIG), MadeSamples(5), TrainRun(tmp_path, True))
     with pytest.raises(BadInputError, match="do not fill one step"):
-        fit(SparseFusionModel(CONFIG), MadeSamples(1), TrainRun(3))
+        train(SparseFusionModel(CONFIG), MadeSamples(1))
     broken = SparseFusionModel(CONFIG)
     torch.nn.init.constant_(broken.fusion.heads["rot"][3].bias, torch.inf)
     with pytest.raises(FewviewError, match=r"no longer a number at step 1 \(fusion_box\)"):
-        fit(broken, SAMPLES, TrainRun(3))
+        train(broken)
 
 
 WORKER = """
@@ -114,17 +118,19 @@ import sys, torch
 from dataclasses import replace
 sys.path.insert(0, sys.argv[2])
 from support.detection import SMALLEST, MadeSamples
-from fewview.detect.sparsefusion.checkpoint import save_weights
+from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.processes import process_group
-from fewview.detect.sparsefusion.train import TrainRun, fit
+from fewview.detect.sparsefusion.weight_files import save_weights
+from fewview.detect.training import DetectorTraining
+from fewview.learn import TrainRun, fit
+from fewview.learn.processes import process_group
 from pathlib import Path
 torch.set_num_threads(1)
 config = replace(SMALLEST, epochs=1)
 with process_group(torch.device("cpu")) as (rank, count):
     torch.manual_seed(rank)  # different starts: only the first one's may remain
     model = SparseFusionModel(config)
-    fit(model, MadeSamples(8), TrainRun(3))
+    fit(model, DetectorTraining(SparseFusionDetector(model), MadeSamples(8), 3), TrainRun())
     save_weights(Path(sys.argv[1]) / f"{rank}_of_{count}.safetensors", model)
 """
 

@@ -13,9 +13,11 @@ import torch
 from fewview.recon.evidence import DepthMap, Stereo
 from fewview.recon.evidence.depth_file import load_stereo, save_stereo
 from fewview.recon.evidence.depth_maps import MAX_CONFIDENCE, unproject
-from fewview.recon.methods.instantsplat.model import initialise, instantsplat_config
+from fewview.recon.evidence.stereo import stereo_depth
+from fewview.recon.methods.instantsplat.config import instantsplat_config
+from fewview.recon.methods.instantsplat.model import initialise
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline import choose_method as methods
+from fewview.recon.pipeline.prepare_method import prepare_method
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
@@ -23,7 +25,7 @@ from fewview.scene.run import Run
 from support.few_views import few_views, masked, wall_and_ball
 from support.stereo_scenes import row_of_cameras
 from support.threads import one_torch_thread as one_torch_thread
-from support.training import same_bits
+from support.training import capture_of, same_bits
 from torch import Tensor
 
 NAMES = ["a.jpg", "folder/b.jpg", "ü c.png"]
@@ -193,20 +195,20 @@ def test_a_run_computes_depth_once_and_again_after_deletion(tmp_path: Path, monk
         calls.append(len(images))
         return stereo.maps
 
-    monkeypatch.setattr(methods, "estimate_depths", exact)
+    monkeypatch.setattr(stereo_depth, "estimate_depths", exact)
     run = Run.create(tmp_path / "run", {})
     config = ReconstructConfig(method="instantsplat", steps=5)
 
     def starting_means() -> Tensor:
-        return methods.model_for(run, dataset, config)[1].groups["means"].tensor.detach()
+        return prepare_method(run, capture_of(dataset), dataset, config).model.tables["gaussians"]["means"].detach()
 
     first, second = starting_means(), starting_means()
     assert calls == [2]  # the training views, once
     assert torch.equal(first, second)
-    run.stereo_path.write_bytes(run.stereo_path.read_bytes()[:-10])
+    run.depth_path.write_bytes(run.depth_path.read_bytes()[:-10])
     with pytest.raises(BadInputError, match="--resume computes the depth again"):
         starting_means()
-    run.stereo_path.unlink()
+    run.depth_path.unlink()
     assert torch.equal(starting_means(), first)
     assert calls == [2, 2]
 
@@ -216,7 +218,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stops: lis
     """The degree rises at 20; dropping, poses, the border and the rates by confidence are all in play."""
     dataset, stereo = few_views(wall_and_ball(3), confidences=[2.0, 8.0, 1.0])
     config = instantsplat_config(
-        40, border=0.25, drop_rate=0.4, sh_degree=1, sh_every=0.5, max_gaussians=900, checkpoint_every_s=0
+        40, border=0.25, gaussian_dropout=0.4, sh_degree=1, sh_every=0.5, max_gaussians=900, checkpoint_every_s=0
     )
     save_stereo(tmp_path / "stereo", stereo, list(dataset.names))
     kept = load_stereo(tmp_path / "stereo", dataset.cameras, list(dataset.names))
@@ -234,7 +236,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stops: lis
         assert part.step == stop
     rest = fit(initialise(dataset, kept, config), dataset, config, run=run, resume=True)
     assert len(rest.gaussians) == 900
-    assert same_bits(rest.gaussians, whole.gaussians)
+    assert same_bits(rest.gaussians, whole.splat.gaussians)
     assert torch.equal(rest.cameras.cam_from_world, whole.cameras.cam_from_world)
     other = replace(config, confidence_rates=False)
     with pytest.raises(BadInputError, match="confidence_rates"):

@@ -6,6 +6,6 @@ from ..lazy import lazily
 
 if TYPE_CHECKING:
     from .app import view as view
-    from .live import LiveViewer as LiveViewer
+    from .live_viewer import LiveViewer as LiveViewer
 
-__getattr__ = lazily(__name__, {"view": "app", "LiveViewer": "live"})
+__getattr__ = lazily(__name__, {"view": "app", "LiveViewer": "live_viewer"})

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from ..scene.driving import DrivingLog
     from ..scene.gaussians import Gaussians
     from ..scene.run import Run
+    from ..scene.splat import Splat
     from .page import Page
-    from .shown import Shown
+    from .subjects.subject import Subject
 
 DEFAULT_PORT = 8080
 
 
 def view(
-    *targets: Path | str | Run | Capture | Gaussians | DrivingLog,
+    *targets: Path | str | Run | Capture | Gaussians | Splat | DrivingLog,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     open_browser: bool = False,
@@ -54,9 +55,9 @@ def view(
         if open_browser:
             webbrowser.open(server.url)
         from .page import Page
-        from .target import load_all
+        from .subjects.loader import load_subjects
 
-        page = Page(server, load_all(targets, detections, progress))
+        page = Page(server, load_subjects(targets, detections, progress))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
@@ -67,18 +68,22 @@ def view(
 
 
 def serve(
-    shown: Shown | Sequence[Shown], *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
+    subjects: Subject | Sequence[Subject],
+    *,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    token: str | None = None,
 ) -> tuple[ViewerServer, Page]:
     """Start the page and return at once; the caller stops both."""
     from .page import Page
 
-    first = shown[0] if isinstance(shown, Sequence) else shown
-    server = ViewerServer(host, port, f"Fewview: {first.title}", token)
+    shown = subjects if isinstance(subjects, Sequence) else [subjects]
+    server = ViewerServer(host, port, f"Fewview: {shown[0].title}", token)
     return server, Page(server, shown)
 
 
 def how_to_open(server: ViewerServer) -> str:
-    """What to type or click, here and from another computer."""
+    """Sentences on how to open the page, here and from another computer."""
     port = server.get_port()
     lines = [
         f"Viewer: {server.url}   (Ctrl+C ends it)",

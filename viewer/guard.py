@@ -1,4 +1,4 @@
-"""Who may talk to the viewer: Host, Origin and token checks on every HTTP and WebSocket request.
+"""Access to the viewer: Host, Origin and token checks on every HTTP and WebSocket request.
 
 A server on 127.0.0.1 is not private by that alone. Any web page that is open in the same browser can send requests
 to it: a foreign page by WebSocket (which the same-origin policy does not cover, hence the Origin check), and a page
@@ -108,7 +108,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name to bind to reaches this machine only."""
+    """True for a host name to bind to that reaches this machine only."""
     if host.lower() == "localhost":
         return True
     return _is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback

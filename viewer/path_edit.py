@@ -1,4 +1,4 @@
-"""What the film panel does to a camera path, without any controls: edits, views of it, and its pictures to a file."""
+"""Camera paths as the film tab uses them, without any controls: edits, views, and their pictures to a file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..render.video_writer import write_mp4
 from ..scene.cameras import Cameras
 from ..scene.errors import BadInputError
 from ..scene.files import parse_json
-from ..scene.gaussians import Gaussians
 from ..scene.geometry import se3_inverse
-from .pilot import Viewpoint
+from ..scene.splat import Splat
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
+from .viewpoint import Viewpoint
 
 MIN_TRANSITION_S = 0.05
 MAX_EDITED = 1000  # key frames; more are a recording, which `fewview render` takes
@@ -83,7 +83,7 @@ def with_transition(path: CameraPath, index: int, seconds: float) -> CameraPath:
 
 
 def views(path: CameraPath, stage: Stage, times_s: np.ndarray) -> list[Viewpoint]:
-    """What a browser's camera sees along the path, at times [n]."""
+    """Viewpoints of a browser's camera along the path, at times [n]."""
     world_from_cam, fov, _ = path.at(times_s)
     positions = stage.place(world_from_cam[:, :3, 3]).astype(float)
     down, forward = world_from_cam[:, :3, 1].numpy(), world_from_cam[:, :3, 2].numpy()
@@ -137,10 +137,8 @@ def path_from_bytes(content: bytes, name: str) -> CameraPath:
 
 def export_film(
     file: Path,
-    gaussians: Gaussians,
+    splat: Splat,
     path: CameraPath,
-    background: Sequence[float],
-    antialiased: bool,
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
 ) -> int:
@@ -148,13 +146,27 @@ def export_film(
     cameras = path.cameras()
 
     def pictures() -> Iterator[np.ndarray]:
-        for i, picture in enumerate(film_pictures(gaussians, cameras, background=background, antialiased=antialiased)):
+        for i, picture in enumerate(film_pictures(splat, cameras)):
             if cancelled():
                 raise Cancelled
             progress(i, len(cameras))
             yield picture
 
     return write_mp4(file, pictures(), path.fps)
+
+
+def moments(path: CameraPath, time_range_s: tuple[float, float] | None, times_s: np.ndarray) -> list[float] | None:
+    """Moments of the scene at times [n] of a path; without any in its key frames the motion takes its whole length.
+
+    None where nothing moves.
+    """
+    if time_range_s is None:
+        return None
+    scene_times = path.at(times_s)[2]
+    if scene_times is not None:
+        return scene_times.tolist()
+    share = np.asarray(times_s, float) / max(path.duration_s, 1e-9)
+    return (time_range_s[0] + share.clip(0, 1) * (time_range_s[1] - time_range_s[0])).tolist()
 
 
 def film_file(folder: Path) -> Path:

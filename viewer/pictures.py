@@ -11,24 +11,27 @@ import torch
 from ..render import render
 from ..scene.cameras import Cameras
 from ..scene.capture import Capture, fit_size
-from ..scene.gaussians import Gaussians
+from ..scene.splat import Splat
 
 THUMBNAIL_PX = 192
 ERROR_RANGE = 0.25  # the mean absolute difference of a pixel that is shown as the brightest
 
 
 def render_rgb8(
-    gaussians: Gaussians,
+    splat: Splat,
     camera: Cameras,  # batch shape []
     max_side_px: int,
-    antialiased: bool = False,
-    background: Sequence[float] = (0.0, 0.0, 0.0),
+    time_s: float | None = None,
 ) -> np.ndarray:
-    """uint8 [H, W, 3] rendering with all spherical harmonics, its longer side at most `max_side_px`."""
+    """uint8 [H, W, 3] rendering with all spherical harmonics, its longer side at most `max_side_px`.
+
+    The splat is drawn as it was trained, filter and background included, at a moment; the first one when None.
+    """
     width, height = fit_size(int(camera.width), int(camera.height), max_side_px)
     with torch.no_grad():
-        under = torch.tensor(background, dtype=gaussians.means.dtype, device=gaussians.means.device)
-        rgb = render(gaussians, camera.resized(width, height), background=under, antialiased=antialiased).rgb
+        gaussians = splat.at(time_s)
+        under = torch.tensor(splat.background, dtype=gaussians.means.dtype, device=gaussians.means.device)
+        rgb = render(gaussians, camera.resized(width, height), background=under, antialiased=splat.antialiased).rgb
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import viser
 
+from .viewpoint import Viewpoint, between
+
 FLIGHT_SECONDS, FRAMES_PER_SECOND = 0.7, 30
-
-
-@dataclass(frozen=True)
-class Viewpoint:
-    """Where a browser's camera stands, in page coordinates."""
-
-    position: np.ndarray  # [3]
-    look_at: np.ndarray  # [3]
-    fov_rad: float  # vertical
-    up: np.ndarray | None = None  # [3] unit, of a camera that is not held level; else the page's
 
 
 class Pilot:
@@ -86,17 +77,3 @@ class Pilot:
         if stop is not None:
             stop.set()
         return stop is not None
-
-
-def between(a: Viewpoint, b: Viewpoint, s: float) -> Viewpoint:
-    return Viewpoint(
-        a.position + s * (b.position - a.position),
-        a.look_at + s * (b.look_at - a.look_at),
-        a.fov_rad + s * (b.fov_rad - a.fov_rad),
-        None if a.up is None or b.up is None else _unit(a.up + s * (b.up - a.up), b.up),
-    )
-
-
-def _unit(vector: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vector)
-    return vector / length if length > 1e-6 else otherwise

@@ -1,4 +1,4 @@
-"""What the browsers that look on draw with: a few lines in the page tell the server, once for each.
+"""Renderers of the browsers that look on: a few lines in the page report each one to the server, once.
 
 Without a graphics card a frame of a large splat takes seconds, during which the page answers nothing, so such browsers
 are given less to draw.
@@ -29,7 +29,7 @@ SCRIPT = b"""<script>
 
 
 class Renderers:
-    """What has been told to one server. Requests come from its thread, questions from any."""
+    """Reports that have come to one server. Requests come from its thread, questions from any."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,7 +45,7 @@ class Renderers:
         then()
 
     def answer(self, request: Request) -> Response | None:
-        """The response to a browser that tells; None for any other request."""
+        """The response to a browser that reports; None for any other request."""
         path, _, query = request.path.partition("?")
         if path != PATH:
             return None
@@ -58,7 +58,7 @@ class Renderers:
         return Response(status.value, status.phrase, Headers({"Connection": "close"}))
 
     def ask(self, response: Response) -> Response:
-        """The page with the lines in it that tell; other files as they are."""
+        """The page with the lines in it that report; other files as they are."""
         if not response.headers.get("Content-Type", "").startswith("text/html"):
             return response
         packed = response.headers.get("Content-Encoding") == "gzip"

@@ -1,4 +1,4 @@
-"""`Stage`: where the scene stands on the page."""
+"""`Stage`: the scene's place and size on the page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..scene.cameras import Cameras
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import quat_from_rotation, rotation_from_quat, se3_from, se3_inverse
 from ..scene.point_cloud import PointCloud
+from .viewpoint import Viewpoint
 
 FOCUS_DISTANCE = 5.0  # page units from the median camera to what it looks at
 BULK = 0.8  # of the points; far background does not count for the size of a scene
@@ -79,6 +80,13 @@ class Stage:
         """(wxyz [4], position [3]) on the page of one camera [] in the world."""
         wxyz = quat_from_rotation(camera.world_from_cam[:3, :3]).numpy()
         return wxyz, self.place(camera.centers)
+
+    def view_of(self, camera: Cameras) -> Viewpoint:
+        """The viewpoint on the page of a camera [] in the world."""
+        position = self.place(camera.centers).astype(float)
+        forward = camera.world_from_cam[:3, 2].numpy().astype(float)
+        ahead = max(float(-position @ forward), 0.3 * FOCUS_DISTANCE)  # the focus is the page's origin
+        return Viewpoint(position, position + ahead * forward, vertical_fov(camera))
 
 
 def vertical_fov(camera: Cameras) -> float:

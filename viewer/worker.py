@@ -29,7 +29,7 @@ class Worker:
 
     @property
     def closed(self) -> bool:
-        """Whether the end has come; long jobs look at it now and then."""
+        """True once the end has come; long jobs look at it now and then."""
         return self._closed.is_set()
 
     def submit(self, job: Job, *, when: int = SOON, replaces: str | None = None) -> None:

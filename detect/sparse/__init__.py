@@ -24,4 +24,4 @@ from .modules import SparseSequential as SparseSequential
 from .modules import SubMConv3d as SubMConv3d
 from .modules import ToDense as ToDense
 from .tensor import SparseConvTensor as SparseConvTensor
-from .weights import converted_weight as converted_weight
+from .weight_layouts import converted_weight as converted_weight

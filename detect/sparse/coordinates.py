@@ -1,4 +1,4 @@
-"""Sets of voxels: which cells of a grid are present, and in which row of the features each one lies.
+"""Sets of voxels: the cells of a grid that are present, and the row of the features in which each one lies.
 
 A set never changes after it was made, and kernel maps are kept inside the set they start from. Two layers that work on
 one set therefore share one map, and a set made by pruning or striding can never meet the maps of another.
@@ -134,7 +134,7 @@ class CoordinateSet:
         return self.cached("voxels", lambda: _native.VoxelSet(self.indices.numpy()))
 
     def cached(self, key: Hashable, build: Callable[[], _T]) -> _T:
-        """What `build` gave the first time that `key` was asked for."""
+        """The value that `build` gave the first time that `key` was asked for."""
         if key not in self.cache:
             self.cache[key] = build()
         return self.cache[key]  # type: ignore[return-value]

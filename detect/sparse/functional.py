@@ -139,18 +139,8 @@ def prune(x: SparseConvTensor, keep: Tensor) -> SparseConvTensor:
 
 
 def union_add(a: SparseConvTensor, b: SparseConvTensor) -> SparseConvTensor:
-    """The sum over all voxels of either tensor, absent ones as 0, in sorted order; on one set, row by row."""
-    if a.coordinates is b.coordinates:
-        return a.replace_feature(a.features + b.features)
-    _require_same_grid(a, b)
-    if a.features.shape[1] != b.features.shape[1]:
-        raise BadInputError(f"Tensors of {a.features.shape[1]} and {b.features.shape[1]} channels cannot be added.")
-    keys = torch.cat([pack(a.indices), pack(b.indices)])
-    union, row = torch.unique(keys, return_inverse=True)
-    features = a.features.new_zeros(len(union), a.features.shape[1]).index_add(0, row[: len(a)], a.features)
-    features = features.index_add(0, row[len(a) :], b.features)
-    old = a.coordinates
-    return SparseConvTensor.at(features, CoordinateSet.of_keys(union, old.batch_size, old.spatial_shape, old.stride))
+    """The sum `a + b` over all voxels of either tensor, absent ones as 0, in sorted order; on one set, row by row."""
+    return a + b
 
 
 def find_rows(voxels: CoordinateSet, indices: Tensor) -> Tensor:
@@ -212,12 +202,3 @@ def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Triple:
             "expected [Cout, k0, k1, k2, Cin]."
         )
     return int(weight.shape[1]), int(weight.shape[2]), int(weight.shape[3])
-
-
-def _require_same_grid(a: SparseConvTensor, b: SparseConvTensor) -> None:
-    mine, other = a.coordinates, b.coordinates
-    if (mine.stride, mine.spatial_shape, mine.batch_size) != (other.stride, other.spatial_shape, other.batch_size):
-        raise BadInputError(
-            f"Tensors of stride {mine.stride}, shape {mine.spatial_shape}, batch {mine.batch_size} and "
-            f"{other.stride}, {other.spatial_shape}, {other.batch_size} do not lie on one grid."
-        )

@@ -32,7 +32,7 @@ def _package() -> tuple[Any, Any] | None:
 
 
 def is_available() -> bool:
-    """Whether spconv or spconv-triton can be imported."""
+    """True where spconv or spconv-triton can be imported."""
     return _package() is not None
 
 

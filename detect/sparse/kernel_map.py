@@ -1,4 +1,4 @@
-"""Kernel maps: for every slot of a kernel, which input row contributes to which output row.
+"""Kernel maps: for every slot of a kernel, the pairs of input and output rows that it joins.
 
 Every kind of convolution here finds, for a voxel of one set, the voxel `position * scale + offset[slot]` of another.
 With the sets in sorted order these targets ascend too, slot by slot, so that a map is a row of merges.
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ... import _native
 from ...scene.errors import BadInputError
-from . import reference
+from . import reference_search
 from .coordinates import COORDINATE_LIMIT, REACH_LIMIT, CoordinateSet, Triple
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where a slot of the kernel looks: position * scale + offsets[axis][slot of that axis]."""
+    """The place where a slot of the kernel looks: position * scale + offsets[axis][slot of that axis]."""
 
     scale: Triple
     offsets: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -110,7 +110,7 @@ def build_map(out_set: CoordinateSet, in_set: CoordinateSet, search: Search, sym
     if out_set.indices.is_cpu:
         tiles = _native.SparseMap(out_set.voxels(), in_set.voxels(), search.scale, search.offsets)
         return KernelMap(len(in_set), len(out_set), search.volume, tiles=tiles, symmetric=symmetric)
-    out_rows, in_rows, start = reference.find_pairs(out_set, in_set, search.scale, search.slots())
+    out_rows, in_rows, start = reference_search.find_pairs(out_set, in_set, search.scale, search.slots())
     return KernelMap(len(in_set), len(out_set), search.volume, (in_rows, out_rows, start), symmetric=symmetric)
 
 
@@ -124,7 +124,7 @@ def strided_set(voxels: CoordinateSet, search: Search, shape: Triple) -> Coordin
     if voxels.indices.is_cpu:
         made = voxels.voxels().strided(search.scale, search.offsets, shape)
         return CoordinateSet.of_voxels(made, voxels.batch_size, shape, voxels.stride)
-    keys = reference.strided_keys(voxels, search.scale, search.slots(), shape)
+    keys = reference_search.strided_keys(voxels, search.scale, search.slots(), shape)
     return CoordinateSet.of_keys(keys, voxels.batch_size, shape, voxels.stride)
 
 
@@ -133,7 +133,7 @@ def scattered_set(voxels: CoordinateSet, search: Search, shape: Triple | None, s
     if voxels.indices.is_cpu:
         made = voxels.voxels().scattered(search.scale, search.offsets, shape)
         return CoordinateSet.of_voxels(made, voxels.batch_size, shape, stride)
-    keys = reference.scattered_keys(voxels, search.scale, search.slots(), shape)
+    keys = reference_search.scattered_keys(voxels, search.scale, search.slots(), shape)
     return CoordinateSet.of_keys(keys, voxels.batch_size, shape, stride)
 
 
@@ -141,7 +141,9 @@ def floored_set(voxels: CoordinateSet, step: Triple) -> CoordinateSet:
     """The voxels at floor(c / step) step."""
     if voxels.indices.is_cpu:
         return CoordinateSet.of_voxels(voxels.voxels().floored(step), voxels.batch_size, voxels.spatial_shape, step)
-    return CoordinateSet.of_keys(reference.floored_keys(voxels, step), voxels.batch_size, voxels.spatial_shape, step)
+    return CoordinateSet.of_keys(
+        reference_search.floored_keys(voxels, step), voxels.batch_size, voxels.spatial_shape, step
+    )
 
 
 # ---- which voxels a convolution looks at ----------------------------------------------------------------------------

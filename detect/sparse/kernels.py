@@ -1,11 +1,11 @@
-"""The one place that chooses who computes: the native kernels, spconv on a GPU, or plain PyTorch."""
+"""Dispatch of convolution and pooling: the native kernels, spconv on a GPU, or plain PyTorch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from . import gpu, native, reference
+from . import gpu, native_conv, reference_conv
 from .kernel_map import KernelMap
 
 HALVES = (torch.float16, torch.bfloat16)  # computed in float32, but for convolutions in bfloat16
@@ -20,26 +20,26 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
     if _is_native(features):
         rounded = features.dtype == torch.bfloat16 or _autocasts_to_bfloat16()
         bias = None if bias is None else bias.float()
-        return native.convolve(features.float(), weight.float(), bias, kernel_map, rounded).to(features.dtype)
+        return native_conv.convolve(features.float(), weight.float(), bias, kernel_map, rounded).to(features.dtype)
     if features.is_cuda and gpu.is_available():
         out = gpu.convolve(features, weight, kernel_map)
     else:
-        out = reference.convolve(features, weight, kernel_map)
+        out = reference_conv.convolve(features, weight, kernel_map)
     return out if bias is None else out + bias
 
 
 def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
     """The largest of the present inputs: [N_in, C] -> [N_out, C]."""
     if _is_native(features):
-        return native.max_pool(features.float(), kernel_map).to(features.dtype)
-    return reference.max_pool(features, kernel_map)
+        return native_conv.max_pool(features.float(), kernel_map).to(features.dtype)
+    return reference_conv.max_pool(features, kernel_map)
 
 
 def avg_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:
     """The mean of the present inputs: [N_in, C] -> [N_out, C]."""
     if _is_native(features):
-        return native.avg_pool(features.float(), kernel_map).to(features.dtype)
-    return reference.avg_pool(features, kernel_map)
+        return native_conv.avg_pool(features.float(), kernel_map).to(features.dtype)
+    return reference_conv.avg_pool(features, kernel_map)
 
 
 def _is_native(features: Tensor) -> bool:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...scene.errors import BadInputError
-from .coordinates import CoordinateSet, Triple, triple
-
-if TYPE_CHECKING:
-    from .kernel_map import KernelMap
+from .coordinates import CoordinateSet, Triple, pack, triple
+from .kernel_map import KernelMap
 
 
 @dataclass(frozen=True, eq=False)
 class SavedMap:
-    """What a strided convolution leaves under its `indice_key` for the inverse one: its input set and its map."""
+    """Sets and map that a strided convolution leaves under its `indice_key` for the inverse one."""
 
     fine: CoordinateSet
     coarse: CoordinateSet
@@ -126,7 +123,25 @@ class SparseConvTensor:
         return out.permute(0, 4, 1, 2, 3).contiguous() if channels_first else out
 
     def __add__(self, other: SparseConvTensor) -> SparseConvTensor:
-        """The sum: row by row on one set of voxels, over the union of both (absent = 0) otherwise."""
-        from .functional import union_add
+        """The sum over all voxels of either tensor, absent ones as 0, in sorted order; on one set, row by row."""
+        if self.coordinates is other.coordinates:
+            return self.replace_feature(self.features + other.features)
+        self._require_same_grid(other)
+        channels = self.features.shape[1]
+        if channels != other.features.shape[1]:
+            raise BadInputError(f"Tensors of {channels} and {other.features.shape[1]} channels cannot be added.")
+        keys = torch.cat([pack(self.indices), pack(other.indices)])
+        union, row = torch.unique(keys, return_inverse=True)
+        features = self.features.new_zeros(len(union), channels).index_add(0, row[: len(self)], self.features)
+        features = features.index_add(0, row[len(self) :], other.features)
+        mine = self.coordinates
+        found = CoordinateSet.of_keys(union, mine.batch_size, mine.spatial_shape, mine.stride)
+        return SparseConvTensor.at(features, found)
 
-        return union_add(self, other)
+    def _require_same_grid(self, other: SparseConvTensor) -> None:
+        a, b = self.coordinates, other.coordinates
+        if (a.stride, a.spatial_shape, a.batch_size) != (b.stride, b.spatial_shape, b.batch_size):
+            raise BadInputError(
+                f"Tensors of stride {a.stride}, shape {a.spatial_shape}, batch {a.batch_size} and "
+                f"{b.stride}, {b.spatial_shape}, {b.batch_size} do not lie on one grid."
+            )

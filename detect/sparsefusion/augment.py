@@ -16,7 +16,7 @@ from .config import SparseFusionConfig
 
 @dataclass(frozen=True)
 class ImageChange:
-    """What happens to the pictures: mirrored, scaled, and cut to their own size again at the upper left `crop_px`."""
+    """A change of the pictures: mirrored, scaled, and cut to their own size again at the upper left `crop_px`."""
 
     mirrored: bool
     scales: tuple[float, ...]  # one for each view

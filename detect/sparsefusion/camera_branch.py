@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nuscenes.sample import CLASS_NAMES
+from ..common.heatmaps import local_maxima, top_queries
+from ..tasks.driving_task import CLASS_NAMES
 from .batch import Views
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
 from .geometric_transfer import LEVELS
 from .heads import ImageHeads, Prediction, normalised_positions
-from .heatmaps import IMAGE_STRIDES, local_maxima, top_queries
+from .heatmap_targets import IMAGE_STRIDES
 from .layers import ChannelLayerNorm, DecoderLayer, SelfAttention, cell_centers, gather_tokens, position_mlp
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...scene.boxes import Boxes
-from ..nuscenes.sample import CLASS_NAMES
+from ..tasks.driving_task import CLASS_NAMES
 from .config import SparseFusionConfig
 
 

@@ -89,7 +89,7 @@ class SparseFusionConfig:
 
     @property
     def fuses(self) -> bool:
-        """Whether there are queries of both kinds."""
+        """True where there are queries of both kinds."""
         return self.use_images and self.use_lidar
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..nuscenes.sample import CLASS_NAMES
+from ..tasks.driving_task import CLASS_NAMES
 from .layers import TokenBatchNorm, logit
 
 BOX_PARTS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}  # in the order of a LiDAR code
@@ -16,7 +16,7 @@ IMAGE_PARTS = {"center": 2, "depth": 1, "dim": 3, "rot": 2, "vel": 2}  # in the 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one stage says of its queries."""
+    """The answer of one stage about its queries."""
 
     codes: Tensor  # [B, N, 10], see coder
     logits: Tensor  # [B, N, 10]

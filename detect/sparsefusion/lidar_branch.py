@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nuscenes.sample import CLASS_NAMES
+from ..common.heatmaps import local_maxima, top_queries
+from ..tasks.driving_task import CLASS_NAMES
 from .config import SparseFusionConfig
 from .heads import BoxHeads, Prediction
-from .heatmaps import SMALL_CLASSES, local_maxima, top_queries
+from .heatmap_targets import SMALL_CLASSES
 from .layers import DecoderLayer, SelfAttention, cell_centers, gather_tokens, position_mlp
 
 

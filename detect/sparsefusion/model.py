@@ -29,7 +29,7 @@ from .voxelize import Voxels, voxelize
 
 @dataclass(frozen=True)
 class Output:
-    """What the stages say; those of a modality that is left out are None."""
+    """Predictions of the stages; those of a modality that is left out are None."""
 
     lidar: Prediction | None
     image: Prediction | None
@@ -83,7 +83,7 @@ class SparseFusionModel(nn.Module):
             self._freeze_lidar()
 
     def lidar_parts(self) -> list[nn.Module]:
-        """What a LiDAR-only detector has: its weights are where training of the whole model starts from."""
+        """The parts of a LiDAR-only detector, from whose weights training of the whole model starts."""
         if not self.config.use_lidar:
             return []
         parts = [self.encoder, self.bev_backbone, self.bev_neck, self.lidar_branch]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nuscenes.sample import DetectionSample
+from ..tasks.driving_sample import DrivingSample
 from .augment import Augmentation, ImageChange
 from .batch import Batch, Sightings, Targets, Views
 from .coder import encode_camera_boxes
@@ -49,7 +49,7 @@ def fit_images(images: np.ndarray, config: SparseFusionConfig) -> np.ndarray:
 
 
 def prepare(
-    sample: DetectionSample,
+    sample: DrivingSample,
     fitted: np.ndarray | None,  # uint8 [V, h, w, 3] of `fit_images`; None where no images are used
     config: SparseFusionConfig,
     augmentation: Augmentation | None = None,
@@ -101,7 +101,7 @@ def normalise(fitted: np.ndarray, change: ImageChange, config: SparseFusionConfi
 
 
 def _targets(
-    sample: DetectionSample,
+    sample: DrivingSample,
     change: Augmentation,
     pose: Tensor,
     K: Tensor,
@@ -131,7 +131,7 @@ def _targets(
 
 
 def _rect_sizes(
-    rects: Tensor, views: Tensor, change: ImageChange, resize: Tensor, valid: Tensor, sample: DetectionSample
+    rects: Tensor, views: Tensor, change: ImageChange, resize: Tensor, valid: Tensor, sample: DrivingSample
 ) -> Tensor:
     """[M, 2] width and height of 2D boxes after the change, cut at the new image's border."""
     if not len(rects):
@@ -163,3 +163,35 @@ def collate(samples: Sequence[Prepared], config: SparseFusionConfig) -> Batch:
         tuple(s.token for s in samples),
         tuple(targets) if len(targets) == len(samples) else None,
     )
+
+
+@dataclass(frozen=True)
+class FittedSample:
+    """A sample with its pictures in the network's size, before chance changes anything."""
+
+    sample: DrivingSample
+    images: np.ndarray | None  # uint8 [V, h, w, 3]; None where no images are used
+
+    @property
+    def nbytes(self) -> int:
+        return self.sample.points.numel() * 4 + (0 if self.images is None else self.images.nbytes)
+
+
+@dataclass(frozen=True)
+class SparseFusionPreparation:
+    """The `Preparation` of SparseFusion's batches."""
+
+    config: SparseFusionConfig
+
+    def read(self, sample: DrivingSample) -> FittedSample:
+        return FittedSample(sample, fit_images(sample.load_images(), self.config) if self.config.use_images else None)
+
+    def prepare(self, read: FittedSample, random: np.random.Generator | None = None) -> Prepared:
+        if random is None:
+            return prepare(read.sample, read.images, self.config)
+        change = Augmentation.draw(random, self.config, len(read.sample.cameras))
+        order = torch.from_numpy(random.permutation(len(read.sample.points)))
+        return prepare(read.sample, read.images, self.config, change, order)
+
+    def collate(self, prepared: Sequence[Prepared]) -> Batch:
+        return collate(prepared, self.config)

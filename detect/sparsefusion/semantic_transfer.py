@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nuscenes.sample import CLASS_NAMES
+from ..tasks.driving_task import CLASS_NAMES
 from .batch import Views
 from .camera_branch import ImageFeatures
 from .coder import metres_from_cells

@@ -17,7 +17,7 @@ Z_RANGE_M = (-10.0, 10.0)
 
 
 class CameraGate(nn.Module):
-    """Which channels count, from the query's camera (squeeze and excitation)."""
+    """Weights of channels from the query's camera (squeeze and excitation)."""
 
     def __init__(self, d: int) -> None:
         super().__init__()

@@ -14,14 +14,18 @@ from ...scene.errors import BadInputError
 from ...scene.files import write_bytes
 from .depth_maps import MAX_CONFIDENCE, DepthMap, Stereo
 
+PLACED = "placed"  # key of depth that came with the cameras: it belongs to the photographs, whatever else is asked
+_KEY = "fewview_key"
 
-def save_stereo(path: Path, stereo: Stereo, names: list[str]) -> None:
-    """Write the maps under the names of their views; the cameras are the run's."""
+
+def save_stereo(path: Path, stereo: Stereo, names: list[str], key: str = PLACED) -> None:
+    """Write the maps under the names of their views; the cameras are the run's. `key` says what they were made from."""
     tensors = {}
     for name, depth_map in zip(names, stereo.maps, strict=True):
         tensors[f"depth/{name}"] = depth_map.depth.contiguous()
         tensors[f"confidence/{name}"] = depth_map.confidence.contiguous()
-    write_bytes(path, safetensors.torch.save(tensors))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, safetensors.torch.save(tensors, {_KEY: key}))
 
 
 def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
@@ -42,6 +46,17 @@ def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
         ) from error
     sizes = torch.tensor([m.depth.shape for m in maps])
     return Stereo(cameras.resized(sizes[:, 1], sizes[:, 0]), tuple(maps))
+
+
+def stored_key(path: Path) -> str:
+    """The key that a file was written with. Raises BadInputError when the file is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get(_KEY, ""))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise BadInputError(
+            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
+        ) from error
 
 
 def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:

@@ -15,8 +15,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from ...scene.capture import evenly_spaced
 from ...scene.run import Run
-from ..pipeline.choose_method import cameras_are_estimated
 from ..pipeline.placement import open_run, place
+from ..pipeline.prepare_method import cameras_are_estimated
 from ..pipeline.reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
 
 
@@ -81,7 +81,7 @@ class _Told:
 
 
 def _estimated(data: Path) -> bool:
-    """Whether Fewview found these cameras, as the run says in whose folder they lie."""
+    """True where Fewview found these cameras, as the run says in whose folder they lie."""
     return data.name == "cameras.json" and cameras_are_estimated(Run(data.parent))
 
 

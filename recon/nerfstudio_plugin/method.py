@@ -1,4 +1,4 @@
-"""What `ns-train` is told about the method: its parts, and learning rates as InstantSplat has them."""
+"""The specification of the method for `ns-train`: its parts, and learning rates as InstantSplat has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.types import MethodSpecification
 from nerfstudio.utils.writer import EventName
 
-from ..methods.instantsplat.model import RATE_HORIZON, instantsplat_config
+from ..methods.instantsplat.config import RATE_HORIZON, instantsplat_config
 from .datamanager import PhotographsConfig
 from .model import InstantSplatModelConfig
 from .pipeline import InstantSplatPipelineConfig
@@ -44,7 +44,7 @@ class LogLinear(Scheduler):
 
 
 class Shown(enum.Enum):
-    """What nerfstudio measures, but has no name for among what its table of steps may show."""
+    """Figures that nerfstudio measures, but has no name for in its table of steps."""
 
     TRAIN_LOSS = "Train Loss"
 

@@ -21,14 +21,14 @@ from ...render.loss import l1_dssim
 from ...render.metrics import lpips, psnr, ssim
 from ...scene.gaussians import SH_C0
 from ..methods.gaussian_splatting.model import GaussianSplatting
-from ..methods.instantsplat.model import InstantSplatConfig, few_view_values, instantsplat_config
+from ..methods.instantsplat.config import InstantSplatConfig, few_view_values, instantsplat_config
 from ..optimise.dataset import Dataset
 from .datamanager import cam_from_world
 
 
 @dataclass
 class InstantSplatModelConfig(ModelConfig):
-    """What None stands for depends on the number of photographs, as in Fewview itself."""
+    """Settings of the model. None stands for a value that depends on the number of photographs, as in Fewview."""
 
     _target: type = field(default_factory=lambda: InstantSplatModel)
     """target class to instantiate"""
@@ -36,7 +36,7 @@ class InstantSplatModelConfig(ModelConfig):
     """Degree of the view-dependent colour; each has an equal share of the run."""
     max_gaussians: int | None = None
     """At most so many Gaussians; their number never changes in training."""
-    drop_rate: float | None = None
+    gaussian_dropout: float | None = None
     """Share of Gaussians left out of a step by chance, rising linearly to this at the end."""
     border: float | None = None
     """Blurred surroundings beyond each photograph, in its longer sides."""
@@ -49,7 +49,7 @@ class InstantSplatModelConfig(ModelConfig):
 
     def settings(self, dataset: Dataset, seed: int, on_cpu: bool) -> InstantSplatConfig:
         """The method's own config for these photographs."""
-        asked = {name: getattr(self, name) for name in ("max_gaussians", "drop_rate", "border")}
+        asked = {name: getattr(self, name) for name in ("max_gaussians", "gaussian_dropout", "border")}
         values = few_view_values(dataset, on_cpu) | {k: v for k, v in asked.items() if v is not None}
         return instantsplat_config(**(values | {"seed": seed, "sh_degree": self.sh_degree}))
 
@@ -77,7 +77,7 @@ class InstantSplatModel(SplatfactoModel):
         ).setup(num_cameras=self.num_train_data, device="cpu")
         self.background_color = get_color(self.config.background_color)
         self.crop_box = None
-        self.drop_rate = 0.0
+        self.gaussian_dropout = 0.0
         self.step, self.steps = 0, 1
 
     def _refines_cameras(self) -> bool:
@@ -90,15 +90,15 @@ class InstantSplatModel(SplatfactoModel):
         for name, tensor in {**tensors, "features_dc": dc, "features_rest": rest}.items():
             self.gauss_params[name] = Parameter(tensor.clone())
 
-    def start_from(self, start: GaussianSplatting, drop_rate: float) -> None:
+    def start_from(self, start: GaussianSplatting, gaussian_dropout: float) -> None:
         """Take the Gaussians and the factors of a model of Fewview's as they are before its first step."""
-        g = start.gaussians().detach()
-        factor = start.groups["means"].row_scale
+        g = start.splat().detach()
+        factor = start.table.columns["means"].row_scale
         self.start = g.means.clone()
-        self.reach = start.extent * (torch.ones(len(g)) if factor is None else factor.clone())
+        self.reach = start.scene_scale * (torch.ones(len(g)) if factor is None else factor.clone())
         rest = torch.zeros(len(g), self.gauss_params["features_rest"].shape[1], 3)
         self._set(torch.zeros_like(g.means), g.quats, g.log_scales, g.opacity_logits[:, None], g.sh[:, 0], rest)
-        self.drop_rate = drop_rate
+        self.gaussian_dropout = gaussian_dropout
 
     def load_state_dict(self, state: Mapping[str, Tensor], **kwargs: Any) -> Any:
         """Take as many Gaussians as the checkpoint has; their parameters stay the same objects where they fit."""
@@ -174,7 +174,7 @@ class InstantSplatModel(SplatfactoModel):
         opacities = self.opacities[:, 0].sigmoid()
         if not self.training:
             return opacities if self.crop_box is None else opacities * self.crop_box.within(self.means).reshape(-1)
-        rate = self.drop_rate * self.step / self.steps
+        rate = self.gaussian_dropout * self.step / self.steps
         kept = torch.rand_like(opacities) >= rate
         return (opacities * (kept / (1 - rate))).clamp(max=1)
 

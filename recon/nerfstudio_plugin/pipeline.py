@@ -9,12 +9,9 @@ import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from ...scene.point_cloud import PointCloud
-from ..evidence import Stereo
-from ..evidence.stereo.patch_match import estimate_depths
-from ..methods.instantsplat import model as instantsplat
-from ..optimise.dataset import Dataset
-from ..pipeline.choose_method import FEW_VIEWS
+from ..evidence.stereo.stereo_depth import stereo_depth
+from ..methods.instantsplat.config import FEW_VIEWS
+from ..methods.instantsplat.model import initialise
 from .datamanager import PhotographsConfig
 from .model import InstantSplatModelConfig
 
@@ -47,19 +44,8 @@ class InstantSplatPipeline(VanillaPipeline):
         seed = torch.initial_seed() % 2**31  # --machine.seed, which ns-train has set
         CONSOLE.log(f"Fewview: dense stereo of {len(dataset)} photographs")
         settings = config.model.settings(dataset, seed, on_cpu=torch.device(device).type == "cpu")
-        start = instantsplat.initialise(dataset, _stereo(dataset, seed), settings)
-        self.model.start_from(start, settings.drop_rate)
+        start = initialise(dataset, stereo_depth(dataset, seed), settings)
+        self.model.start_from(start, settings.gaussian_dropout)
         self.model.to(device)
         if torch.device(device).type == "cpu":
             torch.set_num_threads(1)  # Fewview's kernels have threads of their own, which PyTorch's would displace
-
-
-def _stereo(dataset: Dataset, seed: int) -> Stereo:
-    maps = estimate_depths(
-        [view.pixels[..., :3] for view in dataset.views],
-        dataset.cameras,
-        dataset.points if dataset.points is not None else PointCloud.empty(),
-        seed=seed,
-        masks=[view.counts() for view in dataset.views],
-    )
-    return Stereo(dataset.cameras, maps)

@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...scene.geometry import rotation_from_quat
-from .adam import Adam
-from .contract import Drawn
+from .rounds import Rounds
+from .step import Render, Step
+from .table import Table
 
 SPLIT_SHRINK = 1.6  # children of a split are this much smaller; 3DGS, section 5.2
 
 
-@dataclass(frozen=True)
-class Rounds:
-    """When densification happens: every `every` steps after `first` and up to `last`."""
-
-    first: int
-    last: int
-    every: int
-
-    def at(self, step: int) -> bool:
-        done = step + 1
-        return self.first < done <= self.last and (done - self.first) % self.every == 0
-
-
-class AdaptiveDensity:
-    """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
+class AdaptiveDensityControl:
+    """Works on the columns `means`, `quats`, `log_scales` and `opacity_logits`; other columns' rows are copied."""
 
     wants_screen_gradient = True
 
@@ -44,36 +31,36 @@ class AdaptiveDensity:
         *,
         count: int,  # Gaussians at the start
         budget: int,  # Gaussians at most
-        extent: float,  # world units
+        scene_scale: float,  # world units
         grow_gradient: float,  # of the loss, per screen half-width
-        split_scale: float,  # extents
+        split_scale: float,  # scene scales
         prune_opacity: float,
-        prune_scale: float,  # extents, 0 for never
+        prune_scale: float,  # scene scales, 0 for never
         opacity_resets: int,
         device: torch.device,
     ) -> None:
         self.rounds = rounds
         self.budget = budget
         self.grow_gradient = grow_gradient
-        self.split_size = split_scale * extent
+        self.split_size = split_scale * scene_scale
         self.prune_opacity = prune_opacity
-        self.prune_size = prune_scale * extent if prune_scale > 0 else math.inf
+        self.prune_size = prune_scale * scene_scale if prune_scale > 0 else math.inf
         span = rounds.last - rounds.first
         self.reset_steps = {rounds.first + span * (i + 1) // (opacity_resets + 1) for i in range(opacity_resets)}
         self.gradient_sum = torch.zeros(count, device=device)  # [N] of the screen gradients' lengths
         self.seen = torch.zeros(count, device=device)  # [N] in how many steps
 
     @torch.no_grad()
-    def after_step(self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator) -> None:
-        if step >= self.rounds.last:
+    def after_step(self, step: Step, table: Table, means_lr: float) -> None:
+        if step.index >= self.rounds.last:
             return
-        self._observe(drawn)
-        if self.rounds.at(step):
-            self._grow_and_prune(optimizer, generator)
-        if step + 1 in self.reset_steps:
-            logits = optimizer.groups["opacity_logits"].tensor.detach()
-            logits.clamp_(max=_logit(2 * self.prune_opacity))
-            optimizer.forget(name="opacity_logits")
+        for drawn in step.renders.values():
+            self._observe(drawn)
+        if self.rounds.at(step.index):
+            self._grow_and_prune(table, step.generator)
+        if step.index + 1 in self.reset_steps:
+            table["opacity_logits"].detach().clamp_(max=_logit(2 * self.prune_opacity))
+            table.forget(name="opacity_logits")
 
     def state(self) -> dict[str, Tensor]:
         return {"gradient_sum": self.gradient_sum, "seen": self.seen}
@@ -82,19 +69,18 @@ class AdaptiveDensity:
         device = self.gradient_sum.device
         self.gradient_sum, self.seen = state["gradient_sum"].to(device), state["seen"].to(device)
 
-    def _observe(self, drawn: Drawn) -> None:
+    def _observe(self, drawn: Render) -> None:
         gradient = drawn.info["means2d"].grad
         half_size = gradient.new_tensor([drawn.info["width"] / 2, drawn.info["height"] / 2])
         self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
         self.seen += drawn.visible()
 
-    def _grow_and_prune(self, optimizer: Adam, generator: torch.Generator) -> None:
-        groups = optimizer.groups
-        log_scales = groups["log_scales"].tensor.detach()
+    def _grow_and_prune(self, table: Table, generator: torch.Generator) -> None:
+        log_scales = table["log_scales"].detach()
         largest = log_scales.max(dim=-1).values.exp()
         gradient = self.gradient_sum / self.seen.clamp_min(1)
 
-        transparent = groups["opacity_logits"].tensor.detach() < _logit(self.prune_opacity)
+        transparent = table["opacity_logits"].detach() < _logit(self.prune_opacity)
         wants_to_grow = (gradient > self.grow_gradient) & ~transparent
         is_large = largest > self.split_size
         pruned = transparent | ((largest > self.prune_size) & ~(wants_to_grow & is_large))
@@ -111,23 +97,21 @@ class AdaptiveDensity:
         stays = ~pruned
         stays[to_split] = False
         parents = torch.cat([to_copy, to_split, to_split])
-        means, scales = self._children(optimizer, to_copy, to_split, generator)
-        optimizer.edit_rows(stays.nonzero().squeeze(-1), {"means": means, "log_scales": scales}, parents)
-        count = groups["means"].tensor.shape[0]
+        means, scales = self._children(table, to_copy, to_split, generator)
+        table.edit_rows(stays.nonzero().squeeze(-1), {"means": means, "log_scales": scales}, parents)
+        count = table.rows
         self.gradient_sum = self.gradient_sum.new_zeros(count)
         self.seen = self.seen.new_zeros(count)
 
     @staticmethod
-    def _children(
-        optimizer: Adam, to_copy: Tensor, to_split: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _children(table: Table, to_copy: Tensor, to_split: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Means and log-scales [A, 3] of the copies and of two children, drawn from each Gaussian that is split."""
-        means = optimizer.groups["means"].tensor.detach()
-        log_scales = optimizer.groups["log_scales"].tensor.detach()
+        means = table["means"].detach()
+        log_scales = table["log_scales"].detach()
         twice = torch.cat([to_split, to_split])
         normal = torch.randn(len(twice), 3, generator=generator, device=means.device)
         offsets = normal * log_scales[twice].exp()
-        rotations = rotation_from_quat(optimizer.groups["quats"].tensor.detach()[twice])
+        rotations = rotation_from_quat(table["quats"].detach()[twice])
         new_means = means[twice] + (rotations @ offsets[..., None]).squeeze(-1)
         new_log_scales = log_scales[twice] - math.log(SPLIT_SHRINK)
         return torch.cat([means[to_copy], new_means]), torch.cat([log_scales[to_copy], new_log_scales])

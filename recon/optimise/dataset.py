@@ -143,6 +143,11 @@ class Dataset:
         points = None if self.points is None else self.points.to(device)
         return Dataset(views, self.cameras.to(device), self.names, self.train, self.test, points)
 
+    def time_s(self, index: int) -> float | None:
+        """The moment of a view; None where no times are known."""
+        times = self.cameras.times_s
+        return None if times is None else float(times[index])
+
     def view(self, index: int, level: int = 0) -> View:
         """View `index` halved `level` times; kept once made. Views of under 32 pixels a side are not halved further."""
         if level == 0:
@@ -153,7 +158,7 @@ class Dataset:
         return self._halves[index, level]
 
     @property
-    def extent(self) -> float:
+    def scene_scale(self) -> float:
         """1.1 times the largest distance of a training camera from their mean, as in 3DGS; 1 for one camera."""
         centers = self.cameras.centers[list(self.train)]
         radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ...scene.geometry import rotation_from_quat
-from .adam import Adam
-from .adaptive_density_control import Rounds
-from .contract import Drawn
+from .rounds import Rounds
+from .step import Step
+from .table import Table
 
 NOISE_SHARPNESS = 100.0  # of the gate that keeps noise from opaque Gaussians; equation 8, k
 NOISE_OPACITY = 0.005  # where that gate is half open; equation 8, 1 - t
@@ -22,8 +22,8 @@ NEGLIGIBLE_GATE = 1e-4  # noise weaker than this share is not drawn: most Gaussi
 MAX_OPACITY = 1 - 2**-23  # the largest whose logit is finite in float32
 
 
-class Sampling:
-    """Works on the groups `means`, `quats`, `log_scales` and `opacity_logits`; other groups' rows are copied."""
+class McmcStrategy:
+    """Works on the columns `means`, `quats`, `log_scales` and `opacity_logits`; other columns' rows are copied."""
 
     wants_screen_gradient = False
 
@@ -43,12 +43,12 @@ class Sampling:
         self.noise_lr = noise_lr
 
     @torch.no_grad()
-    def after_step(self, step: int, drawn: Drawn, optimizer: Adam, means_lr: float, generator: torch.Generator) -> None:
-        if self.rounds.at(step):
-            self._relocate(optimizer, generator)
-            self._add(self.target_count(step), optimizer, generator)
+    def after_step(self, step: Step, table: Table, means_lr: float) -> None:
+        if self.rounds.at(step.index):
+            self._relocate(table, step.generator)
+            self._add(self.target_count(step.index), table, step.generator)
         if self.noise_lr > 0:
-            self._explore(optimizer, means_lr * self.noise_lr, generator)
+            self._explore(table, means_lr * self.noise_lr, step.generator)
 
     def target_count(self, step: int) -> int:
         """Gaussians after `step`: a geometric path from the start's count to the budget at the last round."""
@@ -62,48 +62,46 @@ class Sampling:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.start_count = int(state["start_count"])
 
-    def _relocate(self, optimizer: Adam, generator: torch.Generator) -> None:
-        opacities = optimizer.groups["opacity_logits"].tensor.detach().sigmoid()
+    def _relocate(self, table: Table, generator: torch.Generator) -> None:
+        opacities = table["opacity_logits"].detach().sigmoid()
         dead = opacities <= self.min_opacity
         dead_rows = dead.nonzero().squeeze(-1)
         if len(dead_rows) == 0 or bool(dead.all()):
             return
         sources = _draw(opacities.masked_fill(dead, 0), len(dead_rows), generator)
-        self._share(optimizer, opacities, sources)
-        optimizer.copy_rows(sources, dead_rows)
-        optimizer.forget(dead_rows)
+        self._share(table, opacities, sources)
+        table.copy_rows(sources, dead_rows)
+        table.forget(dead_rows)
 
-    def _add(self, target: int, optimizer: Adam, generator: torch.Generator) -> None:
-        opacities = optimizer.groups["opacity_logits"].tensor.detach().sigmoid()
+    def _add(self, target: int, table: Table, generator: torch.Generator) -> None:
+        opacities = table["opacity_logits"].detach().sigmoid()
         count = len(opacities)
         if target <= count:
             return
         sources = _draw(opacities, target - count, generator)
-        self._share(optimizer, opacities, sources)
-        optimizer.edit_rows(torch.arange(count, device=sources.device), {}, sources)
+        self._share(table, opacities, sources)
+        table.edit_rows(torch.arange(count, device=sources.device), {}, sources)
 
-    def _share(self, optimizer: Adam, opacities: Tensor, sources: Tensor) -> None:
+    def _share(self, table: Table, opacities: Tensor, sources: Tensor) -> None:
         """Weaken and shrink the sources so that they and their copies look as the sources alone did."""
         copies = torch.bincount(sources, minlength=len(opacities))
         rows = copies.nonzero().squeeze(-1)
-        log_scales = optimizer.groups["log_scales"].tensor.detach()
+        log_scales = table["log_scales"].detach()
         shared, shrink = relocation(opacities[rows], copies[rows] + 1)
         shared = shared.clamp(self.min_opacity, MAX_OPACITY)
-        optimizer.overwrite_rows("opacity_logits", rows, torch.logit(shared))
-        optimizer.overwrite_rows("log_scales", rows, log_scales[rows] + shrink.log()[:, None])
-        optimizer.forget(rows)
+        table.overwrite_rows("opacity_logits", rows, torch.logit(shared))
+        table.overwrite_rows("log_scales", rows, log_scales[rows] + shrink.log()[:, None])
+        table.forget(rows)
 
-    def _explore(self, optimizer: Adam, strength: float, generator: torch.Generator) -> None:
+    def _explore(self, table: Table, strength: float, generator: torch.Generator) -> None:
         """Move transparent Gaussians at random, along their own shapes (equation 8)."""
-        gate = torch.sigmoid(
-            NOISE_SHARPNESS * (NOISE_OPACITY - optimizer.groups["opacity_logits"].tensor.detach().sigmoid())
-        )
+        gate = torch.sigmoid(NOISE_SHARPNESS * (NOISE_OPACITY - table["opacity_logits"].detach().sigmoid()))
         rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
         if len(rows) == 0:
             return
-        means = optimizer.groups["means"].tensor.detach()
-        rotations = rotation_from_quat(optimizer.groups["quats"].tensor.detach()[rows])
-        variances = (2 * optimizer.groups["log_scales"].tensor.detach()[rows]).exp()
+        means = table["means"].detach()
+        rotations = rotation_from_quat(table["quats"].detach()[rows])
+        variances = (2 * table["log_scales"].detach()[rows]).exp()
         noise = torch.randn(len(rows), 3, generator=generator, device=means.device) * (gate[rows, None] * strength)
         along_axes = variances * (noise[:, None] @ rotations).squeeze(1)
         means.index_add_(0, rows, (rotations @ along_axes[..., None]).squeeze(-1))

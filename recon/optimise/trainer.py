@@ -1,9 +1,9 @@
-"""The trainer: photographs and a model in, a fitted model out. It knows no method by name."""
+"""The trainer: photographs and a model in, a fitted splat out. It knows no method by name."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,20 +13,21 @@ import torch
 from torch import Tensor
 
 from ...learn.checkpoint import Checkpoint, load_newest, save
-from ...render import rasterization
-from ...render.loss import l1_dssim
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError, FewviewError
-from ...scene.gaussians import Gaussians
-from ...scene.geometry import se3_exp
 from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from .adam import Adam, Parameters
-from .contract import Drawn, Model, TrainConfig, settings
-from .dataset import Dataset, View, ViewOrder
+from ...scene.splat import Splat
+from .adam import update as update_column
+from .camera_refinement import CameraRefinement
+from .contract import Model, Stage
+from .dataset import Dataset, ViewOrder
+from .module_optimisers import ModuleOptimiser
+from .step import Step
+from .table import Column
+from .train_config import TrainConfig, settings
 
-POSES = "camera_poses"  # the group of twists (rotation vector in radians, translation) [views, 6]
 LOSS_EVERY_ON_GPU = 10  # reading the loss waits for the GPU
 
 Callback = Callable[[int, Model, Mapping[str, float | int]], None]  # (steps done, model, figures)
@@ -34,13 +35,15 @@ Callback = Callable[[int, Model, Mapping[str, float | int]], None]  # (steps don
 
 @dataclass(frozen=True)
 class FitResult:
-    gaussians: Gaussians  # detached, at time 0 where the scene moves
+    """The outcome of a training, finished or interrupted."""
+
+    splat: Splat  # detached
     cameras: Cameras  # of all views, the training ones refined where the config asks for it
     step: int  # steps done
     interrupted: bool  # whether Ctrl-C ended it before the last step
     loss: float  # of the last step that was run; NaN when there was none to run
     seconds: float  # of training, over all parts of the run
-    notes: tuple[str, ...]  # what the person should know, e.g. a damaged checkpoint
+    notes: tuple[str, ...]  # sentences for the person, e.g. about a damaged checkpoint
 
 
 def fit(
@@ -53,160 +56,158 @@ def fit(
     progress: Progress = silent,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Optimise `model` in place until all steps are done or Ctrl-C is pressed.
+    """Optimise `model` in place until all steps of its stages are done or Ctrl-C is pressed.
 
     With a run, checkpoints are written into its folder; `resume` goes on from the newest, bit for bit as if nothing
-    had happened. On the CPU PyTorch uses one thread meanwhile: the kernels have their own, and spinning OpenMP threads
-    would take their cores. Raises BadInputError when the checkpoint belongs to other data or settings, FewviewError
+    had happened. On the CPU PyTorch uses as many threads as the model says: kernels have their own, and spinning
+    OpenMP threads would take their cores. The global random generator, which layers such as dropout draw from, is
+    the run's own meanwhile. Raises BadInputError when the checkpoint belongs to other data or settings, FewviewError
     when the loss is no longer a number.
     """
-    trainer = _Trainer(model, dataset, config, run)
-    notes = trainer.resume() if resume else []
-    loss = math.nan
-    with one_thread(trainer.device), interruption() as interrupted:
-        while trainer.step < config.steps and not interrupted.is_set():
-            loss = trainer.advance()
-            figures: dict[str, float | int] = {"loss": loss, "gaussians": model.groups["means"].tensor.shape[0]}
-            progress("training", trainer.step, config.steps, figures)
-            for callback in callbacks:
-                callback(trainer.step, model, figures)
-            trainer.save_when_due()
-        trainer.save()
-    with torch.no_grad():
-        gaussians = model.gaussians().detach()
-    return FitResult(
-        gaussians, trainer.cameras(), trainer.step, trainer.step < config.steps, loss, trainer.seconds(), tuple(notes)
-    )
+    with _own_randomness(config.seed), interruption() as interrupted:
+        trainer = Trainer(model, dataset, config, run)
+        notes = trainer.resume() if resume else []
+        loss = math.nan
+        with torch_threads(model.torch_threads, trainer.device):
+            while trainer.step < trainer.steps and not interrupted.is_set():
+                loss = trainer.advance()
+                figures: dict[str, float | int] = {"loss": loss}
+                figures |= {name: table.rows for name, table in model.tables.items() if table.rows}
+                for callback in callbacks:
+                    callback(trainer.step, model, figures)
+                progress(trainer.stage.name, trainer.step, trainer.steps, figures)
+                if run is not None:
+                    trainer.save_when_due()
+            if run is not None:
+                trainer.save()
+            return FitResult(
+                splat=model.result(),
+                cameras=trainer.poses.cameras(),
+                step=trainer.step,
+                interrupted=trainer.step < trainer.steps,
+                loss=loss,
+                seconds=trainer.seconds(),
+                notes=tuple(notes),
+            )
 
 
-class _Trainer:
-    """The state of one run of training."""
+class Trainer:
+    """The state of one run of training; `fit` is its usual way."""
 
-    def __init__(self, model: Model, dataset: Dataset, config: TrainConfig, run: Run | None) -> None:
-        self.model = model
-        self.config = config
-        self.device = model.groups["means"].tensor.device
+    def __init__(self, model: Model, dataset: Dataset, config: TrainConfig, run: Run | None = None) -> None:
+        self.model, self.config = model, config
+        self.device = _device(model)
         self.dataset = dataset.to(self.device)
-        groups = dict(model.groups)
-        if config.refine_poses:
-            twists = torch.zeros(len(dataset), 6, device=self.device)
-            groups[POSES] = Parameters(twists, per_gaussian=False)
-        self.optimizer = Adam(groups)
+        self.poses = CameraRefinement(self.dataset.cameras, config, dataset.scene_scale)
         self.order = ViewOrder(dataset.train)
         self.view_generator = torch.Generator().manual_seed(config.seed)
         self.model_generator = torch.Generator(self.device).manual_seed(config.seed)
         self.background = torch.tensor(config.background, device=self.device)
-        self.is_black = not any(config.background) and not config.random_background
+        self.stages = list(model.stages())
+        self.ends = list(itertools.accumulate(stage.steps for stage in self.stages))  # steps done after each stage
+        self.steps = self.ends[-1] if self.ends else 0
         self.step = 0
         self.loss = math.nan
+        self._columns: dict[str, tuple[str, str]] = {}  # what learns: the table and the column of each key
+        self._module_optimisers: dict[str, ModuleOptimiser] = {}
+        self._begin(0)
         self.folder = None if run is None else run.checkpoints_path
         self.fingerprint = "" if run is None else dataset.fingerprint()
         self.saved_step = -1
         self.saved_at = self.started_at = time.monotonic()
         self.earlier_seconds = 0.0
 
+    @property
+    def stage(self) -> Stage:
+        return self.stages[self.stage_index]
+
     def advance(self) -> float:
         """One step; the loss."""
-        model, config, step = self.model, self.config, self.step
-        model.prepare(step, self.optimizer)
-        index = self.order.next(self.view_generator)
-        view = self.dataset.view(index, config.coarse_level(step))
-        background = self._background()
-        drawn = self._draw(index, view, background)
-        if model.densifier.wants_screen_gradient:
-            drawn.info["means2d"].retain_grad()
-
-        target = view.target(background)
-        image = drawn.rgb
-        if view.mask is not None:  # black on both sides, so that SSIM's windows see nothing of what does not count
-            counts = view.mask[..., None]
-            image, target = image * counts, target * counts
-        loss = l1_dssim(image, target, config.dssim_weight)
-        extra = model.extra_loss(step, drawn)
-        if extra is not None:
-            loss = loss + extra
+        if self.step >= self.ends[self.stage_index]:
+            self._begin(self.stage_index + 1)
+        step = self._next_step()
+        self.model.before_step(step)
+        losses = self.model.loss(step)
+        loss = sum(itertools.islice(losses.values(), 1, None), next(iter(losses.values())))
         loss.backward()
-        self._look_at(loss)
-
-        rates = model.learning_rates(step)
-        means_lr = float(rates["means"])
-        if config.refine_poses:
-            rates = {**rates, POSES: self._pose_rates(step)}
-        self.optimizer.step(rates, drawn.visible() if config.sparse_adam else None)
-        model.densifier.after_step(step, drawn, self.optimizer, means_lr, self.model_generator)
+        self._look_at(losses, loss)
+        visible = self.model.visible_rows(step)
+        for key, (table, name) in self._columns.items():
+            column = self.model.tables[table].columns[name]
+            update_column(column, self.stage.optimisers[key], step.stage_step, visible.get(table))
+        for optimiser in self._module_optimisers.values():
+            optimiser.update(step.stage_step)
+        self.poses.update(self.step)
+        self.model.after_step(step)
         self.step += 1
         return self.loss
 
-    def _draw(self, index: int, view: View, background: Tensor) -> Drawn:
-        camera_time = None if self.dataset.cameras.times_s is None else float(self.dataset.cameras.times_s[index])
-        gaussians = self.model.gaussians(camera_time)
-        opacities, scales = gaussians.opacities, gaussians.scales
-        colors, alphas, info = rasterization(
-            gaussians.means,
-            gaussians.quats,
-            scales,
-            self._thinned(opacities),
-            gaussians.sh,
-            self._cam_from_world(index)[None],
-            view.K[None],
-            view.width,
-            view.height,
-            sh_degree=gaussians.sh_degree,
-            packed=False,
-            backgrounds=None if self.is_black else background[None],
-            render_mode="RGB+ED" if self.model.wants_depth else "RGB",
-            rasterize_mode="antialiased" if self.config.antialiased else "classic",
+    def _next_step(self) -> Step:
+        begin = self.ends[self.stage_index] - self.stage.steps
+        views = [self.order.next(self.view_generator) for _ in range(self.stage.views_per_step)]
+        background = self.background if any(self.config.background) else None
+        if self.config.random_background:
+            background = torch.rand(3, generator=self.view_generator).to(self.device)
+        return Step(
+            self.step,
+            self.steps,
+            self.stage_index,
+            self.step - begin,
+            views,
+            dataset=self.dataset,
+            config=self.config,
+            splat=self.model.splat,
+            pose=self.poses.pose,
+            background=background,
+            generator=self.model_generator,
         )
-        rgb, depth = colors[0], None
-        if self.model.wants_depth:
-            rgb, depth = colors[0, ..., :3], colors[0, ..., 3]
-        return Drawn(index, gaussians, opacities, scales, rgb, alphas[0, ..., 0], depth, info)
 
-    def _thinned(self, opacities: Tensor) -> Tensor:
-        """Some Gaussians made invisible by chance, the others stronger to make up for it.
+    # -- stages -----------------------------------------------------------------------------------------------------
 
-        With few views, Gaussians behind others get no gradient and fit nothing; dropping those in front lets them
-        learn (DropGaussian, Park et al. 2025, equations 4 and 5).
-        """
-        rate = self.config.drop_rate * self.step / self.config.steps
-        if rate <= 0:
-            return opacities
-        kept = torch.rand(opacities.shape, generator=self.model_generator, device=opacities.device) >= rate
-        return (opacities * (kept / (1 - rate))).clamp(max=1)
+    def _begin(self, index: int) -> None:
+        """Enter a stage: what its optimisers name learns from now on, all else stands still."""
+        self.stage_index = index
+        self.model.begin_stage(index, self.model_generator)
+        stage, earlier = self.stages[index], self._module_optimisers
+        self._columns, self._module_optimisers = {}, {}
+        for table in self.model.tables.values():
+            for column in table.columns.values():
+                column.tensor.requires_grad_(False)
+        for module in self.model.modules.values():
+            module.requires_grad_(False)
+        for key, optimiser in stage.optimisers.items():
+            owner, _, rest = key.partition(".")
+            if owner in self.model.tables and rest in self.model.tables[owner].columns:
+                self._columns[key] = owner, rest
+                column = self.model.tables[owner].columns[rest]
+                column.tensor.requires_grad_(True)
+                if stage.forgets:
+                    _forget(column)
+            elif owner in self.model.modules:
+                self._module_optimisers[key] = _continued(
+                    earlier.get(key), ModuleOptimiser(self.model.modules[owner], rest, optimiser), stage.forgets
+                )
+                for parameter in self._module_optimisers[key].named.values():
+                    parameter.requires_grad_(True)
+            else:
+                columns = [f"{name}.{column}" for name, table in self.model.tables.items() for column in table]
+                raise ValueError(
+                    f"stage {index} optimises '{key}', which the model does not have: it has "
+                    f"{', '.join([*columns, *self.model.modules])}"
+                )
 
-    def _background(self) -> Tensor:
-        if not self.config.random_background:
-            return self.background
-        return torch.rand(3, generator=self.view_generator).to(self.device)
-
-    def _cam_from_world(self, index: int) -> Tensor:
-        cam_from_world = self.dataset.cameras.cam_from_world[index]
-        if not self.config.refine_poses:
-            return cam_from_world
-        return se3_exp(self.optimizer.groups[POSES].tensor[index]) @ cam_from_world
-
-    def _pose_rates(self, step: int) -> Tensor:
-        c = self.config
-        decay = max(c.pose_lr_final, 1e-12) ** (step / c.steps)
-        rotation, translation = c.pose_rotation_lr * decay, c.pose_translation_lr * decay * self.model.extent
-        return torch.tensor([rotation] * 3 + [translation] * 3)
-
-    def _look_at(self, loss: Tensor) -> None:
+    def _look_at(self, losses: Mapping[str, Tensor], loss: Tensor) -> None:
         if self.device.type == "cpu" or self.step % LOSS_EVERY_ON_GPU == 0:
             self.loss = float(loss.detach())
             if not math.isfinite(self.loss):
+                bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+                which = f" ({', '.join(bad)})" if len(losses) > 1 and bad else ""
                 raise FewviewError(
-                    f"The loss became {self.loss} at step {self.step + 1}. Lower the learning rates, or continue from "
-                    "the last checkpoint with --resume."
+                    f"The loss became {self.loss} at step {self.step + 1}{which}. Lower the learning rates, or "
+                    "continue from the last checkpoint with --resume."
                 )
 
-    def cameras(self) -> Cameras:
-        cameras = self.dataset.cameras
-        if not self.config.refine_poses:
-            return cameras
-        with torch.no_grad():
-            refined = se3_exp(self.optimizer.groups[POSES].tensor) @ cameras.cam_from_world
-        return dataclasses.replace(cameras, cam_from_world=refined)
+    # -- checkpoints ------------------------------------------------------------------------------------------------
 
     def seconds(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started_at
@@ -220,12 +221,8 @@ class _Trainer:
     def save(self) -> None:
         if self.folder is None or self.saved_step == self.step:
             return
-        tensors = {f"optimizer/{k}": v for k, v in self.optimizer.state().items()}
-        tensors |= {f"densifier/{k}": v for k, v in self.model.densifier.state().items()}
-        tensors["order/waiting"] = self.order.waiting
-        tensors["generator/view"] = self.view_generator.get_state()
-        tensors["generator/model"] = self.model_generator.get_state()
-        save(self.folder, Checkpoint(self.step, self.seconds(), settings(self.config), self.fingerprint, tensors))
+        checkpoint = Checkpoint(self.step, self.seconds(), settings(self.config), self.fingerprint, self._state())
+        save(self.folder, checkpoint)
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def resume(self) -> list[str]:
@@ -237,11 +234,7 @@ class _Trainer:
             return notes
         checkpoint.check(settings(self.config), self.fingerprint)
         try:
-            self.optimizer.load_state(checkpoint.part("optimizer"), checkpoint.step)
-            self.model.densifier.load_state(checkpoint.part("densifier"))
-            self.order.waiting = checkpoint.tensors["order/waiting"]
-            self.view_generator.set_state(checkpoint.tensors["generator/view"])
-            self.model_generator.set_state(checkpoint.tensors["generator/model"])
+            self._load(checkpoint)
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise FewviewError(
                 f"The checkpoint at step {checkpoint.step} in {self.folder} does not fit this version's model: "
@@ -251,14 +244,74 @@ class _Trainer:
         self.earlier_seconds = checkpoint.seconds
         return notes
 
+    def _state(self) -> dict[str, Tensor]:
+        parts = {f"tables/{name}": table.state() for name, table in self.model.tables.items()}
+        parts |= {f"modules/{name}": module.state_dict() for name, module in self.model.modules.items()}
+        parts |= {f"moments/{key}": optimiser.state() for key, optimiser in self._module_optimisers.items()}
+        parts |= {"model": self.model.state(), "cameras": self.poses.table.state()}
+        parts["order"] = {"waiting": self.order.waiting}
+        generators = {"view": self.view_generator.get_state(), "model": self.model_generator.get_state()}
+        parts["generator"] = generators | {"global": torch.get_rng_state()}
+        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        # A checkpoint at the end of a stage was written before the next began.
+        for index in range(1, 1 + sum(end < checkpoint.step for end in self.ends)):
+            self._begin(index)
+        stored = {name.split("/")[1] for name in checkpoint.tensors if name.startswith("tables/")}
+        if stored != set(self.model.tables):
+            raise ValueError(f"it has the tables {sorted(stored)}, expected {sorted(self.model.tables)}")
+        for name, table in self.model.tables.items():
+            table.load_state(checkpoint.part(f"tables/{name}"))
+        for name, module in self.model.modules.items():
+            module.load_state_dict(checkpoint.part(f"modules/{name}"))
+        for key, optimiser in self._module_optimisers.items():
+            optimiser.load_state(checkpoint.part(f"moments/{key}"))
+        self.model.load_state(checkpoint.part("model"))
+        self.poses.table.load_state(checkpoint.part("cameras"))
+        self.order.waiting = checkpoint.tensors["order/waiting"]
+        self.view_generator.set_state(checkpoint.tensors["generator/view"])
+        self.model_generator.set_state(checkpoint.tensors["generator/model"])
+        torch.set_rng_state(checkpoint.tensors["generator/global"])
+
+
+def _device(model: Model) -> torch.device:
+    """The device of what learns, which is one."""
+    tensors = [tensor for table in model.tables.values() for tensor in table.values()]
+    tensors += [parameter for module in model.modules.values() for parameter in module.parameters()]
+    if not tensors:
+        raise ValueError("the model has neither tables nor modules: there is nothing to optimise")
+    return tensors[0].device
+
+
+def _forget(column: Column) -> None:
+    column.forget()
+    column.updates = 0
+
+
+def _continued(old: ModuleOptimiser | None, new: ModuleOptimiser, forgets: bool) -> ModuleOptimiser:
+    """The optimiser of a stage, with the moments of the stage before it."""
+    if old is not None and not forgets:
+        new.load_state(old.state())
+    return new
+
 
 @contextlib.contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    if device.type != "cpu":
+def _own_randomness(seed: int) -> Iterator[None]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None, device: torch.device) -> Iterator[None]:
+    """So many CPU threads of PyTorch in the block; as they are for None, or when the work is elsewhere."""
+    if device.type != "cpu" or count is None:
         yield
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

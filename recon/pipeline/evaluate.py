@@ -16,9 +16,9 @@ from ...render import render
 from ...render.metrics import lpips, lpips_missing, psnr, ssim
 from ...scene.capture import evenly_spaced
 from ...scene.files import read_json, write_bytes
-from ...scene.gaussians import Gaussians
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
+from ...scene.splat import Splat
 from ..optimise.dataset import Dataset
 
 MAX_PSNR_DB = 100.0  # stands for infinity (equal images), which JSON cannot hold
@@ -29,10 +29,7 @@ MAX_TRAINING_VIEWS = 8  # measured when nothing is held out: enough to see wheth
 def evaluate(
     run: Run,
     dataset: Dataset,
-    gaussians: Gaussians,
-    *,
-    background: Tensor,  # [3] sRGB in [0, 1]
-    antialiased: bool = False,
+    splat: Splat,  # on the data set's device
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of the held-out views, or of some training views where none is held out.
@@ -45,10 +42,7 @@ def evaluate(
     photos = {entry["name"]: entry["file_path"] for entry in read_json(run.cameras_path)["frames"]}
     views = []
     for done, index in enumerate(indices, start=1):
-        views.append(
-            _measure(run, dataset, index, photos[dataset.names[index]], gaussians, background, antialiased)
-            | {"split": split}
-        )
+        views.append(_measure(run, dataset, index, photos[dataset.names[index]], splat) | {"split": split})
         progress("evaluating", done, len(indices), {"PSNR": views[-1]["psnr"]})
     result: dict[str, Any] = {"views": views, "mean": _mean(views), "split": split}
     if (reason := lpips_missing()) is not None:
@@ -61,13 +55,13 @@ def _measure(
     dataset: Dataset,
     index: int,
     photo: str,  # its file in the run
-    gaussians: Gaussians,
-    background: Tensor,
-    antialiased: bool,
+    splat: Splat,
 ) -> dict[str, Any]:
     view, name = dataset.view(index), dataset.names[index]
+    gaussians, background = splat.at(dataset.time_s(index)), torch.tensor(splat.background, device=view.K.device)
     target = view.target(background)
-    image = render(gaussians, dataset.cameras[index], background=background, antialiased=antialiased).rgb.clamp(0, 1)
+    drawn = render(gaussians, dataset.cameras[index], background=background, antialiased=splat.antialiased)
+    image = drawn.rgb.clamp(0, 1)
     # As the published figures are: measured on the picture that is written, with 8 bits.
     image = (image * 255).round() / 255
     file = f"renders/eval/{PurePosixPath(photo).name}"

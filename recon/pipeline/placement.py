@@ -21,13 +21,11 @@ from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
 from ...scene.readers import load_run_capture, read_capture, save_capture
 from ...scene.run import Run
-from ..evidence import Stereo
 from ..evidence.depth_file import save_stereo
 from .reconstruct_config import ReconstructConfig, continued, options_as_json
 
 if TYPE_CHECKING:
-    from ..poses import Poses
-    from ..poses.pointmaps.providers import Provider
+    from ..poses import PoseEstimator
 
 HOLD_OUT_EVERY = 8  # the LLFF rule
 MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than random ones everywhere
@@ -57,9 +55,9 @@ def open_run(
 
 def _vanish(run: Run, absent: list[Path]) -> None:
     """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
-    for folder in (run.images_path, run.checkpoints_path):
+    for folder in (run.images_path, run.checkpoints_path, run.depth_path.parent):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.config_path, run.cameras_path, run.points_path, run.stereo_path, run.metrics_path):
+    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
         file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # folders that hold something stay
         for folder in absent:
@@ -70,38 +68,38 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     """The chosen photographs with cameras, as the run keeps them: read, selected, placed and copied on first call.
 
     Where the input has no cameras, those of the training photographs are estimated from them alone; held-out ones are
-    registered to that solution afterwards, so that there is something to compare. A network that estimates them gives
-    their depth, too, which the run keeps. Where the input has cameras but no points, these are triangulated from the
-    training photographs alone.
+    registered to that solution afterwards, so that there is something to compare. Depth that the pose estimator gives,
+    too, is kept by the run. Where there are cameras but no points, these are triangulated from the training photographs
+    alone.
     """
     if run.poses_path.is_file():
         return load_run_capture(run)
     started = time.perf_counter()
     capture = _read(source, config)
-    provider = _provider(capture, config)
+    estimator = _estimator(capture, config)
     capture = _selected(capture, config, progress)
     seconds = {"read": time.perf_counter() - started}
     notes = list(capture.notes)
     unplaced: dict[str, str] = {}
     stage: dict[str, Any] = {"cameras": "given"}
-    stereo = None
-    if capture.cameras is None:
+    depths = None
+    if estimator is not None:
         before = capture
-        poses, stereo = _estimated(before, provider, config, progress)
-        capture = poses.capture
+        poses = estimator.place(before, progress)
+        capture, depths = poses.capture, poses.depths
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())
         stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds}
-        if config.stereo is not None:
-            notes.append(f"Cameras and depth come from the network in {config.stereo.name}.")
+        notes += poses.notes
         if capture.test:
             notes.append(
                 "The cameras were estimated from the training photographs alone; held-out photographs were registered "
                 "to them afterwards."
             )
-    elif capture.points is None:
+    if capture.points is None:
         started = time.perf_counter()
-        capture, note = _with_points(capture, config, progress)
+        origin = "The input has" if estimator is None else "The pose estimator gives"
+        capture, note = _with_points(capture, f"{origin} cameras but no points", config, progress)
         seconds["points"] = time.perf_counter() - started
         notes.append(note)
     capture = _without_test_points(capture)
@@ -110,8 +108,8 @@ def place(run: Run, source: Path | str, config: ReconstructConfig, progress: Pro
     seconds["photographs"] = time.perf_counter() - started
     run.update_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)
-    if stereo is not None:
-        save_stereo(run.stereo_path, stereo, train_names)
+    if depths is not None:
+        save_stereo(run.depth_path, depths, train_names)
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
     write_json(run.poses_path, stage)
     return capture
@@ -137,32 +135,21 @@ def _read(source: Path | str, config: ReconstructConfig) -> Capture:
     return replace(capture, frames=tuple(replace(frame, focal_px=config.focal_px) for frame in capture.frames))
 
 
-def _provider(capture: Capture, config: ReconstructConfig) -> Provider | None:
-    """The network that was asked for, loaded before anything that takes long."""
-    if config.stereo is None:
-        return None
+def _estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator | None:
+    """The pose estimator that was asked for, loaded before anything that takes long; None where there are cameras."""
     if capture.cameras is not None:
+        if config.stereo is None:
+            return None
         raise BadInputError(
             f"{capture.source} has cameras, and --stereo is for photographs without: leave it out, or give the folder "
             "of the photographs alone."
         )
-    from ..poses.pointmaps.providers import load_provider
-
-    return load_provider(config.stereo, config.device)
-
-
-def _estimated(
-    capture: Capture, provider: Provider | None, config: ReconstructConfig, progress: Progress
-) -> tuple[Poses, Stereo | None]:
-    """Cameras from the photographs alone and, where a network finds them, the training photographs' depth."""
     # Imported here: the matchers take seconds to load, which inputs with cameras need not wait for.
-    from ..poses import PosesConfig, estimate_poses
-    from ..poses.pointmaps.network_poses import estimate_by_network
+    from ..poses import PosesConfig
+    from ..poses.choose_estimator import estimator_for
 
     settings = PosesConfig(seed=config.seed, hold_focal=config.focal_px is not None)
-    if provider is None:
-        return estimate_poses(capture, settings, progress), None
-    return estimate_by_network(capture, provider, settings, progress)
+    return estimator_for(config.stereo, settings, config.device)
 
 
 def _selected(capture: Capture, config: ReconstructConfig, progress: Progress) -> Capture:
@@ -193,7 +180,7 @@ def _chosen(capture: Capture, among: list[int], count: int, config: ReconstructC
     return evenly_spaced(sorted(among, key=lambda i: capture.frames[i].name), count)
 
 
-def _with_points(capture: Capture, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:
+def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:
     """The capture with points that its training photographs give with its cameras, if there are enough; and a note."""
     from ..poses import PosesConfig, triangulate
 
@@ -201,14 +188,12 @@ def _with_points(capture: Capture, config: ReconstructConfig, progress: Progress
     points = triangulate(capture.subset(train), PosesConfig(seed=config.seed), progress)
     if len(points) < MIN_POINTS:
         return capture, (
-            f"The input has cameras but no points, and matches between the photographs gave only {len(points)}: "
-            "training starts from random ones."
+            f"{reason}, and matches between the photographs gave only {len(points)}: training starts from random ones."
         )
     assert points.seen_view is not None
     points = replace(points, seen_view=torch.tensor(train)[points.seen_view])
     return replace(capture, points=points), (
-        f"The input has cameras but no points; {len(points)} were triangulated from matches between the {len(train)} "
-        "training photographs."
+        f"{reason}; {len(points)} were triangulated from matches between the {len(train)} training photographs."
     )
 
 

@@ -1,23 +1,27 @@
-"""What a reconstruction is asked for, and how a run remembers it."""
+"""`ReconstructConfig`: everything that decides a reconstruction, and its place in a run."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from ...scene.errors import BadInputError
 from ...scene.run import Run
+from ..methods.registry import method
+from ..methods.setting_text import parse_settings
 
 MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX = 640, 1600
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructConfig:
-    """What decides a reconstruction. None means: what the method and the device suggest."""
+    """Everything that decides a reconstruction. None stands for the suggestion of the method and the device."""
 
-    # The method; auto is instantsplat for 2 to 24 photographs without cameras, else 3dgs (3D Gaussian Splatting).
-    method: Literal["auto", "3dgs", "instantsplat"] = "auto"
+    # The method, one of those that `fewview methods` lists; auto is the one that suits the photographs best.
+    method: str = "auto"
+    # Settings of the method, as `fewview methods NAME` lists them, e.g. --set sh_degree=2 antialiased=true.
+    set: tuple[str, ...] = ()
     # Train on this many of the photographs that are not held out.
     views: int | None = None
     # Which ones: evenly spaced in file-name order, or those that together show most, sharp and from different places.
@@ -32,7 +36,7 @@ class ReconstructConfig:
     max_gaussians: int | None = None
     # Degree of the spherical harmonics that hold view-dependent colour, 0 to 3.
     sh_degree: int | None = None
-    # How Gaussians are added in training; instantsplat adds none, so that choosing a way chooses 3dgs.
+    # How Gaussians are added in training; instantsplat adds none, so that choosing a way of adding chooses 3dgs.
     densify: Literal["auto", "mcmc", "default", "none"] = "auto"
     # Improve the training cameras together with the Gaussians; auto does so where instantsplat had to estimate them.
     refine_poses: Literal["auto", "on", "off"] = "auto"
@@ -58,11 +62,14 @@ class ReconstructConfig:
             if value is not None and value < least:
                 option = name.replace("_", "-")
                 raise BadInputError(f"--{option} {value} cannot be used: at least {least} is needed.")
+        if self.method != "auto":
+            chosen = method(self.method)  # raises for a name that there is not, before anything takes long
+            parse_settings(chosen, self.set)
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.stereo is not None and self.method == "3dgs":
             raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
-        if self.densify != "auto" and self.method == "instantsplat":
+        if self.densify not in ("auto", "none") and self.method == "instantsplat":
             raise BadInputError(
                 f"--densify {self.densify} cannot be used: instantsplat keeps the number of its Gaussians."
             )
@@ -80,7 +87,8 @@ class ReconstructConfig:
 
 def options_as_json(config: ReconstructConfig) -> dict[str, Any]:
     """The config as JSON values."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def continued(run: Run, source: Path | str, config: ReconstructConfig) -> ReconstructConfig:
@@ -102,6 +110,7 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
         values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
+        values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:
         raise BadInputError(f"{run.config_path} holds options that cannot be used: {error}.") from error

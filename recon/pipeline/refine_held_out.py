@@ -7,6 +7,7 @@ therefore taken after such an alignment (InstantSplat, Fan et al. 2024, section 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,23 +17,24 @@ from torch import Tensor
 
 from ...render import render
 from ...scene.cameras import Cameras
-from ...scene.gaussians import Gaussians
 from ...scene.geometry import se3_exp
 from ...scene.progress import Progress, silent
-from ..optimise.adam import Adam, Parameters
+from ...scene.splat import Splat, StaticSplat
+from ..optimise.adam import Optimiser, update
 from ..optimise.dataset import Dataset, View
-from ..optimise.trainer import one_thread
+from ..optimise.table import Column
+from ..optimise.trainer import torch_threads
 
 MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken
 
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """How long and how fast a camera is fitted."""
+    """Steps and rates with which a camera is fitted."""
 
     steps: tuple[int, ...] = (60, 60, 100)  # At a quarter, at half and at the full size of the photograph.
     rotation_lr: float = 1e-3  # Radians a step at the end of the coarse levels; a level coarser is twice as fast.
-    translation_lr: float = 3e-3  # The same in extents, how far the training cameras spread.
+    translation_lr: float = 3e-3  # The same in scene scales, how far the training cameras spread.
     final_lr: float = 0.05  # Factor on both at the end of each size, reached along a cosine.
 
 
@@ -45,58 +47,54 @@ class RefinedCamera:
 
 
 def refine_held_out(
-    gaussians: Gaussians,
+    splat: Splat,  # on the data set's device
     dataset: Dataset,
-    background: Tensor,  # [3]
     *,
-    antialiased: bool = False,
     config: RefineConfig = RefineConfig(),
     progress: Progress = silent,
 ) -> Dataset:
     """The data set with each held-out camera where the render is nearest to its photograph; never further than now."""
     cam_from_world = dataset.cameras.cam_from_world.clone()
-    with one_thread(cam_from_world.device):
+    with torch_threads(1, cam_from_world.device):
         for done, index in enumerate(dataset.test):
             progress("aligning held-out cameras", done, len(dataset.test))
-            refined = refine_camera(gaussians, dataset, index, background, antialiased=antialiased, config=config)
+            refined = refine_camera(splat, dataset, index, config=config)
             cam_from_world[index] = refined.cam_from_world
     progress("aligning held-out cameras", len(dataset.test), len(dataset.test))
     return replace(dataset, cameras=replace(dataset.cameras, cam_from_world=cam_from_world))
 
 
 def refine_camera(
-    gaussians: Gaussians,
+    splat: Splat,
     dataset: Dataset,
     index: int,
-    background: Tensor,  # [3]
     *,
-    antialiased: bool = False,
     config: RefineConfig = RefineConfig(),
 ) -> RefinedCamera:
     """Fit one camera by Adam on a left-multiplied twist, coarse sizes first; the best at full size is kept."""
-    frozen = gaussians.detach()
     camera = dataset.cameras[index]
-    twist = Parameters(torch.zeros(1, 6, device=frozen.means.device), per_gaussian=False)
-    kept = twist.tensor.detach().clone()
+    frozen = replace(splat.still(dataset.time_s(index)), gaussians=splat.at(dataset.time_s(index)).detach())
+    kept = torch.zeros(1, 6, device=camera.K.device)
+    twist = Column(kept)
     with torch.no_grad():
         full = dataset.view(index)
-        start, covered_at_start = _error(frozen, _moved(camera, kept, full), full, background, antialiased)
+        start, covered_at_start = _error(frozen, _moved(camera, kept, full), full)
     best = float(start)
     losses = [best]
     for level in reversed(range(len(config.steps))):
         view = dataset.view(index, level)
         steps = config.steps[len(config.steps) - 1 - level]
-        optimizer = Adam({"twist": twist})
+        twist = Column(twist.tensor)  # moments start anew at each size
+        optimiser = Optimiser(functools.partial(_rates, config, dataset.scene_scale, level, steps))
         for step in range(steps + 1):
-            loss, covered = _error(frozen, _moved(camera, twist.tensor, view), view, background, antialiased)
+            loss, covered = _error(frozen, _moved(camera, twist.tensor, view), view)
             if level == 0:
                 if float(loss.detach()) < best and covered >= MIN_COVERED * covered_at_start:
                     best, kept = float(loss.detach()), twist.tensor.detach().clone()
                 losses.append(best)
             if step < steps:
                 loss.backward()
-                share = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / steps)) / 2
-                optimizer.step({"twist": _rates(config, dataset.extent, share * 2**level)})
+                update(twist, optimiser, step)
     return RefinedCamera((se3_exp(kept[0]) @ camera.cam_from_world).detach(), tuple(losses))
 
 
@@ -112,15 +110,14 @@ def _moved(camera: Cameras, twist: Tensor, view: View) -> Cameras:
     )
 
 
-def _error(
-    gaussians: Gaussians, camera: Cameras, view: View, background: Tensor, antialiased: bool
-) -> tuple[Tensor, int]:
+def _error(splat: StaticSplat, camera: Cameras, view: View) -> tuple[Tensor, int]:
     """Mean absolute error over the pixels where the splat shows something, and how many they are.
 
     So no camera is drawn to what the splat lacks; the count tells one that has fled to where nothing is wrong because
     nothing is there.
     """
-    drawn = render(gaussians, camera, background=background, antialiased=antialiased)
+    background = torch.tensor(splat.background, device=view.K.device)
+    drawn = render(splat.gaussians, camera, background=background, antialiased=splat.antialiased)
     covered = drawn.alpha.detach() > 0
     if view.mask is not None:
         covered = covered & view.mask
@@ -128,6 +125,8 @@ def _error(
     return difference.sum() / (3 * covered.sum()).clamp(min=1), int(covered.sum())
 
 
-def _rates(config: RefineConfig, extent: float, factor: float) -> Tensor:
-    rates: Sequence[float] = [config.rotation_lr] * 3 + [config.translation_lr * extent] * 3
-    return torch.tensor(rates) * factor
+def _rates(config: RefineConfig, scene_scale: float, level: int, steps: int, step: int) -> Tensor:
+    """Learning rates [6] at a step of one size."""
+    share = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / steps)) / 2
+    rates: Sequence[float] = [config.rotation_lr] * 3 + [config.translation_lr * scene_scale] * 3
+    return torch.tensor(rates) * (share * 2**level)

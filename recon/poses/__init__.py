@@ -9,7 +9,9 @@ from .pose_errors import PoseErrors as PoseErrors
 from .pose_errors import align_cameras as align_cameras
 from .pose_errors import pair_errors as pair_errors
 from .pose_errors import pose_errors as pose_errors
-from .poses_config import Poses as Poses
+from .pose_estimator import PoseEstimator as PoseEstimator
+from .pose_estimator import PoseHypotheses as PoseHypotheses
+from .pose_estimator import Poses as Poses
 from .poses_config import PosesConfig as PosesConfig
 from .structure_from_motion import estimate_poses as estimate_poses
 from .triangulate import triangulate as triangulate

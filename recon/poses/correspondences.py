@@ -1,4 +1,4 @@
-"""What the photographs say: keypoints with their colours, and matches between pairs of photographs."""
+"""Correspondences between photographs: keypoints with their colours, and matches of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .workers import each
 
 @dataclass(frozen=True)
 class Image:
-    """What is kept of a photograph once its features are known; the pixels are not."""
+    """A photograph once its features are known; its pixels are not kept."""
 
     features: Features
     colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints
@@ -29,17 +29,17 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Correspondences:
     """Keypoints of every photograph, and matches [M, 2] int64 between pairs of them."""
 
     images: list[Image]
     matches: dict[Pair, np.ndarray]
 
-    def without(self, views: Collection[int]) -> Evidence:
+    def without(self, views: Collection[int]) -> Correspondences:
         """The same with nothing said about how these views relate to others."""
-        return Evidence(self.images, {pair: m for pair, m in self.matches.items() if not set(pair) & set(views)})
+        return Correspondences(self.images, {pair: m for pair, m in self.matches.items() if not set(pair) & set(views)})
 
-    def joined(self, other: Evidence) -> Evidence:
+    def joined(self, other: Correspondences) -> Correspondences:
         """Both together: the keypoints of `other` follow these, so that its indices move up. Descriptors go."""
         images = []
         for a, b in zip(self.images, other.images, strict=True):
@@ -52,17 +52,17 @@ class Evidence:
             empty = np.zeros((0, 2), np.int64)
             own, new = self.matches.get((first, second), empty), other.matches.get((first, second), empty)
             matches[first, second] = np.concatenate([own, new + shift])
-        return Evidence(images, matches)
+        return Correspondences(images, matches)
 
 
-def gather(
+def find_correspondences(
     capture: Capture,
     matcher: Matcher,
     pairs_of: Callable[[list[Features]], list[Pair]],
     image_side_px: int,
     seconds: dict[str, float],
     progress: Progress,
-) -> Evidence:
+) -> Correspondences:
     """Features of all photographs, in copies of `image_side_px` at most, and matches of the pairs that are chosen."""
     with timed("features", seconds):
         images = _extract(capture, matcher, image_side_px, progress)
@@ -72,7 +72,7 @@ def gather(
         found = each(
             "Matching photographs", lambda pair: matcher.match(features[pair[0]], features[pair[1]]), pairs, progress
         )
-    return Evidence(images, dict(zip(pairs, found, strict=True)))
+    return Correspondences(images, dict(zip(pairs, found, strict=True)))
 
 
 def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progress) -> list[Image]:

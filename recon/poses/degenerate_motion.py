@@ -1,4 +1,4 @@
-"""Photographs from which no depth can be told: a camera that only turned, and the same photograph twice."""
+"""Degenerate motion, which shows no depth: a camera that stood still or only turned, and a photograph given twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from scipy.optimize import minimize_scalar
 
 from ...scene.capture import Capture
 from ...scene.errors import FewviewError
-from .correspondences import Evidence
+from .correspondences import Correspondences
 from .focal_prior import Lenses
 from .verification import Pair, ViewGraph
 
-MIN_MATCHES = 30  # of a pair that can show that a camera only turned
+MIN_MATCHES = 30  # of a pair that can show how a camera moved
+STILL_PX = 2.0  # median move of matched keypoints, in copies of 1024 pixels at most, that a standing camera stays under
 EXPLAINED = 0.9  # share of a pair's matches that a turn must explain for the pair to count as one
 MAX_ERROR_PX = 3.0  # of a match after the turn, in the copies that features were found in
 MAX_PAIRS, MAX_MATCHES = 40, 300  # that are looked at: with most motion, and of these evenly spaced ones
@@ -19,7 +20,21 @@ FOCAL_RATIOS = np.geomspace(0.5, 2.5, 9)  # of the longer side, tried where EXIF
 EXIF_FACTORS = np.geomspace(0.9, 1.1, 3)  # times EXIF's, which is rounded and ignores digital stabilisation
 
 
-def refuse_turning_camera(capture: Capture, graph: ViewGraph, lenses: Lenses) -> None:
+def refuse_still_camera(capture: Capture, correspondences: Correspondences) -> None:
+    """Raise FewviewError when everything that matches stays where it is."""
+    moved_px = []
+    for (a, b), matches in correspondences.matches.items():
+        if len(matches) >= MIN_MATCHES:
+            xy_a, xy_b = correspondences.images[a].features.xy_px, correspondences.images[b].features.xy_px
+            moved_px.append(float((xy_a[matches[:, 0]] - xy_b[matches[:, 1]]).norm(dim=1).median()))
+    if moved_px and max(moved_px) < STILL_PX:
+        raise FewviewError(
+            f"The {len(capture)} photographs of {capture.source} were all taken from one place: what they share moves "
+            f"by less than {STILL_PX:g} pixels. Take them from places at least a step apart."
+        )
+
+
+def refuse_pure_rotation(capture: Capture, graph: ViewGraph, lenses: Lenses) -> None:
     """Raise FewviewError when every verified pair is explained by a turn of the camera in one place.
 
     The matches of such a pair obey x_b ~ K R K^-1 x_a at any depth. Each pair is tried at several focal lengths, and
@@ -68,7 +83,7 @@ def _with_most_motion(graph: ViewGraph) -> list[Pair]:
 
 
 def _errors_px(graph: ViewGraph, lenses: Lenses, pair: Pair, ratio: float) -> np.ndarray:
-    """How far [M] the matches of a pair lie from where its best turn takes them.
+    """Distances [M] of the matches of a pair from where its best turn takes them.
 
     `ratio`: see `_focal_px`.
     """
@@ -102,21 +117,21 @@ def _focal_px(lenses: Lenses, camera: int, ratio: float) -> float:
     return ratio * known_px if lenses.is_known else known_px
 
 
-def copies_in(evidence: Evidence, held_out: set[int]) -> dict[int, int]:
+def find_duplicates(correspondences: Correspondences, held_out: set[int]) -> dict[int, int]:
     """Views with the same pixels as another one, and that other one; where it can be, no held-out one is kept."""
     kept: dict[bytes, int] = {}
-    copies = {}
-    for view in sorted(range(len(evidence.images)), key=lambda v: (v in held_out, v)):
-        first = kept.setdefault(evidence.images[view].digest, view)
+    duplicates = {}
+    for view in sorted(range(len(correspondences.images)), key=lambda v: (v in held_out, v)):
+        first = kept.setdefault(correspondences.images[view].digest, view)
         if first != view:
-            copies[view] = first
-    return copies
+            duplicates[view] = first
+    return duplicates
 
 
-def copy_reasons(capture: Capture, copies: dict[int, int]) -> dict[int, str]:
-    """A sentence for every copy that is left out, naming both."""
+def duplicate_reasons(capture: Capture, duplicates: dict[int, int]) -> dict[int, str]:
+    """A sentence for every duplicate that is left out, naming both."""
     names = capture.names
     return {
         view: f"{names[view]} is the same photograph as {names[first]} and was left out."
-        for view, first in copies.items()
+        for view, first in duplicates.items()
     }

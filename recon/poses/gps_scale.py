@@ -20,7 +20,7 @@ MAX_HYPOTHESES = 2000  # pairs of photographs that each propose an alignment
 
 
 @dataclass(frozen=True)
-class MetricScale:
+class GpsScale:
     """Metres in one unit of the world, and how well that is known."""
 
     metres: float
@@ -39,18 +39,19 @@ class MetricScale:
         }
 
 
-def in_metres(capture: Capture) -> tuple[Capture, MetricScale | None]:
-    """The placed capture with its scale in metres where the frames' positions tell it, else as it was and None.
+def in_metres(capture: Capture) -> tuple[Capture, GpsScale | None]:
+    """The placed capture with its scale in metres where the frames' positions give it, else as it was and None.
 
-    The axes and the origin stay; only lengths change.
+    The axes and the origin stay; only lengths change. Frames in `capture.test` have no say.
     """
-    known = [i for i, frame in enumerate(capture.frames) if frame.position is not None]
+    train = [i for i in range(len(capture)) if i not in (capture.test or ())]
+    known = [i for i in train if capture.frames[i].position is not None]
     if capture.cameras is None or capture.points is None or len(known) < MIN_POSITIONS:
         return capture, None
     positions = [p for p in (capture.frames[i].position for i in known) if p is not None]
     errors_m = torch.tensor([max(p.error_m or USUAL_ERROR_M, LEAST_ERROR_M) for p in positions]).double()
     centers = capture.cameras.centers[known].double()
-    scale = metric_scale(centers[:, :2], local_positions(positions)[:, :2], errors_m)
+    scale = fit_gps_scale(centers[:, :2], local_positions(positions)[:, :2], errors_m)
     if scale is None:
         return capture, None
     cam_from_world = capture.cameras.cam_from_world.clone()
@@ -64,11 +65,11 @@ def in_metres(capture: Capture) -> tuple[Capture, MetricScale | None]:
     return replace(capture, cameras=cameras, points=points, notes=(*capture.notes, note)), scale
 
 
-def metric_scale(
+def fit_gps_scale(
     centers: Tensor,  # [N, 2] float64, horizontal, in a world whose up is known
     positions_m: Tensor,  # [N, 2] float64, east and north
     errors_m: Tensor,  # [N] float64, of the positions
-) -> MetricScale | None:
+) -> GpsScale | None:
     """The scale that brings the camera centres to their positions by a turn about up, a shift and a scale.
 
     Heights do not take part: a receiver's are two to three times worse, and people walk on the ground.
@@ -93,7 +94,7 @@ def metric_scale(
     uncertainty = error_m / math.sqrt(2) / (math.sqrt(MIN_POSITIONS) * spread_m)
     if uncertainty > MAX_UNCERTAINTY:
         return None
-    return MetricScale(float(a.abs()), uncertainty, float(residuals_m.median()), int(inside.sum()), len(z))
+    return GpsScale(float(a.abs()), uncertainty, float(residuals_m.median()), int(inside.sum()), len(z))
 
 
 def _largest_agreement(z: Tensor, w: Tensor, errors_m: Tensor) -> Tensor | None:

@@ -11,7 +11,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from ...scene.capture import Capture
-from .correspondences import Evidence
+from .correspondences import Correspondences
 from .focal_prior import Lenses
 from .mapping import Model
 
@@ -23,7 +23,7 @@ MAX_TRIALS = 10_000  # the sampling stops earlier when it is sure
 
 def register_held_out(
     capture: Capture,
-    evidence: Evidence,
+    correspondences: Correspondences,
     lenses: Lenses,
     model: Model,
     held_out: Sequence[int],
@@ -41,10 +41,10 @@ def register_held_out(
     reasons: dict[int, str] = {}
     for view in held_out:
         camera = camera_of(lenses, model, view)
-        pose, met = pose_of_view(evidence, view, camera, points_of, MAX_ERROR_PX, seed)
+        pose, met = pose_of_view(correspondences, view, camera, points_of, MAX_ERROR_PX, seed)
         if pose is None:
-            dense_points_of = dense_points_of or _interpolated_points(model, evidence, points_of)
-            pose, met = pose_of_view(evidence, view, camera, dense_points_of, MAX_INTERPOLATED_ERROR_PX, seed)
+            dense_points_of = dense_points_of or _interpolated_points(model, correspondences, points_of)
+            pose, met = pose_of_view(correspondences, view, camera, dense_points_of, MAX_INTERPOLATED_ERROR_PX, seed)
         if pose is None:
             reasons[view] = not_registered(capture.names[view], met)
         else:
@@ -53,7 +53,7 @@ def register_held_out(
 
 
 def pose_of_view(
-    evidence: Evidence,
+    correspondences: Correspondences,
     view: int,
     camera: pycolmap.Camera,  # at the size that the view's keypoints were found at
     points_of: Mapping[int, Mapping[int, np.ndarray]],  # of each placed view, by keypoint: the point [3] behind it
@@ -61,7 +61,7 @@ def pose_of_view(
     seed: int,
 ) -> tuple[np.ndarray | None, int]:
     """cam_from_world [3, 4] of a view in the world of the points, None where too few agree; and how many it met."""
-    xy, xyz = _correspondences(evidence, view, points_of)
+    xy, xyz = _pixels_and_points(correspondences, view, points_of)
     return _pose(camera, xy, xyz, max_error_px, seed), len(xy)
 
 
@@ -110,7 +110,7 @@ def _points_at_keypoints(reconstruction: pycolmap.Reconstruction, view: int) -> 
 
 
 def _interpolated_points(
-    model: Model, evidence: Evidence, points_of: dict[int, dict[int, np.ndarray]]
+    model: Model, correspondences: Correspondences, points_of: dict[int, dict[int, np.ndarray]]
 ) -> dict[int, dict[int, np.ndarray]]:
     """A point behind every keypoint between those that have one: linear in inverse depth, which planes are."""
     out = {}
@@ -118,7 +118,7 @@ def _interpolated_points(
         image = model.reconstruction.image(view + 1)
         cam_from_world = image.cam_from_world()
         in_camera = cam_from_world * np.array(list(points.values())).reshape(-1, 3)
-        xy = evidence.images[view].features.xy_px.numpy().astype(np.float64)
+        xy = correspondences.images[view].features.xy_px.numpy().astype(np.float64)
         try:
             inverse_depth = LinearNDInterpolator(xy[list(points)], 1 / in_camera[:, 2])(xy)
         except (QhullError, ValueError):  # fewer than three, or all on one line
@@ -132,15 +132,15 @@ def _interpolated_points(
     return out
 
 
-def _correspondences(
-    evidence: Evidence, view: int, points_of: Mapping[int, Mapping[int, np.ndarray]]
+def _pixels_and_points(
+    correspondences: Correspondences, view: int, points_of: Mapping[int, Mapping[int, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [M, 2] of a view and the points [M, 3] that its matches in mapped views have; each pair once."""
-    own_xy = evidence.images[view].features.xy_px.numpy().astype(np.float64)
+    own_xy = correspondences.images[view].features.xy_px.numpy().astype(np.float64)
     found: dict[tuple[int, bytes], np.ndarray] = {}
     for other, points in points_of.items():
         first = view < other
-        matches = evidence.matches.get((view, other) if first else (other, view))
+        matches = correspondences.matches.get((view, other) if first else (other, view))
         if matches is None:
             continue
         for own, theirs in matches if first else matches[:, ::-1]:

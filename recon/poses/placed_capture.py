@@ -16,7 +16,7 @@ from ...scene.readers.lens import Lens
 from .focal_prior import Lenses
 from .held_out import camera_of
 from .mapping import Model
-from .upright import upright_frame
+from .world_frame import upright_from_world
 
 
 def placed_capture(
@@ -50,7 +50,7 @@ def placed_capture(
     xyz, rgb, seen_point, seen_view = observed_points(model.reconstruction, views, colors)
     to_mapped = torch.cumsum(torch.tensor([view in mapped for view in views]), 0) - 1
     mapped_cameras = cam_from_world[[i for i, view in enumerate(views) if view in mapped]]
-    upright = upright_frame(mapped_cameras, xyz, seen_point, to_mapped[seen_view])
+    upright = upright_from_world(mapped_cameras, xyz, seen_point, to_mapped[seen_view])
     cameras = cameras.transformed(upright)
     cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
     points = PointCloud(upright(xyz).float(), rgb, seen_point, seen_view)

@@ -1,18 +1,17 @@
-"""What a person may choose about pose estimation, and what it gives."""
+"""Settings of matching and structure from motion that a person may choose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from .matchers import Kind
 
 
 @dataclass(frozen=True)
 class PosesConfig:
-    """How cameras are found."""
+    """Settings of features, matches and structure from motion."""
 
     features: Kind = "auto"  # aliked (slow), xfeat (fast), sift (no weights); auto: xfeat, and aliked where that fails
     image_side_px: int = 1024  # longer side of the copies in which features are looked for
@@ -40,21 +39,3 @@ class PosesConfig:
 
 # With fewer views a radial term and the focal length trade against each other.
 DISTORTION_MIN_VIEWS = 7
-
-
-@dataclass(frozen=True)
-class Poses:
-    """Placed photographs, and why the others are not among them.
-
-    The world is right-handed with z up; the first placed camera looks along +y (seen from above), and the origin is the
-    median of the points. Where the photographs' own positions tell the scale, a unit is a metre and `capture.points`
-    says so (`metric`); else the median distance from a camera to a point that it sees is 4.
-    """
-
-    capture: Capture  # the placed frames only, undistorted, with cameras and observed points
-    placed: list[int]  # indices into the capture that was given, ascending
-    unplaced: dict[int, str]  # index into the capture that was given -> a sentence why
-    seconds: dict[str, float]  # wall time of each stage
-    stats: dict[
-        str, Any
-    ]  # features, pairs, matches, inliers, points, observations, error_px, focal_px, scale (if metric), ...

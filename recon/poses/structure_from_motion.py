@@ -1,6 +1,9 @@
-"""`estimate_poses`: photographs without cameras to placed cameras with sparse points."""
+"""Structure from motion: photographs without cameras to placed cameras with sparse points."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -8,8 +11,8 @@ from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
 from .best_model import solve
-from .correspondences import Evidence, gather, timed
-from .degenerate_motion import copies_in, copy_reasons, refuse_turning_camera
+from .correspondences import Correspondences, find_correspondences, timed
+from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
 from .features import Features
 from .focal_prior import Lenses, group_lenses
 from .gps_scale import in_metres
@@ -18,14 +21,24 @@ from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
 from .pair_selection import choose_pairs
 from .placed_capture import placed_capture
-from .poses_config import Poses, PosesConfig
+from .pose_estimator import Poses
+from .poses_config import PosesConfig
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Pair, ViewGraph, verify
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
-STILL_PX = 2.0  # median move of matched keypoints, in copies of 1024 pixels at most, that a standing camera stays under
-MIN_MATCHES_TO_JUDGE = 30
+
+@dataclass(frozen=True)
+class StructureFromMotion:
+    """Features, matches and incremental mapping; see `PoseEstimator`."""
+
+    config: PosesConfig = field(default_factory=PosesConfig)
+    name: ClassVar[str] = "structure from motion"
+
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
+        """See `estimate_poses`."""
+        return estimate_poses(capture, self.config, progress)
 
 
 def estimate_poses(
@@ -49,7 +62,7 @@ def estimate_poses(
         )
     seconds: dict[str, float] = {}
     kinds = matcher_kinds(config.features, len(capture))
-    evidence, graph, model, names = None, None, None, []
+    correspondences, graph, model, names = None, None, None, []
     held_out = set(capture.test or ())
 
     def likely_pairs(features: list[Features]) -> list[Pair]:
@@ -58,30 +71,30 @@ def estimate_poses(
 
     for kind in kinds:
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
-        more = gather(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
-        copies = copies_in(more, held_out)
-        if len(copies) < len(capture) - 1:
-            more = more.without(copies)
-        _refuse_still_camera(capture, more)
-        evidence = more if evidence is None else evidence.joined(more)
+        found = find_correspondences(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
+        duplicates = find_duplicates(found, held_out)
+        if len(duplicates) < len(capture) - 1:
+            found = found.without(duplicates)
+        refuse_still_camera(capture, found)
+        correspondences = found if correspondences is None else correspondences.joined(found)
         names.append(matcher.name)
-        lenses = _lenses(capture, evidence)
-        new_graph, new_model = _place(capture, evidence, lenses, held_out, config, seconds, progress)
+        lenses = _lenses(capture, correspondences)
+        new_graph, new_model = _place(capture, correspondences, lenses, held_out, config, seconds, progress)
         if graph is None or _n_views(new_model) >= _n_views(model):
-            graph, model, used = new_graph, new_model, evidence
-        if _n_views(model) == len(capture) - len(held_out | set(copies)):
+            graph, model, used = new_graph, new_model, correspondences
+        if _n_views(model) == len(capture) - len(held_out | set(duplicates)):
             break
     assert graph is not None
     sharpness = np.array([image.sharpness for image in used.images])
     blurred = _without_blurred_views(model, sharpness)
     mapped = [] if model is None else model.views
     unplaced = reasons_for_unplaced(capture, graph, sorted({*mapped, *held_out}), sharpness)
-    unplaced |= blur_reasons(capture, blurred, sharpness) | copy_reasons(capture, copies)
+    unplaced |= blur_reasons(capture, blurred, sharpness) | duplicate_reasons(capture, duplicates)
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
     with timed("held-out", seconds):
         registered, reasons = register_held_out(
-            capture, used, lenses, model, sorted(held_out - set(copies)), config.seed
+            capture, used, lenses, model, sorted(held_out - set(duplicates)), config.seed
         )
     unplaced |= reasons
     placed = placed_capture(capture, model, lenses, registered, [image.colors for image in used.images], unplaced)
@@ -92,43 +105,29 @@ def estimate_poses(
     return Poses(placed, sorted([*model.views, *registered]), unplaced, seconds, stats)
 
 
-def _lenses(capture: Capture, evidence: Evidence) -> Lenses:
-    features = [image.features for image in evidence.images]
+def _lenses(capture: Capture, correspondences: Correspondences) -> Lenses:
+    features = [image.features for image in correspondences.images]
     return group_lenses(list(capture.frames), [(f.width, f.height) for f in features])
 
 
 def _place(
     capture: Capture,
-    evidence: Evidence,
+    correspondences: Correspondences,
     lenses: Lenses,
     held_out: set[int],
     config: PosesConfig,
     seconds: dict[str, float],
     progress: Progress,
 ) -> tuple[ViewGraph, Model | None]:
-    features = [image.features for image in evidence.images]
-    matches = {pair: m for pair, m in evidence.matches.items() if not held_out & set(pair)}
+    features = [image.features for image in correspondences.images]
+    matches = {pair: m for pair, m in correspondences.matches.items() if not held_out & set(pair)}
     with timed("verification", seconds):
         cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
         graph = verify(features, matches, cameras, config.seed, progress)
-        refuse_turning_camera(capture, graph, lenses)
+        refuse_pure_rotation(capture, graph, lenses)
     with timed("mapping", seconds), quiet_pycolmap():
         model = solve(graph, lenses, config, progress)
         return graph, _without_weak_views(model)
-
-
-def _refuse_still_camera(capture: Capture, evidence: Evidence) -> None:
-    """Raises FewviewError when everything that matches stays where it is: no depth can be told from that."""
-    moved_px = []
-    for (a, b), matches in evidence.matches.items():
-        if len(matches) >= MIN_MATCHES_TO_JUDGE:
-            xy_a, xy_b = evidence.images[a].features.xy_px, evidence.images[b].features.xy_px
-            moved_px.append(float((xy_a[matches[:, 0]] - xy_b[matches[:, 1]]).norm(dim=1).median()))
-    if moved_px and max(moved_px) < STILL_PX:
-        raise FewviewError(
-            f"The {len(capture)} photographs of {capture.source} were all taken from one place: what they share moves "
-            f"by less than {STILL_PX:g} pixels. Take them from places at least a step apart."
-        )
 
 
 def _n_views(model: Model | None) -> int:

@@ -13,7 +13,7 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
-from .correspondences import Evidence, gather
+from .correspondences import Correspondences, find_correspondences
 from .features import Features
 from .mapping import MAX_ERROR_PX, pipeline_options, quiet_pycolmap, write_database
 from .matchers import load_matcher, matcher_kinds
@@ -41,7 +41,7 @@ def triangulate(
     if capture.cameras is None:
         raise ValueError("expected a capture with cameras; `estimate_poses` finds them")
     pairs = pairs_of_cameras(capture.cameras, config.all_pairs_up_to, config.neighbours)
-    evidence: Evidence | None = None
+    correspondences: Correspondences | None = None
     best = PointCloud.empty()
     if not pairs:
         return best
@@ -51,9 +51,9 @@ def triangulate(
 
     for kind in matcher_kinds(config.features, len(capture)):
         matcher = load_matcher(kind, config.keypoints_for(len(capture)))
-        more = gather(capture, matcher, given_pairs, config.image_side_px, {}, progress)
-        evidence = more if evidence is None else evidence.joined(more)
-        found = _points(capture.cameras, evidence, config.seed)
+        more = find_correspondences(capture, matcher, given_pairs, config.image_side_px, {}, progress)
+        correspondences = more if correspondences is None else correspondences.joined(more)
+        found = _points(capture.cameras, correspondences, config.seed)
         best = max(best, found, key=len)
         if int(_seen_in_each(best, len(capture)).min()) >= ENOUGH_SEEN:
             break
@@ -61,22 +61,22 @@ def triangulate(
 
 
 def _seen_in_each(points: PointCloud, n_views: int) -> torch.Tensor:
-    """How many points [n_views] each view sees."""
+    """Number of points [n_views] that each view sees."""
     assert points.seen_view is not None
     return torch.bincount(points.seen_view, minlength=n_views)
 
 
-def _points(cameras: Cameras, evidence: Evidence, seed: int) -> PointCloud:
-    """The points that the evidence gives with these cameras, which are not moved."""
-    features = [image.features for image in evidence.images]
+def _points(cameras: Cameras, correspondences: Correspondences, seed: int) -> PointCloud:
+    """The points that the correspondences give with these cameras, which are not moved."""
+    features = [image.features for image in correspondences.images]
     cam_from_world = _rigid(cameras.cam_from_world.double().numpy())
     sizes = torch.tensor([[f.width, f.height] for f in features])
     K = cameras.resized(sizes[:, 0], sizes[:, 1]).K.double().numpy()
-    graph = verify_with_cameras(features, evidence.matches, cam_from_world, K, MAX_ERROR_PX)
+    graph = verify_with_cameras(features, correspondences.matches, cam_from_world, K, MAX_ERROR_PX)
     lenses = [_pinhole(view + 1, f, k) for view, (f, k) in enumerate(zip(features, K, strict=True))]
     with quiet_pycolmap():
         reconstruction = _triangulated(graph, lenses, cam_from_world, seed)
-    colors = [image.colors for image in evidence.images]
+    colors = [image.colors for image in correspondences.images]
     xyz, rgb, seen_point, seen_view = observed_points(reconstruction, list(range(len(features))), colors)
     return PointCloud(xyz.float(), rgb, seen_point, seen_view)
 

@@ -1,4 +1,4 @@
-"""What probably is no part of the scene: faint, huge, lonely and needle-like Gaussians."""
+"""Floaters, which probably are no part of the scene: faint, huge, lonely and needle-like Gaussians."""
 
 from __future__ import annotations
 

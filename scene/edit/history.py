@@ -30,10 +30,11 @@ class _Step:
 
 
 class Editor:
-    """A splat under edits that never touch it: the original, which of it is left, and the frame it is in.
+    """Gaussians under edits that never touch them: the original, which of it is left, and the frame it is in.
 
-    Masks are always of the original's N Gaussians, so a selection outlives deletions and undo. The oldest steps are
-    forgotten when all together need more than `history_bytes`; then they cannot be undone any more.
+    Of a splat that moves the original is any one moment; `edited_splat` does to all of them what was done here. Masks
+    are always of the original's N Gaussians, so a selection outlives deletions and undo. The oldest steps are forgotten
+    when all together need more than `history_bytes`; then they cannot be undone any more.
     """
 
     def __init__(self, original: Gaussians, history_bytes: int = HISTORY_BYTES) -> None:
@@ -52,7 +53,7 @@ class Editor:
 
     @property
     def count(self) -> int:
-        """How many Gaussians are left."""
+        """Number of Gaussians that are left."""
         return int(np.count_nonzero(self._alive))
 
     @property
@@ -62,11 +63,16 @@ class Editor:
 
     @property
     def changed(self) -> bool:
-        return not (self._alive.all() and _equal(self._similarity, Similarity.identity()))
+        return self.has_moved or not self._alive.all()
+
+    @property
+    def has_moved(self) -> bool:
+        """True when what is left is in another frame than the original."""
+        return not _equal(self._similarity, Similarity.identity())
 
     @property
     def undo_name(self) -> str | None:
-        """What `undo` would take back, None when there is nothing."""
+        """Name of the step that `undo` would take back, None when there is none."""
         return self._done[-1].name if self._done else None
 
     @property
@@ -106,9 +112,9 @@ class Editor:
         return True
 
     def result(self) -> Gaussians:
-        """What is left, in its frame, in the order of the original; computed anew from the original each time."""
+        """Gaussians that are left, in their frame, in the order of the original; computed anew from it each time."""
         left = self.original if self._alive.all() else self.original[torch.from_numpy(self._alive)]
-        return left if _equal(self._similarity, Similarity.identity()) else left.moved(self._similarity)
+        return left.moved(self._similarity) if self.has_moved else left
 
     def _switch(self, going: np.ndarray, name: str) -> int:
         count = int(np.count_nonzero(going))

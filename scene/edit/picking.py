@@ -1,4 +1,4 @@
-"""What a ray through the scene meets first."""
+"""Picking: the surface that a ray through the scene meets first."""
 
 from __future__ import annotations
 

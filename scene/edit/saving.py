@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,46 +13,57 @@ from ..errors import BadInputError, FewviewError
 from ..files import atomic_writer
 from ..formats import load_splat, save_splat
 from ..geometry import Similarity
+from ..one_moment import one_moment
 from ..points_ply import write_points
 from ..readers import load_run_capture, save_cameras
 from ..run import Run
-from ..splat import StaticSplat
+from ..run_splat import load_run_splat, save_run_splat
+from ..splat import Splat
 from .coordinate_frame import moved_cameras, moved_points, turned_direction
 from .history import Editor
+
+S = TypeVar("S", bound=Splat)
 
 _STILL_TRUE = ("placed", "unplaced", "training")  # of metrics.json, whatever was done to the splat
 
 
-def load_source(source: Path | Run) -> StaticSplat:
-    """The splat of a run or a file. Raises BadInputError where there is none."""
+def load_source(source: Path | Run) -> Splat:
+    """The splat of a run, with its motion, or of a file. Raises BadInputError where there is none."""
     path = splat_path(source)
     if not path.is_file():
         raise BadInputError(f"{path} does not exist; a splat file, or a run with a finished splat, is expected.")
-    return load_splat(path)
+    return load_run_splat(source) if isinstance(source, Run) else load_splat(path)
 
 
 def splat_path(source: Path | Run) -> Path:
     return source.splat_path if isinstance(source, Run) else source
 
 
-def edited_splat(original: StaticSplat, editor: Editor) -> StaticSplat:
-    """What `editor` left of the file's Gaussians, with what the file says about them brought along.
+def edited_splat(original: S, editor: Editor) -> S:
+    """The splat of what `editor` left of the original's Gaussians, at all moments, with what is said about them.
 
     Raises BadInputError when nothing is left.
     """
     if editor.count == 0:
         raise BadInputError("Every Gaussian was removed, so there is nothing to save; loosen a limit, or undo.")
-    up = turned_direction(original.up, editor.similarity)
-    return replace(original, gaussians=editor.result(), up=up)
+    alive, up = editor.alive, turned_direction(original.up, editor.similarity)
+    splat = original if bool(alive.all()) else original.rows(alive)
+    return replace(splat.moved(editor.similarity) if editor.has_moved else splat, up=up)
 
 
-def save_edited(source: Path | Run, target: Path, splat: StaticSplat) -> tuple[str, ...]:
+def save_edited(
+    source: Path | Run,
+    target: Path,
+    splat: Splat,
+    time_s: float | None = None,  # of a splat that moves, the first moment when None
+) -> tuple[str, ...]:
     """Write an edited splat in the format of the target's ending; returns what the format could not keep.
 
     Raises BadInputError when the target is the source, a folder, or a file that a run stands on.
     """
     refuse_to_replace(source, target)
-    return save_splat(target, splat)
+    still, lost = one_moment(splat, time_s)
+    return (*lost, *save_splat(target, still))
 
 
 def refuse_to_replace(source: Path | Run, target: Path) -> None:
@@ -68,7 +80,7 @@ def refuse_to_replace(source: Path | Run, target: Path) -> None:
         raise BadInputError(f"{target} is the result of a run; choose another name with -o, it is never replaced.")
 
 
-def save_edited_run(source: Run, target: Path, splat: StaticSplat, new_from_old: Similarity, metric: bool) -> Run:
+def save_edited_run(source: Run, target: Path, splat: Splat, new_from_old: Similarity, metric: bool) -> Run:
     """A new run with the edited splat, and with cameras, points and depths that have followed it.
 
     `metric` says that a unit of the new frame is a metre. Held-out figures, checkpoints and the report are not taken
@@ -93,7 +105,7 @@ def save_edited_run(source: Run, target: Path, splat: StaticSplat, new_from_old:
         save_cameras(run, moved_cameras(capture.cameras, new_from_old))
         if capture.points is not None:
             write_points(run.points_path, moved_points(capture.points, new_from_old, metric or None))
-        save_splat(run.splat_path, splat)
+        save_run_splat(run, splat)
         run.update_metrics(**{name: value for name, value in source.metrics().items() if name in _STILL_TRUE})
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)

@@ -19,8 +19,8 @@ from ..splat import StaticSplat
 from . import spz
 from .axes import file_from_world
 from .clean import arrays, usable
+from .format_table import Format, endings, format_by_ending, format_of
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
-from .table import Format, endings, format_by_ending, format_of
 
 __all__ = ["format_name", "has_splat_ending", "load_splat", "save_splat", "side_path"]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from fewview.detect.nuscenes.camera_objects import camera_objects
-from fewview.detect.nuscenes.sample import CLASS_NAMES, DetectionSample
 from fewview.detect.sparsefusion.augment import Augmentation
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
 from fewview.detect.sparsefusion.prepare import collate, fit_images, prepare
+from fewview.detect.tasks.camera_objects import camera_objects
+from fewview.detect.tasks.driving_sample import DrivingSample
+from fewview.detect.tasks.driving_task import CLASS_NAMES
 from fewview.scene.boxes import Boxes
 from fewview.scene.cameras import Cameras
 from scipy.spatial.transform import Rotation
@@ -73,23 +74,23 @@ def random_boxes(random: np.random.Generator, count: int = 12) -> Boxes:
     )
 
 
-def make_sample(seed: int = 0, points: int = 1500, tilt_deg: float = 0.0, boxes: int = 12) -> DetectionSample:
+def make_sample(seed: int = 0, points: int = 1500, tilt_deg: float = 0.0, boxes: int = 12) -> DrivingSample:
     random = np.random.default_rng(seed)
     cameras, truth = six_cameras(tilt_deg), random_boxes(random, boxes)
     xyz = np.concatenate([random.uniform(-50, 50, (points, 2)), random.uniform(-3, 1, (points, 1))], axis=1)
     lag = np.where(np.arange(points) < points // 2, 0.0, 0.05)
     columns = np.concatenate([xyz, random.uniform(0, 255, (points, 1)), lag[:, None]], axis=1)
     images = random.integers(0, 255, (6, HEIGHT, WIDTH, 3), dtype=np.uint8)
-    return DetectionSample(
-        f"sample-{seed}",
-        seed,
-        torch.from_numpy(columns).float(),
-        lambda: images,
-        cameras,
-        torch.eye(4, dtype=torch.float64),
-        torch.eye(4, dtype=torch.float64),
-        truth,
-        camera_objects(truth, cameras),
+    return DrivingSample(
+        token=f"sample-{seed}",
+        points=torch.from_numpy(columns).float(),
+        cameras=cameras,
+        load_images=lambda: images,
+        boxes=truth,
+        timestamp_us=seed,
+        ego_from_lidar=torch.eye(4, dtype=torch.float64),
+        global_from_ego=torch.eye(4, dtype=torch.float64),
+        camera_objects=camera_objects(truth, cameras),
     )
 
 
@@ -113,11 +114,8 @@ class MadeSamples:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> DetectionSample:
+    def __getitem__(self, index: int) -> DrivingSample:
         return make_sample(index)
-
-    def class_balanced(self, seed: int) -> list[int]:
-        return list(range(self.count))
 
 
 def project(cam_from_lidar: Tensor, K: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:

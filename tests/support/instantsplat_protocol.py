@@ -1,4 +1,4 @@
-"""Split of a scene's 24 photographs into those that InstantSplat's published figures train on and measure."""
+"""Split of a scene's 24 photographs in InstantSplat's published figures: trained on, and measured."""
 
 from __future__ import annotations
 

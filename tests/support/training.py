@@ -8,6 +8,7 @@ import torch
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.render import rasterization
 from fewview.scene.cameras import Cameras
+from fewview.scene.capture import Capture, Frame
 from fewview.scene.gaussians import SH_C0, Gaussians
 from fewview.scene.geometry import se3_from, so3_exp
 from fewview.scene.point_cloud import PointCloud
@@ -75,6 +76,15 @@ def tiny_dataset(views: int = 5, *, seed: int = 0, rgba: bool = False, with_poin
         train=tuple(range(views)),
         points=PointCloud(xyz, rgb8) if with_points else None,
     )
+
+
+def capture_of(dataset: Dataset, times_s: list[float] | None = None) -> Capture:
+    """The capture whose photographs a data set holds, taken at these times."""
+    frames = [
+        Frame(name, view.width, view.height, lambda pixels=view.pixels: pixels.numpy(), time_s=time_s)
+        for name, view, time_s in zip(dataset.names, dataset.views, times_s or [None] * len(dataset.names), strict=True)
+    ]
+    return Capture(tuple(frames), "photographs", dataset.cameras, dataset.points, dataset.test or None)
 
 
 def with_cameras(dataset: Dataset, cameras: Cameras) -> Dataset:

@@ -1,1 +1,1 @@
-"""What is drawn on the page, kind by kind: functions from nouns to viser's nodes."""
+"""Layers of the page, kind by kind: functions from nouns to viser's nodes."""

@@ -25,6 +25,11 @@ class Layer:
         self._wanted = value
         self._apply()
 
+    @property
+    def seen(self) -> bool:
+        """True when its nodes are shown, but for the hidden ones."""
+        return self._wanted and self._allowed
+
     def allow(self, value: bool) -> None:
         """Hide it with its input, whatever is wanted, or let it be seen again."""
         self._allowed = value
@@ -42,4 +47,4 @@ class Layer:
 
     def _apply(self) -> None:
         for handle in self.handles:
-            handle.visible = self._wanted and self._allowed and handle.name not in self._hidden
+            handle.visible = self.seen and handle.name not in self._hidden

@@ -1,36 +1,34 @@
-"""The parts of the panel beside the 3D view, one file each, in the order of their tabs.
+"""The parts of the panel beside the 3D view, a file each, in the order of their tabs.
 
-A part is a class. `wanted(page)` says whether the page's inputs have anything for it; `__init__(page)` builds its
-controls in the tab that is open, and keeps what they need. Slow work goes to `page.worker`.
+A part is a class. `wanted(context)` says whether the subjects have anything for it; `__init__(context)` builds its
+controls in the tab that is open, and keeps what they need. Slow work goes to `context.worker`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from .boxes import BoxesPanel
-from .camera_path import CameraPathPanel
-from .edit import EditPanel
-from .photographs import PhotographsPanel
-from .scene import ScenePanel
-from .time import TimePanel
-
-if TYPE_CHECKING:
-    from ..page import Page
+from ..panel_context import Context
+from .boxes_tab import BoxesTab
+from .edit_tab import EditTab
+from .film_tab import FilmTab
+from .photographs_tab import PhotographsTab
+from .scene_tab import SceneTab
+from .time_tab import TimeTab
 
 
 class Panel(Protocol):
-    def __init__(self, page: Page) -> None: ...
+    def __init__(self, context: Context) -> None: ...
 
     @staticmethod
-    def wanted(page: Page) -> bool: ...
+    def wanted(context: Context) -> bool: ...
 
 
 PANELS: tuple[tuple[str, type[Panel]], ...] = (
-    ("Scene", ScenePanel),
-    ("Photographs", PhotographsPanel),
-    ("Boxes", BoxesPanel),
-    ("Time", TimePanel),
-    ("Edit", EditPanel),
-    ("Film", CameraPathPanel),
+    ("Scene", SceneTab),
+    ("Photographs", PhotographsTab),
+    ("Boxes", BoxesTab),
+    ("Time", TimeTab),
+    ("Edit", EditTab),
+    ("Film", FilmTab),
 )

@@ -6,28 +6,27 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import viser
 
 from ...render.camera_path import CameraPath
+from ...scene.splat import Splat
 from .. import markup, path_edit
+from ..panel_context import Context
+from ..subjects.splat_subject import SplatSubject
 from ..worker import Worker
-
-if TYPE_CHECKING:
-    from ..page import Page
 
 
 class FilmExport:
     """The export: a button, a bar, a way to stop, and a thread of its own, as films take minutes."""
 
-    def __init__(self, page: Page, path: Callable[[], CameraPath | None]) -> None:
-        self._page, self._path = page, path
+    def __init__(self, context: Context, path: Callable[[], CameraPath | None]) -> None:
+        self._context, self._path = context, path
         self._busy = threading.Lock()
         self._stop = threading.Event()
 
     def build(self) -> None:
-        gui = self._page.server.gui
+        gui = self._context.server.gui
         self._button = gui.add_button("Export film", color="green", hint="MP4, drawn exactly by fewview's renderer.")
         self._button.on_click(lambda event: self._start(event.client))
         self._bar = gui.add_progress_bar(0.0, visible=False)
@@ -36,12 +35,12 @@ class FilmExport:
         self._told = gui.add_html("")
 
     def _start(self, client: viser.ClientHandle | None) -> None:
-        path, gaussians = self._path(), self._page.active.gaussians
+        path, splat = self._path(), self._context.active.splat
         if client is None:
             return
-        if path is None or gaussians is None:
+        if path is None or splat is None:
             missing = "Add a key frame first." if path is None else "There is no splat to film yet."
-            self._page.tell("Nothing to film", missing, client)
+            self._context.notify("Nothing to film", missing, client)
             return
         if not self._busy.acquire(blocking=False):
             return
@@ -50,7 +49,7 @@ class FilmExport:
 
         def job() -> None:
             try:
-                self._make(path, client)
+                self._make(path, splat, client)
             finally:
                 self._set_running(False)
                 self._busy.release()
@@ -59,25 +58,21 @@ class FilmExport:
         self._set_running(True)
         worker.submit(job)
 
-    def _make(self, path: CameraPath, client: viser.ClientHandle) -> None:
-        item = self._page.active
-        gaussians, shown = item.gaussians, item.shown
-        assert gaussians is not None
+    def _make(self, path: CameraPath, splat: Splat, client: viser.ClientHandle) -> None:
+        subject = self._context.active
+        run = subject.run if isinstance(subject, SplatSubject) else None
         with tempfile.TemporaryDirectory(prefix="fewview-film-") as spare:
-            folder = Path(spare) if shown.run is None else shown.run.path / "renders"
-            file = path_edit.film_file(folder)
+            file = path_edit.film_file(Path(spare) if run is None else run.path / "renders")
             try:
-                path_edit.export_film(
-                    file, gaussians.detach(), path, shown.background, shown.antialiased, self._progress, self._ended
-                )
+                path_edit.export_film(file, splat, path, self._progress, self._ended)
             except path_edit.Cancelled:
                 self._told_of("Cancelled; nothing was written.")
                 return
-            self._told_of(f"The film is ready{'' if shown.run is None else f': {file}'}")
+            self._told_of(f"The film is ready{'' if run is None else f': {file}'}")
             client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
     def _ended(self) -> bool:
-        return self._stop.is_set() or self._page.worker.closed
+        return self._stop.is_set() or self._context.worker.closed
 
     def _progress(self, done: int, total: int) -> None:
         self._bar.value = 100 * done / total  # type: ignore[misc]  # viser's setter is overloaded

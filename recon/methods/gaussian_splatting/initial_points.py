@@ -1,4 +1,4 @@
-"""Where Gaussians start and how large: from sparse points, or from nothing but the cameras."""
+"""Starting points and sizes of Gaussians: from sparse points, or from nothing but the cameras."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def random_points(dataset: Dataset, count: int, generator: torch.Generator) -> P
     """
     train = list(dataset.train)
     near_far = torch.tensor([NEAR_SHARE, FAR_SHARE]).log() + math.log(
-        _look_at_distance(dataset.cameras[train], dataset.extent)
+        _look_at_distance(dataset.cameras[train], dataset.scene_scale)
     )
     shares = torch.bincount(torch.randint(len(train), (count,), generator=generator), minlength=len(train))
     xyz, rgb = [], []
@@ -60,8 +60,8 @@ def random_points(dataset: Dataset, count: int, generator: torch.Generator) -> P
     return PointCloud(torch.cat(xyz), torch.cat(rgb))
 
 
-def _look_at_distance(cameras: Cameras, extent: float) -> float:
-    """Median distance of the cameras to the point nearest to all their axes; five extents where axes are parallel."""
+def _look_at_distance(cameras: Cameras, scene_scale: float) -> float:
+    """Median distance of the cameras to the point nearest to all their axes, or five scene scales."""
     axes = cameras.cam_from_world[:, 2, :3].double().cpu()
     centers = cameras.centers.double().cpu()
     across = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]  # [V, 3, 3]
@@ -69,6 +69,6 @@ def _look_at_distance(cameras: Cameras, extent: float) -> float:
     if float(torch.linalg.eigvalsh(total)[0]) > 0.01:  # axes spread by more than about 6 degrees
         point = torch.linalg.solve(total, (across @ centers[..., None]).mean(0).squeeze(-1))
         distance = float(((point - centers) * axes).sum(-1).median())
-        if distance > 0.1 * extent:
+        if distance > 0.1 * scene_scale:
             return distance
-    return 5 * extent
+    return 5 * scene_scale

@@ -1,108 +1,71 @@
-"""3D Gaussian Splatting (Kerbl et al. 2023) from sparse points, with schedules that fit runs of any length."""
+"""3D Gaussian Splatting (Kerbl et al. 2023): Gaussians that learn from photographs with known cameras."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ....learn.schedules import log_linear
 from ....scene.errors import BadInputError
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.point_cloud import PointCloud
-from ...optimise.adam import Adam, Parameters
-from ...optimise.adaptive_density_control import AdaptiveDensity, Rounds
-from ...optimise.contract import Densifier, Drawn, FixedCount, TrainConfig, at_least, fraction
+from ....scene.splat import StaticSplat
+from ...optimise.adam import Optimiser, Rate
+from ...optimise.adaptive_density_control import AdaptiveDensityControl
+from ...optimise.contract import Model, Stage
 from ...optimise.dataset import Dataset
-from ...optimise.mcmc_strategy import Sampling
+from ...optimise.mcmc_strategy import McmcStrategy
+from ...optimise.step import Step
+from ...optimise.table import Column, Table
+from .config import GaussianSplattingConfig
 from .fill_points import fill_points
 from .initial_points import neighbour_distances, random_points
 
-FEW_VIEWS = 48  # up to so many photographs starting points are filled in
-PIXELS_PER_GAUSSIAN = 50  # of the training photographs; more Gaussians only memorise them
+GAUSSIANS = "gaussians"  # the name of the table
 
 
-@dataclass(frozen=True)
-class GaussianSplattingConfig(TrainConfig):
-    """3DGS. Moments of the run are fractions of `steps`; lengths are in extents (how far the cameras spread)."""
+class Densifier(Protocol):
+    """Adds, moves and removes rows of a table of Gaussians while training runs."""
 
-    sh_degree: int = 3  # Highest degree of the view-dependent colour, 0 to 4.
-    sh_every: float = 0.25  # Fraction of the run after which the degree rises by one; 0 for all at once.
-    means_lr: float = 1.6e-4  # Learning rate of the means at the start, extents.
-    means_lr_final: float = 1.6e-6  # And at the end, reached log-linearly.
-    sh_lr: float = 2.5e-3  # Learning rate of the constant colour.
-    sh_rest_lr: float = 1.25e-4  # Learning rate of the view-dependent colour.
-    opacity_lr: float = 5e-2  # Learning rate of the opacity logits.
-    scale_lr: float = 5e-3  # Learning rate of the log-scales.
-    quat_lr: float = 1e-3  # Learning rate of the quaternions.
-    initial_opacity: float = 0.1  # Opacity of every Gaussian at the start.
-    initial_scale: float = 1.0  # Scale at the start, in root mean square distances to the three nearest points.
-    random_points: int = 10_000  # Gaussians at the start where the capture has no points.
-    fill_cells: int = 0  # Further points at the start: a grid of this many cells along each photograph's longer side.
-    max_gaussians: int = 100_000  # Never more than this many.
-    densification: Literal["default", "mcmc", "none"] = "default"  # Gradient rules, sampling, or a fixed count.
-    densify_from: float = 0.1  # Fraction of the run after which Gaussians are added.
-    densify_until: float = 0.75  # Fraction of the run after which none is added any more.
-    densify_every: int = 50  # Steps between two rounds; they collect statistics, so views count here, not the run.
-    grow_gradient: float = 2e-4  # default: mean screen gradient (per half-width) above which a Gaussian multiplies.
-    split_scale: float = 0.01  # default: Gaussians larger than this (extents) split, smaller ones are copied.
-    prune_opacity: float = 5e-3  # Gaussians below this opacity are removed (default) or moved (mcmc).
-    prune_scale: float = 0.0  # default: Gaussians larger than this (extents) are removed; 0 for none.
-    opacity_resets: int = 0  # default: how often, spread over the densification, all opacities drop to near nothing.
-    noise_lr: float = 5e5  # mcmc: strength of the exploring noise, times the means' learning rate.
-    opacity_weight: float = 0.0  # Weight of the mean opacity in the loss.
-    scale_weight: float = 0.0  # Weight of the mean scale (extents) in the loss.
+    wants_screen_gradient: bool  # whether the gradient of the projected means is to be kept
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.sh_degree <= 4:
-            raise BadInputError(f"sh_degree is {self.sh_degree}; a degree from 0 to 4 is expected.")
-        if self.densification not in ("default", "mcmc", "none"):
-            raise BadInputError(f"densification is '{self.densification}'; default, mcmc or none is expected.")
-        at_least(self, 1, "random_points", "max_gaussians", "densify_every")
-        at_least(self, 0, "means_lr", "means_lr_final", "sh_lr", "sh_rest_lr", "opacity_lr", "scale_lr", "quat_lr")
-        at_least(self, 0, "grow_gradient", "split_scale", "prune_scale", "opacity_resets", "noise_lr", "fill_cells")
-        at_least(self, 0, "opacity_weight", "scale_weight")
-        fraction(self, "sh_every", "densify_from", "densify_until")
-        if not 0 < self.initial_opacity < 1 or not 0 <= self.prune_opacity < 0.5 or not self.initial_scale > 0:
-            raise BadInputError(
-                "initial_opacity in (0, 1), prune_opacity in [0, 0.5) and initial_scale above 0 are expected, found "
-                f"{self.initial_opacity}, {self.prune_opacity} and {self.initial_scale}."
-            )
+    def after_step(self, step: Step, table: Table, means_lr: float) -> None:
+        """Called after the update, gradients of what `step` drew still in place."""
+        ...
 
-    @classmethod
-    def mcmc(cls, **changes: Any) -> GaussianSplattingConfig:
-        """The values of the MCMC paper (Kheradmand et al. 2024) with gsplat's initial scale and opacity."""
-        values: dict[str, Any] = {
-            "densification": "mcmc", "initial_opacity": 0.5, "initial_scale": 0.1,
-            "opacity_weight": 0.01, "scale_weight": 0.01,
-        }  # fmt: skip
-        return cls(**(values | changes))
+    def state(self) -> dict[str, Tensor]:
+        """Statistics that continuing needs."""
+        ...
 
-    def degree_at(self, step: int) -> int:
-        """Degree of the spherical harmonics at `step`."""
-        interval = self.sh_every * self.steps
-        return self.sh_degree if interval == 0 else min(self.sh_degree, int(step / interval))
-
-    @property
-    def rounds(self) -> Rounds:
-        return Rounds(int(self.densify_from * self.steps), int(self.densify_until * self.steps), self.densify_every)
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
 
 
-class GaussianSplatting:
+class FixedCount:
+    """No densification: the Gaussians of the start stay, none comes and none goes."""
+
+    wants_screen_gradient = False
+
+    def after_step(self, step: Step, table: Table, means_lr: float) -> None: ...
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class GaussianSplatting(Model):
     """A static scene of Gaussians that learn."""
-
-    wants_depth = False
 
     def __init__(
         self,
         gaussians: Gaussians,
         config: GaussianSplattingConfig,
-        extent: float,  # world units
+        scene_scale: float,  # world units
         means_row_scale: Tensor | None = None,  # [N] factors on the means' learning rate
     ) -> None:
         """Raises BadInputError when there are more Gaussians than the config allows, or none."""
@@ -111,45 +74,66 @@ class GaussianSplatting:
                 f"Training cannot start from {len(gaussians)} Gaussians: 1 to max_gaussians = {config.max_gaussians} "
                 "are expected."
             )
-        self.config = config
-        self.extent = extent
-        self.groups = {
-            "means": Parameters(gaussians.means, row_scale=means_row_scale),
-            "quats": Parameters(gaussians.quats),
-            "log_scales": Parameters(gaussians.log_scales),
-            "opacity_logits": Parameters(gaussians.opacity_logits),
-            "sh": Parameters(gaussians.sh),
-        }
-        self.densifier = _densifier(config, len(gaussians), extent, gaussians.means.device)
+        self.config, self.scene_scale = config, scene_scale
+        columns = vars(gaussians) | {"means": Column(gaussians.means, means_row_scale)}
+        self.table = Table(columns)
+        self.tables = {GAUSSIANS: self.table}
+        self.modules = {}
+        self.densifier = _densifier(config, len(gaussians), scene_scale, gaussians.means.device)
 
-    def prepare(self, step: int, optimizer: Adam) -> None:
-        """Raise the degree when it is time. Coefficients of degrees not yet in use do not exist and cost nothing."""
-        wanted = (self.config.degree_at(step) + 1) ** 2
-        if self.groups["sh"].tensor.shape[1] < wanted:
-            optimizer.widen("sh", wanted)
-
-    def gaussians(self, time: float | None = None) -> Gaussians:
-        return Gaussians(**{name: group.tensor for name, group in self.groups.items()})
-
-    def learning_rates(self, step: int) -> Mapping[str, float | Tensor]:
+    def stages(self) -> Sequence[Stage]:
         c = self.config
-        return {
-            "means": log_linear(c.means_lr, c.means_lr_final, step / c.steps) * self.extent,
-            "quats": c.quat_lr,
-            "log_scales": c.scale_lr,
-            "opacity_logits": c.opacity_lr,
-            "sh": _sh_rates(self.groups["sh"].tensor.shape[1], c.sh_lr, c.sh_rest_lr),
+        rates: dict[str, Rate] = {
+            "means": self._means_rate,
+            "quats": lambda _: c.quat_lr,
+            "log_scales": lambda _: c.scale_lr,
+            "opacity_logits": lambda _: c.opacity_lr,
+            "sh": lambda _: _sh_rates(self.table["sh"].shape[1], c.sh_lr, c.sh_rest_lr),
         }
+        return [Stage(c.steps, {f"{GAUSSIANS}.{name}": Optimiser(rate) for name, rate in rates.items()})]
 
-    def extra_loss(self, step: int, drawn: Drawn) -> Tensor | None:
-        """The regularisers of the MCMC paper, section 3.5."""
-        loss: Tensor | None = None
+    def splat(self, time_s: float | None = None) -> Gaussians:
+        return Gaussians(**self.table)
+
+    def result(self) -> StaticSplat:
+        return StaticSplat(self.splat().detach(), self.config.antialiased, background=self.config.background)
+
+    def before_step(self, step: Step) -> None:
+        """Raise the degree when it is time. Coefficients of degrees not yet in use do not exist and cost nothing."""
+        wanted = (self.config.degree_at(step.index) + 1) ** 2
+        if self.table["sh"].shape[1] < wanted:
+            self.table.widen("sh", wanted)
+
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        """The image loss and the regularisers of the MCMC paper, section 3.5."""
+        losses = super().loss(step)
+        (drawn,) = step.renders.values()
+        if self.densifier.wants_screen_gradient:
+            drawn.info["means2d"].retain_grad()
         if self.config.opacity_weight > 0:
-            loss = self.config.opacity_weight * drawn.opacities.mean()
+            losses["opacity"] = self.config.opacity_weight * drawn.opacities.mean()
         if self.config.scale_weight > 0:
-            scales = (self.config.scale_weight / self.extent) * drawn.scales.mean()
-            loss = scales if loss is None else loss + scales
-        return loss
+            losses["scale"] = (self.config.scale_weight / self.scene_scale) * drawn.scales.mean()
+        return losses
+
+    def visible_rows(self, step: Step) -> Mapping[str, Tensor]:
+        if not self.config.sparse_adam:
+            return {}
+        (drawn,) = step.renders.values()
+        return {GAUSSIANS: drawn.visible()}
+
+    def after_step(self, step: Step) -> None:
+        self.densifier.after_step(step, self.table, self._means_rate(step.stage_step))
+
+    def state(self) -> dict[str, Tensor]:
+        return self.densifier.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.densifier.load_state(state)
+
+    def _means_rate(self, step: int) -> float:
+        c = self.config
+        return log_linear(c.means_lr, c.means_lr_final, step / c.steps) * self.scene_scale
 
 
 def initialise(
@@ -168,13 +152,15 @@ def initialise(
         points = random_points(dataset, min(config.random_points, config.max_gaussians), generator)
     if len(points) > config.max_gaussians:
         points = points[torch.randperm(len(points), generator=generator)[: config.max_gaussians].sort().values]
-    return GaussianSplatting(gaussians_from_points(points, config, dataset.extent).to(device), config, dataset.extent)
+    return GaussianSplatting(
+        gaussians_from_points(points, config, dataset.scene_scale).to(device), config, dataset.scene_scale
+    )
 
 
-def gaussians_from_points(points: PointCloud, config: GaussianSplattingConfig, extent: float) -> Gaussians:
+def gaussians_from_points(points: PointCloud, config: GaussianSplattingConfig, scene_scale: float) -> Gaussians:
     """One round Gaussian of degree 0 at each point, as large as the gap to its neighbours."""
     count = len(points)
-    distances = neighbour_distances(points.xyz, fallback=0.01 * extent) * config.initial_scale
+    distances = neighbour_distances(points.xyz, fallback=0.01 * scene_scale) * config.initial_scale
     logit = math.log(config.initial_opacity / (1 - config.initial_opacity))
     return Gaussians(
         means=points.xyz.float(),
@@ -185,28 +171,6 @@ def gaussians_from_points(points: PointCloud, config: GaussianSplattingConfig, e
     )
 
 
-def few_view_values(dataset: Dataset, most: int) -> dict[str, Any]:
-    """Config values for as many training photographs as there are; `most` bounds the Gaussians.
-
-    Found on 3, 6 and 12 photographs of one scene: with few of them Gaussians must be few and must learn behind one
-    another (`drop_rate`), and starting points must cover what only one photograph shows (`fill_cells`).
-    """
-    views = len(dataset.train)
-    pixels = sum(dataset.views[i].width * dataset.views[i].height for i in dataset.train)
-    return {
-        "max_gaussians": min(most, max(10_000, pixels // PIXELS_PER_GAUSSIAN)),
-        "drop_rate": 0.3 if views <= 4 else 0.2 if views <= 8 else 0.0,
-        "fill_cells": 40 if views <= FEW_VIEWS else 0,
-    }
-
-
-def log_linear(start: float, end: float, progress: float) -> float:
-    """From start to end along an exponential; linear where one of them is zero."""
-    if start <= 0 or end <= 0:
-        return start + (end - start) * progress
-    return start * (end / start) ** progress
-
-
 @functools.lru_cache(maxsize=16)
 def _sh_rates(coefficients: int, constant: float, rest: float) -> Tensor:
     """Learning rate of each column [3 * coefficients]."""
@@ -215,22 +179,22 @@ def _sh_rates(coefficients: int, constant: float, rest: float) -> Tensor:
     return rates
 
 
-def _densifier(config: GaussianSplattingConfig, count: int, extent: float, device: torch.device) -> Densifier:
+def _densifier(config: GaussianSplattingConfig, count: int, scene_scale: float, device: torch.device) -> Densifier:
     if config.densification == "none":
         return FixedCount()
     if config.densification == "mcmc":
-        return Sampling(
+        return McmcStrategy(
             config.rounds,
             count=count,
             budget=config.max_gaussians,
             min_opacity=config.prune_opacity,
             noise_lr=config.noise_lr,
         )
-    return AdaptiveDensity(
+    return AdaptiveDensityControl(
         config.rounds,
         count=count,
         budget=config.max_gaussians,
-        extent=extent,
+        scene_scale=scene_scale,
         grow_gradient=config.grow_gradient,
         split_scale=config.split_scale,
         prune_opacity=config.prune_opacity,

@@ -1,1 +1,31 @@
 """InstantSplat (Fan et al. 2024)."""
+
+from ...evidence.evidence_kinds import DEPTH
+from ..gaussian_splatting.model import GaussianSplatting
+from ..method_contract import Inputs, Method, Suitability
+from .config import FEW_VIEWS, InstantSplatConfig, configure
+from .model import initialise
+
+
+def _suits(inputs: Inputs) -> Suitability:
+    views = len(inputs.dataset.train)
+    if inputs.depth_is_given:
+        return Suitability(0.9, "the network that placed the photographs has given their depth")
+    if inputs.cameras_are_estimated and 2 <= views <= FEW_VIEWS:
+        return Suitability(0.8, f"{views} photographs are few, and their cameras had to be estimated")
+    return Suitability(0.2, "it is made for few photographs without cameras")
+
+
+def _initialise(inputs: Inputs, config: InstantSplatConfig) -> GaussianSplatting:
+    return initialise(inputs.dataset, inputs.evidence[DEPTH], config, inputs.dataset.cameras.K.device)
+
+
+METHOD = Method(
+    name="instantsplat",
+    summary="Gaussians behind every pixel of dense stereo, trained together with the cameras (Fan et al. 2024).",
+    config=InstantSplatConfig,
+    suits=_suits,
+    configure=configure,
+    initialise=_initialise,
+    needs=(DEPTH,),
+)

@@ -1,4 +1,4 @@
-"""Which pixels of several depth maps show what a more confident view shows already (InstantSplat, section 3.2)."""
+"""Pixels of several depth maps that show the same as a more confident view (InstantSplat, section 3.2)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _pixels(
     view: int,
     in_front: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of the points (bool [N]) fall into the view's picture, and the columns and rows [M] of their pixels."""
+    """Mask [N] of the points that fall into the view's picture, and the columns and rows [M] of their pixels."""
     z = in_camera[:, 2]
     usable = z > 1e-6 if in_front else z.abs() > 1e-6
     K = stereo.cameras.K[view]

@@ -1,4 +1,4 @@
-"""What lies just beyond the photographs' borders, guessed: surfaces go on, colours blur out.
+"""Guesses of the surroundings just beyond the photographs' borders: surfaces go on, colours blur out.
 
 Walking around a few photographs leads past their borders at once, where nothing was reconstructed and viewers show
 black. No photograph sees these points, so training leaves them as they are.
@@ -98,7 +98,7 @@ def _is_nearest(stereo: Stereo, view: int, points: Tensor) -> Tensor:
 
 
 def _overshoot(stereo: Stereo, view: int, points: Tensor) -> Tensor:
-    """How far [M] outside a view's picture points project, in its longer sides; infinite behind the camera."""
+    """Distance [M] of projected points outside a view's picture, in its longer sides; infinite behind the camera."""
     in_camera = transform_points(stereo.cameras.cam_from_world[view], points)
     K, width, height = stereo.cameras.K[view], int(stereo.cameras.width[view]), int(stereo.cameras.height[view])
     z = in_camera[:, 2].clamp_min(1e-6)

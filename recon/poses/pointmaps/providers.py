@@ -18,7 +18,8 @@ from ....scene.errors import BadInputError, FewviewError
 from ....scene.progress import Progress, silent
 from ...evidence.depth_maps import DepthMap, Stereo
 from ..correspondences import counted_pixels, timed
-from ..upright import upright_frame
+from ..pose_estimator import Poses
+from ..world_frame import upright_from_world
 from .depth_anything import DepthAnything3
 from .dust3r import Dust3r
 from .global_alignment import align_pairs
@@ -26,37 +27,23 @@ from .pair_prediction import PairPredictor, PreparedImage
 from .sample_points import sample_points
 
 MAX_PAIRWISE = 24  # photographs: their 552 pairs of pointmaps take 4 GB
-MIN_POINTS = 50  # confident ones; with fewer there is nothing to tell where the scene is
+MIN_POINTS = 50  # confident ones; with fewer nothing says where the scene is
 WEIGHTS = "a DUSt3R or MASt3R checkpoint (.pth or .safetensors), or the folder of a Depth Anything 3 model"
 
 
-@dataclass(frozen=True)
-class PlacedStereo:
-    """What a provider makes of photographs.
-
-    The world is that of `Poses`: z up, the median distance from a camera to a point that it sees is 4.
-    """
-
-    capture: Capture  # the placed frames only, with cameras at their own sizes and observed points
-    stereo: Stereo  # of these frames in the same world; each map covers its whole photograph
-    unplaced: dict[int, str]  # index into the capture that was given -> a sentence why
-    seconds: dict[str, float]  # wall time of each stage
-    stats: dict[str, object]
-
-
 class Provider(Protocol):
-    """A network that places photographs."""
+    """A network that places photographs, all of which it may learn from: `PointmapEstimator` gives it no others."""
 
-    def place(self, capture: Capture, progress: Progress = ...) -> PlacedStereo:
-        """Cameras, points and depth of all frames that belong together; cameras of the capture are not looked at.
+    def place(self, capture: Capture, progress: Progress = ...) -> Poses:
+        """Cameras, points and depths of all frames that belong together; cameras of the capture are not looked at.
 
-        Raises BadInputError for photographs that the network cannot be given, FewviewError where it sees nothing in
-        them.
+        Each depth map covers its whole photograph. Raises BadInputError for photographs that the network cannot be
+        given, FewviewError where it sees nothing in them.
         """
 
 
 def load_provider(path: Path, device: torch.device | str = "cpu") -> Provider:
-    """The network in a file or folder of weights; the names of its tensors tell which it is.
+    """The network in a file or folder of weights, recognised by the names of its tensors.
 
     Raises BadInputError when that is not there, not whole, not safe or of another network.
     """
@@ -72,7 +59,7 @@ def load_provider(path: Path, device: torch.device | str = "cpu") -> Provider:
 
 
 def _has_two_decoders(weights: Path) -> bool:
-    """Whether safetensors hold the one projection that only the pairwise networks have."""
+    """True where safetensors hold the one projection that only the pairwise networks have."""
     try:
         with safetensors.safe_open(weights, framework="pt") as file:
             return "decoder_embed.weight" in file.keys()  # noqa: SIM118
@@ -87,7 +74,7 @@ class PairwiseProvider:
     predictor: PairPredictor
     prepare: Callable[[Tensor], PreparedImage]  # of a uint8 [H, W, 3] photograph, as the predictor wants it
 
-    def place(self, capture: Capture, progress: Progress = silent) -> PlacedStereo:
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
         """See `Provider`. Raises BadInputError for more photographs than memory has room for."""
         _check_number(capture, MAX_PAIRWISE)
         seconds: dict[str, float] = {}
@@ -101,8 +88,7 @@ class PairwiseProvider:
             view: f"{capture.names[view]} shares nothing with the others that the network is sure of."
             for view in aligned.unaligned
         }
-        placed = capture.subset(aligned.views)
-        return _placed(placed, stereo, unplaced, seconds, {"pairs": len(aligned.world_from_edge)})
+        return _placed(capture, aligned.views, stereo, unplaced, seconds, {"pairs": len(aligned.world_from_edge)})
 
 
 @dataclass(frozen=True)
@@ -111,7 +97,7 @@ class JointProvider:
 
     network: DepthAnything3
 
-    def place(self, capture: Capture, progress: Progress = silent) -> PlacedStereo:
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
         """See `Provider`; every photograph is placed."""
         _check_number(capture)
         seconds: dict[str, float] = {}
@@ -119,7 +105,7 @@ class JointProvider:
         with timed("depth", seconds):
             stereo = self.network.predict([_colors(capture.image(i)) for i in range(len(capture))])
         progress("Estimating depth", 1, 1)
-        return _placed(capture, stereo, {}, seconds, {})
+        return _placed(capture, list(range(len(capture))), stereo, {}, seconds, {})
 
 
 def _check_number(capture: Capture, most: int | None = None) -> None:
@@ -156,13 +142,15 @@ def _whole(stereo: Stereo, prepared: Sequence[PreparedImage]) -> Stereo:
 
 
 def _placed(
-    capture: Capture,  # the frames of the maps
+    given: Capture,
+    views: list[int],  # those of the maps
     stereo: Stereo,  # in any world
     unplaced: dict[int, str],
     seconds: dict[str, float],
     stats: dict[str, object],
-) -> PlacedStereo:
+) -> Poses:
     """Everything in an upright world. Raises FewviewError where hardly any depth can be trusted."""
+    capture = given.subset(views)
     colors, maps = [], []
     for frame, depth_map, index in zip(capture.frames, stereo.maps, range(len(capture)), strict=True):
         height, width = depth_map.depth.shape
@@ -182,7 +170,7 @@ def _placed(
         )
     assert points.seen_point is not None
     assert points.seen_view is not None
-    upright = upright_frame(
+    upright = upright_from_world(
         stereo.cameras.cam_from_world.double(), points.xyz.double(), points.seen_point, points.seen_view
     )
     stereo = stereo.transformed(upright)
@@ -198,4 +186,4 @@ def _placed(
         "points": len(points),
         "focal_px": [round(float(f), 2) for f in cameras.K[:, 0, 0].unique()],
     }
-    return PlacedStereo(capture.with_cameras(cameras, points), stereo, unplaced, seconds, stats)
+    return Poses(capture.with_cameras(cameras, points), views, unplaced, seconds, stats, depths=stereo)

@@ -1,0 +1,1 @@
+"""Parts that several detectors share: overlaps of boxes, suppression, assignment, heatmaps."""

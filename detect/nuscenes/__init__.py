@@ -1,1 +1,0 @@
-"""nuScenes-format data for detectors: training samples, submissions, and the official metric."""

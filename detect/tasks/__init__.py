@@ -1,0 +1,1 @@
+"""Tasks: the classes that are looked for, and the data sets that have them."""

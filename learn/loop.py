@@ -1,0 +1,162 @@
+"""The loop that trains a network, whatever that is for: batches in, weights out.
+
+Each step depends on the seed and its number alone, so that a resumed run equals an uninterrupted one, bit for bit on
+one CPU with the same threads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..scene.errors import BadInputError, FewviewError
+from ..scene.interruption import interruption
+from ..scene.progress import Progress, silent
+from .checkpoint import Checkpoint, load_newest, save
+from .optimizer_state import load_optimizer_state, optimizer_state
+from .processes import any_process, current_process
+from .training_task import Batch, TrainingTask
+
+DATA_KIND = "samples"
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """The circumstances of one part of a training, which do not decide its result."""
+
+    folder: Path | None = None  # for checkpoints
+    resume: bool = False
+    checkpoint_every_s: float = 300.0
+    mixed_precision: bool = False  # bfloat16 where that is safe; `precision.require_bfloat16` says where it can be
+    stop_after: int | None = None  # steps of this part of the run; all that are left, unless given
+
+
+@dataclass(frozen=True)
+class Trained:
+    step: int  # steps done
+    steps: int  # of the whole run
+    seconds: float  # over all parts of the run
+    losses: Mapping[str, float]  # of the last step, by name
+    notes: tuple[str, ...]  # what the person should know
+
+
+def fit(network: nn.Module, task: TrainingTask, run: TrainRun, progress: Progress = silent) -> Trained:
+    """Train `network` in place, on its device, until all steps are done or Ctrl-C is pressed.
+
+    Inside of `processes.process_group` every process takes its share of each step. Raises BadInputError where the
+    checkpoint is of another run, FewviewError where the loss is no longer a number.
+    """
+    loop = _Loop(network, task, run)
+    notes = loop.resume() if run.resume else []
+    last = task.steps if run.stop_after is None else min(task.steps, loop.step + run.stop_after)
+    found: dict[str, float] = {}
+    with interruption() as interrupted:
+        if loop.step < last:
+            for batch in task.batches(loop.step):
+                found = loop.advance(batch)
+                progress("training", loop.step, task.steps, {"loss": sum(found.values())})
+                if loop.step >= last or any_process(interrupted.is_set(), loop.device):
+                    break
+                loop.save_when_due()
+        loop.save()
+    return Trained(loop.step, task.steps, loop.seconds(), found, tuple(notes))
+
+
+class _Loop:
+    """The state of one run."""
+
+    def __init__(self, network: nn.Module, task: TrainingTask, run: TrainRun) -> None:
+        self.network, self.task, self.run = network, task, run
+        self.device = next(network.parameters()).device
+        self.rank, processes = current_process()
+        self.shared: nn.Module = network
+        if processes > 1:
+            # Some parts may be idle in some steps, such as an image decoder where no view has anything to decode.
+            self.shared = DistributedDataParallel(network, find_unused_parameters=True)
+        self.optimizer = task.optimizer(network)
+        self.step, self.earlier_seconds = 0, 0.0
+        self.started_at = self.saved_at = time.monotonic()
+        self.saved_step = -1
+
+    def advance(self, batch: Batch) -> dict[str, float]:
+        """One step; its losses by name."""
+        self.network.train()
+        self.task.set_rates(self.optimizer, self.step)
+        found = self.task.loss(self._forward, batch.to(self.device))
+        loss = torch.stack(list(found.values())).sum()
+        if not math.isfinite(float(loss.detach())):
+            bad = ", ".join(name for name, value in found.items() if not bool(torch.isfinite(value)))
+            raise FewviewError(
+                f"The loss is no longer a number at step {self.step + 1} ({bad}); lower the learning rate, or start "
+                "from other weights."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.task.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.task.max_gradient_norm)
+        self.optimizer.step()
+        self.step += 1
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    def _forward(self, *inputs: Any, **named: Any) -> Any:
+        """The network's output, shared with the other processes; losses stay outside of the mixed precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.mixed_precision):
+            return self.shared(*inputs, **named)
+
+    def seconds(self) -> float:
+        return self.earlier_seconds + time.monotonic() - self.started_at
+
+    def save_when_due(self) -> None:
+        if time.monotonic() - self.saved_at >= self.run.checkpoint_every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Processes of one run are equal after each step, so the first one writes."""
+        if self.run.folder is None or self.rank != 0 or self.saved_step == self.step:
+            return
+        tensors: dict[str, Tensor] = {f"model/{k}": v.clone() for k, v in self.network.state_dict().items()}
+        tensors |= optimizer_state(self.optimizer, self.network)
+        tensors["generator/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["generator/cuda"] = torch.cuda.get_rng_state(self.device)
+        settings = dict(self.task.settings())
+        save(self.run.folder, Checkpoint(self.step, self.seconds(), settings, self.task.fingerprint, tensors))
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def resume(self) -> list[str]:
+        """Take up the newest checkpoint, if there is one; notes about those that could not be used."""
+        if self.run.folder is None:
+            raise BadInputError("There is nothing to resume: no run folder was given.")
+        checkpoint, notes = load_newest(self.run.folder)
+        if checkpoint is None:
+            return notes
+        checkpoint.check(self.task.settings(), self.task.fingerprint, DATA_KIND)
+        try:
+            self.network.load_state_dict(checkpoint.part("model"))
+            load_optimizer_state(self.optimizer, self.network, checkpoint)
+            self._set_generators(checkpoint)
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise FewviewError(
+                f"The checkpoint at step {checkpoint.step} in {self.run.folder} does not fit this version's model: "
+                f"{error}. Start the run again."
+            ) from error
+        self.step = self.saved_step = checkpoint.step
+        self.earlier_seconds = checkpoint.seconds
+        return notes
+
+    def _set_generators(self, checkpoint: Checkpoint) -> None:
+        if self.rank > 0:
+            # The checkpoint is of the first process; dropout differs between processes, and from what it was.
+            torch.manual_seed(torch.initial_seed() + checkpoint.step)
+            return
+        torch.set_rng_state(checkpoint.tensors["generator/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(checkpoint.tensors["generator/cuda"], self.device)

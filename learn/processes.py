@@ -1,0 +1,70 @@
+"""Several processes that train one network, as `torchrun` starts them; their devices and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+from ..scene.errors import BadInputError
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
+    """(number of this process, count of processes); (0, 1) without torchrun."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield 0, 1
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield current_process()
+    finally:
+        dist.destroy_process_group()
+
+
+def current_process() -> tuple[int, int]:
+    """(number of this process, count of processes) inside of `process_group`; (0, 1) elsewhere."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """True in all processes where it is true in any, so that all of them stop after the same step."""
+    if current_process()[1] == 1:
+        return flag
+    together = torch.tensor(int(flag), device=device)
+    dist.all_reduce(together, dist.ReduceOp.MAX)
+    return bool(together)
+
+
+def network_device(name: str) -> torch.device:
+    """The device for `--device`; under torchrun each process has a GPU of its own. Raises BadInputError."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise BadInputError(
+            "--device cuda cannot be used: PyTorch finds no NVIDIA GPU with a working driver. Leave it out to compute "
+            "on the CPU."
+        )
+    if name == "cpu" or not there:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def peak_memory_gb(device: torch.device) -> float | None:
+    """The most that this process had at once: of the GPU's memory, or of the computer's. None on Windows' CPUs."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9)

@@ -1,0 +1,60 @@
+"""`Context`: everything that the parts of the panel may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import viser
+
+from ..scene.cameras import Cameras
+from .clock import Clock
+from .pilot import Pilot
+from .server import ViewerServer
+from .stage import Stage
+from .subjects.subject import Subject
+from .viewpoint import Viewpoint
+from .worker import Worker
+
+S = TypeVar("S", bound=Subject)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The server, what is shown on it, and what moves it. Slow work goes to the worker."""
+
+    server: ViewerServer
+    subjects: list[Subject]
+    active: Subject  # the first with a splat, else the first: what films, the first view and the background are of
+    stage: Stage
+    clock: Clock
+    pilot: Pilot
+    worker: Worker
+
+    def of_kind(self, kind: type[S]) -> list[S]:
+        """The subjects of a kind, the active one first."""
+        order = sorted(self.subjects, key=lambda subject: subject is not self.active)
+        return [subject for subject in order if isinstance(subject, kind)]
+
+    def notify(self, title: str, body: str = "", client: viser.ClientHandle | None = None) -> None:
+        """A short notice in one browser, or in all."""
+        for who in [client] if client is not None else list(self.server.get_clients().values()):
+            who.add_notification(title, body, auto_close_seconds=8.0)
+
+    def first_view(self) -> Viewpoint:
+        """The viewpoint of a browser to begin with."""
+        return self.active.first_view(self.stage, self.pilot.up)
+
+    def camera_of(self, client: viser.ClientHandle, height_px: int | None = None) -> Cameras:
+        """The camera [] in the world through which a browser looks, at its own size or another height."""
+        c = client.camera
+        height = height_px or max(int(c.image_height), 1)
+        return self.stage.camera(c.wxyz, c.position, c.fov, max(1, round(height * c.aspect)), height)
+
+    def visit(self, subject: Subject, index: int, client: viser.ClientHandle | None) -> None:
+        """Fly to the camera of a photograph."""
+        cameras = subject.cameras
+        if cameras is None or client is None:
+            return
+        subject.visited(index)
+        self.pilot.fly(client, self.stage.view_of(cameras[index]))

@@ -1,0 +1,101 @@
+"""A slider over the moments of everything that has some, and a button that plays them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from .. import markup
+from ..clock import KEY_FRAMES
+from ..panel_context import Context
+
+PLAY_SECONDS = 6.0  # from the first moment to the last, unless somebody wants it faster
+FRAME_SECONDS = 1 / 15  # between two moments while it plays
+
+
+class TimeTab:
+    """Moves the page's clock: moving splats, the cameras of a moment, key frames of driving logs."""
+
+    @staticmethod
+    def wanted(context: Context) -> bool:
+        return context.clock.timeline is not None
+
+    def __init__(self, context: Context) -> None:
+        timeline = context.clock.timeline
+        assert timeline is not None
+        self._context, self._timeline, self._clock = context, timeline, context.clock
+        self._playing = threading.Event()
+        self._photographs = [
+            s.photographs for s in context.subjects if s.photographs is not None and s.photographs.timeline is not None
+        ]
+        gui = context.server.gui
+        self._told = gui.add_html("")
+        start = timeline.first if timeline.start is None else timeline.start
+        name = "Key frame" if timeline.unit == KEY_FRAMES else "Time"
+        self._slider = gui.add_slider(name, timeline.first, timeline.last, self._clock.step, start)
+        self._slider.on_update(lambda event: self._moved(event.client))
+        self._play = gui.add_button("Play")
+        self._play.on_click(lambda _: self._toggle())
+        self._seconds = gui.add_number("Seconds to play", PLAY_SECONDS, min=0.5, max=600.0, step=0.5)
+        self._one: Any = None
+        if self._photographs:
+            self._one = gui.add_checkbox("Only the cameras of one moment", False)
+            self._one.on_update(lambda _: self._choose_cameras())
+        self._clock.on_change(self._show)
+        self._tell(self._clock.now)
+
+    @property
+    def time(self) -> float:
+        return float(self._slider.value)
+
+    def _moved(self, who: Any) -> None:
+        """The slider has another value: by hand, or because it follows the clock."""
+        if who is not None:
+            self._want_one_moment()
+        self._clock.go_to(self.time)
+
+    def _show(self, moment: float) -> None:
+        if self.time != moment:
+            self._slider.value = moment  # type: ignore[misc]  # viser's setter is overloaded
+        self._tell(moment)
+
+    def _tell(self, moment: float | None) -> None:
+        first, last, unit = self._timeline.first, self._timeline.last, self._timeline.unit
+        if unit == KEY_FRAMES:
+            text = f"{last:g} key frames" if moment is None else f"key frame {moment:g} of {last:g}"
+        else:
+            text = f"{first:g} s to {last:g} s" if moment is None else f"{moment:.3g} s of {first:g} s to {last:g} s"
+        self._told.content = markup.small(text)
+
+    def _want_one_moment(self) -> None:
+        """Whoever moves the time wants to see the cameras of it."""
+        if self._one is not None and not self._one.value:
+            self._one.value = True
+            self._choose_cameras()
+
+    def _choose_cameras(self) -> None:
+        if self._clock.now is None:
+            self._clock.go_to(self.time)
+        for photographs in self._photographs:
+            photographs.only_moment = self._one.value
+
+    def _toggle(self) -> None:
+        """Plays until the button is pressed once more. It goes by the wall clock: what is too slow leaves some out."""
+        if self._playing.is_set():
+            self._playing.clear()
+            return
+        self._playing.set()
+        self._play.label = "Stop"
+        self._want_one_moment()
+        length = self._timeline.last - self._timeline.first
+        at = self.time if self.time < self._timeline.last else self._timeline.first
+        before = time.monotonic()
+        while self._playing.is_set() and not self._context.worker.closed:
+            now = time.monotonic()
+            at += (now - before) / max(float(self._seconds.value), 0.1) * length
+            before = now
+            at = self._timeline.first if at > self._timeline.last else at
+            self._clock.go_to(round(at) if self._timeline.unit == KEY_FRAMES else at)
+            time.sleep(FRAME_SECONDS)
+        self._play.label = "Play"

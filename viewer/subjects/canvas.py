@@ -1,0 +1,22 @@
+"""`Canvas`: the place that a subject draws in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import viser
+
+from ..stage import Stage
+from ..worker import Worker
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The place on a page that a subject draws in; all its nodes lie under `path`."""
+
+    server: viser.ViserServer
+    stage: Stage
+    worker: Worker
+    path: str
+    visit: Callable[[int, viser.ClientHandle], None]  # somebody clicked on the camera of this photograph

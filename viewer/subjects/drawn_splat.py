@@ -1,0 +1,77 @@
+"""`DrawnSplat`: a splat on the page, at one moment, and as much of it as a browser can draw."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...scene.cameras import Cameras
+from ...scene.gaussians import Gaussians
+from ...scene.splat import Splat
+from ..layers.layer import Layer
+from ..layers.splat_layer import draw_splat, most_visible, splat_arrays, view_colors
+from .canvas import Canvas
+
+MANY_GAUSSIANS = 120_000  # what a browser without a graphics card draws in about a second: larger splats are thinned
+FEW_GAUSSIANS = 60_000  # to this
+
+
+class DrawnSplat:
+    """The layer of a splat. It is empty until `show` is called."""
+
+    def __init__(self, canvas: Canvas, layer: Layer, cameras: Cameras | None) -> None:
+        self.splat: Splat | None = None
+        self.time_s: float | None = None  # the moment that is shown; the first one when None
+        self._canvas, self._layer, self._cameras = canvas, layer, cameras
+        self._part: Splat | None = None  # what of the splat is drawn
+        self._tint: Tensor | None = None
+        self._part_tint: Tensor | None = None
+        self._draws_all = False
+
+    @property
+    def gaussians(self) -> Gaussians | None:
+        """All of it at the moment that is shown."""
+        return None if self.splat is None else self.splat.at(self.time_s)
+
+    @property
+    def is_large(self) -> bool:
+        """True when it has more Gaussians than a browser without a graphics card draws at once."""
+        return self.splat is not None and len(self.splat) > MANY_GAUSSIANS
+
+    @property
+    def draws_all(self) -> bool:
+        """True when all Gaussians of a large splat are drawn, not only those that cover most of the picture."""
+        return self._draws_all
+
+    @draws_all.setter
+    def draws_all(self, value: bool) -> None:
+        if value == self._draws_all:
+            return
+        self._draws_all = value
+        if self.splat is not None and self.is_large:
+            self.show(self.splat, self._tint)
+
+    def show(self, splat: Splat, tint: Tensor | None = None) -> None:
+        """Draw another splat in place of the present one; `tint` [N, 3] gives colours other than its own."""
+        part, part_tint = splat, tint
+        if len(splat) > MANY_GAUSSIANS and not self._draws_all:
+            # The same ones at all moments: others in each would flicker.
+            rows = most_visible(splat.at(self.time_s), FEW_GAUSSIANS)
+            part, part_tint = splat.rows(rows), None if tint is None else tint[rows]
+        self.splat, self._tint, self._part, self._part_tint = splat, tint, part, part_tint
+        self._draw(part)
+
+    def show_moment(self, time_s: float) -> None:
+        """Draw it as it is at another moment, where it moves."""
+        if self.splat is None or self.splat.time_range_s is None or time_s == self.time_s:
+            self.time_s = time_s
+            return
+        self.time_s = time_s
+        assert self._part is not None
+        self._draw(self._part)
+
+    def _draw(self, part: Splat) -> None:
+        gaussians = part.at(self.time_s)
+        colors = view_colors(gaussians, self._cameras) if self._part_tint is None else self._part_tint
+        arrays = splat_arrays(gaussians, self._canvas.stage, colors)
+        path = f"{self._canvas.path}/splat"
+        self._layer.replace([draw_splat(self._canvas.server, path, arrays, self._layer.seen)])

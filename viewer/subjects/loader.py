@@ -1,0 +1,164 @@
+"""Inputs of the viewer, read into a `Subject` each: `KINDS` has a row for each kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...scene.boxes import Boxes
+from ...scene.capture import Capture
+from ...scene.driving import DrivingLog
+from ...scene.errors import BadInputError
+from ...scene.formats import has_splat_ending, load_splat
+from ...scene.gaussians import Gaussians
+from ...scene.progress import Progress, silent
+from ...scene.run import Run
+from ...scene.run_splat import load_run_splat
+from ...scene.splat import Splat, StaticSplat
+from .capture_subject import CaptureSubject
+from .driving_subject import DrivingSubject
+from .splat_subject import SplatSubject
+from .subject import Subject
+
+Target = Path | str | Run | Capture | Gaussians | Splat | DrivingLog
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options that come along with the inputs."""
+
+    detections: Mapping[str, Boxes] | None = None  # in the global frame by sample token, for driving data
+    progress: Progress = silent
+
+
+def load_subjects(
+    targets: Sequence[Target], detections: Path | str | None = None, progress: Progress = silent
+) -> list[Subject]:
+    """`load_subject` of each, with the boxes of a file in the nuScenes submission layout on the driving data.
+
+    Raises BadInputError when there are detections and no driving data.
+    """
+    found = None
+    if detections is not None:
+        from ...scene.datasets.nuscenes_results import read_results
+
+        found = read_results(detections)
+    subjects = [load_subject(target, found, progress) for target in targets]
+    if found is not None and not any(isinstance(subject, DrivingSubject) for subject in subjects):
+        raise BadInputError("Detections can be shown on driving data only; name a nuScenes-format folder beside them.")
+    return subjects
+
+
+def load_subject(target: Target, detections: Mapping[str, Boxes] | None = None, progress: Progress = silent) -> Subject:
+    """The subject of a run, a splat, driving data, photographs, or any input that `read_capture` takes.
+
+    `detections` are boxes in the global frame by sample token, for driving data. Raises BadInputError when there is
+    nothing to show.
+    """
+    if isinstance(target, str):
+        target = Path(target)
+    if isinstance(target, Path) and not target.exists():
+        raise BadInputError(
+            f"{target} does not exist; a run folder, a splat file, photographs or a data set is expected."
+        )
+    takes_it = next(load for takes, load in KINDS if takes(target))
+    return takes_it(target, Request(detections, progress))
+
+
+# -- runs and splats ----------------------------------------------------------------------------------------------
+
+
+def _is_run(target: Any) -> bool:
+    return isinstance(target, Run) or (isinstance(target, Path) and (target / "config.json").is_file())
+
+
+def _load_run(target: Run | Path, request: Request) -> Subject:
+    from ...scene.readers import load_run_capture
+
+    run = target if isinstance(target, Run) else Run.open(target)
+    capture = load_run_capture(run) if run.cameras_path.is_file() else None
+    splat = load_run_splat(run) if run.splat_path.is_file() else None
+    if splat is None and capture is None:
+        raise BadInputError(
+            f"The run {run.path} has no splat and no cameras yet, so there is nothing to show. "
+            "Continue it with `fewview reconstruct --resume`."
+        )
+    told = run.metrics().get("notes")
+    notes = tuple(note for note in told if isinstance(note, str)) if isinstance(told, list) else ()
+    return SplatSubject(
+        run.path.resolve().name,
+        splat,
+        capture,
+        splat_path=None if splat is None else run.splat_path,
+        run=run,
+        notes=(*(() if splat is None else splat.notes), *notes),
+    )
+
+
+def _is_splat(target: Any) -> bool:
+    in_file = isinstance(target, Path) and target.is_file() and has_splat_ending(target)
+    return in_file or isinstance(target, Gaussians | Splat)
+
+
+def _load_splat(target: Path | Gaussians | Splat, request: Request) -> Subject:
+    if isinstance(target, Path):
+        splat = load_splat(target)
+        return SplatSubject(target.name, splat, splat_path=target, notes=splat.notes)
+    splat_given = target if isinstance(target, Splat) else StaticSplat(target)
+    return SplatSubject("Splat", splat_given, notes=splat_given.notes)
+
+
+# -- driving data -------------------------------------------------------------------------------------------------
+
+
+def _is_driving(target: Any) -> bool:
+    # Its packages take half a second, which a bare splat need not wait for.
+    from ...scene.datasets import is_driving_data
+
+    return isinstance(target, DrivingLog) or (isinstance(target, Path) and is_driving_data(target))
+
+
+def _load_driving(target: Path | DrivingLog, request: Request) -> Subject:
+    from ...scene.datasets import read_driving_log
+
+    log = target if isinstance(target, DrivingLog) else read_driving_log(target, progress=request.progress)
+    notes, first = log.notes, 0
+    if request.detections is not None:
+        log = log.with_detections(request.detections)
+        missing = sum(token not in request.detections for token in log.tokens)
+        if missing == len(log):
+            raise BadInputError(
+                f"The detections are for other samples: none of the {len(log)} of {log.source} is among them."
+            )
+        if missing:
+            notes = (*notes, f"{missing} of the {len(log)} key frames have no detections listed.")
+        first = next(i for i, token in enumerate(log.tokens) if token in request.detections)
+    return DrivingSubject(Path(log.source).name or log.source, log, first, notes)
+
+
+# -- photographs --------------------------------------------------------------------------------------------------
+
+
+def _is_anything(target: Any) -> bool:
+    return True
+
+
+def _load_capture(target: Path | Capture, request: Request) -> Subject:
+    from ...scene.readers import read_capture
+
+    capture = target if isinstance(target, Capture) else read_capture(target)
+    notes = capture.notes
+    if capture.cameras is None:
+        notes = (*notes, "The cameras are not known yet: `fewview poses` or `fewview reconstruct` finds them.")
+    return CaptureSubject(capture, notes)
+
+
+# The first that takes an input loads it.
+KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Request], Subject]], ...] = (
+    (_is_run, _load_run),
+    (_is_splat, _load_splat),
+    (_is_driving, _load_driving),
+    (_is_anything, _load_capture),
+)
