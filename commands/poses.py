@@ -7,7 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from ..recon.pipeline.reconstruction import ReconstructConfig, open_run, place
+from ..recon.pipeline.first_stage import placed_input
+from ..recon.pipeline.reconstruct_config import ReconstructConfig
+from ..recon.pipeline.run_folder import open_run
 from .device import prepare
 from .options import Common
 from .reconstruct import default_output
@@ -52,7 +54,7 @@ def run(options: Options) -> None:
             TerminalProgress(options.quiet) as progress,
             open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
         ):
-            place(folder, options.input, config, progress)
+            placed_input(folder, options.input, config, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted before the cameras were found; nothing was written.") from None
     lines = [*lines_of(folder), f"{'Cameras':<12} {folder.cameras_path}", ""]

@@ -125,8 +125,8 @@ def test_the_result_goes_through_a_run(tmp_path: Path, name: str) -> None:
 
 
 def test_a_moving_scene_chooses_the_method_that_follows_time() -> None:
-    assert choose(inputs_for("drift"), lambda _: {})[0].name == "drift"
-    assert choose(inputs_for("3dgs"), lambda _: {})[0].name == "instantsplat"
+    assert choose("auto", inputs_for("drift"), lambda _: {}).method.name == "drift"
+    assert choose("auto", inputs_for("3dgs"), lambda _: {}).method.name == "instantsplat"
 
 
 def test_a_toy_method_is_short_and_moves() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
-from fewview.recon.pipeline.placement import place
+from fewview.recon.pipeline.first_stage import placed_input
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import PoseEstimator, PoseHypotheses, Poses, PosesConfig, choose_estimator, pose_errors
 from fewview.recon.poses.pointmaps.pointmap_estimator import PointmapEstimator
@@ -38,7 +38,7 @@ class KnownCameras:
     scene: StereoScene
     name: str = "known cameras"
 
-    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
+    def placed_input(self, capture: Capture, progress: Progress = silent) -> Poses:
         blank = [i for i in range(len(capture)) if float(capture.image(i).float().std()) == 0]
         placed = [i for i in range(len(capture)) if i not in blank]
         unplaced = {i: f"{capture.names[i]} is blank." for i in blank}
@@ -233,7 +233,7 @@ def test_cameras_without_points_get_triangulated_ones_in_a_run(
     photographs = write_photographs(tmp_path / "photographs", replace(scene, images=scene.images[:4]))
     monkeypatch.setattr(choose_estimator, "estimator_for", lambda weights, config, device: KnownCameras(scene))
     run = Run.create(tmp_path / "run", {})
-    capture = place(run, photographs, ReconstructConfig(eval=True), silent)
+    capture = placed_input(run, photographs, ReconstructConfig(eval=True), silent)
     assert len(capture.points) > 50
     assert set(capture.points.seen_view.tolist()) <= set(capture.split()[0])
     assert any("estimator gives cameras but no points" in note for note in run.metrics()["notes"])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from fewview.recon.pipeline.placement import open_run
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.recon.pipeline.run_folder import open_run
 from fewview.recon.poses.pointmaps.providers import PairwiseProvider, load_provider
 from fewview.scene import BadInputError, FewviewError
 from support.capture_folder import write_capture, write_photographs

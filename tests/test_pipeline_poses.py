@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.pipeline.placement import place
+from fewview.recon.pipeline.first_stage import placed_input
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses import PosesConfig, estimate_poses, pose_errors
 from fewview.recon.poses.matchers import is_available
@@ -64,7 +64,7 @@ def test_a_data_set_with_cameras_gets_points_from_its_training_photographs(tmp_p
         pytest.skip("the package with the weights of xfeat is not installed")
     source = shared_data("fox") / "transforms.json"
     run = Run.create(tmp_path / "run", {})
-    capture = place(run, source, ReconstructConfig(views=5, eval=True, resolution=320))
+    capture = placed_input(run, source, ReconstructConfig(views=5, eval=True, resolution=320))
     given = read_capture(source)
     names = given.names
     chosen = given.cameras[torch.tensor([names.index(name) for name in capture.names])]

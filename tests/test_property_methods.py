@@ -68,31 +68,31 @@ def test_few_photographs_without_cameras_are_instantsplats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, cameras: str | None, expected: str
 ) -> None:
     found = prepared(tmp_path, monkeypatch, cameras, tiny_dataset(views))
-    assert found.method.name == expected
-    assert f"{expected} was chosen because" in found.reason
+    assert found.choice.method.name == expected
+    assert f"{expected} was chosen because" in found.choice.reason
 
 
 @pytest.mark.parametrize("asked", ["3dgs", "instantsplat"])
 def test_the_method_that_is_asked_for_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
-    assert prepared(tmp_path, monkeypatch, "estimated", tiny_dataset(26), method=asked).method.name == asked
+    assert prepared(tmp_path, monkeypatch, "estimated", tiny_dataset(26), method=asked).choice.method.name == asked
 
 
 def test_a_way_of_adding_gaussians_is_a_choice_of_3dgs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert prepared(tmp_path, monkeypatch, "estimated", tiny_dataset(4), densify="mcmc").method.name == "3dgs"
+    assert prepared(tmp_path, monkeypatch, "estimated", tiny_dataset(4), densify="mcmc").choice.method.name == "3dgs"
     with pytest.raises(BadInputError, match="instantsplat keeps the number of its Gaussians"):
         ReconstructConfig(method="instantsplat", densify="mcmc")
 
 
 def test_a_setting_that_one_method_alone_has_is_a_choice_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = prepared(tmp_path, monkeypatch, "given", tiny_dataset(4), set=("border=0.2", "antialiased=true"))
-    assert found.method.name == "instantsplat"
-    assert isinstance(found.config, InstantSplatConfig)
-    assert (found.config.border, found.config.antialiased) == (0.2, True)
+    assert found.choice.method.name == "instantsplat"
+    assert isinstance(found.choice.config, InstantSplatConfig)
+    assert (found.choice.config.border, found.choice.config.antialiased) == (0.2, True)
 
 
 def test_only_the_training_photographs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = replace(tiny_dataset(26), train=tuple(range(24)), test=(24, 25))
-    assert prepared(tmp_path, monkeypatch, "estimated", some).method.name == "instantsplat"
+    assert prepared(tmp_path, monkeypatch, "estimated", some).choice.method.name == "instantsplat"
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_cameras_are_refined_where_they_were_estimated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cameras: str, asked: str, refined: bool
 ) -> None:
     found = prepared(tmp_path, monkeypatch, cameras, method="instantsplat", refine_poses=asked)
-    assert found.config.refine_poses == refined
+    assert found.choice.config.refine_poses == refined
     assert list(found.seconds) == ["stereo"]
 
 
 def test_what_is_asked_for_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"steps": 200, "max_gaussians": 321, "sh_degree": 2, "seed": 4}
     found = prepared(tmp_path, monkeypatch, "estimated", method="instantsplat", **options)
-    chosen = found.config
+    chosen = found.choice.config
     assert isinstance(chosen, InstantSplatConfig)
     assert (chosen.steps, chosen.max_gaussians, chosen.sh_degree, chosen.seed) == (200, 321, 2, 4)
     assert [chosen.degree_at(step) for step in (0, 66, 67, 133, 134, 199)] == [0, 0, 1, 1, 2, 2]
@@ -119,24 +119,28 @@ def test_what_is_asked_for_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_paper_takes_a_thousand_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert prepared(tmp_path, monkeypatch, "estimated", method="instantsplat").config.steps == 1000
+    assert prepared(tmp_path, monkeypatch, "estimated", method="instantsplat").choice.config.steps == 1000
 
 
 def test_3dgs_computes_no_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = prepared(tmp_path, monkeypatch, "given", tiny_dataset(), steps=10, densify="none")
-    assert type(found.config) is GaussianSplattingConfig
-    assert (found.config.steps, found.config.densification, found.config.refine_poses) == (10, "none", False)
+    assert type(found.choice.config) is GaussianSplattingConfig
+    assert (found.choice.config.steps, found.choice.config.densification, found.choice.config.refine_poses) == (
+        10,
+        "none",
+        False,
+    )
     assert found.seconds == {}
     assert not (tmp_path / "run" / "evidence").exists()
 
 
 def test_a_moving_scene_is_never_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = [0.0, 0.5, 1.0, 1.5, 2.0]
-    (note,) = prepared(tmp_path, monkeypatch, "given", tiny_dataset(), times).notes
+    (note,) = prepared(tmp_path, monkeypatch, "given", tiny_dataset(), times).choice.notes
     assert "2 from first to last" in note
     assert "3dgs takes the scene as still" in note
     assert "follow" in note
-    assert prepared(tmp_path / "other", monkeypatch, "given", tiny_dataset(), [1.0] * 5).notes == ()
+    assert prepared(tmp_path / "other", monkeypatch, "given", tiny_dataset(), [1.0] * 5).choice.notes == ()
 
 
 def test_the_registry_names_its_methods() -> None:
@@ -145,7 +149,7 @@ def test_the_registry_names_its_methods() -> None:
         found = method(name)
         assert found.name == name
         assert found.summary.endswith(".")
-        assert all(setting.text for setting in list_settings(found.config)), name
+        assert all(setting.text for setting in list_settings(found.choice.config)), name
     with pytest.raises(BadInputError, match="did you mean instantsplat"):
         method("instantsplot")
     with pytest.raises(BadInputError, match="did you mean instantsplat"):
@@ -155,8 +159,8 @@ def test_the_registry_names_its_methods() -> None:
 def test_every_field_of_every_config_can_be_set_from_its_own_text() -> None:
     for name in method_names():
         found = method(name)
-        for setting in list_settings(found.config):
-            value = getattr(found.config, setting.name)
+        for setting in list_settings(found.choice.config):
+            value = getattr(found.choice.config, setting.name)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             assert parse_settings(found, [f"{setting.name}={text}"]) == {setting.name: value}
 

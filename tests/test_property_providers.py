@@ -14,8 +14,9 @@ from fewview.recon.evidence.depth_maps import DepthMap
 from fewview.recon.evidence.stereo import stereo_depth
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import choose
-from fewview.recon.pipeline.placement import open_run, place
+from fewview.recon.pipeline.first_stage import placed_input
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.recon.pipeline.run_folder import open_run
 from fewview.recon.poses import pose_errors
 from fewview.recon.poses.pointmaps import providers
 from fewview.recon.poses.pointmaps.dust3r import Dust3r
@@ -242,7 +243,7 @@ def test_a_run_keeps_the_networks_cameras_and_depth(
     monkeypatch.setattr(providers, "load_provider", lambda path, device: PairwiseProvider(known, prepare))
     config = ReconstructConfig(stereo=tmp_path / "weights.pth", eval=True, resolution=160)
     with open_run(photographs, tmp_path / "run", config, resume=False, command="reconstruct") as (run, _):
-        capture = place(run, photographs, config, silent)
+        capture = placed_input(run, photographs, config, silent)
     train, test = capture.split()
     assert [capture.names[i] for i in test] == ["photo_0.png"]
     assert known.seen == {1, 2, 3, 4}  # the held-out one was never shown
@@ -267,7 +268,7 @@ def test_a_held_out_photograph_without_matches_is_named_and_left_out(
     monkeypatch.setattr(providers, "load_provider", lambda path, device: PairwiseProvider(KnownDepth(scene), prepare))
     config = ReconstructConfig(stereo=tmp_path / "weights.pth", eval=True, resolution=160)
     run = Run.create(tmp_path / "run", {})
-    capture = place(run, photographs, config, silent)
+    capture = placed_input(run, photographs, config, silent)
     assert capture.names == [f"photo_{i}.png" for i in (1, 2, 3, 4)]
     assert capture.test == ()
     assert "photo_0.png is held out" in run.metrics()["unplaced"]["photo_0.png"]
@@ -299,8 +300,8 @@ def test_the_command_trains_on_the_networks_depth(
 
 def test_the_method_is_instantsplat() -> None:
     dataset = tiny_dataset(30)
-    chosen, reason = choose(Inputs(dataset, capture_with_cameras(dataset), depth_is_given=True), lambda _: {})
-    assert chosen.name == "instantsplat"
-    assert "depth" in reason
+    choice = choose("auto", Inputs(dataset, capture_with_cameras(dataset), depth_is_given=True), lambda _: {})
+    assert choice.method.name == "instantsplat"
+    assert "depth" in choice.reason
     with pytest.raises(BadInputError, match="--method 3dgs"):
         ReconstructConfig(stereo=Path("weights.pth"), method="3dgs")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.pipeline.placement import place
+from fewview.recon.pipeline.first_stage import placed_input
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.poses.matchers import is_available
 from fewview.recon.poses.overlap import Overlap, _from_cameras
@@ -125,7 +125,7 @@ def test_a_run_takes_the_useful_ones_on_request(with_blurred: Path, tmp_path: Pa
     if not is_available("xfeat"):
         pytest.skip("the package with the weights of xfeat is not installed")
     config = ReconstructConfig(views=4, choose="useful", resolution=160)
-    capture = place(Run.create(tmp_path / "run", {}), with_blurred, config)
+    capture = placed_input(Run.create(tmp_path / "run", {}), with_blurred, config)
     assert len(capture) == 4
     assert not [name for name in capture.names if "blurred" in name]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...scene.errors import BadInputError
+from ..optimise.train_config import TrainConfig
 from .method_contract import Inputs, Method
+from .setting_text import check_settings
 
 ROWS = {"3dgs": ".gaussian_splatting", "instantsplat": ".instantsplat"}  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
@@ -47,33 +48,53 @@ def method(name: str) -> Method:
     raise BadInputError(f"There is no method {name!r}; {hint}")
 
 
-def choose(inputs: Inputs, asked: Callable[[Method], Mapping[str, Any]]) -> tuple[Method, str]:
-    """The method that suits the inputs best, of those that accept what is asked of them; and why.
+class Choice(NamedTuple):
+    """A method with its config for some inputs."""
 
-    `asked` gives the settings for a method, by field. Raises BadInputError where no method accepts them.
+    method: Method
+    config: TrainConfig
+    reason: str  # a sentence
+    notes: tuple[str, ...] = ()  # sentences about what the method cannot do with these inputs
+
+
+def choose(name: str, inputs: Inputs, asked: Callable[[Method], Mapping[str, Any]]) -> Choice:
+    """The method of a name, or for "auto" the one that suits the inputs best of those that accept what is asked.
+
+    `asked` gives the settings that a method is asked for, by field. Raises BadInputError where they are not accepted.
     """
-    scored, refusals = [], []
-    for name in method_names():
-        candidate = method(name)
+    if name != "auto":
+        chosen = method(name)
+        config = _configured(chosen, inputs, asked)
+        return Choice(chosen, config, f"{name} was asked for.", _time_notes(inputs, chosen))
+    found, refusals = [], []
+    for candidate in map(method, method_names()):
         try:
-            settings = asked(candidate)
-            check_settings(candidate, settings)
-            candidate.configure(inputs, settings)
+            config = _configured(candidate, inputs, asked)
         except BadInputError as refusal:
             refusals.append(str(refusal))
             continue
-        scored.append((candidate.suits(inputs), candidate))
-    if not scored:
+        score, because = candidate.suits(inputs)
+        reason = f"{candidate.name} was chosen because {because}."
+        found.append((score, Choice(candidate, config, reason, _time_notes(inputs, candidate))))
+    if not found:
         raise BadInputError(f"No method accepts these settings: {refusals[0]}")
-    suitability, best = max(scored, key=lambda row: row[0].score)
-    return best, suitability.reason
+    return max(found, key=lambda row: row[0])[1]
 
 
-def check_settings(chosen: Method, asked: Iterable[str]) -> None:
-    """Raises BadInputError for a setting that the method does not have."""
-    known = [f.name for f in fields(chosen.config)]
-    for name in asked:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"`fewview methods {chosen.name}` lists them."
-            raise BadInputError(f"The method {chosen.name} has no setting {name!r}; {hint}")
+def _time_notes(inputs: Inputs, chosen: Method) -> tuple[str, ...]:
+    """A sentence where the photographs were taken at different times and the method takes the scene as still."""
+    if not inputs.moves or chosen.uses_time:
+        return ()
+    following = [name for name in method_names() if method(name).uses_time]
+    hint = f"methods that follow time: {', '.join(following)}." if following else "no method here follows time yet."
+    return (
+        f"The photographs were taken at different times, {inputs.capture.duration_s:.4g} from first to last (seconds "
+        f"where the source says so), and {chosen.name} takes the scene as still: what moved is blurred or missing; "
+        f"{hint}",
+    )
+
+
+def _configured(candidate: Method, inputs: Inputs, asked: Callable[[Method], Mapping[str, Any]]) -> TrainConfig:
+    settings = asked(candidate)
+    check_settings(candidate, settings)
+    return candidate.configure(inputs, settings)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 from ...scene.errors import BadInputError
 from ..optimise.train_config import TrainConfig
 from .method_contract import Method
-from .registry import check_settings
+
+
+def check_settings(chosen: Method, asked: Iterable[str]) -> None:
+    """Raises BadInputError for a setting that the method does not have."""
+    known = [f.name for f in fields(chosen.config)]
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"`fewview methods {chosen.name}` lists them."
+            raise BadInputError(f"The method {chosen.name} has no setting {name!r}; {hint}")
 
 
 def parse_settings(method: Method, texts: Sequence[str]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from ...scene.capture import evenly_spaced
 from ...scene.run import Run
-from ..pipeline.placement import open_run, place
+from ..pipeline.first_stage import placed_input
 from ..pipeline.prepare_method import cameras_are_estimated
 from ..pipeline.reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
+from ..pipeline.run_folder import open_run
 
 
 @dataclass
@@ -64,7 +65,7 @@ class AnyCapture(Nerfstudio):
             run,
             config,
         ):
-            place(run, data, config, _Told())
+            placed_input(run, data, config, _Told())
         return run.cameras_path
 
 

@@ -26,10 +26,11 @@ from ..optimise.dataset import Dataset
 from ..optimise.train_config import settings
 from ..optimise.trainer import Callback, fit
 from .evaluate import evaluate
-from .placement import open_run, place
+from .first_stage import placed_input
 from .prepare_method import cameras_are_estimated, prepare_method
 from .reconstruct_config import ReconstructConfig
 from .refine_held_out import refine_held_out
+from .run_folder import open_run
 from .training_curve import TrainingCurve
 
 
@@ -52,7 +53,7 @@ def reconstruct(
     """
     asked = config or ReconstructConfig()
     with open_run(source, output, asked, resume=resume, command=command) as (run, config):
-        capture = place(run, source, config, progress)
+        capture = placed_input(run, source, config, progress)
     dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
     dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
     measure(run, dataset, progress)
@@ -76,16 +77,16 @@ def train(
     if run.splat_path.is_file():
         return dataset
     prepared = prepare_method(run, capture, dataset, config, progress)
-    model, chosen = prepared.model, prepared.config
+    model, chosen = prepared.model, prepared.choice.config
     curve = TrainingCurve(dataset, model, run.metrics().get("training", {}).get("curve", []))
     result = fit(model, dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks])
     add_metrics(
         run,
-        notes=[*prepared.notes, *result.notes],
+        notes=[*prepared.choice.notes, *result.notes],
         seconds={**prepared.seconds, "training": result.seconds},
         training={
-            "method": prepared.method.name,
-            "reason": prepared.reason,
+            "method": prepared.choice.method.name,
+            "reason": prepared.choice.reason,
             "gaussians": len(result.splat),
             "steps": result.step,
             "curve": curve.points,

@@ -1,0 +1,27 @@
+"""The first stage of a run: from an input to placed photographs in the run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ...scene.capture import Capture
+from ...scene.progress import Progress, silent
+from ...scene.readers import load_run_capture
+from ...scene.run import Run
+from .placement import place, pose_estimator
+from .read_input import read_input
+from .reconstruct_config import ReconstructConfig
+from .select_views import select_views
+
+
+def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progress: Progress = silent) -> Capture:
+    """The chosen photographs with cameras, as the run keeps them: read, selected, placed and copied on first call."""
+    if run.poses_path.is_file():
+        return load_run_capture(run)
+    started = time.perf_counter()
+    found = read_input(source, config)
+    estimator = pose_estimator(found, config)  # loads a network's weights, before anything that takes long
+    selected = select_views(found, config, progress)
+    run.update_metrics(seconds={"read": time.perf_counter() - started})
+    return place(run, selected, estimator, config, progress)

@@ -1,0 +1,37 @@
+"""Reading the input of a reconstruction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from ...scene.capture import Capture
+from ...scene.errors import BadInputError
+from ...scene.readers import read_capture
+from .reconstruct_config import ReconstructConfig
+from .select_views import HOLD_OUT_EVERY
+
+VIDEO_FRAMES = 24  # taken from a video when nothing is said
+VIDEO_CHOICE = 3  # frames of a video to choose a useful one from
+
+
+def read_input(source: Path | str, config: ReconstructConfig) -> Capture:
+    """Everything at `source`, before views are selected. Raises BadInputError where it cannot be reconstructed."""
+    wanted = math.ceil((config.views or 0) * (HOLD_OUT_EVERY / (HOLD_OUT_EVERY - 1) if config.eval else 1))
+    capture = read_capture(
+        source,
+        max_megapixels=config.max_megapixels,
+        allow_outside=config.allow_outside,
+        images=config.images,
+        video_frames=max(wanted * (VIDEO_CHOICE if config.choose == "useful" else 1), VIDEO_FRAMES),
+    )
+    if len(capture) == 1 and capture.cameras is None:
+        raise BadInputError(
+            f"{source} holds one photograph; at least two that show the same things from different places are needed."
+        )
+    if config.focal_px is None:
+        return capture
+    if capture.cameras is not None:
+        raise BadInputError(f"{source} has cameras, which say how long its lenses are; leave --focal-px out.")
+    return replace(capture, frames=tuple(replace(frame, focal_px=config.focal_px) for frame in capture.frames))

@@ -1,0 +1,43 @@
+"""The folder of a run, new or continued."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ... import __version__
+from ...scene.run import Run
+from .reconstruct_config import ReconstructConfig, continued, options_as_json
+
+
+@contextlib.contextmanager
+def open_run(
+    source: Path | str, output: Path | str, config: ReconstructConfig, *, resume: bool, command: str
+) -> Iterator[tuple[Run, ReconstructConfig]]:
+    """The run at `output`, new or continued, with its config; a new one vanishes when the block fails."""
+    path = Path(output)
+    if resume and (path / "config.json").is_file():
+        run = Run.open(path)
+        yield run, continued(run, source, config)
+        return
+    absent = [p for p in (path, *path.absolute().parents) if not p.exists()]
+    description = {"command": command, "input": str(source), "version": __version__, "options": options_as_json(config)}
+    run = Run.create(path, description)
+    try:
+        yield run, config
+    except BaseException:  # also Ctrl-C: nothing of this stage can be continued
+        _vanish(run, absent)
+        raise
+
+
+def _vanish(run: Run, absent: list[Path]) -> None:
+    """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
+    for folder in (run.images_path, run.checkpoints_path, run.depth_path.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # folders that hold something stay
+        for folder in absent:
+            folder.rmdir()
