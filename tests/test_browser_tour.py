@@ -29,6 +29,7 @@ from support.browser import open_viewer, screenshot, until
 COUNT = int(os.environ.get("FEWVIEW_TOUR_GAUSSIANS", "30000"))
 WIDTH, HEIGHT = 900, 600
 FREE_COLUMNS = slice(0, 500)  # of the page, left of the panel
+NOTICE_PX = 200  # of the page, where it says that it is drawn without a graphics card
 MIN_DB = 28.0  # the page knows one colour for all directions and has a softer cut-off: 30 to 35 dB in practice
 
 

@@ -31,6 +31,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run_example
 
 
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [path.stem for path in EXAMPLES.glob("*.py") if f'run("{path.stem}"' not in source] == []
+
+
 def test_photographs_to_splat(run, capsys: pytest.CaptureFixture[str]) -> None:
     photos = write_capture(Path("capture"))  # has cameras: finding those of the bundled photographs takes longer
     run("01_photographs_to_splat", photos, "--steps", 10)
