@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview.detect.common.circle_nms import circle_nms
+from fewview.detect.sparse import SparseConv3d, SparseConvTensor, SubMConv3d
 from fewview.detect.sparsefusion.augment import Augmentation
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.camera_branch import image_features

@@ -64,9 +64,14 @@ def test_the_picture_stays(what):
     else:
         sampling._add(36, table, generator)
         assert table.rows == 36
-    for i in range(3):
-        before, _ = photograph(scene, cameras, i)
-        after, _ = photograph(_gaussians(table), cameras, i)
-        # Equation 9 keeps each Gaussian's integral exactly, its profile only nearly: 0.003 to 0.0065 here on average,
-        # while copies that share nothing give 0.019 to 0.037.
-        assert (after - before).abs().mean() < 0.01
+    shared = _gaussians(table)
+    unshared = scene[torch.cdist(shared.means, scene.means).argmin(dim=1)]  # plain copies, in the same places
+
+    def change(gaussians: Gaussians) -> float:
+        pairs = [(photograph(gaussians, cameras, i)[0], photograph(scene, cameras, i)[0]) for i in range(3)]
+        return float(torch.stack([(after - before).abs().mean() for after, before in pairs]).mean())
+
+    # Equation 9 keeps each Gaussian's integral exactly, its profile only nearly. Which ones are copied is drawn, and
+    # how much the picture changes with it, by a factor of four; whatever is drawn, plain copies change it 5 to 8 times
+    # as much.
+    assert change(shared) < 0.3 * change(unshared)

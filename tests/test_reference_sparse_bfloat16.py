@@ -38,7 +38,7 @@ def rounded(tensor: Tensor) -> Tensor:
 def sums(features: Tensor, weight: Tensor, bias: Tensor, made: KernelMap) -> tuple[Tensor, Tensor]:
     """The convolution in float64, and the same sums of absolute values."""
     exact, sizes = (
-        reference.convolve(f.double(), w.double(), made) + b.double()
+        reference_conv.convolve(f.double(), w.double(), made) + b.double()
         for f, w, b in ((features, weight, bias), (features.abs(), weight.abs(), bias.abs()))
     )
     return exact, sizes
@@ -50,14 +50,14 @@ def test_products_are_those_of_rounded_values_with_float32_sums(isa: str, cin: i
     weight, bias = random_weight(cout, (27,), cin), torch.linspace(-1, 1, cout)
     for made in maps_of(x):
         found = native_conv.convolve(x.features, weight, bias, made, rounded=True)
-        # Products of bfloat16 are exact in float32, and in float64 so are their sums but for 1e-16.
-        expected = reference_conv.convolve(rounded(x.features).double(), rounded(weight).double(), made) + bias
-        sizes = reference_conv.convolve(rounded(x.features).abs().double(), rounded(weight).abs().double(), made) + 1
         assert found.dtype == torch.float32
-        # What n sums of float32 may lose is n * 6e-8 of the sum of sizes; n is some hundreds, and errors mostly cancel.
-        assert bool(((found - expected).abs() <= 1e-6 * sizes).all())
-        exact = reference_conv.convolve(x.features, weight, made) + bias
-        assert bool(((found - exact).abs() <= 2.01 * ROUNDING * sizes).all())  # two factors, each rounded
+        # Products of bfloat16 are exact in float32, and in float64 so are their sums but for 1e-16.
+        expected, sizes = sums(rounded(x.features), rounded(weight), bias, made)
+        lost = sum_error(made.volume * cin + 1, sizes)
+        assert_within(found, expected, lost)
+        # Two factors, each rounded once: (1 + u)^2 - 1.
+        exact, sizes = sums(x.features, weight, bias, made)
+        assert_within(found, exact, lost + (2 * BFLOAT16 + BFLOAT16**2) * sizes)
 
 
 def test_autocast_and_features_in_bfloat16_ask_for_it(isa: str) -> None:
