@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
-from fewview.commands import detect_run
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
+from fewview.learn import precision
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
 from support.nuscenes_folder import write_nuscenes
@@ -84,11 +84,13 @@ def test_mixed_precision_runs_the_network_in_bfloat16(
     scenes = tmp_path / "scenes.txt"
     scenes.write_text("scene-0000\n")
     run = ("detect", "run", root, "--preset", "tiny", "-o", tmp_path / "found", "--split", scenes, "--device", "cpu")
-    monkeypatch.setattr(detect_run, "_native", SimpleNamespace(has_bf16=lambda: False))
-    assert_one_sentence(fewview(capsys, *run, "--mixed-precision"), 2, "--mixed-precision", "AVX512_BF16")
+    monkeypatch.setattr(precision, "_native", SimpleNamespace(has_bf16=lambda: False))
+    train = ("detect", "train", root, "-o", tmp_path / "trained", "--device", "cpu", "--epochs", 1, "--quiet")
+    for command in (run, train):  # one rule for both
+        assert_one_sentence(fewview(capsys, *command, "--mixed-precision"), 2, "--mixed-precision", "AVX512_BF16")
     assert not heatmaps
     # What the processor lacks is done in float32, on rounded numbers.
-    monkeypatch.setattr(detect_run, "_native", SimpleNamespace(has_bf16=lambda: True))
+    monkeypatch.setattr(precision, "_native", SimpleNamespace(has_bf16=lambda: True))
     outcome = fewview(capsys, *run, "--mixed-precision", "--pictures", 0)
     assert outcome.code == 0, outcome.err
     assert len(heatmaps) == 2
@@ -122,7 +124,6 @@ def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: p
         (("train", "{root}", "--batch-size", 8), ("do not fill one step",)),
         (("train", "{root}", "--without", "images", "lidar"), ("nothing to see",)),
         (("train", "{root}", "--split", "generated_train"), ("no split",)),
-        (("train", "{root}", "--mixed-precision"), ("--mixed-precision",)),
         (("train", "{root}", "--start", "{root}/LICENSE"), ("cannot be read",)),
         (("train", "{root}/nowhere"), ("no nuScenes-format tables",)),
         (("run", "{root}", "--min-score", 2), ("--min-score 2",)),
@@ -133,11 +134,29 @@ def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: p
 def test_wrong_options_are_one_sentence(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple, words: tuple[str, ...]
 ) -> None:
-    if torch.cuda.is_available() and "--mixed-precision" in options:
-        pytest.skip("mixed precision is possible here")
     arguments = [str(o).replace("{root}", str(root)) for o in options]
     outcome = fewview(capsys, "detect", *arguments, "-o", tmp_path / "out", "--quiet")
     assert_one_sentence(outcome, 2, *words)
+
+
+@pytest.mark.parametrize("command", ["train", "run"])
+def test_mixed_precision_needs_instructions_for_it(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    options = ("detect", command, root, "-o", tmp_path / "out", "--device", "cpu", "--quiet", "--mixed-precision")
+    monkeypatch.setattr(_native, "has_bf16", lambda: False)
+    assert_one_sentence(fewview(capsys, *options), 2, "--mixed-precision", "AVX512_BF16")
+
+
+def test_training_in_mixed_precision(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_native, "has_bf16", lambda: True)  # what the processor lacks is done in float32
+    run = tmp_path / "run"
+    train = ("detect", "train", root, "-o", run, "--device", "cpu", "--epochs", 1, "--json", "--mixed-precision")
+    outcome = fewview(capsys, *train)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["finished"]
 
 
 def test_a_real_frame_from_an_info_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
