@@ -1,4 +1,8 @@
-"""The C++ kernels. Arrays are contiguous float32 on the CPU unless said otherwise; results are written in place."""
+"""The C++ kernels. Arrays are contiguous float32 on the CPU unless said otherwise; results are written in place.
+
+Read from the environment when loaded: FEWVIEW_ISA (one of `isas()`, else ImportError), FEWVIEW_THREADS (1 to 256) and
+FEWVIEW_BF16=0, which denies `has_bf16()`.
+"""
 
 from collections.abc import Sequence
 

@@ -49,6 +49,7 @@ def test_training_halves_the_error(changes):
     result = fit(model, dataset, config)
     assert result.step == 60
     assert not result.interrupted
+    # Five seeds leave 0.19 to 0.50 of the error, the most where opacities are reset on the way.
     assert _mean_error(result.splat.gaussians, dataset) < 0.6 * before
     assert result.splat.gaussians.sh_degree == 1
 
@@ -78,9 +79,13 @@ def test_transparent_photographs_are_composited(background):
     config = replace(
         CONFIG, steps=80, background=color, random_background=background == "random", opacity_lr=0.1, sh_lr=0.05
     )
-    result = fit(initialise(dataset, config), dataset, config)
-    # 0.02 to 0.03 is reached; an image composited onto the wrong colour misses by more than 0.3.
-    assert _mean_error(result.splat.gaussians, dataset, color) < 0.08
+    model = initialise(dataset, config)
+    with torch.no_grad():
+        before = _mean_error(model.splat(), dataset, color)
+    result = fit(model, dataset, config)
+    # About half is left, whatever the seed; photographs composited onto the wrong colour end with five times as much as
+    # there was.
+    assert _mean_error(result.splat.gaussians, dataset, color) < 0.65 * before
 
 
 def test_masked_pixels_do_not_count():
@@ -116,12 +121,14 @@ def test_random_points_lie_in_front_of_the_cameras_that_see_them():
     assert in_cam[..., 2].median() == pytest.approx(2.5, abs=1.0)
 
 
-def test_training_from_random_points_reduces_the_loss():
+def test_training_from_random_points_reduces_the_error():
     dataset = tiny_dataset(with_points=False)
-    config = replace(CONFIG, steps=60, opacity_lr=0.1, sh_lr=0.02)
-    losses: list[float] = []
-    fit(initialise(dataset, config), dataset, config, callbacks=[lambda step, model, f: losses.append(f["loss"])])
-    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    config = replace(CONFIG, steps=60, opacity_lr=0.1, scale_lr=0.02, sh_lr=0.02, random_points=60)
+    model = initialise(dataset, config)
+    with torch.no_grad():
+        before = _mean_error(model.gaussians(), dataset)
+    # Which points are drawn depends on the seed and on the platform's random numbers: eight draws leave 0.50 to 0.56.
+    assert _mean_error(fit(model, dataset, config).gaussians, dataset) < 0.75 * before
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["Gaussians frozen", "everything moves"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -170,3 +173,24 @@ def test_thread_counts_give_the_same_bits(isa: str, keep_threads: None) -> None:
         results.append([image.detach(), alpha.detach(), *(leaf.grad for leaf in inputs.values())])
     for result in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@pytest.mark.parametrize("name", _native.isas())
+def test_the_environment_chooses_kernels_and_threads_of_a_whole_program(name: str) -> None:
+    code = "from fewview import _native as n; print(n.isa(), n.num_threads(), n.has_bf16())"
+    chosen = {"FEWVIEW_ISA": name, "FEWVIEW_THREADS": "3", "FEWVIEW_BF16": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | chosen, capture_output=True, text=True)
+    assert done.stdout.split() == [name, "3", "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [("FEWVIEW_ISA", "mmx", "no kernels for 'mmx'"), ("FEWVIEW_THREADS", "0", "expected 1 to 256, found '0'")],
+)
+def test_an_environment_that_cannot_be_is_told(variable: str, value: str, words: str) -> None:
+    code = "from fewview import _native"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {variable: value}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert words in done.stderr.splitlines()[-1]

@@ -246,17 +246,17 @@ def test_minkowski_strided_convolution_is_the_sum_over_its_definition(stride: in
 def test_half_precision_is_close_to_single() -> None:
     x = random_sparse(channels=16)
     weight, bias = random_weight(24, (3, 3, 3), 16) / 20, torch.linspace(-1, 1, 24)
-    exact = sparse.submanifold_conv(x.replace_feature(x.features.double()), weight.double(), bias.double()).features
+    inputs = x.features.double(), weight.double(), bias.double()
+    exact, sizes = (
+        sparse.submanifold_conv(x.replace_feature(features), *parameters).features
+        for features, *parameters in (inputs, [tensor.abs() for tensor in inputs])
+    )
     for dtype in (torch.float16, torch.bfloat16):
         halved = sparse.submanifold_conv(x.replace_feature(x.features.to(dtype)), weight.to(dtype), bias.to(dtype))
         assert halved.features.dtype == dtype
         # Features and weights are rounded once, and so is the sum, to 11 or 8 bits; the sum itself is one of float32.
-        sizes = sparse.submanifold_conv(
-            x.replace_feature(x.features.double().abs()), weight.double().abs(), bias.double().abs()
-        )
         unit = torch.finfo(dtype).eps / 2
-        bound = ((1 + unit) ** 3 - 1) * sizes.features + sum_error(27 * 16 + 1, sizes.features)
-        assert_within(halved.features, exact, bound)
+        assert_within(halved.features, exact, ((1 + unit) ** 3 - 1) * sizes + sum_error(27 * 16 + 1, sizes))
 
 
 def test_spconv_agrees_over_our_maps_where_it_is_installed() -> None:
