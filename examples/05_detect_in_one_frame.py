@@ -14,12 +14,10 @@ from pathlib import Path
 
 import torch
 import tyro
-from fewview.detect.picture import frame_picture
-from fewview.detect.sparsefusion.checkpoint import load_model
-from fewview.detect.sparsefusion.config import preset
-from fewview.detect.sparsefusion.frames import open_samples
-from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.predict import Detector
+from fewview.detect.detector_registry import load_detector, new_detector
+from fewview.detect.measure import Predictor
+from fewview.detect.tasks.driving_picture import frame_picture
+from fewview.detect.tasks.driving_samples import open_driving_samples
 from PIL import Image
 
 GENERATOR = Path(__file__).parent.parent / "scripts" / "make_nuscenes_like.py"
@@ -41,9 +39,9 @@ def main(
 ) -> None:
     """Detect in one frame, and draw the boxes that score at least `min_score`; true ones are thin and green."""
     torch.manual_seed(0)
-    model = SparseFusionModel(preset("tiny")) if weights is None else load_model(weights)
-    sample = open_samples(data or generated(Path("generated_data")), model.config)[frame]
-    boxes = Detector(model.eval(), torch.device("cpu"), False)(sample)
+    detector = new_detector("sparsefusion", "tiny") if weights is None else load_detector("sparsefusion", weights)
+    sample = open_driving_samples(data or generated(Path("generated_data")), detector.inputs.sweeps)[frame]
+    boxes = Predictor(detector, torch.device("cpu"))(sample)
     Image.fromarray(frame_picture(sample, boxes, min_score)).save(output)
     assert boxes.scores is not None
     for score, label, center in list(zip(boxes.scores, boxes.labels, boxes.centers, strict=True))[:5]:
