@@ -1,4 +1,4 @@
-"""Times of the global alignment of pairwise pointmaps: one iteration, its kernel, its twin, and the floors.
+"""Times of one iteration of global alignment: its kernel, the reference implementation, and the floors.
 
     python scripts/benchmark_alignment.py [--views 3 12] [--threads 1]
 
@@ -96,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     bandwidth = read_bandwidth()
     print(f"{_native.isa()}, one thread reads {bandwidth / 2**30:.1f} GiB/s\n")
-    print("| views | threads | MB | GFLOP | kernel, ms | floor, ms | kernel / floor | GFLOP/s | step, ms | twin, ms |")
+    print("| views | threads | MB | GFLOP | kernel, ms | floor, ms | kernel / floor | GFLOP/s | step, ms | plain, ms |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for n in options.views:
         variables, observations = make_problem(n)
@@ -120,11 +120,11 @@ def main() -> None:
             torch.set_num_threads(threads)
             kernel = median_ms(lambda: _native.alignment_loss(*arguments), options.repeats, threads)  # noqa: B023
             step = median_ms(lambda: iterate(alignment_loss), options.repeats, threads)
-            twin = median_ms(lambda: iterate(reference_alignment.alignment_loss), 2, threads)
+            reference = median_ms(lambda: iterate(reference_alignment.alignment_loss), 2, threads)
             floor = 1e3 * size / bandwidth
             print(
                 f"| {n} | {threads} | {size / 1e6:.0f} | {flops / 1e9:.2f} | {kernel:.1f} | {floor:.1f} | "
-                f"{kernel / floor:.1f} | {flops / kernel / 1e6:.0f} | {step:.1f} | {twin:.0f} |",
+                f"{kernel / floor:.1f} | {flops / kernel / 1e6:.0f} | {step:.1f} | {reference:.0f} |",
                 flush=True,
             )
 

@@ -1,6 +1,6 @@
-"""How well and how fast cameras are found, on real photographs.
+"""Pose errors and times of a pose estimator on real photographs.
 
-    python scripts/benchmark_poses.py DATA... [--views 3 6 12] [--side 960] [--features auto]
+    python scripts/benchmark_poses.py DATA... [--views 3 6 12] [--side 960] [--features auto] [--stereo WEIGHTS]
 
 DATA is anything that `fewview.scene.readers.read_capture` reads. Where it has cameras of its own they are taken as the
 truth, and every 8th photograph in name order is left out before `--views` evenly spaced ones are chosen, as in the
@@ -19,14 +19,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from fewview.recon.poses import PosesConfig, estimate_poses, pose_errors
+from fewview.recon.poses import PoseEstimator, PosesConfig, pose_errors
+from fewview.recon.poses.choose_estimator import estimator_for
 from fewview.scene import Capture, FewviewError, Frame
 from fewview.scene.capture import evenly_spaced, fit_size
 from fewview.scene.readers import read_capture
 
 COLUMNS = (
     "| data | views | placed | rotation mean / max (deg) | AUC@5 | AUC@30 | ATE | error (px) | points | features "
-    "| find / match / verify / map (s) | wall (s) | cpu (s) |"
+    "| stages (s) | wall (s) | cpu (s) |"
 )
 
 
@@ -50,10 +51,10 @@ def chosen(capture: Capture, views: int | None) -> Capture:
     return capture.subset(evenly_spaced(by_name, views))
 
 
-def row(name: str, capture: Capture, config: PosesConfig) -> str:
+def row(name: str, capture: Capture, estimator: PoseEstimator) -> str:
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        poses = estimate_poses(replace(capture, cameras=None, points=None), config)
+        poses = estimator.place(replace(capture, cameras=None, points=None))
     except FewviewError as error:
         return f"| {name} | {len(capture)} | 0 | {error} |"
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -66,10 +67,11 @@ def row(name: str, capture: Capture, config: PosesConfig) -> str:
             f"| {errors['auc_30']:.3f} | {errors['ate']:.4f} "
         )
     stats = poses.stats
-    stages = " / ".join(f"{poses.seconds[stage]:.1f}" for stage in ("features", "matching", "verification", "mapping"))
+    error_px = f"{stats['error_px']:.2f}" if "error_px" in stats else ""
+    stages = " / ".join(f"{stage} {seconds:.1f}" for stage, seconds in poses.seconds.items())
     return (
-        f"| {name} | {len(capture)} | {len(poses.placed)} {quality}| {stats['error_px']:.2f} | {stats['points']} "
-        f"| {stats['features']} | {stages} | {wall:.1f} | {cpu:.1f} |"
+        f"| {name} | {len(capture)} | {len(poses.placed)} {quality}| {error_px} | {stats['points']} "
+        f"| {stats.get('features', estimator.name)} | {stages} | {wall:.1f} | {cpu:.1f} |"
     )
 
 
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--views", nargs="*", type=int, default=[], help="numbers of views; none: all photographs")
     parser.add_argument("--side", type=int, default=960, help="longer side of the photographs, pixels")
     parser.add_argument("--features", default="auto", choices=["auto", "aliked", "xfeat", "sift"])
+    parser.add_argument("--stereo", type=Path, help="weights of a pointmap network, which then places them")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     here = Path(__file__).parent
@@ -86,13 +89,13 @@ def main() -> None:
     print(f"commit {commit.stdout.strip()}, {platform.processor() or platform.machine()}, "
           f"{torch.get_num_threads()} threads, photographs of at most {args.side} px\n")  # fmt: skip
     print(COLUMNS + "\n" + "|---" * (COLUMNS.count("|") - 1) + "|", flush=True)
-    config = PosesConfig(features=args.features, seed=args.seed)
+    estimator = estimator_for(args.stereo, PosesConfig(features=args.features, seed=args.seed))
     for path in args.data:
         capture = read_capture(path)
         capture = replace(capture, frames=tuple(at_size(frame, args.side) for frame in capture.frames))
         name = path.resolve().parent.name if path.name == "images" else path.name
         for views in args.views or [None]:
-            print(row(name, chosen(capture, views), config), flush=True)
+            print(row(name, chosen(capture, views), estimator), flush=True)
 
 
 if __name__ == "__main__":

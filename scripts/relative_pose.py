@@ -1,4 +1,4 @@
-"""Where one picture was taken relative to another, from matched points alone, focal length included.
+"""Relative pose of two pictures from matched points alone, focal length included.
 
 An incremental mapper needs a first pair with good angles and a focal length near the truth, and two views often give it
 neither. Here a few focal lengths are tried, each pose is refined together with its focal length against the Sampson

@@ -28,7 +28,7 @@ FEATURE_SIDE_PX = 960  # pictures of half that or less are enlarged first: keypo
 
 @dataclass(frozen=True)
 class TwoViewConfig:
-    """How a pair of pictures becomes a pair of pointmaps."""
+    """Settings by which a pair of pictures becomes a pair of pointmaps."""
 
     features: Kind = "auto"  # xfeat where its weights are installed, else what is there
     keypoints: int = 2048  # features kept in each picture

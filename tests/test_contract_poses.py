@@ -21,6 +21,7 @@ from fewview.scene.progress import Progress, silent
 from fewview.scene.run import Run
 from support.known_depth import HEIGHT, WIDTH, KnownDepth, prepare, wall_and_ball, write_photographs
 from support.stereo_scenes import StereoScene
+from support.threads import one_torch_thread as one_torch_thread
 
 VIEWS, HELD_OUT, STRANGE = 5, 1, 3
 TRAIN = [0, 2, 4]

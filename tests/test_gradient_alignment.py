@@ -1,4 +1,4 @@
-"""The objective of global alignment: the native kernel against the twin, the twin against finite differences."""
+"""The objective of global alignment: kernel against reference implementation, and that against finite differences."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def loss_and_gradients(
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_the_kernel_equals_the_twin(isa: str, normalise: bool) -> None:
+def test_the_kernel_equals_the_reference(isa: str, normalise: bool) -> None:
     variables, observations = disturbed_problem()
     variables = replace(variables, normalise_scales=normalise)
     loss, found = loss_and_gradients(alignment_loss, variables, observations, torch.float32)
@@ -60,7 +60,7 @@ def test_the_kernel_gives_the_same_bits_on_any_number_of_threads(keep_threads: N
     assert all(torch.equal(results[0][1][name], results[1][1][name]) for name in FREE)
 
 
-def test_the_twin_has_the_slopes_of_finite_differences() -> None:
+def test_the_reference_has_the_slopes_of_finite_differences() -> None:
     variables, observations = disturbed_problem(n=2)
     _, gradients = loss_and_gradients(reference_alignment.alignment_loss, variables, observations, torch.float64)
     generator = torch.Generator().manual_seed(5)
@@ -82,7 +82,7 @@ def test_the_twin_has_the_slopes_of_finite_differences() -> None:
 
 
 def test_exact_agreement_has_no_slope() -> None:
-    """Where a residual is 0 the norm has none, as torch has it; the kernel must not divide by it."""
+    """The gradient of a norm at a residual of 0 is 0, as torch has it; the kernel must not divide by it."""
     variables, observations = disturbed_problem(n=2)
     leaves = as_leaves(variables, torch.float32)
     observations = replace(observations, weights=tuple(torch.zeros_like(w) for w in observations.weights))

@@ -1,4 +1,4 @@
-"""Photographs that hold no depth are told from those that do: turning cameras, and the same photograph twice."""
+"""Degenerate motion is recognised: turning cameras, and the same photograph twice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge(cam_from_world: Tensor, focal_px: float | None, seed: int = 0, flat: b
 
 @pytest.mark.parametrize("focal_px", [FOCAL_PX, 1.05 * FOCAL_PX, None])
 @pytest.mark.parametrize("n", [2, 3, 8])
-def test_a_turning_camera_is_told(n: int, focal_px: float | None) -> None:
+def test_a_turning_camera_is_recognised(n: int, focal_px: float | None) -> None:
     with pytest.raises(FewviewError, match="from one place while the camera turned"):
         judge(turning(n, seed=n), focal_px)
 

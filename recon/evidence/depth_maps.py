@@ -1,4 +1,4 @@
-"""What dense stereo gives, whoever computes it: cameras, and for each view depth and how far to trust it."""
+"""Dense stereo, whichever provider computed it: cameras, and for each view depth and confidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the photographs say: keypoints with their colours, and matches between pairs of photographs."""
+"""Correspondences between photographs: keypoints with their colours, and matches of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .workers import each
 
 @dataclass(frozen=True)
 class Image:
-    """What is kept of a photograph once its features are known; the pixels are not."""
+    """A photograph once its features are known; its pixels are not kept."""
 
     features: Features
     colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints

@@ -1,4 +1,4 @@
-"""Local features and their matches: what every matcher gives."""
+"""Local features and their matches, as every matcher gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about the lens before anything is placed: camera groups and starting focal lengths."""
+"""Lenses before anything is placed: camera groups and starting focal lengths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lenses:
 
     @property
     def is_known(self) -> bool:
-        """Whether every focal length is known beforehand."""
+        """True where every focal length is known beforehand."""
         return all(f is not None for f in self.focal_px)
 
     def cameras(self, model: str, unknown_focal_ratio: float) -> list[pycolmap.Camera]:

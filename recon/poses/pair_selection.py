@@ -1,4 +1,4 @@
-"""Which pairs of photographs to match when there are too many for all of them."""
+"""Choice of the pairs of photographs to match when there are too many for all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far estimated cameras are from true ones: the metrics of the few-view pose literature.
+"""Pose errors of estimated cameras against true ones: the metrics of the few-view pose literature.
 
 Poses are `cam_from_world` [N, 4, 4], OpenCV axes. Everything is computed in float64, because float32 alone is worth
 0.03 degrees. The rotation and AUC definitions are those of the released VGGT evaluation (Wang et al., CVPR 2025):

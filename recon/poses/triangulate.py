@@ -61,13 +61,13 @@ def triangulate(
 
 
 def _seen_in_each(points: PointCloud, n_views: int) -> torch.Tensor:
-    """How many points [n_views] each view sees."""
+    """Number of points [n_views] that each view sees."""
     assert points.seen_view is not None
     return torch.bincount(points.seen_view, minlength=n_views)
 
 
 def _points(cameras: Cameras, correspondences: Correspondences, seed: int) -> PointCloud:
-    """The points that the correspondences gives with these cameras, which are not moved."""
+    """The points that the correspondences give with these cameras, which are not moved."""
     features = [image.features for image in correspondences.images]
     cam_from_world = _rigid(cameras.cam_from_world.double().numpy())
     sizes = torch.tensor([[f.width, f.height] for f in features])

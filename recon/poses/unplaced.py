@@ -1,4 +1,4 @@
-"""Why a photograph could not be placed, as a sentence for the person who took it."""
+"""Reasons why a photograph could not be placed, as sentences for the person who took it."""
 
 from __future__ import annotations
 

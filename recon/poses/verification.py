@@ -1,4 +1,4 @@
-"""The view graph: which photographs show the same thing, checked by two-view geometry."""
+"""The view graph: pairs of photographs that show the same thing, checked by two-view geometry."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _sampson_px(
     xy1_a: np.ndarray,  # [M, 3] homogeneous pixels
     xy1_b: np.ndarray,  # [M, 3]
 ) -> np.ndarray:
-    """How far [M] pixels a match is from the nearest one that obeys the geometry, to first order."""
+    """Sampson distances [M] in pixels: from a match to the nearest that obeys the geometry, to first order."""
     line_b, line_a = xy1_a @ fundamental.T, xy1_b @ fundamental
     slope = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
     return np.abs((xy1_b * line_b).sum(1)) / np.sqrt(np.maximum(slope, 1e-300))

@@ -94,12 +94,12 @@ def _worth(times: np.ndarray) -> float:
 
 
 def _fits(linked: np.ndarray, apart: np.ndarray, chosen: list[int]) -> bool:
-    """Whether a view with these links [V] joins the chosen, from a place of its own."""
+    """True where a view with these links [V] joins the chosen, from a place of its own."""
     return bool(linked[chosen].any() and (apart[chosen] | ~linked[chosen]).all())
 
 
 def _hang_together(overlap: Overlap, chosen: list[int]) -> bool:
-    """Whether links join all of the chosen, no two of which are from one place."""
+    """True where links join all of the chosen, no two of which are from the same place."""
     linked = overlap.linked[np.ix_(chosen, chosen)]
     apart = overlap.apart[np.ix_(chosen, chosen)] | ~linked
     np.fill_diagonal(apart, True)
@@ -113,7 +113,7 @@ def _hang_together(overlap: Overlap, chosen: list[int]) -> bool:
 
 
 def _sharp(capture: Capture, among: list[int], progress: Progress) -> np.ndarray:
-    """Which photographs [len(among)] are not much less sharp than those around them in name order."""
+    """Mask [len(among)] of the photographs that are not much less sharp than those around them in name order."""
 
     def one(index: int) -> float:
         frame = capture.frames[index]

@@ -18,7 +18,7 @@ def upright_from_world(
     seen_point: Tensor,  # [T] int64
     seen_view: Tensor,  # [T] int64
 ) -> Similarity:
-    """The similarity from the mapper's arbitrary world to an upright one (see `Poses`).
+    """The similarity upright_from_world from an arbitrary world to an upright one (see `Poses`).
 
     Photographs are held level far more often than they are held straight ahead: up is the mean of the cameras' own
     up directions after their sideways axes have been taken out of it, u = (mean(x x^T) + tilt I)^-1 mean(-y).

@@ -15,7 +15,7 @@ WIDTH, HEIGHT, FOCAL_PX = 640, 480, 520.0
 
 @dataclass(frozen=True)
 class PosedPhotos:
-    """What a perfect matcher would give, but for noise and some wrong matches."""
+    """Features and matches of a perfect matcher, but for noise and some wrong matches."""
 
     cam_from_world: Tensor  # [N, 4, 4] float64
     features: list[Features]

@@ -1,4 +1,4 @@
-"""How far to trust matched depth: do the other views' depths lead back to the same pixel?"""
+"""Confidence of matched depth: do the other views' depths lead back to the same pixel?"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PATCH_STEP = 0.03  # relative change of depth between neighbours at which a patc
 
 @dataclass(frozen=True)
 class PatchMatchConfig:
-    """How views are matched; the defaults suit 3 to 24 photographs of 480 pixels."""
+    """Settings of matching; the defaults suit 3 to 24 photographs of 480 pixels."""
 
     sources: int = 6  # views that each view is matched with, at most 16
     coarsest_px: int = 100  # the pyramid ends at the first level whose longer side is not above this, pixels
@@ -308,7 +308,7 @@ class _Matcher:
 
 
 def best_of(sources: int) -> int:
-    """How many of a pixel's sources count: those that are not hidden, and one alone where there are few."""
+    """Number of a pixel's sources that count: those that are not hidden, and one alone where there are few."""
     return 1 if sources <= 3 else 2 if sources <= 6 else 3
 
 

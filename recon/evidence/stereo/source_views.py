@@ -1,4 +1,4 @@
-"""Which views to match a view with: those that see the same surface from a good angle."""
+"""Choice of the views to match a view with: those that see the same surface from a good angle."""
 
 from __future__ import annotations
 

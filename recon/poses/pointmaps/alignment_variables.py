@@ -1,4 +1,4 @@
-"""What global alignment optimises, in the parameters of DUSt3R's point-cloud optimiser, and what it is fitted to."""
+"""Variables of global alignment, in the parameters of DUSt3R's point-cloud optimiser, and what they are fitted to."""
 
 from __future__ import annotations
 

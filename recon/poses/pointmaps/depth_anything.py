@@ -123,7 +123,7 @@ def _build(model: str) -> nn.Module:
 
 
 def _model_name(config: Path) -> str:
-    """Which model a folder holds, by the one word of its config.json that is read; the rest could name any code."""
+    """Name of the model in a folder, the one word of its config.json that is read; the rest could name any code."""
     try:
         with config.open("rb") as file:
             content = json.loads(file.read(_MAX_CONFIG))

@@ -31,7 +31,7 @@ class DptSizes:
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """What differs between the checkpoints; the defaults are the released 512 px network with the DPT head."""
+    """Sizes in which the checkpoints differ; the defaults are the released 512 px network with the DPT head."""
 
     patch_size: int = 16  # pixels on a side
     encoder_width: int = 1024

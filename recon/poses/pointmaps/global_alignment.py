@@ -25,7 +25,7 @@ BETAS = (0.9, 0.9)  # of Adam: the released code forgets squared gradients fast
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """How pairs are brought together."""
+    """Settings of global alignment."""
 
     focal_averaging: bool = True  # all views get the mean of their focal lengths, which is then held
     iterations: int = 300  # gradient steps; 0 gives the pointmaps as stitched along the spanning tree

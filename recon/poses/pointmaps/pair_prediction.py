@@ -23,7 +23,7 @@ Edge = tuple[int, int]  # an ordered pair (i, j) of view indices
 
 @dataclass(frozen=True)
 class PairPrediction:
-    """What one ordered pair (i, j) says: the points behind the pixels of both views, in an own unit of length.
+    """Pointmaps of one ordered pair (i, j): the points behind the pixels of both views, in an own unit of length.
 
     Confidence is at least 1, and exactly 1 where nothing is known.
     """
@@ -43,17 +43,17 @@ class PairPrediction:
 
     @property
     def score(self) -> float:
-        """How strongly the pair speaks: the product of both mean confidences, 1 where it says nothing."""
+        """Strength of the pair: the product of both mean confidences, 1 where it says nothing."""
         return float(self.confidence_i.double().mean() * self.confidence_j.double().mean())
 
     @property
     def is_empty(self) -> bool:
-        """Whether every pixel has confidence 1, so that the pair has no weight at all."""
+        """True where every pixel has confidence 1, so that the pair has no weight at all."""
         return bool((self.confidence_i <= 1).all() and (self.confidence_j <= 1).all())
 
 
 class PairPredictor(Protocol):
-    """Whoever computes pointmaps for pairs; images come prepared, and results have their sizes."""
+    """A network or another source of pairs of pointmaps; images come prepared, and results have their sizes."""
 
     def predict(self, image_i: Tensor, image_j: Tensor) -> PairPrediction:
         """The prediction for uint8 images [H_i, W_i, 3] and [H_j, W_j, 3], sRGB."""

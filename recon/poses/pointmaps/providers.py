@@ -27,7 +27,7 @@ from .pair_prediction import PairPredictor, PreparedImage
 from .sample_points import sample_points
 
 MAX_PAIRWISE = 24  # photographs: their 552 pairs of pointmaps take 4 GB
-MIN_POINTS = 50  # confident ones; with fewer there is nothing to tell where the scene is
+MIN_POINTS = 50  # confident ones; with fewer nothing says where the scene is
 WEIGHTS = "a DUSt3R or MASt3R checkpoint (.pth or .safetensors), or the folder of a Depth Anything 3 model"
 
 
@@ -43,7 +43,7 @@ class Provider(Protocol):
 
 
 def load_provider(path: Path, device: torch.device | str = "cpu") -> Provider:
-    """The network in a file or folder of weights; the names of its tensors tell which it is.
+    """The network in a file or folder of weights, recognised by the names of its tensors.
 
     Raises BadInputError when that is not there, not whole, not safe or of another network.
     """

@@ -1,4 +1,4 @@
-"""The objective of global alignment in plain PyTorch: the definition, and the oracle of the native kernel."""
+"""The objective of global alignment in plain PyTorch: the reference implementation of the native kernel."""
 
 from __future__ import annotations
 

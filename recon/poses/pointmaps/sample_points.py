@@ -45,7 +45,7 @@ def sample_points(
 
 
 def _agrees(stereo: Stereo, view: int, xyz: Tensor) -> Tensor:
-    """Which of the points [N, 3] a view shows at the depth that they have, bool [N]."""
+    """Mask [N] of the points [N, 3] that a view shows at the depth that they have."""
     camera, depth_map = stereo.cameras[view], stereo.maps[view]
     height, width = depth_map.depth.shape
     in_camera = transform_points(camera.cam_from_world, xyz)

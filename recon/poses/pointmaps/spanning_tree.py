@@ -1,4 +1,4 @@
-"""Where global alignment starts: pointmaps stitched along the strongest pairs, then cameras read off them."""
+"""Start of global alignment: pointmaps stitched along the strongest pairs, then cameras read off them."""
 
 from __future__ import annotations
 
