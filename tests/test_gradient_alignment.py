@@ -39,7 +39,7 @@ def loss_and_gradients(
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_the_kernel_equals_the_twin(isa: str, normalise: bool) -> None:
+def test_the_kernel_equals_the_reference(isa: str, normalise: bool) -> None:
     variables, observations = disturbed_problem()
     variables = replace(variables, normalise_scales=normalise)
     loss, found = loss_and_gradients(alignment_loss, variables, observations, torch.float32)
@@ -60,7 +60,7 @@ def test_the_kernel_gives_the_same_bits_on_any_number_of_threads(keep_threads: N
     assert all(torch.equal(results[0][1][name], results[1][1][name]) for name in FREE)
 
 
-def test_the_twin_has_the_slopes_of_finite_differences() -> None:
+def test_the_reference_has_the_slopes_of_finite_differences() -> None:
     variables, observations = disturbed_problem(n=2)
     _, gradients = loss_and_gradients(reference_alignment.alignment_loss, variables, observations, torch.float64)
     generator = torch.Generator().manual_seed(5)
