@@ -12,6 +12,7 @@ from ..scene.errors import BadInputError
 from ..scene.formats import format_name, load_splat, save_splat, side_path
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
+from ..scene.one_moment import one_moment
 from ..scene.run import Run
 from ..scene.run_splat import load_run_splat
 from ..scene.splat import Splat, StaticSplat
@@ -93,16 +94,15 @@ def _source(path: Path) -> Path:
 
 def _still(options: Options, splat: Splat) -> tuple[StaticSplat, tuple[str, ...]]:
     """One moment of the splat, and a sentence where it moves."""
-    if splat.time_range_s is None:
-        if options.time is not None:
-            raise BadInputError(f"{options.input} does not move, so there is no moment --time {options.time:g} of it.")
-        return splat.still(), ()
-    first, last = splat.time_range_s
-    moment = first if options.time is None else options.time
-    if not first <= moment <= last:
-        raise BadInputError(f"--time {moment:g} is outside of the motion of {options.input}, {first:g} to {last:g}.")
-    note = f"The splat moves from {first:g} to {last:g}; only the moment {moment:g} was written (--time takes another)."
-    return splat.still(moment), (note,)
+    if options.time is not None and splat.time_range_s is None:
+        raise BadInputError(f"{options.input} does not move, so there is no moment --time {options.time:g} of it.")
+    if options.time is not None and splat.time_range_s is not None:
+        first, last = splat.time_range_s
+        if not first <= options.time <= last:
+            raise BadInputError(
+                f"--time {options.time:g} is outside of the motion of {options.input}, {first:g} to {last:g}."
+            )
+    return one_moment(splat, options.time)
 
 
 def _lowered(g: Gaussians, degree: int) -> Gaussians:

@@ -70,7 +70,9 @@ def _background(run: Run) -> Color:
     background = training.get("background") if isinstance(training, dict) else None
     if not isinstance(background, list) or len(background) != 3:
         return BLACK
-    red, green, blue = (float(value) for value in background)
+    if not all(isinstance(value, int | float) for value in background):
+        raise BadInputError(f"{run.metrics_path}: 'background' should be three numbers, found {str(background)[:60]}.")
+    red, green, blue = map(float, background)
     return red, green, blue
 
 

@@ -67,7 +67,7 @@ def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.Ca
 def test_mixed_precision_runs_the_network_in_bfloat16(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How near the results are is no matter of boxes, whose queries may be others: test_property_sparsefusion.py holds
+    """Boxes do not tell how near the results are, as their queries may be others: test_property_sparsefusion.py holds
     each layer to the format's bound."""
     heatmaps: list[tuple[torch.Tensor, torch.Tensor]] = []
     forward = SparseFusionModel.forward
