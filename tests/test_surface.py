@@ -17,6 +17,7 @@ ROOMS = (
     "scene.formats",
     "scene.readers",
     "render",
+    "learn",
     "recon",
     "recon.poses",
     "detect.sparse",

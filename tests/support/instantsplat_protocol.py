@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...scene.errors import BadInputError
+from fewview.scene.errors import BadInputError
 
 PHOTOGRAPHS, HELD_OUT = 24, 12
 
