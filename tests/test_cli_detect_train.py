@@ -147,7 +147,8 @@ def test_mixed_precision_needs_instructions_for_it(
 def test_training_in_mixed_precision(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_native, "has_bf16", lambda: True)  # what the processor lacks is done in float32
+    # What the processor lacks is done in float32, on rounded numbers.
+    monkeypatch.setattr(precision, "_native", SimpleNamespace(has_bf16=lambda: True))
     run = tmp_path / "run"
     train = ("detect", "train", root, "-o", run, "--device", "cpu", "--epochs", 1, "--json", "--mixed-precision")
     outcome = fewview(capsys, *train)

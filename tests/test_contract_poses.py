@@ -38,7 +38,7 @@ class KnownCameras:
     scene: StereoScene
     name: str = "known cameras"
 
-    def placed_input(self, capture: Capture, progress: Progress = silent) -> Poses:
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
         blank = [i for i in range(len(capture)) if float(capture.image(i).float().std()) == 0]
         placed = [i for i in range(len(capture)) if i not in blank]
         unplaced = {i: f"{capture.names[i]} is blank." for i in blank}

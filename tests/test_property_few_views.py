@@ -94,10 +94,10 @@ def test_dropping_gaussians_changes_training_but_not_what_is_drawn_afterwards(ra
         initialise(dataset, replace(config, gaussian_dropout=0.0)), dataset, replace(config, gaussian_dropout=0.0)
     )
     dropped = fit(initialise(dataset, config), dataset, config)
-    assert torch.equal(plain.splat.gaussians.means, dropped.gaussians.means) == (rate == 0)
-    assert len(plain.splat.gaussians) == len(dropped.gaussians)
+    assert torch.equal(plain.splat.gaussians.means, dropped.splat.gaussians.means) == (rate == 0)
+    assert len(plain.splat.gaussians) == len(dropped.splat.gaussians)
     # Every Gaussian is still there: none was lost for having been dropped.
-    assert dropped.gaussians.opacities.min() > 1e-3
+    assert dropped.splat.gaussians.opacities.min() > 1e-3
 
 
 def test_fewer_photographs_get_fewer_gaussians_and_more_dropping() -> None:

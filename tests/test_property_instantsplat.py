@@ -11,6 +11,7 @@ from fewview.recon.evidence import DepthMap, Stereo
 from fewview.recon.methods.instantsplat.config import InstantSplatConfig, few_view_values, instantsplat_config
 from fewview.recon.methods.instantsplat.model import BORDER_OPACITY, initialise, position_rates, thinned
 from fewview.recon.optimise.dataset import Dataset, View
+from fewview.recon.optimise.step import Step
 from fewview.recon.optimise.trainer import fit
 from fewview.render import render
 from fewview.render.metrics import ssim
@@ -90,17 +91,22 @@ def test_the_loss_is_l1_and_dssim_and_nothing_else() -> None:
     dataset, stereo = few_views(wall_and_ball(1))
     config = InstantSplatConfig(steps=1)
     model = initialise(dataset, stereo, config)
-    extra: list[object] = []
-    plain_extra = model.extra_loss
-    model.extra_loss = lambda step, drawn: extra.append(plain_extra(step, drawn)) or extra[-1]  # type: ignore[method-assign]
-    assert not model.wants_depth
+    losses: list[list[str]] = []
+    plain = model.loss
+
+    def watched(step: Step) -> dict[str, torch.Tensor]:
+        found = plain(step)
+        losses.append(list(found))
+        return found
+
+    model.loss = watched  # type: ignore[method-assign]
     with torch.no_grad():
         drawn = render(model.splat(), dataset.cameras[0]).rgb
     target = dataset.views[0].target(torch.zeros(3))
     expected = 0.8 * float((drawn - target).abs().mean()) + 0.2 * (1 - ssim(drawn, target))
     # float32 means of some thousand numbers near 1.
     assert fit(model, dataset, config).loss == pytest.approx(expected, abs=2e-6)
-    assert extra == [None]
+    assert losses == [["photometric"]]
 
 
 def test_position_rates_are_those_of_the_paper() -> None:
@@ -119,7 +125,7 @@ def test_a_point_moves_as_its_confidence_says(by_confidence: bool) -> None:
     config = InstantSplatConfig(steps=1, means_lr=1e-2, confidence_rates=by_confidence)
     model = initialise(dataset, stereo, config)
     before = model.splat().means.detach().double().clone()
-    moved = (fit(model, dataset, config).gaussians.means.double() - before).abs().amax(dim=-1)
+    moved = (fit(model, dataset, config).splat.gaussians.means.double() - before).abs().amax(dim=-1)
     expected = position_rates(levels) if by_confidence else torch.ones(5)
     for level, factor in enumerate(expected.tolist()):
         steps = moved[trust.flatten() == levels[level]] / (1e-2 * dataset.scene_scale)

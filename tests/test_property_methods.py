@@ -149,7 +149,7 @@ def test_the_registry_names_its_methods() -> None:
         found = method(name)
         assert found.name == name
         assert found.summary.endswith(".")
-        assert all(setting.text for setting in list_settings(found.choice.config)), name
+        assert all(setting.text for setting in list_settings(found.config)), name
     with pytest.raises(BadInputError, match="did you mean instantsplat"):
         method("instantsplot")
     with pytest.raises(BadInputError, match="did you mean instantsplat"):
@@ -159,8 +159,8 @@ def test_the_registry_names_its_methods() -> None:
 def test_every_field_of_every_config_can_be_set_from_its_own_text() -> None:
     for name in method_names():
         found = method(name)
-        for setting in list_settings(found.choice.config):
-            value = getattr(found.choice.config, setting.name)
+        for setting in list_settings(found.config):
+            value = getattr(found.config, setting.name)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             assert parse_settings(found, [f"{setting.name}={text}"]) == {setting.name: value}
 
@@ -174,7 +174,7 @@ def test_every_field_of_every_config_can_be_set_from_its_own_text() -> None:
         (["sh_degree=two"], "a whole number is expected"),
         (["antialiased=maybe"], "true or false is expected"),
         (["densification=often"], "default or mcmc or none is expected"),
-        (["background=1,1"], "3 values with commas between is expected"),
+        (["background=1,1"], "3 numbers with commas between is expected"),
         (["sh_degree=1", "sh-degree=2"], "gives sh_degree twice"),
     ],
 )

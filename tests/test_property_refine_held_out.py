@@ -143,7 +143,10 @@ def test_masked_pixels_do_not_count(trained: tuple[Gaussians, Dataset]) -> None:
     short = RefineConfig((20, 20))
     found = [
         refine_camera(
-            gaussians, masked(turned(with_photograph(dataset, p), 0.5), HELD_OUT, mask), HELD_OUT, BLACK, config=short
+            StaticSplat(gaussians),
+            masked(turned(with_photograph(dataset, p), 0.5), HELD_OUT, mask),
+            HELD_OUT,
+            config=short,
         )
         for p in (picture, spoiled)
     ]
@@ -155,5 +158,5 @@ def test_masked_pixels_do_not_count(trained: tuple[Gaussians, Dataset]) -> None:
 def test_a_camera_that_sees_nothing_stays_where_it_is(trained: tuple[Gaussians, Dataset]) -> None:
     gaussians, dataset = trained
     away = turned(dataset, 170.0, (0.0, 1.0, 0.0))
-    refined = refine_camera(gaussians, away, HELD_OUT, BLACK, config=RefineConfig((3, 3)))
+    refined = refine_camera(StaticSplat(gaussians), away, HELD_OUT, config=RefineConfig((3, 3)))
     assert torch.equal(refined.cam_from_world, away.cameras.cam_from_world[HELD_OUT])

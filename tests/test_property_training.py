@@ -100,7 +100,7 @@ def test_masked_pixels_do_not_count():
     results = []
     for which in (0, 1):
         masked = replace(dataset, views=tuple(pair[which] for pair in damaged))
-        results.append(fit(initialise(masked, CONFIG), masked, CONFIG).gaussians)
+        results.append(fit(initialise(masked, CONFIG), masked, CONFIG).splat.gaussians)
     assert same_bits(*results)
 
 
@@ -128,7 +128,7 @@ def test_training_from_random_points_reduces_the_error():
     with torch.no_grad():
         before = _mean_error(model.splat(), dataset)
     # Which points are drawn depends on the seed and on the platform's random numbers: eight draws leave 0.50 to 0.56.
-    assert _mean_error(fit(model, dataset, config).gaussians, dataset) < 0.75 * before
+    assert _mean_error(fit(model, dataset, config).splat.gaussians, dataset) < 0.75 * before
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["Gaussians frozen", "everything moves"])
@@ -162,7 +162,7 @@ def test_the_mcmc_preset_trains_within_its_budget():
     dataset = tiny_dataset()
     config = GaussianSplattingConfig.mcmc(steps=40, max_gaussians=50, densify_every=5, scale_weight=0.0)
     assert (config.densification, config.initial_opacity, config.scale_weight) == ("mcmc", 0.5, 0.0)
-    assert len(fit(initialise(dataset, config), dataset, config).gaussians) == 50
+    assert len(fit(initialise(dataset, config), dataset, config).splat.gaussians) == 50
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -51,8 +51,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, densification, s
         assert part.step == stop
     rest = fit(initialise(dataset, config), dataset, config, run=run, resume=True)
     assert not rest.interrupted
-    assert len(rest.gaussians) == len(whole.splat.gaussians) > 24
-    assert same_bits(rest.gaussians, whole.splat.gaussians)
+    assert len(rest.splat.gaussians) == len(whole.splat.gaussians) > 24
+    assert same_bits(rest.splat.gaussians, whole.splat.gaussians)
     assert torch.equal(rest.cameras.cam_from_world, whole.cameras.cam_from_world)
     assert rest.loss == whole.loss
 
@@ -80,7 +80,7 @@ def test_a_finished_run_resumes_to_its_result(tmp_path):
     first = fit(initialise(dataset, CONFIG), dataset, CONFIG, run=run)
     again = fit(initialise(dataset, CONFIG), dataset, CONFIG, run=run, resume=True)
     assert again.step == CONFIG.steps
-    assert same_bits(first.gaussians, again.splat.gaussians)
+    assert same_bits(first.splat.gaussians, again.splat.gaussians)
     checkpoint, _ = load_newest(run.checkpoints_path)
     assert again.seconds >= checkpoint.seconds > 0
 

@@ -235,8 +235,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stops: lis
         assert part.interrupted
         assert part.step == stop
     rest = fit(initialise(dataset, kept, config), dataset, config, run=run, resume=True)
-    assert len(rest.gaussians) == 900
-    assert same_bits(rest.gaussians, whole.splat.gaussians)
+    assert len(rest.splat.gaussians) == 900
+    assert same_bits(rest.splat.gaussians, whole.splat.gaussians)
     assert torch.equal(rest.cameras.cam_from_world, whole.cameras.cam_from_world)
     other = replace(config, confidence_rates=False)
     with pytest.raises(BadInputError, match="confidence_rates"):
