@@ -1,4 +1,4 @@
-"""Reference implementations of the loss and optimiser kernels, slow and plain PyTorch."""
+"""Reference implementations of the loss kernels, slow and plain PyTorch."""
 
 from __future__ import annotations
 
@@ -42,36 +42,3 @@ def l1_dssim(
     """The loss of 3DGS (Kerbl et al. 2023, equation 7): (1 - w) mean |a - b| + w (1 - mean SSIM), a scalar."""
     l1 = (image - target).abs().mean()
     return (1 - dssim_weight) * l1 + dssim_weight * (1 - ssim_map(image, target).mean())
-
-
-@torch.no_grad()
-def adam_step(
-    param: Tensor,  # [N, D]
-    grad: Tensor,  # [N, D]
-    exp_avg: Tensor,  # [N, D]
-    exp_avg_sq: Tensor,  # [N, D]
-    step: int,
-    lr: float | Tensor,  # [], [D] per column or [N, 1] per row
-    *,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    visible: Tensor | None = None,  # [N] bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of Adam (Kingma & Ba 2015): the new param, exp_avg and exp_avg_sq.
-
-    `step` counts from 1 and is the same for all rows. eps is added after the square root, as torch does. Rows
-    that are not visible keep everything, as with gsplat's SelectiveAdam, which unlike this corrects no bias.
-    """
-    beta1, beta2 = betas
-    new_avg = beta1 * exp_avg + (1 - beta1) * grad
-    new_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
-    denominator = (new_sq / (1 - beta2**step)).sqrt() + eps
-    new_param = param - lr * (new_avg / (1 - beta1**step)) / denominator
-    if visible is None:
-        return new_param, new_avg, new_sq
-    rows = visible[:, None]
-    return (
-        torch.where(rows, new_param, param),
-        torch.where(rows, new_avg, exp_avg),
-        torch.where(rows, new_sq, exp_avg_sq),
-    )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from fewview import _native
 from fewview.recon.optimise import adam as adam_module
 from fewview.recon.optimise.adam import Optimiser, update
 from fewview.recon.optimise.reference_adam import adam_step as reference_adam_step
 from fewview.recon.optimise.table import Column, Table
+from support.native import isa as isa
 
 # Ten float32 updates of at most 0.1: a few roundings of 6e-8 relative each, in another order of operations.
+F64 = torch.float64
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 RATES = {"means": 0.01, "logits": 0.05, "sh": 0.003, "focal": 0.1}
 
@@ -173,3 +178,95 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         _table().load_state(state | {"means/row_scale": torch.ones(37)})
     with pytest.raises(ValueError, match="equal numbers of rows"):
         Table({"a": torch.zeros(2), "b": torch.zeros(3)})
+
+
+def adam_inputs() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    g = torch.Generator().manual_seed(2)
+    return torch.randn(7, 4, generator=g, dtype=F64), [torch.randn(7, 4, generator=g, dtype=F64) for _ in range(5)]
+
+
+def reference_step(
+    param: torch.Tensor,
+    grad: torch.Tensor,
+    moments: Sequence[torch.Tensor],
+    step: int,
+    lr: float | torch.Tensor,
+    row_scale: torch.Tensor | None = None,
+    visible: torch.Tensor | None = None,
+) -> list[torch.Tensor]:
+    """Parameters and moments after a step; what was given stays."""
+    state = [param.clone(), *(m.clone() for m in moments)]
+    reference_adam_step(state[0], grad, state[1], state[2], lr, row_scale, visible, 0.8, 0.95, 1e-15, step)
+    return state
+
+
+def test_the_reference_equals_torch_in_double_precision() -> None:
+    start, gradients = adam_inputs()
+    theirs = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-15)
+    state = [start, torch.zeros_like(start), torch.zeros_like(start)]
+    for step, gradient in enumerate(gradients, start=1):
+        theirs.grad = gradient
+        optimizer.step()
+        state = reference_step(state[0], gradient, state[1:], step, 0.01)
+        torch.testing.assert_close(state[0], theirs.detach(), atol=1e-14, rtol=1e-12)
+
+
+def test_the_reference_has_a_rate_per_column_and_per_row() -> None:
+    start, gradients = adam_inputs()
+    zeros = [torch.zeros_like(start)] * 2
+    one = reference_step(start, gradients[0], zeros, 1, 1.0)[0] - start
+    columns, rows = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=F64), torch.arange(7, dtype=F64)
+    for lr, row_scale in ((columns, None), (1.0, rows), (columns, rows)):
+        moved = reference_step(start, gradients[0], zeros, 1, lr, row_scale)[0] - start
+        factor = torch.ones(7, 1, dtype=F64) if row_scale is None else row_scale[:, None]
+        torch.testing.assert_close(moved, one * lr * factor)
+
+
+def test_the_reference_leaves_the_invisible_alone() -> None:
+    start, gradients = adam_inputs()
+    visible = torch.arange(7) % 2 == 0
+    before = (start, 0.1 * gradients[1], gradients[2].square())
+    after = reference_step(start, gradients[0], before[1:], 3, 0.1, None, visible)
+    full = reference_step(start, gradients[0], before[1:], 3, 0.1)
+    for a, b, f in zip(after, before, full, strict=True):
+        assert torch.equal(a[~visible], b[~visible])
+        assert torch.equal(a[visible], f[visible])
+        assert not torch.equal(a[visible], b[visible])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7, 4), (1000, 3), (37, 48)])
+@pytest.mark.parametrize("visible", [False, True])
+def test_the_kernel_follows_the_reference(shape: tuple[int, int], visible: bool, isa: str) -> None:
+    g = torch.Generator().manual_seed(4)
+    param, exp_avg = (torch.randn(shape, generator=g) for _ in range(2))
+    exp_avg_sq = torch.rand(shape, generator=g)
+    columns = 0.01 + 0.1 * torch.rand(shape[1], generator=g)
+    rows = torch.rand(shape[0], generator=g)
+    seen = torch.rand(shape[0], generator=g) < 0.6 if visible else None
+    native = [x.clone() for x in (param, exp_avg, exp_avg_sq)]
+    expected_state = [x.double() for x in (param, exp_avg, exp_avg_sq)]
+    for step in range(1, 6):
+        grad = torch.randn(shape, generator=g)
+        _native.adam_step(
+            native[0].numpy(), grad.numpy(), native[1].numpy(), native[2].numpy(), columns.numpy(), rows.numpy(),
+            None if seen is None else seen.to(torch.uint8).numpy(), 0.9, 0.999, 1e-15, step,
+        )  # fmt: skip
+        reference_adam_step(
+            expected_state[0], grad.double(), *expected_state[1:], columns.double(), rows.double(), seen,
+            0.9, 0.999, 1e-15, step,
+        )  # fmt: skip
+    for found, expected in zip(native, expected_state, strict=True):
+        # 1 - 0.999 in float32 is off by 5e-5, and with it a second moment that has just begun.
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    if seen is not None:
+        assert torch.equal(native[0][~seen], param[~seen])
+
+
+def test_the_kernel_takes_a_first_step_of_the_rate(isa: str) -> None:
+    """The bias correction makes the first step as long as the rate, whatever the size of the gradient."""
+    param, grad = torch.zeros(5, 1), torch.tensor([[1e-12], [1e-6], [-1.0], [1e6], [0.0]])
+    zeros = [torch.zeros(5, 1).numpy() for _ in range(2)]
+    lr = torch.tensor([0.5]).numpy()
+    _native.adam_step(param.numpy(), grad.numpy(), *zeros, lr, None, None, 0.9, 0.999, 1e-15, 1)
+    torch.testing.assert_close(param.flatten(), torch.tensor([-0.5, -0.5, 0.5, -0.5, 0.0]), rtol=1e-2, atol=0)

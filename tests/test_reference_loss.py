@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fewview.render.reference_loss import adam_step, l1_dssim, ssim_map
+from fewview.render.reference_loss import l1_dssim, ssim_map
 from scipy.ndimage import gaussian_filter
 from support.threads import one_torch_thread as one_torch_thread
 
@@ -42,43 +42,3 @@ def test_loss_by_gradcheck(weight: float) -> None:
     # No two values are nearer than the step of gradcheck, 1e-6, where |a - b| has its corner.
     a = torch.where((a - b).abs() < 1e-3, a + 1e-2, a)
     torch.autograd.gradcheck(lambda x, y: l1_dssim(x, y, weight), (a.requires_grad_(), b.requires_grad_()))
-
-
-def adam_inputs() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    g = torch.Generator().manual_seed(2)
-    return torch.randn(7, 4, generator=g, dtype=F64), [torch.randn(7, 4, generator=g, dtype=F64) for _ in range(5)]
-
-
-def test_adam_equals_torch() -> None:
-    start, gradients = adam_inputs()
-    theirs = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-15)
-    state = (start, torch.zeros_like(start), torch.zeros_like(start))
-    for step, gradient in enumerate(gradients, start=1):
-        theirs.grad = gradient
-        optimizer.step()
-        param, avg, avg_sq = state
-        state = adam_step(param, gradient, avg, avg_sq, step, 0.01, betas=(0.8, 0.95), eps=1e-15)
-        torch.testing.assert_close(state[0], theirs.detach(), atol=1e-14, rtol=1e-12)
-
-
-def test_adam_has_a_rate_per_column_or_per_row() -> None:
-    start, gradients = adam_inputs()
-    zero = torch.zeros_like(start)
-    one = adam_step(start, gradients[0], zero, zero, 1, 1.0)[0] - start
-    columns, rows = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=F64), torch.arange(7, dtype=F64)[:, None]
-    for rate in (columns, rows, columns * rows):
-        moved = adam_step(start, gradients[0], zero, zero, 1, rate)[0] - start
-        torch.testing.assert_close(moved, one * rate)
-
-
-def test_adam_leaves_the_invisible_alone() -> None:
-    start, gradients = adam_inputs()
-    visible = torch.arange(7) % 2 == 0
-    before = (start, 0.1 * gradients[1], gradients[2].square())
-    after = adam_step(start, gradients[0], *before[1:], 3, 0.1, visible=visible)
-    full = adam_step(start, gradients[0], *before[1:], 3, 0.1)
-    for a, b, f in zip(after, before, full, strict=True):
-        assert torch.equal(a[~visible], b[~visible])
-        assert torch.equal(a[visible], f[visible])
-        assert not torch.equal(a[visible], b[visible])
