@@ -21,14 +21,18 @@ from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.table import Table
 from fewview.recon.optimise.train_config import TrainConfig
 from fewview.recon.optimise.trainer import FitResult, Trainer, fit
+from fewview.render.film import film_pictures
 from fewview.scene.errors import BadInputError, FewviewError
 from fewview.scene.formats import load_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
+from fewview.viewer.clock import Timeline
+from fewview.viewer.subjects.loader import load_subject
 from support import toy_method
-from support.training import capture_of, same_bits, tiny_dataset
+from support.command import assert_one_sentence, fewview
+from support.training import capture_of, ring, same_bits, tiny_dataset
 from torch import Tensor, nn
 
 registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
@@ -136,6 +140,26 @@ def test_a_toy_method_is_short_and_moves() -> None:
     assert result.splat.time_range_s == (0.0, 2.0)
     assert len(result.splat) == 15  # 12 nodes, and one more in each of three steps
     assert not torch.equal(result.splat.at(0.0).means, result.splat.at(2.0).means)
+
+
+def test_the_toys_run_is_viewed_filmed_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splat = fit(*model_of("drift")).splat
+    run = Run.create(tmp_path / "run", {})
+    save_run_splat(run, splat)
+    subject = load_subject(run)
+    assert subject.timeline == Timeline(0.0, 2.0)
+    assert subject.splat is not None
+    assert torch.equal(subject.splat.at(1.5).means, splat.at(1.5).means)
+    first, last = film_pictures(splat, ring(1)[torch.tensor([0, 0])])  # plays its motion
+    assert (first != last).any()
+    for moment, name in ((0.0, "first.spz"), (2.0, "last.ply")):
+        outcome = fewview(capsys, "convert", run.path, tmp_path / name, "--time", moment, "--json")
+        assert outcome.code == 0, outcome.err
+        assert any("moves from 0 s to 2 s" in note for note in outcome.json["notes"])
+    written = load_splat(tmp_path / "last.ply").gaussians.means
+    torch.testing.assert_close(written, splat.at(2.0).means)
+    refused = fewview(capsys, "convert", run.path, tmp_path / "never.ply", "--time", 3.0)
+    assert_one_sentence(refused, 2, "--time 3", "0 to 2")
 
 
 class Blobs(Model):
