@@ -43,6 +43,7 @@ class Capture:
     points: PointCloud | None = None  # `seen_view` indexes frames
     test: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()  # sentences that the person should see, e.g. what was skipped
+    cameras_are_estimated: bool = False  # found from these photographs by Fewview before, and not given
 
     def __post_init__(self) -> None:
         if self.cameras is not None and len(self.cameras) != len(self.frames):

@@ -58,7 +58,7 @@ def place(
     seconds: dict[str, float] = {}
     notes = list(capture.notes)
     unplaced: dict[str, str] = {}
-    stage: dict[str, Any] = {"cameras": "given"}
+    stage: dict[str, Any] = {"cameras": "estimated" if capture.cameras_are_estimated else "given"}
     depths = None
     if estimator is not None:
         before = capture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +92,14 @@ def options_as_json(config: ReconstructConfig) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
+def input_digest(source: Path) -> str:
+    """A digest of the names and sizes of the photographs at an input, which tells it from others of the same name."""
+    folder = source / "images" if (source / "images").is_dir() else source
+    files = [source] if source.is_file() else [f for f in folder.iterdir() if f.is_file()] if folder.is_dir() else []
+    listed = "\n".join(sorted(f"{file.name} {file.stat().st_size}" for file in files))
+    return hashlib.blake2b(listed.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
 def continued(run: Run, source: Path | str, config: ReconstructConfig) -> ReconstructConfig:
     """The config of the run, after a check that nothing else is asked for now; options left out are the run's."""
     stored = run.config()
@@ -99,6 +108,10 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
         raise BadInputError(f"{run.config_path} has no options; {run.path} cannot be continued.")
     if Path(str(stored.get("input"))).name != Path(source).name:
         raise BadInputError(f"{run.path} was begun with the input {stored.get('input')}, not {source}.")
+    if stored.get("input_digest") not in (None, input_digest(Path(source))) and Path(source).exists():
+        raise BadInputError(
+            f"{run.path} was begun with other files than {source} holds now; choose another folder with -o for them."
+        )
     for name in default.keys() - {"device"}:
         if new[name] != default[name] and new[name] != old.get(name, default[name]):
             option = name.replace("_", "-")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ... import __version__
 from ...scene.run import Run
-from .reconstruct_config import ReconstructConfig, continued, options_as_json
+from .reconstruct_config import ReconstructConfig, continued, input_digest, options_as_json
 
 
 @contextlib.contextmanager
@@ -24,6 +24,7 @@ def open_run(
         return
     absent = [p for p in (path, *path.absolute().parents) if not p.exists()]
     description = {"command": command, "input": str(source), "version": __version__, "options": options_as_json(config)}
+    description["input_digest"] = input_digest(Path(source))
     run = Run.create(path, description)
     try:
         yield run, config

@@ -1,0 +1,48 @@
+"""Inputs that a run is made from: a folder of found cameras, and another folder of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fewview.recon.pipeline.first_stage import placed_input
+from fewview.recon.pipeline.prepare_method import cameras_are_estimated
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.recon.pipeline.run_folder import open_run
+from fewview.scene.errors import BadInputError
+from fewview.scene.files import read_json, write_json
+from fewview.scene.readers import load_run_capture
+from fewview.scene.run import Run
+from support.capture_folder import write_capture
+
+
+def placed(source: Path, output: Path) -> Run:
+    with open_run(source, output, ReconstructConfig(), resume=False, command="reconstruct") as (run, config):
+        placed_input(run, source, config)
+    return run
+
+
+@pytest.mark.parametrize("origin", ["given", "estimated"])
+def test_cameras_that_were_found_before_stay_found(tmp_path: Path, origin: str) -> None:
+    """`fewview poses X`, then `fewview reconstruct X`: the cameras are no more exact for having been written down."""
+    first = placed(write_capture(tmp_path / "capture"), tmp_path / "poses")
+    assert not cameras_are_estimated(first)
+    write_json(first.poses_path, {**read_json(first.poses_path), "cameras": origin})
+    assert load_run_capture(first).cameras_are_estimated == (origin == "estimated")
+    assert cameras_are_estimated(placed(first.path, tmp_path / "run")) == (origin == "estimated")
+
+
+def test_another_input_of_the_same_name_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    source, output = write_capture(tmp_path / "a" / "scene"), tmp_path / "run"
+    placed(source, output)
+    other = write_capture(tmp_path / "b" / "scene")
+    (other / "images" / "more.txt").write_text("a file more")
+
+    def resumed(again: Path) -> None:
+        with open_run(again, output, ReconstructConfig(), resume=True, command="reconstruct"):
+            pass
+
+    resumed(source)
+    resumed(tmp_path / "moved away" / "scene")  # what is finished needs no input any more
+    with pytest.raises(BadInputError, match="begun with other files"):
+        resumed(other)
