@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -196,3 +197,15 @@ def test_inputs_without_a_splat_are_refused(tmp_path, capsys, program):
 
 def test_cameras_of_the_stand_in_are_as_the_test_says():
     assert small_cameras().centers[2].tolist() == pytest.approx([0, -1, -4], abs=1e-6)
+
+
+@pytest.mark.parametrize("places", [[0.0], [0.0, 0.0, 0.0], [1.0, 2.0]], ids=["one", "in one place", "two"])
+def test_very_few_gaussians_are_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str], places: list[float]) -> None:
+    n = len(places)
+    means = torch.tensor(places)[:, None].expand(n, 3)
+    quats, sh = torch.eye(4)[:1].expand(n, 4), torch.ones(n, 1, 3)
+    few = Gaussians(means, quats, torch.full((n, 3), -2.0), torch.full((n,), 2.0), sh)
+    save_splat(tmp_path / "few.ply", StaticSplat(few))
+    outcome = fewview(capsys, "share", tmp_path / "few.ply", "-o", tmp_path / "few.html", "--json")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "few.html").stat().st_size > 10_000

@@ -52,6 +52,8 @@ class Stage:
             return cls(torch.zeros(3), 1.0, up)
         center = xyz.median(0).values
         radius = float((xyz - center).norm(dim=-1).sort().values[int(BULK * (len(xyz) - 1))])
+        if gaussians is not None:  # one Gaussian, or several in one place, are as large as they are
+            radius = max(radius, float(gaussians.log_scales.max(dim=-1).values.median().exp()))
         return cls(center, FOCUS_DISTANCE / max(2 * radius, 1e-9), up)
 
     def place(self, points_world: Tensor) -> np.ndarray:
