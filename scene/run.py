@@ -141,6 +141,11 @@ class Run:
             raise BadInputError(f"{self.metrics_path} should hold a JSON object, found {type(metrics).__name__}.")
         return metrics
 
+    def cameras_are_estimated(self) -> bool:
+        """True where the cameras were found from the photographs, and not given."""
+        stage = read_json(self.poses_path) if self.poses_path.is_file() else None
+        return isinstance(stage, dict) and stage.get("cameras") == "estimated"
+
     def update_metrics(self, **values: Any) -> None:
         """Merge top-level entries into metrics.json."""
         write_json(self.metrics_path, {**self.metrics(), **values})

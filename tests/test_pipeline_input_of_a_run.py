@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from fewview.recon.pipeline.first_stage import placed_input
-from fewview.recon.pipeline.prepare_method import cameras_are_estimated
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.pipeline.run_folder import open_run
 from fewview.scene.errors import BadInputError
@@ -26,10 +25,10 @@ def placed(source: Path, output: Path) -> Run:
 def test_cameras_that_were_found_before_stay_found(tmp_path: Path, origin: str) -> None:
     """`fewview poses X`, then `fewview reconstruct X`: the cameras are no more exact for having been written down."""
     first = placed(write_capture(tmp_path / "capture"), tmp_path / "poses")
-    assert not cameras_are_estimated(first)
+    assert not first.cameras_are_estimated()
     write_json(first.poses_path, {**read_json(first.poses_path), "cameras": origin})
     assert load_run_capture(first).cameras_are_estimated == (origin == "estimated")
-    assert cameras_are_estimated(placed(first.path, tmp_path / "run")) == (origin == "estimated")
+    assert placed(first.path, tmp_path / "run").cameras_are_estimated() == (origin == "estimated")
 
 
 def test_another_input_of_the_same_name_is_not_taken_for_the_first(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from ...scene.capture import evenly_spaced
 from ...scene.run import Run
 from ..pipeline.first_stage import placed_input
-from ..pipeline.prepare_method import cameras_are_estimated
 from ..pipeline.reconstruct_config import MAX_SIDE_CUDA_PX, ReconstructConfig
 from ..pipeline.run_folder import open_run
 
@@ -83,7 +82,7 @@ class _Told:
 
 def _estimated(data: Path) -> bool:
     """True where Fewview found these cameras, as the run says in whose folder they lie."""
-    return data.name == "cameras.json" and cameras_are_estimated(Run(data.parent))
+    return data.name == "cameras.json" and Run(data.parent).cameras_are_estimated()
 
 
 def _subset(outputs: DataparserOutputs, kept: list[int]) -> DataparserOutputs:

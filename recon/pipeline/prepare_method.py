@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...scene.capture import Capture
-from ...scene.files import read_json
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..evidence.evidence_kinds import DEPTH, gather
@@ -36,7 +35,7 @@ def prepare_method(
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
     BadInputError where the method has no such setting, or refuses its value.
     """
-    inputs = Inputs(dataset, capture, cameras_are_estimated(run), config.stereo is not None)
+    inputs = Inputs(dataset, capture, run.cameras_are_estimated(), config.stereo is not None)
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
     evidence, seconds = {}, {}
     for kind in choice.method.needs:
@@ -45,8 +44,3 @@ def prepare_method(
         seconds["stereo" if kind == DEPTH else kind] = time.perf_counter() - started
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
     return Prepared(choice, model, seconds)
-
-
-def cameras_are_estimated(run: Run) -> bool:
-    """True where the run's cameras were found from its photographs, and not given."""
-    return run.poses_path.is_file() and read_json(run.poses_path).get("cameras") == "estimated"

@@ -27,7 +27,7 @@ from ..optimise.train_config import settings
 from ..optimise.trainer import Callback, fit
 from .evaluate import evaluate
 from .first_stage import placed_input
-from .prepare_method import cameras_are_estimated, prepare_method
+from .prepare_method import prepare_method
 from .reconstruct_config import ReconstructConfig
 from .refine_held_out import refine_held_out
 from .run_folder import open_run
@@ -117,7 +117,7 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
     result = evaluate(run, dataset, splat, progress)
     if known is not None and "before_alignment" in known:
         result["before_alignment"] = known["before_alignment"]
-    elif dataset.test and cameras_are_estimated(run):
+    elif dataset.test and run.cameras_are_estimated():
         aligned = refine_held_out(splat, dataset, progress=progress)
         save_cameras(run, aligned.cameras)
         result = evaluate(run, aligned, splat, progress) | {"before_alignment": result["mean"]}

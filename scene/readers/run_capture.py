@@ -97,8 +97,7 @@ def load_run_capture(run: Run) -> Capture:
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
     source = str(views.table.get("source", run.path))
-    estimated = run.poses_path.is_file() and read_json(run.poses_path).get("cameras") == "estimated"
-    return Capture(tuple(frames), source, cameras, points, test_indices, tuple(notes), estimated)
+    return Capture(tuple(frames), source, cameras, points, test_indices, tuple(notes), run.cameras_are_estimated())
 
 
 def _name(entry: dict[str, Any], frame: Frame) -> str:
