@@ -31,7 +31,7 @@ class AnyCaptureConfig(NerfstudioDataParserConfig):
     hold_out: bool = False
     """Hold out every 8th photograph; for data that are no nerfstudio data set, which says itself what to hold out."""
     placed: Path = Path("outputs/fewview")
-    """Where photographs that come without a transforms.json are kept with the cameras that were found for them."""
+    """Folder that keeps photographs without a transforms.json, with the cameras that were found for them."""
 
 
 @dataclass
