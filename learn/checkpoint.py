@@ -49,6 +49,13 @@ class Checkpoint:
                 "Continue with the same ones, or start a new run."
             )
 
+    def misfit(self, folder: Path, error: Exception) -> FewviewError:
+        """The error to raise where the tensors are not those of the model that wants to go on."""
+        return FewviewError(
+            f"The checkpoint at step {self.step} in {folder} does not fit this version's model: {error}. Start the run "
+            "again."
+        )
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix`/, without it."""
         return {k[len(prefix) + 1 :]: v for k, v in self.tensors.items() if k.startswith(prefix + "/")}

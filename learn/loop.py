@@ -144,10 +144,7 @@ class _Loop:
             load_optimizer_state(self.optimizer, self.network, checkpoint)
             self._set_generators(checkpoint)
         except (KeyError, RuntimeError, TypeError) as error:
-            raise FewviewError(
-                f"The checkpoint at step {checkpoint.step} in {self.run.folder} does not fit this version's model: "
-                f"{error}. Start the run again."
-            ) from error
+            raise checkpoint.misfit(self.run.folder, error) from error
         self.step = self.saved_step = checkpoint.step
         self.earlier_seconds = checkpoint.seconds
         return notes

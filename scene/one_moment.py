@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .splat import MovingSplat, Splat, StaticSplat
+from .splat import Splat, StaticSplat
 
 
 def one_moment(splat: Splat, time_s: float | None = None) -> tuple[StaticSplat, tuple[str, ...]]:
     """(the splat at a moment, the first one when None; what is lost, a sentence for the person where it moves)."""
-    if not isinstance(splat, MovingSplat):
-        return StaticSplat(splat.gaussians, splat.antialiased, splat.up, splat.notes, splat.background), ()
+    if splat.time_range_s is None:
+        return splat.still(), ()
     first, last = splat.time_range_s
     moment = first if time_s is None else min(max(time_s, first), last)
     note = (

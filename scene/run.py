@@ -19,6 +19,7 @@ run/
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ class Run:
         if not isinstance(metrics, dict):
             raise BadInputError(f"{self.metrics_path} should hold a JSON object, found {type(metrics).__name__}.")
         return metrics
+
+    def add_metrics(self, *, notes: Sequence[str] = (), seconds: Mapping[str, float] = {}, **values: Any) -> None:
+        """Merge into metrics.json: notes are appended once, seconds are set by stage."""
+        metrics = self.metrics()
+        known = metrics.get("notes", [])
+        self.update_metrics(
+            notes=[*known, *(n for n in notes if n not in known)],
+            seconds={**metrics.get("seconds", {}), **seconds},
+            **values,
+        )
 
     def cameras_are_estimated(self) -> bool:
         """True where the cameras were found from the photographs, and not given."""

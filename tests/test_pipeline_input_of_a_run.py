@@ -13,6 +13,7 @@ from fewview.scene.files import read_json, write_json
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
 from support.capture_folder import write_capture
+from support.datasets import write_photo
 
 
 def placed(source: Path, output: Path) -> Run:
@@ -35,12 +36,13 @@ def test_another_input_of_the_same_name_is_not_taken_for_the_first(tmp_path: Pat
     source, output = write_capture(tmp_path / "a" / "scene"), tmp_path / "run"
     placed(source, output)
     other = write_capture(tmp_path / "b" / "scene")
-    (other / "images" / "more.txt").write_text("a file more")
+    write_photo(other / "images" / "more.png")
 
     def resumed(again: Path) -> None:
         with open_run(again, output, ReconstructConfig(), resume=True, command="reconstruct"):
             pass
 
+    (source / "images" / ".DS_Store").write_text("left by a file manager")
     resumed(source)
     resumed(tmp_path / "moved away" / "scene")  # what is finished needs no input any more
     with pytest.raises(BadInputError, match="begun with other files"):

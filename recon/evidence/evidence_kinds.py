@@ -16,19 +16,14 @@ from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..optimise.dataset import Dataset
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
-from .given_depth import given_depth, has_depth
+from .given_depth import given_depth
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 
 
-@dataclass(frozen=True)
-class Provider:
-    """One way to find a kind of evidence."""
-
-    name: str
-    applies: Callable[[Capture], bool]
-    provide: Callable[[Capture, Dataset, int, Progress], Any]  # (capture, data set, seed, progress)
+# (capture, data set, seed, progress) -> the evidence; None where it cannot be had that way
+Provider = Callable[[Capture, Dataset, int, Progress], Any]
 
 
 @dataclass(frozen=True)
@@ -41,21 +36,11 @@ class Kind:
     key: Callable[[Path], str]  # that the file was saved under
 
 
-KINDS = {
-    DEPTH: Kind(
-        providers=(
-            Provider(
-                "depth maps of the input",
-                has_depth,
-                lambda *of: given_depth(of[0], of[1], of[3]),
-            ),
-            Provider("PatchMatch stereo", lambda _: True, lambda *of: stereo_depth(*of[1:])),
-        ),
-        save=save_stereo,
-        load=load_stereo,
-        key=stored_key,
-    )
-}
+def _depth_by_stereo(capture: Capture, dataset: Dataset, seed: int, progress: Progress) -> Any:
+    return stereo_depth(dataset, seed, progress)
+
+
+KINDS = {DEPTH: Kind((given_depth, _depth_by_stereo), save=save_stereo, load=load_stereo, key=stored_key)}
 
 
 def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:
@@ -68,12 +53,12 @@ def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, p
     found, path = KINDS[kind], run.evidence_path(kind)
     views = list(dataset.train)
     names, cameras = [dataset.names[i] for i in views], dataset.cameras[views].to("cpu")
-    provider = next((one for one in found.providers if one.applies(capture)), None)
-    key = f"{provider.name if provider else None} {seed} {dataset.fingerprint()}"
+    key = f"{seed} {dataset.fingerprint()}"
     if path.is_file() and found.key(path) in (PLACED, key):
         return found.load(path, cameras, names)
-    if provider is None:
-        raise BadInputError(f"Nothing here provides evidence of kind {kind!r} for {capture.source}.")
-    value = provider.provide(capture, dataset, seed, progress)
-    found.save(path, value, names, key)
-    return value
+    for provide in found.providers:
+        value = provide(capture, dataset, seed, progress)
+        if value is not None:
+            found.save(path, value, names, key)
+            return value
+    raise BadInputError(f"Nothing here provides evidence of kind {kind!r} for {capture.source}.")

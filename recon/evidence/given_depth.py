@@ -15,25 +15,21 @@ GUESS = 1.0  # confidence of pixels without depth
 MEASURED = MAX_CONFIDENCE / 2  # between matched and certain: sensors blur at edges
 
 
-def has_depth(capture: Capture) -> bool:
-    """True where every training photograph has a depth map with something known in it."""
-    train = capture.split()[0] if capture.test is not None else range(len(capture))
-    loaders = [capture.frames[i].load_depth for i in train]
-    return all(load is not None and bool((load() > 0).any()) for load in loaders)
+def given_depth(capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Stereo | None:
+    """The input's depth of the training views at working size; None unless each has a map with something known in it.
 
-
-def given_depth(capture: Capture, dataset: Dataset, progress: Progress = silent) -> Stereo:
-    """The input's depth of the training views at working size; pixels without any take the view's median, as a guess.
-
-    Depth is z in the camera frame, in the unit of the cameras, as nerfstudio and NeRF-synthetic data sets have it.
+    Pixels without depth take the view's median, as a guess. Depth is z in the camera frame, in the unit of the cameras,
+    as nerfstudio and NeRF-synthetic data sets have it.
     """
     maps = []
     for done, index in enumerate(dataset.train):
+        load = capture.frames[index].load_depth
+        given = None if load is None else load().astype(np.float32)
+        if given is None or not bool((given > 0).any()):
+            return None
         progress("depth", done, len(dataset.train))
-        view, load = dataset.view(index), capture.frames[index].load_depth
-        assert load is not None
-        size = (view.width, view.height)
-        depth = cv2.resize(load().astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        view = dataset.view(index)
+        depth = cv2.resize(given, (view.width, view.height), interpolation=cv2.INTER_NEAREST_EXACT)
         known = np.isfinite(depth) & (depth > 0)
         filled = np.where(known, depth, np.median(depth[known]) if known.any() else 1.0).astype(np.float32)
         confidence = np.where(known, np.float32(MEASURED), np.float32(GUESS))

@@ -96,15 +96,16 @@ class Step:
         """
         photograph = self._photograph(view)
         drawn = self._splat(self.time_s(view)) if gaussians is None else gaussians
-        render = self._draw(drawn, self._pose(view), photograph, depth, features)
+        size = photograph.width, photograph.height
+        render = self._draw(drawn, self._pose(view), photograph.K, *size, depth=depth, features=features)
         if gaussians is None:
             self.renders[view] = render
         return render
 
     def draw_from(self, camera: Cameras, *, time_s: float | None = None, depth: bool = False) -> Render:
         """Render from any camera [] at any moment, e.g. between the photographs."""
-        size = torch.zeros(int(camera.height), int(camera.width), 3, dtype=torch.uint8)
-        return self._draw(self._splat(time_s), camera.cam_from_world, View(size, None, camera.K), depth, None)
+        size = int(camera.width), int(camera.height)
+        return self._draw(self._splat(time_s), camera.cam_from_world, camera.K, *size, depth=depth)
 
     def photometric(self) -> Tensor:
         """Mean over the views of (1 - w) L1 + w (1 - SSIM) between picture and photograph (3DGS, equation 7)."""
@@ -122,12 +123,20 @@ class Step:
         return self.dataset.view(view, self.level)
 
     def _draw(
-        self, gaussians: Gaussians, cam_from_world: Tensor, view: View, depth: bool, features: Tensor | None
+        self,
+        gaussians: Gaussians,
+        cam_from_world: Tensor,  # [4, 4]
+        K: Tensor,  # [3, 3]
+        width: int,
+        height: int,
+        *,
+        depth: bool,
+        features: Tensor | None = None,
     ) -> Render:
         opacities, scales = gaussians.opacities, gaussians.scales
         rate = self._config.gaussian_dropout * self.index / self.steps
         drawn_opacities = dropped_opacities(opacities, rate, self.generator)
-        camera = (cam_from_world[None], view.K[None], view.width, view.height)
+        camera = (cam_from_world[None], K[None], width, height)
         mode: Any = "antialiased" if self._config.antialiased else "classic"
         colors, alphas, info = rasterization(
             gaussians.means,

@@ -236,10 +236,7 @@ class Trainer:
         try:
             self._load(checkpoint)
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
-            raise FewviewError(
-                f"The checkpoint at step {checkpoint.step} in {self.folder} does not fit this version's model: "
-                f"{error}. Start the run again."
-            ) from error
+            raise checkpoint.misfit(self.folder, error) from error
         self.step = self.saved_step = checkpoint.step
         self.earlier_seconds = checkpoint.seconds
         return notes

@@ -23,5 +23,5 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     found = read_input(source, config)
     estimator = pose_estimator(found, config)  # loads a network's weights, before anything that takes long
     selected = select_views(found, config, progress)
-    run.update_metrics(seconds={"read": time.perf_counter() - started})
+    run.add_metrics(seconds={"read": time.perf_counter() - started})
     return place(run, selected, estimator, config, progress)

@@ -83,8 +83,7 @@ def place(
     started = time.perf_counter()
     capture = save_capture(run, capture, config.max_side_px, progress)
     seconds["photographs"] = time.perf_counter() - started
-    seconds = {**run.metrics().get("seconds", {}), **seconds}
-    run.update_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
+    run.add_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)
     if depths is not None:
         save_stereo(run.depth_path, depths, train_names)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...render.aim import up_direction
 from ...scene.cameras import Cameras
@@ -80,8 +79,7 @@ def train(
     model, chosen = prepared.model, prepared.choice.config
     curve = TrainingCurve(dataset, model, run.metrics().get("training", {}).get("curve", []))
     result = fit(model, dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks])
-    add_metrics(
-        run,
+    run.add_metrics(
         notes=[*prepared.choice.notes, *result.notes],
         seconds={**prepared.seconds, "training": result.seconds},
         training={
@@ -122,7 +120,7 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
         save_cameras(run, aligned.cameras)
         result = evaluate(run, aligned, splat, progress) | {"before_alignment": result["mean"]}
     notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
-    add_metrics(run, notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)
+    run.add_metrics(notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)
 
 
 def _world_up(cameras: Cameras) -> Axis:
@@ -135,15 +133,4 @@ def _alignment_note(before: Mapping[str, float]) -> str:
     return (
         "The cameras of the held-out photographs were fitted to the finished splat before it was measured, as is usual "
         f"where none are given; without that it has {before['psnr']:.2f} dB, SSIM {before['ssim']:.3f}."
-    )
-
-
-def add_metrics(run: Run, *, notes: Sequence[str] = (), seconds: Mapping[str, float] = {}, **values: Any) -> None:
-    """Merge into metrics.json: notes are appended once, seconds are set by stage."""
-    metrics = run.metrics()
-    known = metrics.get("notes", [])
-    run.update_metrics(
-        notes=[*known, *(n for n in notes if n not in known)],
-        seconds={**metrics.get("seconds", {}), **seconds},
-        **values,
     )
