@@ -26,7 +26,8 @@ from setuptools.command.build_py import build_py
 
 KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match"]
 KERNELS += ["sparse_conv", "table"]
-COMMON = ["parallel", "tiles", "sparse_map", "bindings", "patch_match_bindings", "sparse_conv_bindings"]
+COMMON = ["parallel", "tiles", "sparse_map", "kernel_timing", "kernel_choice", "bindings"]
+COMMON += ["patch_match_bindings", "sparse_conv_bindings"]
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-Wall", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-psabi", "-Wno-ignored-attributes",
@@ -68,6 +69,7 @@ class BuildNative(build_ext):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.spawn(
                     [*self.compiler.compiler_so_cxx, *FLAGS, *(["-DFEWVIEW_X86"] if IS_X86 else []), *flags]
+                    + [f'-DFEWVIEW_VERSION="{self.distribution.get_version()}"']
                     + [f"-I{folder}" for folder in include]
                     + ["-c", str(source), "-o", str(target)]
                 )

@@ -123,7 +123,18 @@ def _weights(module: str, *files: str, what: str, install: str = "", needed: boo
 
 def _native() -> str:
     native = importlib.import_module(".._native", __package__)
-    return f"{native.isa()}, {native.num_threads()} threads"
+    kernels = f"{native.isa()}, {native.num_threads()} threads"
+    times = native.kernel_times()
+    if not times:
+        return kernels
+    families = dict.fromkeys(family for family, _, _ in times)
+    return f"{kernels}; " + "; ".join(_compared(family, times) for family in families)
+
+
+def _compared(family: str, times: list[tuple[str, str, float]]) -> str:
+    """The fastest path of a family on this processor, and how much longer the others take."""
+    (shortest, fastest), *others = sorted((milliseconds, path) for name, path, milliseconds in times if name == family)
+    return f"{family} fastest by {fastest} ({', '.join(f'{path} {time / shortest:.2f}x' for time, path in others)})"
 
 
 def _viser() -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -21,10 +20,10 @@ from ..render.paths import orbit, through
 from ..render.spiral import spiral
 from ..render.video_writer import write_mp4
 from ..scene.cameras import Cameras
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import write_bytes
+from ..scene.errors import BadInputError
 from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
+from ..scene.png import write_png
 from ..scene.splat import Axis
 from ..viewer.subjects.loader import load_subject
 from .device import prepare
@@ -99,7 +98,7 @@ def run(options: Options) -> None:
     def pictures(progress: TerminalProgress) -> Iterator[np.ndarray]:
         for i, picture in enumerate(drawn):
             if folder is not None:
-                _write_png(folder / f"{i:04d}.png", picture)
+                write_png(folder / f"{i:04d}.png", picture)
             progress("rendering", i + 1, len(path))
             yield picture
 
@@ -186,10 +185,3 @@ def _targets(options: Options) -> tuple[Path, Path | None]:
     except OSError as error:
         raise BadInputError(f"The folder {parent} cannot be made: {error.strerror}. Choose another with -o.") from error
     return film, folder
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    ok, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not ok:
-        raise FewviewError(f"{path} could not be encoded.")
-    write_bytes(path, encoded.tobytes())

@@ -8,30 +8,18 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
-#include "kernels.h"
+#include "kernel_choice.h"
 #include "parallel.h"
 
 namespace nb = nanobind;
 
 namespace fewview {
-
-#define FEWVIEW_DECLARE(isa) \
-    namespace isa {          \
-    extern const Kernels kernels; \
-    }
-#if defined(FEWVIEW_X86)
-FEWVIEW_DECLARE(sse2)
-FEWVIEW_DECLARE(avx2)
-FEWVIEW_DECLARE(avx512)
-#else
-FEWVIEW_DECLARE(plain)
-#endif
 
 namespace {
 
@@ -39,45 +27,16 @@ using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<int32_t, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 
-// Fastest first; only those that this machine can run.
-std::vector<const Kernels *> usable_kernels() {
-#if defined(FEWVIEW_X86)
-    std::vector<const Kernels *> usable;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-        usable.push_back(&avx512::kernels);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-        usable.push_back(&avx2::kernels);
-    usable.push_back(&sse2::kernels);
-    return usable;
-#else
-    return {&plain::kernels};
-#endif
-}
-
-const Kernels *active = nullptr;
-
 std::vector<std::string> isas() {
     std::vector<std::string> names;
     for (const Kernels *k : usable_kernels()) names.emplace_back(k->name);
     return names;
 }
 
-void set_isa(const std::string &name) {
-    for (const Kernels *k : usable_kernels())
-        if (name == k->name) {
-            active = k;
-            return;
-        }
-    std::string all;
-    for (const std::string &n : isas()) all += (all.empty() ? "" : ", ") + n;
-    throw std::invalid_argument("this machine has no kernels for '" + name + "'; it has " + all);
-}
-
-// The fastest instruction set, or the one that FEWVIEW_ISA names, so that a whole program runs as on an older processor.
-void choose_kernels() {
-    active = usable_kernels().front();
-    if (const char *name = std::getenv("FEWVIEW_ISA"); name && *name) set_isa(name);
+std::vector<std::tuple<std::string, std::string, double>> times() {
+    std::vector<std::tuple<std::string, std::string, double>> rows;
+    for (const KernelTime &time : kernel_times()) rows.emplace_back(time.family, time.path, time.milliseconds);
+    return rows;
 }
 
 // Throws unless the array has exactly this shape.
@@ -126,7 +85,7 @@ ProjectArgs project_args(Floats means, Floats quats, Floats scales, Floats opaci
 void project(Floats means, Floats quats, Floats scales, Floats opacities, Floats cam_from_world, Floats K, int width,
              int height, float eps2d, float near_plane, float far_plane, float radius_clip, bool antialiased, Ints radii,
              Floats means2d, Floats depths, Floats conics, Floats compensations) {
-    active->project(project_args(means, quats, scales, opacities, cam_from_world, K, width, height, eps2d, near_plane,
+    rendering_kernels().project(project_args(means, quats, scales, opacities, cam_from_world, K, width, height, eps2d, near_plane,
                                  far_plane, radius_clip, antialiased, radii, means2d, depths, conics, compensations));
 }
 
@@ -147,7 +106,7 @@ void project_backward(Floats means, Floats quats, Floats scales, Floats opacitie
     a.v_quats = checked(v_quats, "v_quats", {N, 4});
     a.v_scales = checked(v_scales, "v_scales", {N, 3});
     a.v_cam_from_world = checked(v_cam_from_world, "v_cam_from_world", {C, 4, 4});
-    active->project_backward(a);
+    rendering_kernels().project_backward(a);
 }
 
 ShArgs sh_args(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors) {
@@ -169,7 +128,7 @@ ShArgs sh_args(int degree, Floats means, Floats centers, Floats sh, Ints radii, 
 }
 
 void sh_colors(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors) {
-    active->sh_colors(sh_args(degree, means, centers, sh, radii, colors));
+    rendering_kernels().sh_colors(sh_args(degree, means, centers, sh, radii, colors));
 }
 
 void sh_colors_backward(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors, Floats v_colors,
@@ -181,7 +140,7 @@ void sh_colors_backward(int degree, Floats means, Floats centers, Floats sh, Int
     a.v_sh = checked(v_sh, "v_sh", {N, a.forward.stride, 3});
     a.v_means = checked(v_means, "v_means", {N, 3});
     a.v_centers = checked(v_centers, "v_centers", {C, 3});
-    active->sh_colors_backward(a);
+    rendering_kernels().sh_colors_backward(a);
 }
 
 void bin(TileLists &lists, int width, int height, Ints radii, Floats means2d, Floats depths, Floats conics,
@@ -198,7 +157,7 @@ void bin(TileLists &lists, int width, int height, Ints radii, Floats means2d, Fl
     a.depths = checked(depths, "depths", {N});
     a.conics = checked(conics, "conics", {N, 3});
     a.opacities = checked(opacities, "opacities", {N});
-    bin_gaussians(a, *active, lists);
+    bin_gaussians(a, rendering_kernels(), lists);
 }
 
 RasterizeArgs rasterize_args(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
@@ -221,7 +180,7 @@ RasterizeArgs rasterize_args(const TileLists &lists, Floats colors, std::optiona
 
 void rasterize(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
                Floats out_transmittance) {
-    active->rasterize(rasterize_args(lists, colors, background, out_colors, out_transmittance));
+    rendering_kernels().rasterize(rasterize_args(lists, colors, background, out_colors, out_transmittance));
 }
 
 void rasterize_backward(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
@@ -236,7 +195,7 @@ void rasterize_backward(const TileLists &lists, Floats colors, std::optional<Flo
     a.v_conics = checked(v_conics, "v_conics", {N, 3});
     a.v_colors = checked(v_colors, "v_colors", {N, D});
     a.v_opacities = checked(v_opacities, "v_opacities", {N});
-    active->rasterize_backward(a);
+    rendering_kernels().rasterize_backward(a);
 }
 
 std::tuple<double, double> image_loss(Floats image, Floats target, float dssim_weight, std::optional<Floats> gradient) {
@@ -248,7 +207,7 @@ std::tuple<double, double> image_loss(Floats image, Floats target, float dssim_w
     a.target = checked(target, "target", {H, Wd, 3});
     a.gradient = checked(gradient, "gradient", {H, Wd, 3});
     a.dssim_weight = dssim_weight;
-    active->image_loss(a);
+    rendering_kernels().image_loss(a);
     return {a.loss, a.ssim};
 }
 
@@ -271,7 +230,7 @@ void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Flo
     a.beta2 = beta2;
     a.eps = eps;
     a.step = step;
-    active->adam_step(a);
+    rendering_kernels().adam_step(a);
 }
 
 double alignment_loss(const std::vector<Floats> &points, const std::vector<Floats> &weights, Ints view_of_side,
@@ -301,7 +260,7 @@ double alignment_loss(const std::vector<Floats> &points, const std::vector<Float
     a.v_focal = checked(v_focal, "v_focal", {N, 2});
     a.v_log_depth = checked(v_log_depth, "v_log_depth", {P});
     a.v_cam_from_side = checked(v_cam_from_side, "v_cam_from_side", {S, 3, 4});
-    active->alignment_loss(a);
+    rendering_kernels().alignment_loss(a);
     return a.loss;
 }
 
@@ -319,7 +278,6 @@ void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints ti
 
 }  // namespace
 
-const Kernels &active_kernels() { return *active; }
 void bind_patch_match(nb::module_ &m);
 void bind_sparse_conv(nb::module_ &m);
 
@@ -330,13 +288,15 @@ NB_MODULE(_native, m) {
     using namespace nb::literals;
     auto release = nb::call_guard<nb::gil_scoped_release>();
     nb::set_leak_warnings(false);  // tensors may still hold tile lists when the interpreter ends
-    choose_kernels();
+    kernels_from_environment();
     threads_from_environment();
     m.doc() = "CPU kernels; arrays are contiguous float32 NumPy arrays, results are written in place.";
 
-    m.def("isas", &isas, "Instruction sets that this machine can run, fastest first.");
-    m.def("isa", [] { return std::string(active->name); }, "The instruction set in use.");
-    m.def("set_isa", &set_isa, "name"_a, "Use another instruction set; ValueError names those there are.");
+    m.def("isas", &isas, "Instruction sets that this machine can run, widest vectors first.");
+    m.def("isa", [] { return std::string(rendering_kernels().name); }, "The instruction set of the rendering kernels.");
+    m.def("convolution_isa", [] { return std::string(convolution_kernels().name); }, "That of sparse convolution.");
+    m.def("kernel_times", &times, "(family, path, milliseconds) that the choice rests on; empty where none was needed.");
+    m.def("set_isa", &set_isa, "name"_a, "Use another instruction set for all; ValueError names those there are.");
     m.def("num_threads", &num_threads);
     m.def("set_num_threads", &set_num_threads, "n"_a);
 

@@ -150,8 +150,6 @@ struct Kernels {
     void (*sparse_pool_backward)(const SparsePoolBackwardArgs &);
 };
 
-const Kernels &active_kernels();  // the ones in use
-
 // Fills the lists; everything in them but `splats` is made here.
 void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists);
 

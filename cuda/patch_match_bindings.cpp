@@ -13,7 +13,7 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels.h"
+#include "kernel_choice.h"
 
 namespace nb = nanobind;
 
@@ -104,7 +104,7 @@ void patch_match(const StereoImage &reference, int level, const std::vector<cons
     a.prior_max = prior_max;
     a.planes = planes.data();
     a.costs = costs.data();
-    const Kernels &kernels = active_kernels();
+    const Kernels &kernels = rendering_kernels();
     nb::gil_scoped_release release;
     kernels.patch_match_costs(a);
     for (const auto &[seed, depth_step, slope_step, explore] : sweeps)

@@ -75,7 +75,9 @@ struct Hit {
         power = dx * (dx * s.xx + row.linear) + row.constant;
         reached = both(less_equal(splat(LOG2_ALPHA_MIN), power), less(vf{}, t));
         if (!any(reached)) return false;
-        alpha = exp2(min(power, splat(LOG2_ALPHA_MAX)));
+        // Lanes that are not reached may have powers far below what exp2 can do; whatever it makes of them would be
+        // multiplied below, and some processors take a hundred cycles over a denormal.
+        alpha = exp2(max(min(power, splat(LOG2_ALPHA_MAX)), splat(LOG2_ALPHA_MIN)));
         next = t - t * alpha;
         stopped = both(reached, less_equal(next, splat(T_MIN)));
         used = not_second(reached, stopped);

@@ -6,12 +6,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
-#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
 
-#include "kernels.h"
+#include "kernel_choice.h"
 
 namespace nb = nanobind;
 
@@ -85,20 +84,6 @@ void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_st
     slot_start.data()[map.volume] = at;
 }
 
-// Tells if the instruction set in use and the processor have products of pairs of bfloat16. FEWVIEW_BF16=0 denies it,
-// as on processors with AVX-512 that lack them.
-bool has_bf16() {
-#if defined(FEWVIEW_X86)
-    static const bool denied = [] {
-        const char *wanted = std::getenv("FEWVIEW_BF16");
-        return wanted && std::string(wanted) == "0";
-    }();
-    return !denied && active_kernels().sparse_conv_bf16 && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
-
 // `backward`: from outputs to inputs, over the transposed map; `flip`: over the map itself, slots in reverse.
 void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> bias, MatrixOut out, bool backward,
           bool flip, bool rounded) {
@@ -121,7 +106,7 @@ void conv(const SparseMap &map, Matrix in, Weight weight, std::optional<Vector> 
     if (bias && (int64_t)bias->shape(0) != a.out_channels)
         throw std::invalid_argument("bias: expected one value for each output channel");
     a.bias = bias ? bias->data() : nullptr;
-    const Kernels &kernels = active_kernels();
+    const Kernels &kernels = convolution_kernels();
     nb::gil_scoped_release release;
     (rounded ? kernels.sparse_conv_bf16 : kernels.sparse_conv)(a);
 }
@@ -136,7 +121,7 @@ void conv_weight(const SparseMap &map, Matrix in, Matrix v_out, WeightOut v_weig
     a.in = sized(in, "in", map.n_source, I);
     a.v_out = sized(v_out, "v_out", map.n_target, O);
     a.v_weight = v_weight.data();
-    const Kernels &kernels = active_kernels();
+    const Kernels &kernels = convolution_kernels();
     nb::gil_scoped_release release;
     kernels.sparse_conv_weight(a);
 }
@@ -149,7 +134,7 @@ void pool(const SparseMap &map, Matrix in, MatrixOut out, std::optional<RowsOut>
     a.in = sized(in, "in", map.n_source, C);
     a.out = sized(out, "out", map.n_target, C);
     a.source = source ? sized(*source, "source", map.n_target, C) : nullptr;
-    const Kernels &kernels = active_kernels();
+    const Kernels &kernels = convolution_kernels();
     nb::gil_scoped_release release;
     kernels.sparse_pool(a);
 }
@@ -162,7 +147,7 @@ void pool_backward(const SparseMap &map, Matrix v_out, std::optional<Rows> sourc
     a.v_out = sized(v_out, "v_out", map.n_source, C);
     a.source = source ? sized(*source, "source", map.n_source, C) : nullptr;
     a.v_in = sized(v_in, "v_in", map.n_target, C);
-    const Kernels &kernels = active_kernels();
+    const Kernels &kernels = convolution_kernels();
     nb::gil_scoped_release release;
     kernels.sparse_pool_backward(a);
 }
@@ -216,6 +201,7 @@ void bind_sparse_conv(nb::module_ &m) {
     m.def("sparse_conv", &conv, "map"_a, "features"_a, "weight"_a, "bias"_a.none(), nb::arg("out").noconvert(),
           "backward"_a, "flip"_a, "rounded"_a = false);
     m.def("has_bf16", &has_bf16, "Whether the instruction set in use multiplies pairs of bfloat16.");
+    m.def("prefers_bf16", &prefers_bf16, "Whether that is also faster than float32 on this machine.");
     m.def("sparse_conv_weight", &conv_weight, "map"_a, "features"_a, "v_out"_a, nb::arg("v_weight").noconvert());
     m.def("sparse_pool", &pool, "map"_a, "features"_a, nb::arg("out").noconvert(), nb::arg("source").none().noconvert());
     m.def("sparse_pool_backward", &pool_backward, "map"_a, "v_out"_a, "source"_a.none(), nb::arg("v_in").noconvert());

@@ -122,3 +122,11 @@ def parse_json(data: bytes, name: str, *, allow_nan: bool = False) -> Any:
         raise BadInputError(f"{name} is not JSON: {error.msg} at line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{name} cannot be used: {error}.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder and those above it, unless they are there; FewviewError says why that could not be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FewviewError(f"{folder} could not be made: {error.strerror}.") from error

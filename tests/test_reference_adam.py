@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from fewview import _native
@@ -12,6 +13,7 @@ from fewview.recon.optimise.adam import Optimiser, update
 from fewview.recon.optimise.reference_adam import adam_step as reference_adam_step
 from fewview.recon.optimise.table import Column, Table
 from support.native import isa as isa
+from support.native import keep_threads as keep_threads
 
 # Ten float32 updates of at most 0.1: a few roundings of 6e-8 relative each, in another order of operations.
 F64 = torch.float64
@@ -270,3 +272,16 @@ def test_the_kernel_takes_a_first_step_of_the_rate(isa: str) -> None:
     lr = torch.tensor([0.5]).numpy()
     _native.adam_step(param.numpy(), grad.numpy(), *zeros, lr, None, None, 0.9, 0.999, 1e-15, 1)
     torch.testing.assert_close(param.flatten(), torch.tensor([-0.5, -0.5, 0.5, -0.5, 0.0]), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_denormal_moments_count_as_zero_on_every_thread(isa: str, keep_threads: None, threads: int) -> None:
+    """Numbers below 1.2e-38 are slow on some processors; the caller's own arithmetic keeps them."""
+    _native.set_num_threads(threads)
+    shape, tiny = (40_000, 3), np.float32(5e-39)
+    param, grad = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    exp_avg, exp_avg_sq = np.full(shape, tiny), np.full(shape, tiny)
+    _native.adam_step(param, grad, exp_avg, exp_avg_sq, np.ones(3, np.float32), None, None, 0.9, 0.999, 1e-15, 1)
+    assert not exp_avg.any()
+    assert not exp_avg_sq.any()
+    assert tiny * np.float32(0.5) > 0

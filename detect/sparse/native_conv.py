@@ -19,7 +19,7 @@ class _Convolve(torch.autograd.Function):
     ) -> Tensor:
         features, weight = features.contiguous(), weight.contiguous()
         out = torch.empty(kernel_map.n_out, weight.shape[0])
-        by_processor = rounded and _native.has_bf16()
+        by_processor = rounded and _native.prefers_bf16()
         factors = (features, weight) if by_processor or not rounded else (_rounded(features), _rounded(weight))
         arrays = (_array(factors[0]), _array(factors[1]), _array(bias), out.numpy())
         _native.sparse_conv(kernel_map.tiles, *arrays, backward=False, flip=False, rounded=by_processor)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from torch import Tensor
 from ...render import render
 from ...render.metrics import lpips, lpips_missing, psnr, ssim
 from ...scene.capture import evenly_spaced
-from ...scene.files import read_json, write_bytes
+from ...scene.files import read_json
+from ...scene.png import write_png
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.splat import Splat
@@ -81,12 +81,7 @@ def _measure(
 
 
 def _write_png(run: Run, file: str, image: Tensor) -> None:
-    path = run.path / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (image.cpu().numpy() * 255).round().astype(np.uint8)
-    ok, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    assert ok  # PNG encodes every uint8 image
-    write_bytes(path, encoded.tobytes())
+    write_png(run.path / file, (image.cpu().numpy() * 255).round().astype(np.uint8))
 
 
 def _mean(views: Sequence[dict[str, Any]]) -> dict[str, float | None]:

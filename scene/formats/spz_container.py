@@ -19,6 +19,7 @@ import zstandard
 
 from ..errors import BadInputError
 from ..files import write_bytes
+from ..zlib_order import require_zlib
 
 MAGIC = b"NGSP"
 GZIP = b"\x1f\x8b"
@@ -87,6 +88,7 @@ def write_blocks(path: Path, header: SpzHeader, blocks: list[np.ndarray]) -> Non
     plain = [np.ascontiguousarray(block, np.uint8).tobytes() for block in blocks]
     fields = (MAGIC, header.version, header.count, header.sh_degree, header.fractional_bits, flags)
     if header.version < 4:
+        require_zlib("An SPZ file")
         packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)  # zlib's own gzip header has no time in it
         parts = [packer.compress(part) for part in (_LEGACY.pack(*fields, 0), *plain)]
         write_bytes(path, b"".join([*parts, packer.flush()]))

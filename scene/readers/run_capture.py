@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import cv2
@@ -13,9 +13,10 @@ import numpy as np
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
-from ..errors import BadInputError, FewviewError
-from ..files import read_json, write_bytes, write_json
+from ..errors import BadInputError
+from ..files import make_folder, read_json, write_bytes, write_json
 from ..geometry import se3_inverse
+from ..png import write_png
 from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
@@ -39,7 +40,7 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
         width, height = fit_size(frame.width, frame.height, max_side)
         pixels = capture.image(i, width, height).numpy()
-        _write_png(run.images_path / f"{file}.png", pixels)
+        write_png(run.images_path / f"{file}.png", pixels)
         camera = capture.cameras[i].resized(width, height)
         entries.append(
             {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
@@ -142,7 +143,7 @@ def _write_mask(run: Run, frame: Frame, file: str, width: int, height: int) -> d
     """The mask at working size, and the key that names it; nerfstudio wants one for every photograph, or for none."""
     counts = np.ones((height, width), np.uint8) if frame.load_mask is None else frame.load_mask().astype(np.uint8)
     mask = cv2.resize(counts, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    _write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
+    write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
     return {"mask_path": f"masks/{file}.png"}
 
 
@@ -152,22 +153,6 @@ def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> 
     depth = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     buffer = io.BytesIO()
     np.save(buffer, depth * np.float32(1000), allow_pickle=False)
-    _make_folder(run.path / "depths")
+    make_folder(run.path / "depths")
     write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
     return {"depth_file_path": f"depths/{file}.npy"}
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    """uint8 [H, W], [H, W, 3] or [H, W, 4]."""
-    _make_folder(path.parent)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    write_bytes(path, data.tobytes())
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FewviewError(f"{folder} could not be made: {error.strerror}.") from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...scene.errors import FewviewError
+from ...scene.zlib_order import require_zlib
 
 VIEWER_FOLDER = Path(__file__).parents[1]  # the build puts the program there, see setup.py
 PROGRAM_FOLDER = VIEWER_FOLDER / "supersplat"
@@ -98,6 +99,7 @@ def _program() -> tuple[str, str, str]:
 
 
 def _packed(data: bytes) -> str:
+    require_zlib("The shared page")
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
