@@ -82,8 +82,7 @@ def reason_to_skip(row: str) -> str | None:
         return f"this processor has no {isa} kernels to run; it has {', '.join(isas)}"
     if row == "avx512-bf16" and not has_bf16():
         return "this processor does not multiply bfloat16 (AVX512_BF16)"
-    itself = "avx512-bf16" if isas[0] == "avx512" and has_bf16() else isas[0]
-    if row == itself:
+    if row == chosen_by_itself():
         return "this is what our kernels take here by themselves: see as-it-is"
     if row.startswith("torch-") and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         return f"PyTorch takes {torch.backends.cpu.get_cpu_capability()} here by itself"
@@ -93,9 +92,25 @@ def reason_to_skip(row: str) -> str | None:
 
 
 def has_bf16() -> bool:
-    """Products of bfloat16 with the fastest kernels, whatever the caller's environment denies."""
-    code = "from fewview import _native; raise SystemExit(not _native.has_bf16())"
-    return subprocess.run([sys.executable, "-c", code], env=plain_environment(), check=False).returncode == 0
+    """Products of bfloat16 with the widest kernels, whatever the caller's environment denies."""
+    return answer("_native.has_bf16()", FEWVIEW_ISA=_native.isas()[0]) == "True"
+
+
+def chosen_by_itself() -> str | None:
+    """The row that says which kernels are chosen here without being told; None where it is a mixture of rows."""
+    rendering, convolution, bf16 = answer("_native.isa(), _native.convolution_isa(), _native.prefers_bf16()").split()
+    if rendering != convolution:
+        return None
+    return "avx512-bf16" if bf16 == "True" else rendering
+
+
+def answer(expression: str, **environment: str) -> str:
+    """The printed value of an expression over `_native` in a process of its own."""
+    code = f"from fewview import _native; print({expression})"
+    environment = plain_environment() | environment
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 def run(row: str, arguments: list[str]) -> Result:
