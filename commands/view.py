@@ -20,7 +20,8 @@ LONG_BYTES = 50e6
 class Options(Common):
     """Look at a run, a splat file or a data set in the browser, until Ctrl+C.
 
-    Only this computer can open the page, unless --host says otherwise; then a token is needed in the address.
+    Only this computer can open the page, unless --host says otherwise, and only with the address that is printed: it
+    holds a new token each time.
     """
 
     # Run folders, splat files, folders of photographs, data sets; several are shown together, each with a toggle.
@@ -31,7 +32,8 @@ class Options(Common):
     host: str = "127.0.0.1"
     # Port to listen on; 0 takes any that is free.
     port: int = DEFAULT_PORT
-    # Word that the address must carry, for hosts other than this computer.
+    # Word that the address must carry: a new one, none (on this computer only), or your own. The variable FEWVIEW_TOKEN
+    # says the same without showing in the list of processes.
     token: str | None = None
     # Open the page in this computer's browser.
     open: bool = False

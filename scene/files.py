@@ -130,3 +130,9 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FewviewError(f"{folder} could not be made: {error.strerror}.") from error
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/fewview`, else `~/.cache/fewview`: what can be made again, or is kept for a while."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "fewview"

@@ -26,6 +26,7 @@ from fewview.scene.datasets.nuscenes_log import NuScenes
 from fewview.scene.datasets.nuscenes_results import read_results, write_results
 from fewview.scene.datasets.nuscenes_tables import Tables, build_tables
 from fewview.scene.errors import BadInputError
+from fewview.scene.files import cache_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.nuscenes_folder import Drive, write_nuscenes
@@ -220,7 +221,7 @@ class TestCache:
 
     def test_the_cache_follows_the_environment(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert nuscenes_cache.default_cache() == tmp_path / "fewview"
+        assert cache_folder() == tmp_path / "fewview"
 
 
 def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_what_to_type_exists_and_fits(tmp_path, capsys):
         name, *args = shlex.split(line)[1:]
         command = importlib.import_module(f"fewview.commands.{name}")
         parse(command.Options, args, prog="fewview")
-        assert args[0] in (str(run.path), "photos")
+        assert args[0] in (run.path.name, "photos")
 
 
 def test_views_are_shown_from_the_worst_to_the_best_and_say_so(tmp_path):
@@ -236,6 +236,20 @@ def test_names_are_escaped(tmp_path):
     assert "script" not in page.tags
     assert page.tags.count("img") == 14
     assert nasty in " ".join(page.words)
+
+
+def test_no_folder_of_this_computer_is_told(tmp_path):
+    place = str(tmp_path / "somebody" / "scene")
+    for name, config in {
+        "listed": {"input": place, "command": ["fewview", "reconstruct", place, "-o", str(tmp_path / "listed")]},
+        "by options": {"input": "C:\\Users\\somebody\\scene", "options": {"images": place}},
+    }.items():
+        run = small_run(tmp_path / name, **config)
+        evaluated(run)
+        source, page = report(run)
+        assert "somebody" not in source
+        assert str(tmp_path) not in source
+        assert f"fewview view {shlex.quote(name)}" in page.commands
 
 
 def test_pictures_outside_the_run_are_not_taken_in(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 import viser
 import websockets
 from fewview.scene.errors import BadInputError
-from fewview.viewer.guard import Guard, is_loopback
+from fewview.viewer.guard import MAX_UPLOAD_BYTES, Guard, chosen_token, is_loopback
 from fewview.viewer.server import ViewerServer
+from viser._messages import FileTransferPart, FileTransferStartUpload
 from websockets.asyncio.client import connect
 
 TOKEN = "a-secret_of-the-test"
@@ -139,7 +140,7 @@ def test_directories_are_not_listed(server):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.168.1.20", "viewer.example"])
 def test_wide_hosts_need_a_token(host):
-    with pytest.raises(BadInputError, match="--token"):
+    with pytest.raises(BadInputError, match="needs a token"):
         ViewerServer(host, 0, "test")
 
 
@@ -159,7 +160,7 @@ def test_token_is_asked_for_on_http_and_websocket(wide_server):
     assert get(wide_server, "/?token=wrong-wrong")[0] == 403
     assert get(wide_server, f"/?token={TOKEN}&token={TOKEN}")[0] == 403
     assert websocket_status(wide_server) == 403
-    assert websocket_status(wide_server, cookie="fewview-token=wrong-wrong") == 403
+    assert websocket_status(wide_server, cookie=f"{wide_server.guard.cookie}=wrong-wrong") == 403
 
 
 def test_token_in_the_address_becomes_a_cookie(wide_server):
@@ -172,6 +173,69 @@ def test_token_in_the_address_becomes_a_cookie(wide_server):
     assert websocket_status(wide_server, cookie=cookie) == 101
     assert websocket_status(wide_server, cookie=cookie, origin="http://evil.example") == 403
     assert TOKEN in wide_server.url
+
+
+def test_two_viewers_on_one_host_keep_their_cookies_apart():
+    tokens = [TOKEN, f"another-{TOKEN}"]
+    with running(token=tokens[0]) as first, running(token=tokens[1]) as second:
+        given = [get(s, f"/?token={t}")[1]["Set-Cookie"] for s, t in zip((first, second), tokens, strict=True)]
+        jar = "; ".join(header.split(";")[0] for header in given)
+        assert len({header.partition("=")[0] for header in given}) == 2
+        for one in (first, second):
+            assert get(one, headers={"Cookie": jar})[0] == 200
+        assert get(first, headers={"Cookie": given[1].split(";")[0]})[0] == 403
+
+
+def test_a_token_is_made_unless_it_is_given_or_denied(monkeypatch):
+    monkeypatch.delenv("FEWVIEW_TOKEN", raising=False)
+    made = [chosen_token(None) for _ in range(2)] + [chosen_token("new")]
+    assert len(set(made)) == 3
+    assert all(len(token) >= 16 and Guard("127.0.0.1", token) for token in made)
+    assert chosen_token("none") is None
+    assert chosen_token(TOKEN) == TOKEN
+    monkeypatch.setenv("FEWVIEW_TOKEN", TOKEN)
+    assert chosen_token(None) == TOKEN
+    assert chosen_token("a-word-of-my-own") == "a-word-of-my-own"
+
+
+@pytest.mark.parametrize("path", ["/" + 5000 * "a", "/?token=" + 5000 * "a"])
+def test_long_addresses_are_refused(server, path):
+    status, headers, body = get(server, path)
+    assert status == 414
+    assert b"no address here is that long" in body
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def announce(server, size_bytes, part_count):
+    """The table of transfers after a browser has announced one of this size, and after a part of it."""
+    interface, table = server._websock_server, server.gui._current_file_upload_states
+    button = server.gui.add_upload_button("Load")
+    start = FileTransferStartUpload(button._impl.uuid, "transfer", "a.json", "application/json", part_count, size_bytes)
+    for handler in interface._incoming_handlers[FileTransferStartUpload]:
+        handler(0, start)
+    announced = dict(table)
+    part = FileTransferPart(button._impl.uuid, "transfer", 0, bytes(4 * 2**20))
+    for handler in interface._incoming_handlers[FileTransferPart]:
+        handler(0, part)
+    return announced, dict(table)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "part_count", "taken"),
+    [(8 * 2**20, 2, True), (MAX_UPLOAD_BYTES + 1, 9, False), (100, MAX_UPLOAD_BYTES + 1, False)],
+)
+def test_large_uploads_are_refused_when_they_are_announced(size_bytes, part_count, taken):
+    with running() as server:
+        announced, after = announce(server, size_bytes, part_count)
+        assert bool(announced) == bool(after) == taken
+
+
+def test_uploads_that_grow_beyond_what_was_announced_are_dropped(monkeypatch):
+    monkeypatch.setattr("fewview.viewer.server.MAX_UPLOAD_BYTES", 2**20)
+    with running() as server:
+        announced, after = announce(server, 1000, 3)
+        assert announced
+        assert not after
 
 
 def test_wide_server_answers_to_addresses_but_not_to_foreign_names(wide_server):
@@ -206,6 +270,9 @@ def test_the_page_asks_what_it_is_drawn_with(encoding):
         page = gzip.decompress(body) if headers["Content-Encoding"] == "gzip" else body
         assert status == 200
         assert page.count(b"renderer?software=") == 1
+        assert page.count(b"<title>test</title>") == 1
+        assert get(server, "/alive")[0] == 204
+        assert get(server, "/alive", {"Host": "evil.example"})[0] == 403
         assert get(server, "/renderer?software=0", {"Host": "evil.example"})[0] == 403
         assert get(server, "/renderer?software=0", {"Origin": "http://evil.example"})[0] == 403
         for query in ("", "?software=1", "?software=2", "?software=0&software=1", "?" + 100 * "a&"):
@@ -216,3 +283,14 @@ def test_the_page_asks_what_it_is_drawn_with(encoding):
         assert told == ["card"]
         server.renderers.when_card(lambda: told.append("late"))
         assert told == ["card", "late"]
+
+
+def test_a_title_cannot_end_the_script_that_holds_it():
+    server = ViewerServer("127.0.0.1", 0, 'a</script><script>alert(1)</script>"')
+    try:
+        page = get(server)[2]
+        page = gzip.decompress(page) if page[:2] == b"\x1f\x8b" else page
+        assert b"alert(1)</script>" not in page
+        assert b"&lt;/script&gt;" in page
+    finally:
+        server.stop()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..scene.errors import BadInputError
 from ..scene.progress import Progress, silent
+from .guard import chosen_token
 from .server import ViewerServer
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def view(
     """Show run folders, splat files, photographs and data sets in the browser, together; returns at Ctrl+C.
 
     `detections` is a file in the nuScenes submission layout, to be shown on the driving data among the targets.
-    `port` 0 takes any that is free. A `host` other than this machine's loopback needs a `token`, which then has to
-    be in the address. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
+    `port` 0 takes any that is free. The address that is printed carries a `token` without which nobody else on this
+    machine gets in: a new one unless it is given here or in FEWVIEW_TOKEN; "none" leaves it out, on this machine's
+    loopback only. Raises BadInputError when there is nothing to show, the port is taken, or the token is missing.
     """
     if detections is not None and not Path(detections).is_file():
         raise BadInputError(f"{detections} is not there; a JSON file in the nuScenes submission layout is expected.")
@@ -48,7 +50,8 @@ def view(
         if not Path(name).exists():
             raise BadInputError(f"{name} does not exist; a run, a splat file, photographs or a data set is expected.")
     # The server first: a browser loads the page while PyTorch is imported here and the files are read.
-    server = ViewerServer(host, port, f"Fewview: {Path(names[0]).resolve().name if names else 'viewer'}", token)
+    title = f"Fewview: {Path(names[0]).resolve().name if names else 'viewer'}"
+    server = ViewerServer(host, port, title, chosen_token(token))
     page: Page | None = None
     try:
         print(how_to_open(server), flush=True)
@@ -74,7 +77,7 @@ def serve(
     port: int = DEFAULT_PORT,
     token: str | None = None,
 ) -> tuple[ViewerServer, Page]:
-    """Start the page and return at once; the caller stops both."""
+    """Start the page and return at once; the caller stops both. Without a `token` the address needs none."""
     from .page import Page
 
     shown = subjects if isinstance(subjects, Sequence) else [subjects]

@@ -3,16 +3,19 @@
 A server on 127.0.0.1 is not private by that alone. Any web page that is open in the same browser can send requests
 to it: a foreign page by WebSocket (which the same-origin policy does not cover, hence the Origin check), and a page
 whose own name is re-pointed to 127.0.0.1 after loading (DNS rebinding, hence the Host check). A server that listens
-wider is open to everyone on the network, hence the token.
+wider is open to everyone on the network, and one on 127.0.0.1 to every other user of the machine, hence the token.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import hmac
 import http
 import http.cookies
 import ipaddress
+import os
+import secrets
 import socket
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -25,7 +28,10 @@ from ..scene.errors import BadInputError
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERY_INTERFACE = ("", "0.0.0.0", "::", "*")
 MIN_TOKEN_LENGTH = 8
-COOKIE = "fewview-token"
+TOKEN_VARIABLE = "FEWVIEW_TOKEN"  # an argument shows in the list of processes, this does not
+MAX_UPLOAD_BYTES = 32 * 2**20  # of a file that somebody loads in the page: a camera path, the largest there is
+NEW_TOKEN, NO_TOKEN = "new", "none"
+MAX_ADDRESS_LENGTH = 2048  # of any request; the longest that the page makes has about a hundred characters
 
 # The page is one file with inline code that builds workers from blobs; nothing may be loaded from elsewhere.
 CONTENT_SECURITY_POLICY = (
@@ -60,11 +66,18 @@ class Guard:
             where = "every network interface" if self.host in EVERY_INTERFACE else f"the network address {self.host}"
             raise BadInputError(
                 f"The viewer was told to listen on {where}, where anyone on the network could open it; that needs a "
-                "token. Add --token followed by a secret of your own, or leave out --host and forward the port by SSH."
+                "token. Leave out `--token none`, or leave out --host and forward the port by SSH."
             )
 
+    @property
+    def cookie(self) -> str:
+        """The cookie's name. Browsers keep one jar for all ports of a host, so every token has a cookie of its own."""
+        return f"fewview-{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
+
     def refusal(self, request: Request) -> Response | None:
-        """A 403 for a request that is not let in, None for one that is."""
+        """A 403 or 414 for a request that is not let in, None for one that is."""
+        if len(request.path) > MAX_ADDRESS_LENGTH:
+            return _refuse("no address here is that long", http.HTTPStatus.REQUEST_URI_TOO_LONG)
         try:
             host, origin = request.headers["Host"], request.headers.get("Origin")
         except (KeyError, MultipleValuesError):
@@ -84,7 +97,7 @@ class Guard:
         for key, value in SECURITY_HEADERS.items():
             response.headers[key] = value
         if self.token is not None and self._matches(_query_token(request.path)):
-            response.headers["Set-Cookie"] = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+            response.headers["Set-Cookie"] = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
         return response
 
     def _is_own_name(self, name: str) -> bool:
@@ -101,10 +114,21 @@ class Guard:
     def _has_cookie(self, request: Request) -> bool:
         for header in request.headers.get_all("Cookie"):
             with contextlib.suppress(http.cookies.CookieError):
-                morsel = http.cookies.SimpleCookie(header).get(COOKIE)
+                morsel = http.cookies.SimpleCookie(header).get(self.cookie)
                 if morsel is not None and self._matches(morsel.value):
                     return True
         return False
+
+
+def chosen_token(asked: str | None) -> str | None:
+    """The token of a server: a word of the person's own, one that nobody can guess for NEW_TOKEN, None for NO_TOKEN.
+
+    None takes the word in the environment variable FEWVIEW_TOKEN, and NEW_TOKEN where there is none.
+    """
+    wanted = asked or os.environ.get(TOKEN_VARIABLE) or NEW_TOKEN
+    if wanted == NO_TOKEN:
+        return None
+    return secrets.token_urlsafe(12) if wanted == NEW_TOKEN else wanted
 
 
 def is_loopback(host: str) -> bool:
@@ -135,7 +159,7 @@ def _host_name(host: str) -> str | None:
 
 
 def _query_token(path: str) -> str | None:
-    values = parse_qs(path.partition("?")[2], max_num_fields=20).get("token", []) if len(path) < 4096 else []
+    values = parse_qs(path.partition("?")[2], max_num_fields=20).get("token", [])
     return values[0] if len(values) == 1 else None
 
 
@@ -143,8 +167,7 @@ def _is_cookie_safe(token: str) -> bool:
     return token.isascii() and all(c.isalnum() or c in "-_" for c in token)
 
 
-def _refuse(reason: str) -> Response:
-    status = http.HTTPStatus.FORBIDDEN
+def _refuse(reason: str, status: http.HTTPStatus = http.HTTPStatus.FORBIDDEN) -> Response:
     body = f"{status.value} {status.phrase}: {reason}.\n".encode()
     headers = Headers(
         {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}

@@ -25,6 +25,7 @@ from ..scene.splat import MovingSplat, Splat
 from . import markup
 from .app import DEFAULT_PORT, how_to_open, serve
 from .curves import Curve
+from .guard import chosen_token
 from .pictures import render_rgb8, resize_to, thumbnail
 from .server import port_problem
 from .subjects.splat_subject import SplatSubject
@@ -63,7 +64,7 @@ class LiveViewer:
         # A port that is taken must not end a run that has begun: the address is printed, so any other will do.
         port = 0 if port_problem(host, port) else port
         self._capture, self._subject = capture, SplatSubject(title, None, capture)
-        self._server, self._page = serve(self._subject, host=host, port=port, token=token)
+        self._server, self._page = serve(self._subject, host=host, port=port, token=chosen_token(token))
         self._seconds_between, self._save_to = seconds_between, save_to
         self._not_before = 0.0
         self._waiting: queue.Queue[_State | None] = queue.Queue(1)

@@ -14,6 +14,7 @@ from .clock import Clock, joined
 from .panel_context import Context
 from .pilot import Pilot
 from .server import ViewerServer
+from .shortcuts import Shortcuts
 from .subjects.canvas import Canvas
 from .subjects.subject import Subject
 from .worker import Worker
@@ -35,6 +36,7 @@ class Page:
             Clock(joined(subject.timeline for subject in subjects)),
             Pilot(server, stage.up.numpy().astype(float)),
             Worker(lambda error: self.context.notify("That did not work", str(error))),
+            Shortcuts(server),
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
@@ -109,6 +111,8 @@ class Page:
             if panel.wanted(context):
                 with tabs.add_tab(title):
                     self._panels[title] = panel(context)
+        keys = context.shortcuts
+        keys.add("List the keys", "H", lambda client: context.notify("Keys", " · ".join(keys.told), client))
         for note in dict.fromkeys(note for subject in context.subjects for note in subject.notes):
             gui.add_html(markup.small(note))
         for subject in context.subjects:

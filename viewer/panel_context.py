@@ -11,6 +11,7 @@ from ..scene.cameras import Cameras
 from .clock import Clock
 from .pilot import Pilot
 from .server import ViewerServer
+from .shortcuts import Shortcuts
 from .stage import Stage
 from .subjects.subject import Subject
 from .viewpoint import Viewpoint
@@ -30,6 +31,7 @@ class Context:
     clock: Clock
     pilot: Pilot
     worker: Worker
+    shortcuts: Shortcuts
 
     def of_kind(self, kind: type[S]) -> list[S]:
         """The subjects of a kind, the active one first."""

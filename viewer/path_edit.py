@@ -19,12 +19,12 @@ from ..scene.errors import BadInputError
 from ..scene.files import parse_json
 from ..scene.geometry import se3_inverse
 from ..scene.splat import Splat
+from .guard import MAX_UPLOAD_BYTES
 from .stage import FOCUS_DISTANCE, Stage, vertical_fov
 from .viewpoint import Viewpoint
 
 MIN_TRANSITION_S = 0.05
 MAX_EDITED = 1000  # key frames; more are a recording, which `fewview render` takes
-MAX_UPLOAD_BYTES = 32 * 2**20
 CURVE_POINTS = 400
 
 

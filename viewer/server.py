@@ -16,11 +16,13 @@ import viser
 import viser.infra._infra as viser_infra
 import websockets
 import websockets.asyncio.server
+from viser._messages import FileTransferPart, FileTransferStartUpload
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from ..scene.errors import BadInputError, FewviewError
-from .guard import EVERY_INTERFACE, Guard
+from . import page_html
+from .guard import EVERY_INTERFACE, MAX_UPLOAD_BYTES, Guard
 from .renderers import Renderers
 
 logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # port scanners and closed tabs are no news
@@ -48,8 +50,9 @@ class ViewerServer(viser.ViserServer):
         self.renderers = Renderers()
         self.bound_host = host
         _check_port(host, port)
-        with _construction, _guarded_serve(self.guard, self.renderers), _quiet():
+        with _construction, _guarded_serve(self.guard, self.renderers, label), _quiet():
             super().__init__(host="0.0.0.0" if host in ("", "*") else host, port=port, label=label, verbose=False)
+        self._refuse_large_uploads()
         if not self._refuses_strangers():
             self.stop()
             raise FewviewError(
@@ -73,6 +76,32 @@ class ViewerServer(viser.ViserServer):
         """Never: the tunnel would publish the scene on somebody else's server, and any browser could ask for it."""
         return None
 
+    def _refuse_large_uploads(self) -> None:
+        """viser gathers a whole upload before it asks anybody; the announcement is answered here, after viser's own."""
+        uploads = self.gui._current_file_upload_states
+
+        def announced(client_id: Any, message: FileTransferStartUpload) -> None:
+            # Parts of a transfer that is not in the table are thrown away as they come.
+            if max(message.size_bytes, message.part_count) <= MAX_UPLOAD_BYTES:
+                return
+            uploads.pop(message.transfer_uuid, None)
+            client = self.get_clients().get(client_id)
+            if client is not None:
+                client.add_notification(
+                    "Too large",
+                    f"{message.filename[:80]} has {message.size_bytes / 1e6:,.0f} MB; at most "
+                    f"{MAX_UPLOAD_BYTES / 1e6:,.0f} MB can be loaded here.",
+                )
+
+        def part(client_id: Any, message: FileTransferPart) -> None:
+            # A browser that sends more than it announced is no browser.
+            state = uploads.get(message.transfer_uuid)
+            if state is not None and state["transferred_bytes"] > MAX_UPLOAD_BYTES:
+                uploads.pop(message.transfer_uuid, None)
+
+        self._websock_server.register_handler(FileTransferStartUpload, announced)
+        self._websock_server.register_handler(FileTransferPart, part)
+
     def _refuses_strangers(self) -> bool:
         """Asks the running server under a name that is not its own; the answer has to be 403."""
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(
@@ -91,25 +120,25 @@ class ViewerServer(viser.ViserServer):
 class _WebsocketsWithGuard:
     """Stands for the `websockets` module inside viser while a server is made: `asyncio.server.serve` is guarded."""
 
-    def __init__(self, guard: Guard, renderers: Renderers) -> None:
-        self._guard, self._renderers = guard, renderers
+    def __init__(self, guard: Guard, renderers: Renderers, title: str) -> None:
+        self._guard, self._renderers, self._title = guard, renderers, title
 
     def __getattr__(self, name: str) -> Any:
         return self if name in ("asyncio", "server") else getattr(websockets, name)
 
     def serve(self, handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
-        guard, renderers = self._guard, self._renderers
+        guard, renderers, title = self._guard, self._renderers, self._title
 
         def guarded(connection: ServerConnection, request: Request) -> Response | None:
             refused = guard.refusal(request)
             if refused is not None:
                 return refused
-            response = renderers.answer(request)
+            response = page_html.answer(request) or renderers.answer(request)
             if response is None:
                 response = process_request(connection, request)
                 if response is None:
                     return None
-                response = renderers.ask(response)
+                response = page_html.completed(response, title)
             return guard.dress(request, response)
 
         options["max_size"] = MAX_MESSAGE_BYTES
@@ -117,10 +146,10 @@ class _WebsocketsWithGuard:
 
 
 @contextlib.contextmanager
-def _guarded_serve(guard: Guard, renderers: Renderers) -> Iterator[None]:
+def _guarded_serve(guard: Guard, renderers: Renderers, title: str) -> Iterator[None]:
     """viser has no hook for its request handling, so the name through which it starts its server is lent ours."""
     original = viser_infra.websockets
-    viser_infra.websockets = _WebsocketsWithGuard(guard, renderers)  # type: ignore[assignment]
+    viser_infra.websockets = _WebsocketsWithGuard(guard, renderers, title)  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from ..errors import FewviewError
-from ..files import write_bytes
+from ..files import cache_folder, write_bytes
 from ..progress import Progress, silent
 from .nuscenes_tables import ANNOTATION_TABLES, TABLES, Tables, build_tables
 
@@ -40,7 +39,7 @@ def load_tables(folder: Path, cache: Path | None = None, progress: Progress = si
     total, key = _fingerprint(folder)
     if total < MIN_TABLE_BYTES:
         return build_tables(folder)
-    cache = default_cache() if cache is None else cache
+    cache = cache_folder() if cache is None else cache
     path = cache / "nuscenes" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]}.safetensors"
     stored = _mapped(path, key)
     if stored is not None:
@@ -53,12 +52,6 @@ def load_tables(folder: Path, cache: Path | None = None, progress: Progress = si
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors.numpy.save(arrays, {"key": key}))
     return tables
-
-
-def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/fewview`, else `~/.cache/fewview`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "fewview"
 
 
 def _fingerprint(folder: Path) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .. import markup
+from ..kept_edits import forget_edits, kept_edits
 from ..panel_context import Context
 from ..subjects.splat_subject import SplatSubject
 from .edit_frame_tools import FrameTools
@@ -30,6 +31,7 @@ class EditTab:
         self._begin()
         gui = context.server.gui
         self._status = gui.add_html("")
+        self._build_earlier()
         self.select_tools = SelectTools(self.bench)
         self._build_actions()
         self.frame_tools = FrameTools(self.bench)
@@ -69,11 +71,25 @@ class EditTab:
     def _tell_state(self) -> None:
         self._status.content = markup.caption("Edit", self.bench.session.facts())
         editor = self.bench.session.editor
+        if self._earlier is not None:
+            self._earlier.visible = not editor.changed
         for button, what, name in ((self._undo, "Undo", editor.undo_name), (self._redo, "Redo", editor.redo_name)):
             button.disabled = name is None
             button.label = what if name is None else f"{what}: {name}"
 
     # -- controls ---------------------------------------------------------------------------------------------------
+
+    def _build_earlier(self) -> None:
+        """A button for the edits that an earlier viewer kept of the same file and nobody saved."""
+        path, splat = self.subject.splat_path, self.subject.splat
+        kept = None if path is None or splat is None else kept_edits(path, len(splat))
+        self._earlier = None
+        if kept is None:
+            return
+        self._earlier = self._context.server.gui.add_button(
+            f"Bring back earlier edits ({kept.facts()})", hint="They were not saved when the viewer ended."
+        )
+        self._earlier.on_click(lambda _: self.bench.do(lambda: kept.apply(self.bench.session.editor)))
 
     def _build_actions(self) -> None:
         gui = self._context.server.gui
@@ -83,6 +99,11 @@ class EditTab:
         self._undo.on_click(lambda _: self.bench.do(self.bench.session.undo))
         self._redo = gui.add_button("Redo", disabled=True)
         self._redo.on_click(lambda _: self.bench.do(self.bench.session.redo))
+        keys = self._context.shortcuts
+        keys.add("Undo", "Z", lambda _: self.bench.do(self.bench.session.undo), modifier="cmd/ctrl")
+        keys.add("Redo", "Z", lambda _: self.bench.do(self.bench.session.redo), modifier="cmd/ctrl+shift")
+        keys.add("Delete what is selected", "delete", lambda _: self._act("Delete"))
+        keys.add("Invert the selection", "I", lambda _: self._act("Invert"))
 
     def _act(self, what: str) -> None:
         if what == "Delete":
@@ -107,6 +128,8 @@ class EditTab:
     def _save(self, client: Any) -> None:
         def save() -> None:
             path, lost = self.bench.session.save(self._name.value.strip())
+            assert self.subject.splat_path is not None
+            forget_edits(self.subject.splat_path)
             self._context.notify("Saved", " ".join((f"{path}.", *lost)), client)
             self._name.value = self.bench.session.new_name()  # type: ignore[misc]  # viser's setter is overloaded
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...scene.errors import FewviewError
 from ..edit_session import Session
+from ..kept_edits import keep_edits
 from ..layers.splat_layer import view_colors
 from ..panel_context import Context
 from ..pointer import Pointer
@@ -36,6 +37,18 @@ class Workbench:
             splat, lambda g: view_colors(g, subject.cameras), splat_path=subject.splat_path, run=subject.run
         )
 
+        self._kept_alive, self._kept_frame = self._session.editor.alive, self._session.editor.similarity
+
+    def _keep(self) -> None:
+        """Puts what was edited on disk, where it has changed: a page that closes must not lose it."""
+        editor = self._session.editor
+        if self.subject.splat_path is None:
+            return
+        if torch.equal(editor.alive, self._kept_alive) and editor.similarity is self._kept_frame:
+            return
+        self._kept_alive, self._kept_frame = editor.alive, editor.similarity
+        keep_edits(self.subject.splat_path, editor)
+
     @property
     def session(self) -> Session:
         """The present session, at the moment that the page shows."""
@@ -53,6 +66,7 @@ class Workbench:
                 self.context.notify("Not done", str(error))
                 return
             self._show()
+            self._keep()
 
         self.context.worker.submit(run)
 

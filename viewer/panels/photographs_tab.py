@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,8 @@ class PhotographsTab:
         self._choice.on_update(lambda event: self._choose(names.index(self._choice.value), event.client))
         step = gui.add_button_group("", ("Previous", "Next"))
         step.on_click(lambda event: self._step(-1 if step.value == "Previous" else 1, event.client))
+        for label, key, by in (("Previous photograph", "arrowleft", -1), ("Next photograph", "arrowright", 1)):
+            self._context.shortcuts.add(label, key, functools.partial(self._step, by))
         beside = [RENDERING, ERROR] if self._cameras is not None else []
         if self._photographs.stereo is not None:
             beside += [DEPTH, CONFIDENCE]

@@ -70,9 +70,12 @@ class SceneTab:
             box = gui.add_checkbox(layer.name, layer.wanted)
             box.on_update(functools.partial(_follow, layer, box))
             self._boxes.append((layer, box))
+            if len(self._boxes) < 10:
+                number = len(self._boxes)
+                self._context.shortcuts.add(f"{layer.name} on and off", str(number), functools.partial(_switch, box))
         drawn = subject.drawn if isinstance(subject, SplatSubject) else None
         if drawn is not None and (drawn.splat is None or drawn.is_large):
-            self._build_detail(drawn)
+            self._build_detail(subject, drawn)
         if photographs is not None and photographs.stereo is not None:
             self._build_depth(subject, photographs, depth_path)
         if "points" in subject.layers:
@@ -83,10 +86,15 @@ class SceneTab:
             size = gui.add_slider("Camera size", 0.02, 2.0, 0.02, round(photographs.frustum_size, 2))
             size.on_update(lambda _: photographs.set_frustum_size(size.value))
 
-    def _build_detail(self, drawn: DrawnSplat) -> None:
+    def _build_detail(self, subject: Subject, drawn: DrawnSplat) -> None:
         server, worker = self._context.server, self._context.worker
         every = server.gui.add_checkbox("All Gaussians", drawn.draws_all, hint=FEW_NOTE)
-        every.on_update(lambda _: worker.submit(lambda: setattr(drawn, "draws_all", every.value)))
+
+        def draw() -> None:
+            drawn.draws_all = every.value
+            subject.changed()
+
+        every.on_update(lambda _: worker.submit(draw))
 
         def tick() -> None:
             every.value = True  # type: ignore[misc]  # viser's setter is overloaded
@@ -127,6 +135,10 @@ class SceneTab:
         move = gui.add_button_group("", buttons)
         move.on_click(lambda event: self._move(move.value, event.client))
         axes = ["as photographed" if self._cameras is not None else "as is", *UP_AXES]
+        keys = self._context.shortcuts
+        keys.add("First view", "F", lambda client: self._move("First view", client))
+        if self._cameras is not None:
+            keys.add("Orbit, and stop", "O", lambda client: self._move("Orbit", client))
         up = gui.add_dropdown("Up axis", axes, initial_value=axes[0])
         up.on_update(lambda _: self._set_up(UP_AXES.get(up.value)))
         self._ground: Layer | None = None
@@ -187,6 +199,10 @@ class SceneTab:
                 self._context.notify("One moment of it", lost[0], event.client)
 
         button.on_click(send)
+
+
+def _switch(box: viser.GuiCheckboxHandle, _client: viser.ClientHandle | None) -> None:
+    box.value = not box.value  # type: ignore[misc]  # viser's setter is overloaded
 
 
 def _follow(layer: Layer, box: viser.GuiCheckboxHandle, _event: Any) -> None:

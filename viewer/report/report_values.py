@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ...scene.capture import Capture
@@ -69,3 +70,13 @@ def moves_from_to(run: Run) -> tuple[float, float] | None:
     if not isinstance(moments, list) or len(moments) != 2 or not all(map(is_number, moments)):
         return None
     return float(moments[0]), float(moments[1])
+
+
+def without_folders(value: Any) -> Any:
+    """A recorded value with absolute paths in it cut to their last names: a report is sent to others."""
+    if isinstance(value, str):
+        is_absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+        return PureWindowsPath(value).name or value if is_absolute else value
+    if isinstance(value, Mapping):
+        return {key: without_folders(each) for key, each in value.items()}
+    return [without_folders(each) for each in value] if isinstance(value, list) else value

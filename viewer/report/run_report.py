@@ -18,7 +18,7 @@ from .report_page import bars, commands, document, paragraph, section, text, til
 from .report_pictures import LEVELS, Level, Pictures
 from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
 from .report_svg import line_chart, map_from
-from .report_values import is_number, mapping, moves_from_to, placed_count
+from .report_values import is_number, mapping, moves_from_to, placed_count, without_folders
 
 MAX_BYTES = 9_500_000  # mail and chat programs take files of 10 MB
 SHORTEST_SHOWN_S = 0.05  # stages that took less are left out
@@ -50,6 +50,7 @@ def _page(
     level: Level,
 ) -> bytes:
     title = run.path.resolve().name
+    config = without_folders(config)
     sections = [
         f"<header><h1>{text(title)}</h1>{paragraph(_subtitle(config), 'soft')}</header>",
         tiles(_headline(run, metrics, capture)),
@@ -145,23 +146,24 @@ def _times(metrics: Mapping[str, Any]) -> list[str]:
 
 def _next_steps(run: Run, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs (what for, command); every command can be typed as it is."""
-    folder = shlex.quote(str(run.path))
+    place = without_folders(str(run.path))
+    folder = shlex.quote(place)
     again = ["fewview", "reconstruct", str(config.get("input", "INPUT"))]
     if not run.splat_path.is_file():
         if config.get("command") == "demo":
             again = ["fewview", "demo"]
         look = [("Look at what there is", f"fewview view {folder}")] if run.cameras_path.is_file() else []
-        return [("Continue it", f"{shlex.join([*again, '-o', str(run.path)])} --resume"), *look]
+        return [("Continue it", f"{shlex.join([*again, '-o', place])} --resume"), *look]
     steps = [
         ("Look around in the browser", f"fewview view {folder}"),
         ("Share it, as one page that opens anywhere", f"fewview share {folder} -o scene.html"),
         ("Make a film", f"fewview render {folder}"),
-        ("Remove floaters", f"fewview edit {folder} --floaters -o {shlex.quote(f'{run.path}-edited')}"),
+        ("Remove floaters", f"fewview edit {folder} --floaters -o {shlex.quote(f'{place}-edited')}"),
         ("Write it for other programs", f"fewview convert {folder} scene.spz"),
     ]
     trained = mapping(metrics, "training").get("steps")
     if trained is not None and is_number(trained):
-        longer = [*again, "-o", f"{run.path}-longer", "--steps", str(2 * trained)]
+        longer = [*again, "-o", f"{place}-longer", "--steps", str(2 * trained)]
         if mapping(config, "options").get("eval"):
             longer.append("--eval")
         steps.append(("Try with twice the training", shlex.join(longer)))

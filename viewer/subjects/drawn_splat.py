@@ -39,6 +39,11 @@ class DrawnSplat:
         return self.splat is not None and len(self.splat) > MANY_GAUSSIANS
 
     @property
+    def drawn_count(self) -> int:
+        """Gaussians on the page, of all that there are."""
+        return 0 if self._part is None else len(self._part)
+
+    @property
     def draws_all(self) -> bool:
         """True when all Gaussians of a large splat are drawn, not only those that cover most of the picture."""
         return self._draws_all

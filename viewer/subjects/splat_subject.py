@@ -64,6 +64,8 @@ class SplatSubject(Subject):
             return Facts(counts, words)
         if (moments := self._splat.time_range_s) is not None:
             words = (f"moves from {moments[0]:g} s to {moments[1]:g} s", *words)
+        if self.drawn is not None and self.drawn.is_large and not self.drawn.draws_all:
+            words = (f"{self.drawn.drawn_count:,} of them drawn", *words)
         return Facts(counts | {"Gaussians": len(self._splat)}, words)
 
     def own_stage(self) -> tuple[int, Stage]:

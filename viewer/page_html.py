@@ -1,0 +1,83 @@
+"""Additions to viser's page: its title, a report of what draws it, and a word when the server has gone."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import http
+import json
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from ..scene.zlib_order import can_compress
+
+ALIVE_PATH = "/alive"
+ASK_ALIVE_MS = 4000
+# The page's own program sets no title but its name. The names of renderers are those in software of Chromium, Firefox
+# and Mesa, and of Windows without a driver. Whoever wants to know if the server lives asks twice before it says no: one
+# answer may be late while a large scene is sent.
+_SCRIPT = """<script>
+{
+    const gl = document.createElement("canvas").getContext("webgl2");
+    const names = gl && gl.getExtension("WEBGL_debug_renderer_info");
+    const name = gl ? String(gl.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : gl.RENDERER)) : "software";
+    const software = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+    fetch("renderer?software=" + Number(software), {cache: "no-store"}).catch(() => {});
+    if (gl && gl.getExtension("WEBGL_lose_context")) gl.getExtension("WEBGL_lose_context").loseContext();
+
+    const title = TITLE;
+    const keepTitle = () => { if (document.title !== title) document.title = title; };
+    new MutationObserver(keepTitle).observe(document.head, {childList: true, subtree: true, characterData: true});
+
+    const gone = document.createElement("div");
+    gone.id = "fewview-gone";
+    gone.setAttribute("role", "alert");
+    gone.textContent = "The viewer has ended or cannot be reached: nothing that is done here now is kept. Start it "
+        + "again and open the address that it prints; edits up to now are offered in its Edit tab.";
+    gone.style.cssText = "position:fixed;left:50%;bottom:24px;transform:translateX(-50%);max-width:min(560px,90vw);"
+        + "padding:12px 16px;background:#7f1d1d;color:#fff;font:14px/1.4 system-ui,sans-serif;border-radius:8px;"
+        + "z-index:100000;display:none;box-shadow:0 4px 24px rgba(0,0,0,.35)";
+    let missed = 0;
+    const ask = async () => {
+        try {
+            const answer = await fetch("alive", {cache: "no-store", signal: AbortSignal.timeout(10000)});
+            missed = answer.status === 204 ? 0 : missed + 1;
+        } catch { missed += 1; }
+        gone.style.display = missed > 1 ? "block" : "none";
+        setTimeout(ask, ASK_ALIVE_MS);
+    };
+    addEventListener("DOMContentLoaded", () => {
+        keepTitle();
+        document.body.append(gone);
+        setTimeout(ask, ASK_ALIVE_MS);
+    });
+}
+</script>"""
+
+
+def answer(request: Request) -> Response | None:
+    """The response to a page that asks if the server lives; None for any other request."""
+    if request.path != ALIVE_PATH:
+        return None
+    status = http.HTTPStatus.NO_CONTENT
+    return Response(status.value, status.phrase, Headers({"Connection": "close"}))
+
+
+def completed(response: Response, title: str) -> Response:
+    """The page with our lines in it; other files as they are."""
+    if not response.headers.get("Content-Type", "").startswith("text/html"):
+        return response
+    packed = response.headers.get("Content-Encoding") == "gzip"
+    page = gzip.decompress(response.body) if packed else response.body
+    safe_title = json.dumps(title).replace("<", "\\u003c")  # a name may hold the end of a script
+    script = _SCRIPT.replace("TITLE", safe_title, 1).replace("ASK_ALIVE_MS", str(ASK_ALIVE_MS))
+    page = page.replace(b"<title>Viser</title>", f"<title>{html.escape(title)}</title>".encode(), 1)
+    page = page.replace(b"<head>", b"<head>" + script.encode(), 1)
+    if packed and not can_compress():
+        packed = False
+        del response.headers["Content-Encoding"]
+    response.body = gzip.compress(page, 1) if packed else page
+    del response.headers["Content-Length"]
+    response.headers["Content-Length"] = str(len(response.body))
+    return response
