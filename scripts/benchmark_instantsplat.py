@@ -27,7 +27,7 @@ from fewview.recon.methods.instantsplat.config import instantsplat_config
 from fewview.recon.methods.instantsplat.model import initialise
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import fit
-from fewview.recon.pipeline.refine_held_out import RefineConfig, refine_held_out
+from fewview.recon.pipeline.refine_held_out import refine_held_out
 from fewview.recon.poses import align_cameras, pose_errors
 from fewview.recon.poses.evaluate_poses import evaluate_poses
 from fewview.recon.poses.pointmaps.global_alignment import AlignmentConfig, align_pairs
@@ -37,6 +37,7 @@ from fewview.scene.capture import evenly_spaced
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
+from fewview.scene.splat import StaticSplat
 from two_view_pointmaps import TwoViewPredictor
 
 FOX_SIDE = ("--resolution", "480")
@@ -180,7 +181,7 @@ def _with_cameras(dataset: Dataset, stereo: Stereo) -> Dataset:
 def _held_out(gaussians: Gaussians, dataset: Dataset) -> tuple[float, float]:
     """Mean PSNR (dB) and SSIM after alignment."""
     black = torch.zeros(3)
-    aligned = refine_held_out(gaussians, dataset, black, config=RefineConfig(steps=(40, 40, 40)))
+    aligned = refine_held_out(StaticSplat(gaussians), dataset)
     values = []
     for i in aligned.test:
         with torch.no_grad():

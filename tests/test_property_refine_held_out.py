@@ -76,7 +76,7 @@ def test_the_best_loss_never_rises_and_is_that_of_the_camera(trained: tuple[Gaus
     moved = turned(dataset, 1.0)
     refined = refine_camera(StaticSplat(gaussians), moved, HELD_OUT)
     assert all(after <= before for before, after in itertools.pairwise(refined.losses))
-    assert len(refined.losses) == 1 + RefineConfig().steps[-1] + 1
+    assert len(refined.losses) <= 2 + RefineConfig().linearisations[-1] * RefineConfig().steps
 
     def error(cam_from_world: Tensor) -> float:
         camera = replace(dataset.cameras[HELD_OUT], cam_from_world=cam_from_world)
@@ -90,11 +90,11 @@ def test_the_best_loss_never_rises_and_is_that_of_the_camera(trained: tuple[Gaus
     assert error(refined.cam_from_world) == pytest.approx(refined.losses[-1], rel=1e-4)
 
 
-@pytest.mark.parametrize("steps", [(0,), (1,), (0, 0, 5), (20, 0)], ids=str)
-def test_it_is_never_worse_than_the_start(trained: tuple[Gaussians, Dataset], steps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("linearisations", [(0,), (1,), (0, 0, 5), (20, 0)], ids=str)
+def test_it_is_never_worse_than_the_start(trained: tuple[Gaussians, Dataset], linearisations: tuple[int, ...]) -> None:
     gaussians, dataset = trained
     true = with_photograph(dataset, drawn(gaussians, dataset))
-    wild = RefineConfig(steps=steps, rotation_lr=0.3, translation_lr=1.0)  # every step leads away
+    wild = RefineConfig(linearisations, difference_px=30.0)  # what is so far away says nothing about here
     refined = refine_camera(StaticSplat(gaussians), true, HELD_OUT, config=wild)
     assert refined.losses[-1] <= refined.losses[0]
     assert degrees_off(refined.cam_from_world, true) < 0.1

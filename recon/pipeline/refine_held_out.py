@@ -7,9 +7,7 @@ therefore taken after such an alignment (InstantSplat, Fan et al. 2024, section 
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,22 +18,21 @@ from ...scene.cameras import Cameras
 from ...scene.geometry import se3_exp
 from ...scene.progress import Progress, silent
 from ...scene.splat import Splat, StaticSplat
-from ..optimise.adam import Optimiser, update
 from ..optimise.dataset import Dataset, View
-from ..optimise.table import Column
 from ..optimise.trainer import torch_threads
 
 MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken
+HUBER = 1.5  # times the mean absolute difference: larger ones count less than their squares
 
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """Steps and rates with which a camera is fitted."""
+    """Effort with which a camera is fitted."""
 
-    steps: tuple[int, ...] = (60, 60, 100)  # At a quarter, at half and at the full size of the photograph.
-    rotation_lr: float = 1e-3  # Radians a step at the end of the coarse levels; a level coarser is twice as fast.
-    translation_lr: float = 3e-3  # The same in scene scales, how far the training cameras spread.
-    final_lr: float = 0.05  # Factor on both at the end of each size, reached along a cosine.
+    linearisations: tuple[int, ...] = (8, 4, 2, 1)  # At most, from an eighth of the photograph's size to all of it.
+    steps: int = 4  # At most with each: measuring how the picture changes takes twelve renders, a step one.
+    difference_px: float = 0.5  # By which the picture is moved to measure that.
+    least_px: float = 0.01  # A step that moves the picture by less is the last of its size.
 
 
 @dataclass(frozen=True)
@@ -71,36 +68,123 @@ def refine_camera(
     *,
     config: RefineConfig = RefineConfig(),
 ) -> RefinedCamera:
-    """Fit one camera by Adam on a left-multiplied twist, coarse sizes first; the best at full size is kept."""
+    """Fit one camera by Gauss-Newton on a left-multiplied twist, coarse sizes first; the best is kept.
+
+    How the picture changes with the six numbers is measured by moving the camera a little, and then used for several
+    steps. Large differences count less than their squares (Huber 1964): they are what the splat lacks.
+    """
     camera = dataset.cameras[index]
     frozen = replace(splat.still(dataset.time_s(index)), gaussians=splat.at(dataset.time_s(index)).detach())
-    kept = torch.zeros(1, 6, device=camera.K.device)
-    twist = Column(kept)
+    twist = start = torch.zeros(6, device=camera.K.device)
+    losses: list[float] = []
     with torch.no_grad():
-        full = dataset.view(index)
-        start, covered_at_start = _error(frozen, _moved(camera, kept, full), full)
-    best = float(start)
-    losses = [best]
-    for level in reversed(range(len(config.steps))):
-        view = dataset.view(index, level)
-        steps = config.steps[len(config.steps) - 1 - level]
-        twist = Column(twist.tensor)  # moments start anew at each size
-        optimiser = Optimiser(functools.partial(_rates, config, dataset.scene_scale, level, steps))
-        for step in range(steps + 1):
-            loss, covered = _error(frozen, _moved(camera, twist.tensor, view), view)
+        depth = _median_depth(frozen, camera)
+        for level in reversed(range(len(config.linearisations))):
+            at = _Alignment(frozen, camera, dataset.view(index, level), depth)
+            error, covered = at.error(start)
+            best = error
+            if bool(twist.any()):
+                best = at.error_if_seen(twist, covered)
+                # Coarser sizes may have led astray.
+                twist, best = (start, error) if error < best else (twist, best)
             if level == 0:
-                if float(loss.detach()) < best and covered >= MIN_COVERED * covered_at_start:
-                    best, kept = float(loss.detach()), twist.tensor.detach().clone()
-                losses.append(best)
-            if step < steps:
-                loss.backward()
-                update(twist, optimiser, step)
-    return RefinedCamera((se3_exp(kept[0]) @ camera.cam_from_world).detach(), tuple(losses))
+                losses += [error, best]
+            for _ in range(config.linearisations[len(config.linearisations) - 1 - level]):
+                before = twist
+                jacobian = at.jacobian(twist, config.difference_px)
+                for _ in range(config.steps):
+                    step, moved_px = at.step(twist, jacobian)
+                    stepped = twist + step
+                    found = at.error_if_seen(stepped, covered)
+                    if found >= best:
+                        break
+                    twist, best = stepped, found
+                    if level == 0:
+                        losses.append(best)
+                    if moved_px < config.least_px:
+                        break
+                if at.moved_px(twist - before) < config.least_px:
+                    break
+    return RefinedCamera((se3_exp(twist) @ camera.cam_from_world).detach(), tuple(losses))
+
+
+class _Alignment:
+    """One photograph at one size, and the pictures of a splat from where a twist [6] moves its camera."""
+
+    def __init__(self, splat: StaticSplat, camera: Cameras, view: View, depth: float) -> None:
+        self._splat, self._camera, self._view = splat, camera, view
+        self._background = torch.tensor(splat.background, device=view.K.device)
+        self._target = view.target(self._background)
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        focal_px = float(view.K[0, 0] + view.K[1, 1]) / 2
+        # What moves the picture by about a pixel: radians, and the same seen across the scene's depth.
+        self._unit = torch.tensor([1 / focal_px] * 3 + [depth / focal_px] * 3, device=view.K.device)
+
+    def error(self, twist: Tensor) -> tuple[float, int]:
+        """Mean absolute difference where the splat shows something, and how many pixels that is.
+
+        So no camera is drawn to what the splat lacks.
+        """
+        drawn, covered = self._draw(twist)
+        difference = (drawn - self._target).abs() * covered[..., None]
+        return float(difference.sum()) / (3 * max(int(covered.sum()), 1)), int(covered.sum())
+
+    def error_if_seen(self, twist: Tensor, covered_at_start: int) -> float:
+        """The same error; infinite for a camera that has fled to where nothing is wrong because nothing is there."""
+        error, covered = self.error(twist)
+        return error if covered >= MIN_COVERED * covered_at_start else math.inf
+
+    def moved_px(self, twist: Tensor) -> float:
+        """Pixels by which a small twist moves the picture, about."""
+        return float((twist / self._unit).abs().max())
+
+    def jacobian(self, twist: Tensor, difference_px: float) -> Tensor:
+        """Changes of the colours [H * W * 3, 6] with the twist, by pixels of movement; zero where nothing is drawn."""
+        columns = []
+        for axis in range(6):
+            offset = torch.zeros_like(twist)
+            offset[axis] = difference_px * self._unit[axis]
+            ahead, seen_ahead = self._draw(twist + offset)
+            behind, seen_behind = self._draw(twist - offset)
+            change = (ahead - behind) * (seen_ahead & seen_behind)[..., None]
+            columns.append(change.flatten() / (2 * difference_px))
+        return torch.stack(columns, -1)
+
+    def step(self, twist: Tensor, jacobian: Tensor) -> tuple[Tensor, float]:
+        """A change [6] of the twist, and by about how many pixels it moves the picture."""
+        drawn, covered = self._draw(twist)
+        residual = ((drawn - self._target) * covered[..., None]).flatten()
+        size = residual.abs()
+        threshold = HUBER * float(size.sum()) / (3 * max(int(covered.sum()), 1))
+        weight = threshold / size.clamp(min=max(threshold, 1e-6))
+        weighted = jacobian * weight[:, None]
+        normal, gradient = (weighted.T @ jacobian).double(), (weighted.T @ residual).double()
+        normal += torch.eye(6, dtype=torch.float64, device=normal.device) * (1e-6 * normal.diagonal().max() + 1e-12)
+        change = -torch.linalg.solve(normal, gradient).to(twist.dtype) * self._unit
+        return change, self.moved_px(change)
+
+    def _draw(self, twist: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours [H, W, 3] and which pixels [H, W] count; the last twist that was tried is often where one stands."""
+        if self._last is not None and self._last[0] is twist:
+            return self._last[1:]
+        moved = _moved(self._camera, twist, self._view)
+        drawn = render(self._splat.gaussians, moved, background=self._background, antialiased=self._splat.antialiased)
+        covered = drawn.alpha > 0
+        self._last = twist, drawn.rgb, covered if self._view.mask is None else covered & self._view.mask
+        return self._last[1:]
+
+
+def _median_depth(splat: StaticSplat, camera: Cameras) -> float:
+    """Median distance along the optical axis of the Gaussians in front of a camera; 1 where there are none."""
+    m = camera.cam_from_world
+    z = splat.gaussians.means @ m[2, :3] + m[2, 3]
+    ahead = z[z > 0]
+    return float(ahead.median()) if len(ahead) else 1.0
 
 
 def _moved(camera: Cameras, twist: Tensor, view: View) -> Cameras:
-    """A camera moved by a twist [1, 6], at the size of a view."""
-    cam_from_world = se3_exp(twist[0]) @ camera.cam_from_world
+    """A camera moved by a twist [6], at the size of a view."""
+    cam_from_world = se3_exp(twist) @ camera.cam_from_world
     return replace(
         camera,
         cam_from_world=cam_from_world,
@@ -108,25 +192,3 @@ def _moved(camera: Cameras, twist: Tensor, view: View) -> Cameras:
         width=torch.tensor(view.width),
         height=torch.tensor(view.height),
     )
-
-
-def _error(splat: StaticSplat, camera: Cameras, view: View) -> tuple[Tensor, int]:
-    """Mean absolute error over the pixels where the splat shows something, and how many they are.
-
-    So no camera is drawn to what the splat lacks; the count tells one that has fled to where nothing is wrong because
-    nothing is there.
-    """
-    background = torch.tensor(splat.background, device=view.K.device)
-    drawn = render(splat.gaussians, camera, background=background, antialiased=splat.antialiased)
-    covered = drawn.alpha.detach() > 0
-    if view.mask is not None:
-        covered = covered & view.mask
-    difference = (drawn.rgb - view.target(background)).abs() * covered[..., None]
-    return difference.sum() / (3 * covered.sum()).clamp(min=1), int(covered.sum())
-
-
-def _rates(config: RefineConfig, scene_scale: float, level: int, steps: int, step: int) -> Tensor:
-    """Learning rates [6] at a step of one size."""
-    share = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / steps)) / 2
-    rates: Sequence[float] = [config.rotation_lr] * 3 + [config.translation_lr * scene_scale] * 3
-    return torch.tensor(rates) * (share * 2**level)
