@@ -15,7 +15,8 @@ from ..detect.metrics.nuscenes_submission import used_modalities, write_submissi
 from ..detect.sparsefusion.config import SparseFusionConfig, preset
 from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights, start_from
+from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
+from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
 from ..detect.tasks.driving_samples import NuScenesSamples
 from ..detect.training import DetectorTraining
 from ..learn import Trained, TrainRun, fit
@@ -60,7 +61,8 @@ class Options(Common):
     batch_size: int | None = None
     # Parts to leave out, to see what they are worth.
     without: tuple[Part, ...] = ()
-    # Weights to start from; those that are named later overwrite those named earlier.
+    # Weights to start from, part by part: a run of ours, released SparseFusion or TransFusion-L weights, a Mask R-CNN
+    # of MMDetection, a ResNet-50. Files that are named later overwrite those named earlier.
     start: tuple[Path, ...] = ()
     # Go on from the newest checkpoint of the run.
     resume: bool = False
@@ -101,8 +103,7 @@ def run(options: Options) -> None:
     with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         torch.manual_seed(options.seed)
         model = SparseFusionModel(config).to(device)
-        for path in options.start:
-            progress.say(f"Starting from {start_from(model, path)} tensors of {path}.")
+        _start(options, model, folder, progress)
         detector = SparseFusionDetector(model)
         workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
         training = DetectorTraining(detector, samples, options.seed, workers)
@@ -128,6 +129,23 @@ def run(options: Options) -> None:
     finish(options, result, [*lines, *memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
 
 
+def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:
+    """Load what --start names. Raises BadInputError where parts are kept as they are that no file gave."""
+    given: set[str] = set()
+    for path in options.start:
+        started = start_from(model, path)
+        progress.say(started.line())
+        given |= started.names
+    random = frozen_at_random(model, given)
+    if random and not (options.resume and _has_checkpoint(folder)):
+        parts = ", ".join(f"{part} ({numbers:,} numbers)" for part, numbers in random.items())
+        raise BadInputError(
+            f"--preset {options.preset} does not train these parts, and no --start gave them: {parts}. Add --start "
+            "with released initial weights, or with those of a TransFusion-L (or a run with --without images) for the "
+            "LiDAR's parts and of a ResNet-50 or Mask R-CNN for the image backbone."
+        )
+
+
 def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, Any], list[str]]:
     """(result for programs, lines for people)"""
     done = trained.step == trained.steps
@@ -151,8 +169,12 @@ def _next(options: Options, folder: Path, trained: Trained) -> str:
     return f"Next: fewview detect run {options.input} --weights {folder}"
 
 
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("step_*.safetensors"))
+
+
 def _make_folder(folder: Path, resume: bool) -> None:
-    if not resume and any((folder / "checkpoints").glob("step_*.safetensors")):
+    if not resume and _has_checkpoint(folder):
         raise BadInputError(
             f"{folder} holds a training run already; add --resume to continue it, or choose another folder with -o."
         )
