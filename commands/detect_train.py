@@ -17,7 +17,7 @@ from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
 from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
 from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
-from ..detect.tasks.driving_samples import NuScenesSamples
+from ..detect.tasks.driving_samples import MAX_SWEEPS, NuScenesSamples
 from ..detect.training import DetectorTraining
 from ..learn import Trained, TrainRun, fit
 from ..learn.precision import require_bfloat16
@@ -68,19 +68,26 @@ class Options(Common):
     resume: bool = False
     # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
     workers: int | None = None
+    # LiDAR sweeps of a sample, the key sweep among them; auto is the preset's.
+    sweeps: int | None = None
     # Compute in bfloat16 where that is safe: about twice as fast on a GPU; also on processors with AVX512_BF16.
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 1024), ("workers", 0, 256)):
+        for name, low, high in (
+            ("epochs", 1, 10_000),
+            ("batch_size", 1, 1024),
+            ("sweeps", 1, MAX_SWEEPS),
+            ("workers", 0, 256),
+        ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 option = name.replace("_", "-")
                 raise BadInputError(f"--{option} {value} cannot be used: {low} to {high} are possible.")
 
     def config(self) -> SparseFusionConfig:
-        chosen = {"epochs": self.epochs, "batch_size": self.batch_size}
+        chosen = {"epochs": self.epochs, "batch_size": self.batch_size, "sweeps": self.sweeps}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         changes |= {_FIELDS[part]: False for part in self.without}
         if self.start:  # what starts from trained weights learns slower, in every preset
@@ -94,13 +101,21 @@ def run(options: Options) -> None:
         require_bfloat16(device)
     set_threads(options.threads)
     config = options.config()
-    samples = NuScenesSamples(options.input, options.split, sweeps=config.sweeps - 1)
-    held_out = None
+    samples = _samples(options, options.split, config)
+    if not samples.learnable_boxes:
+        raise BadInputError(
+            f"The split {options.split!r} of {options.input} has no annotation of the ten classes with a LiDAR point "
+            "inside, as the official test split has none, so there is nothing to learn; choose another --split."
+        )
+    held_out = metric = None
     if options.val_split is not None:
-        held_out = NuScenesSamples(options.input, options.val_split, sweeps=config.sweeps - 1)
+        held_out = _samples(options, options.val_split, config)
+        metric = NuScenesMetric.of(held_out)  # now, as it refuses what has no annotations
     folder = options.output or Path("runs") / f"{options.input.resolve().name}_{options.preset}"
     _make_folder(folder, options.resume)
     with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
+        for note in samples.notes:
+            progress.say(note)
         torch.manual_seed(options.seed)
         model = SparseFusionModel(config).to(device)
         _start(options, model, folder, progress)
@@ -117,8 +132,8 @@ def run(options: Options) -> None:
         save_weights(folder / WEIGHTS_FILE, model)
         write_json(folder / "config.json", {"preset": options.preset, **training.settings()})
         result, lines = _outcome(trained, folder, processes)
-        if held_out is not None and trained.step == trained.steps:
-            scores, found = measure(Predictor(detector, device), held_out, NuScenesMetric.of(held_out), progress)
+        if held_out is not None and metric is not None and trained.step == trained.steps:
+            scores, found = measure(Predictor(detector, device), held_out, metric, progress)
             write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector.inputs))
             result["metrics"] = scores.summary()
             lines = [*scores.lines(), "", *lines]
@@ -127,6 +142,10 @@ def run(options: Options) -> None:
         write_json(folder / "metrics.json", result)
     memory = [] if memory_gb is None else [f"Peak memory: {memory_gb:.2f} GB"]
     finish(options, result, [*lines, *memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
+
+
+def _samples(options: Options, split: str, config: SparseFusionConfig) -> NuScenesSamples:
+    return NuScenesSamples(options.input, split, sweeps=config.sweeps - 1, photographs=config.use_images)
 
 
 def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:

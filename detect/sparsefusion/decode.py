@@ -55,6 +55,8 @@ def detections(output: Output, config: SparseFusionConfig) -> list[Boxes]:
         codes[:, 3:6].clamp_(-MAX_LOG_SIZE, MAX_LOG_SIZE)
         boxes = decode_boxes(codes, labels[b], config, scores[b])
         low, high = codes.new_tensor(KEPT_RANGE_M[:3]), codes.new_tensor(KEPT_RANGE_M[3:])
-        boxes = boxes[((boxes.centers >= low) & (boxes.centers <= high)).all(dim=1)]
+        floors = boxes.centers.clone()  # the released code compares the floor's middle
+        floors[:, 2] -= boxes.sizes[:, 2] / 2
+        boxes = boxes[((floors >= low) & (floors <= high)).all(dim=1)]
         found.append(boxes[circle_nms(boxes, SQUARED_RADIUS_M2)])
     return found
