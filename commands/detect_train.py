@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
+from ..detect.learning_curve import CURVE_FILE, LearningCurve
 from ..detect.measure import Predictor, measure
 from ..detect.metrics.nuscenes_metric import NuScenesMetric
 from ..detect.metrics.nuscenes_submission import used_modalities, write_submission
@@ -64,8 +66,10 @@ class Options(Common):
     # Weights to start from, part by part: a run of ours, released SparseFusion or TransFusion-L weights, a Mask R-CNN
     # of MMDetection, a ResNet-50. Files that are named later overwrite those named earlier.
     start: tuple[Path, ...] = ()
-    # Go on from the newest checkpoint of the run.
+    # Go on from the newest checkpoint of the run, also with more --epochs than it was begun with.
     resume: bool = False
+    # Epochs between weights that are kept in epochs/; 0 for those of the end alone.
+    keep_every: int = 1
     # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
     workers: int | None = None
     # LiDAR sweeps of a sample, the key sweep among them; auto is the preset's.
@@ -80,6 +84,7 @@ class Options(Common):
             ("batch_size", 1, 1024),
             ("sweeps", 1, MAX_SWEEPS),
             ("workers", 0, 256),
+            ("keep_every", 0, 10_000),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -122,7 +127,14 @@ def run(options: Options) -> None:
         detector = SparseFusionDetector(model)
         workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
         training = DetectorTraining(detector, samples, options.seed, workers)
-        plan = TrainRun(folder / "checkpoints", options.resume, mixed_precision=options.mixed_precision)
+        curve = LearningCurve(folder, training.order.steps_per_epoch, _keeper(options, folder, model), rank == 0)
+        plan = TrainRun(
+            folder / "checkpoints",
+            options.resume,
+            mixed_precision=options.mixed_precision,
+            may_differ=frozenset({"epochs"}),
+            after_step=curve,
+        )
         torch.manual_seed(options.seed + rank)  # dropout differs between processes
         trained = fit(model, training, plan, progress)
         for note in trained.notes:
@@ -146,6 +158,17 @@ def run(options: Options) -> None:
 
 def _samples(options: Options, split: str, config: SparseFusionConfig) -> NuScenesSamples:
     return NuScenesSamples(options.input, split, sweeps=config.sweeps - 1, photographs=config.use_images)
+
+
+def _keeper(options: Options, folder: Path, model: SparseFusionModel) -> Callable[[int], None]:
+    """Saves the weights after an epoch, where --keep-every says so."""
+
+    def keep(epoch: int) -> None:
+        if options.keep_every and epoch % options.keep_every == 0:
+            (folder / "epochs").mkdir(exist_ok=True)
+            save_weights(folder / "epochs" / f"epoch_{epoch:04d}.safetensors", model)
+
+    return keep
 
 
 def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:
@@ -177,6 +200,7 @@ def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, 
         "processes": processes,
         "losses": dict(trained.losses),
         "loss": sum(trained.losses.values()),
+        "learning_curve": str(folder / CURVE_FILE),
     }
     how = "Trained" if done else "Interrupted after"
     return result, [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]

@@ -12,8 +12,10 @@ import cv2
 import pytest
 import torch
 from fewview import _native
+from fewview.detect.learning_curve import read_curve
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
+from fewview.detect.sparsefusion.weight_files import load_model
 from fewview.learn import precision
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
@@ -41,11 +43,27 @@ def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.Ca
 
     again = fewview(capsys, *train, "--epochs", 1)
     assert_one_sentence(again, 2, "holds a training run already", "--resume")
-    other = fewview(capsys, *train, "--epochs", 3, "--resume", "--quiet")
-    assert_one_sentence(other, 2, "other settings", "epochs")
+    other = fewview(capsys, *train, "--without", "images", "--resume", "--quiet")
+    assert_one_sentence(other, 2, "other settings", "use_images")
     done = fewview(capsys, *train, "--epochs", 1, "--resume")
     assert done.code == 0
     assert done.json["step"] == 2
+
+    longer = fewview(capsys, *train, "--epochs", 3, "--resume")
+    assert longer.code == 0, longer.err
+    assert longer.json["step"] == 6
+    assert "begun with epochs=1 and goes on with 3" in longer.err
+    shorter = fewview(capsys, *train, "--epochs", 2, "--resume", "--quiet")
+    assert_one_sentence(shorter, 2, "has 6 steps, more than the 4")
+    curve = read_curve(run / "learning_curve.csv")
+    assert [(row["epoch"], row["step"], row["steps"]) for row in curve] == [(1, 2, 2), (2, 4, 2), (3, 6, 2)]
+    parts = [name for name in curve[0] if name not in ("epoch", "step", "steps", "loss")]
+    assert {"fusion_class", "bev_heatmap"} <= set(parts)
+    assert curve[2]["loss"] == pytest.approx(sum(curve[2][name] for name in parts), rel=1e-4)  # six digits are written
+    assert sorted(p.name for p in (run / "epochs").iterdir()) == [f"epoch_000{i}.safetensors" for i in (1, 2, 3)]
+    last = load_model(run / "epochs" / "epoch_0003.safetensors").state_dict()
+    for name, tensor in load_model(run).state_dict().items():
+        assert torch.equal(tensor, last[name]), name
 
     found = tmp_path / "found"
     outcome = fewview(capsys, "detect", "run", root, "--weights", run, "-o", found, "--json", "--pictures", 2)
