@@ -42,7 +42,10 @@ def read_weights(path: Path) -> tuple[State, str]:
     if len(start) == 9 and start.endswith(b"{") and struct.unpack("<Q", start[:8])[0] <= _MAX_HEADER:
         return _read_safetensors(path), ""
     if start.startswith(b"\x80"):
-        raise BadInputError(f"{path} is a bare Python pickle, which could run code, so it was not read; give {_KINDS}.")
+        raise BadInputError(
+            f"{path} is a bare Python pickle, which could run code, so it was not read; give {_KINDS}. One that "
+            "PyTorch before 1.6 wrote becomes such a file by torch.save(torch.load(OLD, weights_only=True), NEW)."
+        )
     raise BadInputError(f"{path} is not a file of weights: it begins with {start[:4]!r}. Give {_KINDS}.")
 
 
