@@ -102,7 +102,9 @@ def run(options: Options) -> None:
             progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
         _make_folder(folder, options.resume)
-        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options)
+        # A network of LiDAR alone runs without photographs, but pictures show them where they are there.
+        shown = samples if detector.inputs.images else open_driving_samples(options.input, 1, options.split)
+        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options, shown)
         kept = DetectionsFile(folder / DETECTIONS_FILE, _about(options, samples.tokens, sweeps), options.resume)
         (folder / SUBMISSION).unlink(missing_ok=True)  # it is there when all frames are done
         start = time.perf_counter()
@@ -215,10 +217,10 @@ def _spread(count: int, wanted: int) -> set[int]:
 
 
 class _Pictures:
-    """Writes a picture of each frame that is asked for."""
+    """Writes a picture of each frame that is asked for, from above alone where its photographs cannot be read."""
 
-    def __init__(self, folder: Path, numbers: set[int], options: Options) -> None:
-        self.folder, self.numbers, self.options = folder / "pictures", numbers, options
+    def __init__(self, folder: Path, numbers: set[int], options: Options, shown: NuScenesSamples | LogSamples) -> None:
+        self.folder, self.numbers, self.options, self.shown = folder / "pictures", numbers, options, shown
         self.written: list[Path] = []
 
     def __call__(self, number: int, sample: DrivingSample, boxes: Boxes) -> None:
@@ -226,10 +228,19 @@ class _Pictures:
             return
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{number:05d}.jpg"
-        random = self.options.weights is None
-        picture = frame_picture(sample, boxes, self.options.min_score, random_weights=random)
+        picture = self._drawn(number, sample, boxes)
         ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if not ok:
             raise FewviewError(f"{path} could not be encoded.")
         write_bytes(path, encoded.tobytes())
         self.written.append(path)
+
+    def _drawn(self, number: int, sample: DrivingSample, boxes: Boxes) -> np.ndarray:
+        """uint8 [H, W, 3]"""
+        random = self.options.weights is None
+        if not len(sample.cameras):
+            try:
+                return frame_picture(self.shown[number], boxes, self.options.min_score, random_weights=random)
+            except BadInputError:
+                pass
+        return frame_picture(sample, boxes, self.options.min_score, random_weights=random)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,8 @@ from fewview.commands import detect_run
 from fewview.detect.detector_registry import new_detector
 from fewview.detect.measure import Predictor
 from fewview.detect.metrics.nuscenes_submission import submission_boxes
+from fewview.detect.sparsefusion.model import SparseFusionModel
+from fewview.detect.sparsefusion.weight_files import save_weights
 from fewview.detect.tasks.driving_picture import frame_picture
 from fewview.detect.tasks.driving_samples import NuScenesSamples
 from fewview.detect.tasks.driving_task import CLASS_NAMES
@@ -30,7 +34,7 @@ from fewview.scene.datasets.lidar_detections import (
 from fewview.scene.errors import BadInputError
 from scipy.spatial.transform import Rotation
 from support.command import assert_one_sentence, fewview
-from support.detection import make_sample, random_boxes
+from support.detection import HEIGHT, SMALLEST, WIDTH, make_sample, random_boxes
 from support.nuscenes_folder import write_nuscenes
 from support.threads import one_torch_thread as one_torch_thread
 
@@ -268,16 +272,32 @@ class TestPictures:
         dark = dark[dark < height // 2]
         assert dark.max() - dark.min() == pytest.approx(20 / 110 * height, abs=6)
 
-    @pytest.mark.parametrize(("views", "columns"), [(0, 0), (1, 1), (3, 2), (5, 3)])
+    @pytest.mark.parametrize(("views", "columns"), [(0, 0), (1, 1), (2, 1), (3, 2), (5, 3)])
     def test_any_number_of_photographs(self, views: int, columns: int) -> None:
         sample = make_sample(0)
         images = sample.load_images()[:views]
         sample = replace(sample, cameras=sample.cameras[:views], load_images=lambda: images)
         boxes = replace(sample.boxes, scores=torch.ones(len(sample.boxes)))
         picture = frame_picture(sample, boxes)
-        height = round(640 * 36 / 64) if views else 0
-        side = 720 if not views else height * (2 if views > 1 else 1)
-        assert picture.shape[1] == columns * 640 + side or views
+        height = round(640 * HEIGHT / WIDTH)
+        side = (0, height, 2 * height, 2 * height)[min(views, 3)] or 720
+        assert picture.shape[1] == columns * 640 + side
+        assert side < picture.shape[0] < side + 120  # and the legend
+
+
+def test_pictures_of_a_lidar_network_show_photographs_that_are_there(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "lidar.safetensors", SparseFusionModel(replace(SMALLEST, use_images=False)))
+    command = ("detect", "run", root, "--weights", tmp_path / "lidar.safetensors", "--pictures", 1, "--json")
+    widths = []
+    for out in ("with", "without"):
+        outcome = fewview(capsys, *command, "-o", tmp_path / out, "--min-score", 0.9)
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["skipped"] == {}
+        widths.append(cv2.imread(outcome.json["pictures"][0]).shape[1])
+        shutil.rmtree(root / "samples" / "CAM_BACK", ignore_errors=True)
+    assert widths == [3 * 640 + 720, 720]
 
 
 def test_random_weights_are_marked(
