@@ -203,7 +203,10 @@ def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, 
         "learning_curve": str(folder / CURVE_FILE),
     }
     how = "Trained" if done else "Interrupted after"
-    return result, [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
+    lines = [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
+    if (folder / CURVE_FILE).is_file():
+        lines.append(f"Losses of each epoch: {folder / CURVE_FILE}")
+    return result, lines
 
 
 def _next(options: Options, folder: Path, trained: Trained) -> str:
