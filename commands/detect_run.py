@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -13,14 +14,22 @@ import torch
 import tyro
 
 from ..detect.detector_registry import load_detector, new_detector
-from ..detect.measure import Predictor, detect_all
+from ..detect.measure import Predictor, Unusable, detect_each
 from ..detect.metrics.nuscenes_submission import submission_boxes, used_modalities, write_submission
+from ..detect.sparsefusion.weight_files import WEIGHTS_FILE
 from ..detect.tasks.driving_picture import frame_picture
 from ..detect.tasks.driving_sample import DrivingSample
-from ..detect.tasks.driving_samples import open_driving_samples
+from ..detect.tasks.driving_samples import MAX_SWEEPS, LogSamples, NuScenesSamples, open_driving_samples
 from ..learn.precision import require_bfloat16
 from ..learn.processes import network_device, peak_memory_gb
 from ..scene.boxes import Boxes
+from ..scene.datasets.lidar_detections import (
+    DetectionsFile,
+    FrameDetections,
+    read_detections,
+    write_csv,
+    write_kitti,
+)
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_bytes
 from ..scene.progress import duration
@@ -30,6 +39,7 @@ from .result import finish
 from .terminal_progress import TerminalProgress
 
 DETECTOR = "sparsefusion"
+DETECTIONS_FILE, SUBMISSION = "detections.jsonl", "submission.json"
 RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
 
 
@@ -37,7 +47,8 @@ RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes 
 class Options(Common):
     """Boxes for a data set in the nuScenes format, or for the frames of an info file.
 
-    Writes a submission in the nuScenes layout, and pictures of the frames: boxes in the six photographs and from above.
+    Writes the boxes in the LiDAR's frame (detections.jsonl, a line for each frame as soon as it is done), a submission
+    in the nuScenes layout, and pictures of the frames: boxes in the photographs and from above.
     """
 
     # Folder in the nuScenes format, or an MMDetection3D info file as JSON.
@@ -48,6 +59,12 @@ class Options(Common):
     preset: Literal["paper", "paper-swin", "tiny"] = "paper"
     # What to detect on: a split's name, a file with scene names, or all.
     split: str = "all"
+    # LiDAR sweeps of a frame, the key sweep among them; as many as the network was trained with unless given.
+    sweeps: int | None = None
+    # Go on with frames that were not done when the run was interrupted, or could not be read.
+    resume: bool = False
+    # Other layouts of the boxes in the LiDAR's frame: one CSV table, KITTI's text files.
+    formats: tuple[Literal["csv", "kitti"], ...] = ()
     # Compute in bfloat16 where that is safe: about twice as fast on a GPU, and on processors with AVX512_BF16.
     mixed_precision: bool = False
     # Frames that get a picture, evenly spread; 0 for none.
@@ -59,6 +76,8 @@ class Options(Common):
         super().__post_init__()
         if not 0 <= self.min_score <= 1:
             raise BadInputError(f"--min-score {self.min_score:g} cannot be used: 0 to 1 is expected.")
+        if self.sweeps is not None and not 1 <= self.sweeps <= MAX_SWEEPS:
+            raise BadInputError(f"--sweeps {self.sweeps} cannot be used: 1 to {MAX_SWEEPS} are possible.")
         if self.pictures < 0:
             raise BadInputError(f"--pictures {self.pictures} cannot be used: 0 or more is expected.")
 
@@ -76,36 +95,121 @@ def run(options: Options) -> None:
         else:
             detector = load_detector(DETECTOR, options.weights)
         detector.network.to(device)
-        predictor = Predictor(detector, device, options.mixed_precision)
-        samples = open_driving_samples(options.input, detector.inputs.sweeps, options.split)
+        sweeps = options.sweeps or detector.inputs.sweeps
+        samples = open_driving_samples(options.input, sweeps, options.split, detector.inputs.images)
+        notes = list(samples.notes)
+        for note in notes:
+            progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
-        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options.min_score)
+        _make_folder(folder, options.resume)
+        # A network of LiDAR alone runs without photographs, but pictures show them where they are there.
+        shown = samples if detector.inputs.images else open_driving_samples(options.input, 1, options.split)
+        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options, shown)
+        kept = DetectionsFile(folder / DETECTIONS_FILE, _about(options, samples.tokens, sweeps), options.resume)
+        (folder / SUBMISSION).unlink(missing_ok=True)  # it is there when all frames are done
         start = time.perf_counter()
-        found = detect_all(predictor, samples, submission_boxes, progress, pictures)
+        unusable = _detect(Predictor(detector, device, options.mixed_precision), samples, kept, progress, pictures)
         seconds = time.perf_counter() - start
-        submission = folder / "submission.json"
+        if unusable and not kept.done:
+            raise unusable[0].problem
+        if unusable:
+            skipped = (
+                f"{len(unusable)} of {len(samples)} frames could not be used and have no boxes; the first: "
+                f"{unusable[0].problem} --resume tries them again."
+            )
+            notes.append(skipped)
+            progress.say(skipped)
+        found = {f.token: submission_boxes(f, f.boxes) for f in read_detections(kept.path, detector.task.classes)}
+        submission = folder / SUBMISSION
         write_submission(submission, found, samples.tokens, used_modalities(detector.inputs))
+        for kind in options.formats:
+            frames = read_detections(kept.path, detector.task.classes)
+            if kind == "csv":
+                write_csv(folder / "detections.csv", frames)
+            else:
+                write_kitti(folder / "kitti", frames)
     memory_gb = peak_memory_gb(device)
     result = {
         "output": str(folder),
         "submission": str(submission),
+        "detections": str(kept.path),
         "samples": len(samples),
+        "skipped": {u.token: str(u.problem) for u in unusable},
         "boxes": sum(len(boxes) for boxes in found.values()),
         "random_weights": options.weights is None,
         "seconds": round(seconds, 2),
         "peak_memory_gb": None if memory_gb is None else round(memory_gb, 2),
         "pictures": [str(path) for path in pictures.written],
+        "notes": notes,
     }
     lines = [
-        f"{result['boxes']} boxes in {len(samples)} frames in {duration(seconds)}, reading and pictures included"
-        + ("." if memory_gb is None else f"; peak memory {memory_gb:.2f} GB."),
+        f"{result['boxes']} boxes in {len(samples) - len(unusable)} frames in {duration(seconds)}, reading and "
+        "pictures included" + ("." if memory_gb is None else f"; peak memory {memory_gb:.2f} GB."),
         f"Submission: {submission}",
+        f"In the LiDAR's frame: {kept.path}",
         *([f"Pictures: {pictures.folder}"] if pictures.written else []),
     ]
-    if options.input.is_dir():
+    if samples.annotated and options.input.is_dir():
         split = "" if options.split == "all" else f" --split {options.split}"
         lines.append(f"Next: fewview detect eval {options.input} {submission}{split}")
     finish(options, result, lines)
+
+
+def _detect(
+    predictor: Predictor,
+    samples: NuScenesSamples | LogSamples,
+    kept: DetectionsFile,
+    progress: TerminalProgress,
+    pictures: _Pictures,
+) -> list[Unusable]:
+    """Add every frame that is not there yet; returns those that could not be used."""
+    unusable = []
+    try:
+        for found in detect_each(predictor, samples, frozenset(kept.done), progress):
+            if isinstance(found, Unusable):
+                unusable.append(found)
+                continue
+            s = found.sample
+            kept.add(FrameDetections(s.token, s.timestamp_us, s.ego_from_lidar, s.global_from_ego, found.boxes))
+            pictures(found.number, s, found.boxes)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            f"Interrupted; the boxes of {len(kept.done)} of {len(samples)} frames are in {kept.path}, and the same "
+            "command with --resume goes on."
+        ) from interrupt
+    return unusable
+
+
+def _about(options: Options, tokens: tuple[str, ...], sweeps: int) -> dict[str, Any]:
+    """Facts that must be the same for frames to go into one file."""
+    weights = f"random {options.preset} {options.seed}"
+    if options.weights is not None:
+        path = options.weights / WEIGHTS_FILE if options.weights.is_dir() else options.weights
+        weights = _digest(path)
+    samples = hashlib.sha256("\n".join(tokens).encode()).hexdigest()
+    return {"weights": weights, "samples": samples, "sweeps": sweeps, "mixed_precision": options.mixed_precision}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _make_folder(folder: Path, resume: bool) -> None:
+    """Raises BadInputError where unfinished work would be lost."""
+    begun, finished = (folder / DETECTIONS_FILE).exists(), (folder / SUBMISSION).exists()
+    if begun and not finished and not resume:
+        raise BadInputError(
+            f"{folder} holds detections that were not finished; add --resume to go on, or choose another folder "
+            "with -o."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
 
 def _spread(count: int, wanted: int) -> set[int]:
@@ -113,24 +217,30 @@ def _spread(count: int, wanted: int) -> set[int]:
 
 
 class _Pictures:
-    """Writes a picture of each frame that is asked for, in the order in which they come."""
+    """Writes a picture of each frame that is asked for, from above alone where its photographs cannot be read."""
 
-    def __init__(self, folder: Path, numbers: set[int], min_score: float) -> None:
-        self.folder, self.numbers, self.min_score = folder / "pictures", numbers, min_score
-        self.seen = 0
+    def __init__(self, folder: Path, numbers: set[int], options: Options, shown: NuScenesSamples | LogSamples) -> None:
+        self.folder, self.numbers, self.options, self.shown = folder / "pictures", numbers, options, shown
         self.written: list[Path] = []
-        try:
-            (self.folder if numbers else folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
-    def __call__(self, sample: DrivingSample, boxes: Boxes) -> None:
-        if self.seen in self.numbers:
-            path = self.folder / f"{self.seen:05d}.jpg"
-            picture = cv2.cvtColor(frame_picture(sample, boxes, self.min_score), cv2.COLOR_RGB2BGR)
-            ok, encoded = cv2.imencode(".jpg", picture)
-            if not ok:
-                raise FewviewError(f"{path} could not be encoded.")
-            write_bytes(path, encoded.tobytes())
-            self.written.append(path)
-        self.seen += 1
+    def __call__(self, number: int, sample: DrivingSample, boxes: Boxes) -> None:
+        if number not in self.numbers:
+            return
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{number:05d}.jpg"
+        picture = self._drawn(number, sample, boxes)
+        ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if not ok:
+            raise FewviewError(f"{path} could not be encoded.")
+        write_bytes(path, encoded.tobytes())
+        self.written.append(path)
+
+    def _drawn(self, number: int, sample: DrivingSample, boxes: Boxes) -> np.ndarray:
+        """uint8 [H, W, 3]"""
+        random = self.options.weights is None
+        if not len(sample.cameras):
+            try:
+                return frame_picture(self.shown[number], boxes, self.options.min_score, random_weights=random)
+            except BadInputError:
+                pass
+        return frame_picture(sample, boxes, self.options.min_score, random_weights=random)

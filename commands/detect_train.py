@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +10,16 @@ from typing import Any, Literal
 import torch
 import tyro
 
+from ..detect.learning_curve import CURVE_FILE, LearningCurve
 from ..detect.measure import Predictor, measure
 from ..detect.metrics.nuscenes_metric import NuScenesMetric
 from ..detect.metrics.nuscenes_submission import used_modalities, write_submission
 from ..detect.sparsefusion.config import SparseFusionConfig, preset
 from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights, start_from
-from ..detect.tasks.driving_samples import NuScenesSamples
+from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
+from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
+from ..detect.tasks.driving_samples import MAX_SWEEPS, NuScenesSamples
 from ..detect.training import DetectorTraining
 from ..learn import Trained, TrainRun, fit
 from ..learn.precision import require_bfloat16
@@ -60,25 +63,36 @@ class Options(Common):
     batch_size: int | None = None
     # Parts to leave out, to see what they are worth.
     without: tuple[Part, ...] = ()
-    # Weights to start from; those that are named later overwrite those named earlier.
+    # Weights to start from, part by part: a run of ours, released SparseFusion or TransFusion-L weights, a Mask R-CNN
+    # of MMDetection, a ResNet-50. Files that are named later overwrite those named earlier.
     start: tuple[Path, ...] = ()
-    # Go on from the newest checkpoint of the run.
+    # Go on from the newest checkpoint of the run, also with more --epochs than it was begun with.
     resume: bool = False
+    # Epochs between weights that are kept in epochs/; 0 for those of the end alone.
+    keep_every: int = 1
     # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
     workers: int | None = None
+    # LiDAR sweeps of a sample, the key sweep among them; auto is the preset's.
+    sweeps: int | None = None
     # Compute in bfloat16 where that is safe: about twice as fast on a GPU; also on processors with AVX512_BF16.
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 1024), ("workers", 0, 256)):
+        for name, low, high in (
+            ("epochs", 1, 10_000),
+            ("batch_size", 1, 1024),
+            ("sweeps", 1, MAX_SWEEPS),
+            ("workers", 0, 256),
+            ("keep_every", 0, 10_000),
+        ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 option = name.replace("_", "-")
                 raise BadInputError(f"--{option} {value} cannot be used: {low} to {high} are possible.")
 
     def config(self) -> SparseFusionConfig:
-        chosen = {"epochs": self.epochs, "batch_size": self.batch_size}
+        chosen = {"epochs": self.epochs, "batch_size": self.batch_size, "sweeps": self.sweeps}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         changes |= {_FIELDS[part]: False for part in self.without}
         if self.start:  # what starts from trained weights learns slower, in every preset
@@ -92,21 +106,35 @@ def run(options: Options) -> None:
         require_bfloat16(device)
     set_threads(options.threads)
     config = options.config()
-    samples = NuScenesSamples(options.input, options.split, sweeps=config.sweeps - 1)
-    held_out = None
+    samples = _samples(options, options.split, config)
+    if not samples.learnable_boxes:
+        raise BadInputError(
+            f"The split {options.split!r} of {options.input} has no annotation of the ten classes with a LiDAR point "
+            "inside, as the official test split has none, so there is nothing to learn; choose another --split."
+        )
+    held_out = metric = None
     if options.val_split is not None:
-        held_out = NuScenesSamples(options.input, options.val_split, sweeps=config.sweeps - 1)
+        held_out = _samples(options, options.val_split, config)
+        metric = NuScenesMetric.of(held_out)  # now, as it refuses what has no annotations
     folder = options.output or Path("runs") / f"{options.input.resolve().name}_{options.preset}"
     _make_folder(folder, options.resume)
     with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
+        for note in samples.notes:
+            progress.say(note)
         torch.manual_seed(options.seed)
         model = SparseFusionModel(config).to(device)
-        for path in options.start:
-            progress.say(f"Starting from {start_from(model, path)} tensors of {path}.")
+        _start(options, model, folder, progress)
         detector = SparseFusionDetector(model)
         workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
         training = DetectorTraining(detector, samples, options.seed, workers)
-        plan = TrainRun(folder / "checkpoints", options.resume, mixed_precision=options.mixed_precision)
+        curve = LearningCurve(folder, training.order.steps_per_epoch, _keeper(options, folder, model), rank == 0)
+        plan = TrainRun(
+            folder / "checkpoints",
+            options.resume,
+            mixed_precision=options.mixed_precision,
+            may_differ=frozenset({"epochs"}),
+            after_step=curve,
+        )
         torch.manual_seed(options.seed + rank)  # dropout differs between processes
         trained = fit(model, training, plan, progress)
         for note in trained.notes:
@@ -116,8 +144,8 @@ def run(options: Options) -> None:
         save_weights(folder / WEIGHTS_FILE, model)
         write_json(folder / "config.json", {"preset": options.preset, **training.settings()})
         result, lines = _outcome(trained, folder, processes)
-        if held_out is not None and trained.step == trained.steps:
-            scores, found = measure(Predictor(detector, device), held_out, NuScenesMetric.of(held_out), progress)
+        if held_out is not None and metric is not None and trained.step == trained.steps:
+            scores, found = measure(Predictor(detector, device), held_out, metric, progress)
             write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector.inputs))
             result["metrics"] = scores.summary()
             lines = [*scores.lines(), "", *lines]
@@ -126,6 +154,38 @@ def run(options: Options) -> None:
         write_json(folder / "metrics.json", result)
     memory = [] if memory_gb is None else [f"Peak memory: {memory_gb:.2f} GB"]
     finish(options, result, [*lines, *memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
+
+
+def _samples(options: Options, split: str, config: SparseFusionConfig) -> NuScenesSamples:
+    return NuScenesSamples(options.input, split, sweeps=config.sweeps - 1, photographs=config.use_images)
+
+
+def _keeper(options: Options, folder: Path, model: SparseFusionModel) -> Callable[[int], None]:
+    """Saves the weights after an epoch, where --keep-every says so."""
+
+    def keep(epoch: int) -> None:
+        if options.keep_every and epoch % options.keep_every == 0:
+            (folder / "epochs").mkdir(exist_ok=True)
+            save_weights(folder / "epochs" / f"epoch_{epoch:04d}.safetensors", model)
+
+    return keep
+
+
+def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:
+    """Load what --start names. Raises BadInputError where parts are kept as they are that no file gave."""
+    given: set[str] = set()
+    for path in options.start:
+        started = start_from(model, path)
+        progress.say(started.line())
+        given |= started.names
+    random = frozen_at_random(model, given)
+    if random and not (options.resume and _has_checkpoint(folder)):
+        parts = ", ".join(f"{part} ({numbers:,} numbers)" for part, numbers in random.items())
+        raise BadInputError(
+            f"--preset {options.preset} does not train these parts, and no --start gave them: {parts}. Add --start "
+            "with released initial weights, or with those of a TransFusion-L (or a run with --without images) for the "
+            "LiDAR's parts and of a ResNet-50 or Mask R-CNN for the image backbone."
+        )
 
 
 def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, Any], list[str]]:
@@ -140,9 +200,13 @@ def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, 
         "processes": processes,
         "losses": dict(trained.losses),
         "loss": sum(trained.losses.values()),
+        "learning_curve": str(folder / CURVE_FILE),
     }
     how = "Trained" if done else "Interrupted after"
-    return result, [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
+    lines = [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
+    if (folder / CURVE_FILE).is_file():
+        lines.append(f"Losses of each epoch: {folder / CURVE_FILE}")
+    return result, lines
 
 
 def _next(options: Options, folder: Path, trained: Trained) -> str:
@@ -151,8 +215,12 @@ def _next(options: Options, folder: Path, trained: Trained) -> str:
     return f"Next: fewview detect run {options.input} --weights {folder}"
 
 
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("step_*.safetensors"))
+
+
 def _make_folder(folder: Path, resume: bool) -> None:
-    if not resume and any((folder / "checkpoints").glob("step_*.safetensors")):
+    if not resume and _has_checkpoint(folder):
         raise BadInputError(
             f"{folder} holds a training run already; add --resume to continue it, or choose another folder with -o."
         )

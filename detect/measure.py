@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from ..scene.boxes import Boxes
+from ..scene.errors import BadInputError
 from ..scene.progress import Progress, silent
 from .detector import Detector
 from .metric import Metric, Scores
@@ -40,23 +41,54 @@ class Predictor:
         return self.detector.decode(output)[0].to("cpu")
 
 
+@dataclass(frozen=True)
+class Detected(Generic[S]):
+    """A sample with its boxes in the frame of its points, by its number in the data set."""
+
+    number: int
+    sample: S
+    boxes: Boxes
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A sample whose files are absent or damaged."""
+
+    number: int
+    token: str
+    problem: BadInputError
+
+
+def detect_each(
+    predictor: Predictor, samples: Samples[S], done: Collection[str] = (), progress: Progress = silent
+) -> Iterator[Detected[S] | Unusable]:
+    """Each sample that is not `done` (by token) with its boxes, or with the reason why there are none."""
+    progress("detecting", 0, len(samples))
+    for i, token in enumerate(samples.tokens):
+        if token in done:
+            continue
+        try:
+            sample = samples[i]
+            boxes = predictor(sample)
+        except BadInputError as error:
+            yield Unusable(i, token, error)
+            continue
+        yield Detected(i, sample, boxes)
+        progress("detecting", i + 1, len(samples), {"boxes": len(boxes)})
+
+
 def detect_all(
     predictor: Predictor,
     samples: Samples[S],
     submitted: Callable[[S, Boxes], Boxes],
     progress: Progress = silent,
-    seen: Callable[[S, Boxes], None] | None = None,
 ) -> dict[str, Boxes]:
-    """The boxes of each sample as they are `submitted`, by token; `seen` gets each sample with its boxes as found."""
+    """The boxes of each sample as they are `submitted`, by token. Raises BadInputError for the first unusable one."""
     found = {}
-    progress("detecting", 0, len(samples))
-    for i, token in enumerate(samples.tokens):
-        sample = samples[i]
-        boxes = predictor(sample)
-        found[token] = submitted(sample, boxes)
-        if seen is not None:
-            seen(sample, boxes)
-        progress("detecting", i + 1, len(samples), {"boxes": len(boxes)})
+    for result in detect_each(predictor, samples, progress=progress):
+        if isinstance(result, Unusable):
+            raise result.problem
+        found[result.sample.token] = submitted(result.sample, result.boxes)
     return found
 
 

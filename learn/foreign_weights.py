@@ -42,7 +42,10 @@ def read_weights(path: Path) -> tuple[State, str]:
     if len(start) == 9 and start.endswith(b"{") and struct.unpack("<Q", start[:8])[0] <= _MAX_HEADER:
         return _read_safetensors(path), ""
     if start.startswith(b"\x80"):
-        raise BadInputError(f"{path} is a bare Python pickle, which could run code, so it was not read; give {_KINDS}.")
+        raise BadInputError(
+            f"{path} is a bare Python pickle, which could run code, so it was not read; give {_KINDS}. One that "
+            "PyTorch before 1.6 wrote becomes such a file by torch.save(torch.load(OLD, weights_only=True), NEW)."
+        )
     raise BadInputError(f"{path} is not a file of weights: it begins with {start[:4]!r}. Give {_KINDS}.")
 
 
@@ -113,23 +116,28 @@ def check_weights(
     """
     state = _with_shared(state, network)
     own = network.state_dict()
-    expected = {k: tuple(v.shape) for k, v in own.items()}
-    missing, unexpected = [k for k in expected if k not in state], [k for k in state if k not in expected]
+    missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
     if missing or unexpected:
         parts = [f"it lacks {_some(missing)}" if missing else "", f"it has {_some(unexpected)}" if unexpected else ""]
         raise BadInputError(
             f"{path} is not {kind}: {' and '.join(p for p in parts if p)}; found {len(state)} tensors, expected "
-            f"{len(expected)}. Give the released file of that network."
+            f"{len(own)}. Give the released file of that network."
         )
-    for name, shape in expected.items():
-        found = tuple(state[name].shape)
-        if found != shape:
-            raise BadInputError(f"{path} is not {kind}: '{name}' has shape {found}, expected {shape}.")
-        if state[name].dtype not in (_DTYPES if own[name].is_floating_point() else (own[name].dtype,)):
-            raise BadInputError(f"{path} is not {kind}: '{name}' is {state[name].dtype}, expected {own[name].dtype}.")
-        if not bool(torch.isfinite(state[name]).all()):
-            raise BadInputError(f"{path} holds values in '{name}' that are not finite numbers; get the file again.")
+    for name in own:
+        check_tensor(state[name], own[name], name, path, kind)
     return state
+
+
+def check_tensor(tensor: Tensor, own: Tensor, name: str, path: Path, kind: str) -> None:
+    """Raises BadInputError unless `tensor`, in the file under `name`, has the network's shape and kind, all finite."""
+    if tensor.shape != own.shape:
+        raise BadInputError(
+            f"{path} is not {kind}: '{name}' has shape {tuple(tensor.shape)}, expected {tuple(own.shape)}."
+        )
+    if tensor.dtype not in (_DTYPES if own.is_floating_point() else (own.dtype,)):
+        raise BadInputError(f"{path} is not {kind}: '{name}' is {tensor.dtype}, expected {own.dtype}.")
+    if not bool(torch.isfinite(tensor).all()):
+        raise BadInputError(f"{path} holds values in '{name}' that are not finite numbers; get the file again.")
 
 
 def _with_shared(state: Mapping[str, Tensor], network: nn.Module) -> State:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ class TrainRun:
     checkpoint_every_s: float = 300.0
     mixed_precision: bool = False  # bfloat16 where that is safe; `precision.require_bfloat16` says where it can be
     stop_after: int | None = None  # steps of this part of the run; all that are left, unless given
+    # Settings that may differ from the checkpoint's, such as the epochs of a run that goes on for longer.
+    may_differ: frozenset[str] = frozenset()
+    after_step: Callable[[int, Mapping[str, float]], None] | None = None  # gets the steps done and the step's losses
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ def fit(network: nn.Module, task: TrainingTask, run: TrainRun, progress: Progres
             for batch in task.batches(loop.step):
                 found = loop.advance(batch)
                 progress("training", loop.step, task.steps, {"loss": sum(found.values())})
+                if run.after_step is not None:
+                    run.after_step(loop.step, found)
                 if loop.step >= last or any_process(interrupted.is_set(), loop.device):
                     break
                 loop.save_when_due()
@@ -138,7 +143,19 @@ class _Loop:
         checkpoint, notes = load_newest(self.run.folder)
         if checkpoint is None:
             return notes
-        checkpoint.check(self.task.settings(), self.task.fingerprint, DATA_KIND)
+        now, before = dict(self.task.settings()), checkpoint.settings
+        changed = sorted(k for k in self.run.may_differ if k in before and before[k] != now.get(k))
+        checkpoint.check({**now, **{k: before[k] for k in changed}}, self.task.fingerprint, DATA_KIND)
+        if checkpoint.step > self.task.steps:
+            raise BadInputError(
+                f"The checkpoint has {checkpoint.step} steps, more than the {self.task.steps} that are asked for now; "
+                "ask for as many or more, or start a new run."
+            )
+        notes += [
+            f"The run was begun with {k}={before[k]} and goes on with {now.get(k)}: learning rates follow the new "
+            "schedule from here, which is not the same as a run that had it from the start."
+            for k in changed
+        ]
         try:
             self.network.load_state_dict(checkpoint.part("model"))
             load_optimizer_state(self.optimizer, self.network, checkpoint)

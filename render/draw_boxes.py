@@ -154,6 +154,26 @@ def draw_boxes_from_above(
     return out
 
 
+def draw_scale_bar(
+    image: np.ndarray,  # uint8 [side, side, 3] of `draw_from_above`
+    length_m: float,
+    *,
+    reach_m: float = 50.0,
+    color: tuple[int, int, int] = (0, 0, 0),
+) -> np.ndarray:
+    """A copy with a bar of that length at the lower left, and the length above it."""
+    out, side_px = image.copy(), image.shape[0]
+    margin, tick = side_px // 30, side_px // 120
+    left, right = float(margin), margin + length_m * side_px / (2 * reach_m)
+    y = float(side_px - margin)
+    bar = [[[left, y], [right, y]], *([[x, y - tick], [x, y + tick]] for x in (left, right))]
+    _draw_lines(out, torch.tensor(bar), color, 2)
+    scale = max(0.35, side_px / 1600)
+    at = (margin, int(y) - 2 * tick)
+    cv2.putText(out, f"{length_m:g} m", at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+    return out
+
+
 def _from_above(points: Tensor, reach_m: float, side_px: int) -> Tensor:
     """Pixels [N, 2] of points [N, 3]."""
     scale = side_px / (2 * reach_m)

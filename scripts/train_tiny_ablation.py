@@ -27,7 +27,8 @@ from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
 from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.heads import Prediction
 from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.weight_files import WEIGHTS_FILE, load_model, save_weights, start_from
+from fewview.detect.sparsefusion.start_weights import start_from
+from fewview.detect.sparsefusion.weight_files import WEIGHTS_FILE, load_model, save_weights
 from fewview.detect.tasks.driving_samples import NuScenesSamples
 from fewview.detect.training import DetectorTraining
 from fewview.learn import TrainRun, fit

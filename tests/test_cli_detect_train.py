@@ -12,8 +12,10 @@ import cv2
 import pytest
 import torch
 from fewview import _native
+from fewview.detect.learning_curve import read_curve
 from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
+from fewview.detect.sparsefusion.weight_files import load_model
 from fewview.learn import precision
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
@@ -41,11 +43,27 @@ def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.Ca
 
     again = fewview(capsys, *train, "--epochs", 1)
     assert_one_sentence(again, 2, "holds a training run already", "--resume")
-    other = fewview(capsys, *train, "--epochs", 3, "--resume", "--quiet")
-    assert_one_sentence(other, 2, "other settings", "epochs")
+    other = fewview(capsys, *train, "--without", "images", "--resume", "--quiet")
+    assert_one_sentence(other, 2, "other settings", "use_images")
     done = fewview(capsys, *train, "--epochs", 1, "--resume")
     assert done.code == 0
     assert done.json["step"] == 2
+
+    longer = fewview(capsys, *train, "--epochs", 3, "--resume")
+    assert longer.code == 0, longer.err
+    assert longer.json["step"] == 6
+    assert "begun with epochs=1 and goes on with 3" in longer.err
+    shorter = fewview(capsys, *train, "--epochs", 2, "--resume", "--quiet")
+    assert_one_sentence(shorter, 2, "has 6 steps, more than the 4")
+    curve = read_curve(run / "learning_curve.csv")
+    assert [(row["epoch"], row["step"], row["steps"]) for row in curve] == [(1, 2, 2), (2, 4, 2), (3, 6, 2)]
+    parts = [name for name in curve[0] if name not in ("epoch", "step", "steps", "loss")]
+    assert {"fusion_class", "bev_heatmap"} <= set(parts)
+    assert curve[2]["loss"] == pytest.approx(sum(curve[2][name] for name in parts), rel=1e-4)  # six digits are written
+    assert sorted(p.name for p in (run / "epochs").iterdir()) == [f"epoch_000{i}.safetensors" for i in (1, 2, 3)]
+    last = load_model(run / "epochs" / "epoch_0003.safetensors").state_dict()
+    for name, tensor in load_model(run).state_dict().items():
+        assert torch.equal(tensor, last[name]), name
 
     found = tmp_path / "found"
     outcome = fewview(capsys, "detect", "run", root, "--weights", run, "-o", found, "--json", "--pictures", 2)
@@ -54,7 +72,9 @@ def test_train_resume_run_and_eval(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert not outcome.json["random_weights"]
     assert [Path(p).name for p in outcome.json["pictures"]] == ["00000.jpg", "00003.jpg"]
     picture = cv2.imread(outcome.json["pictures"][0])
-    assert picture.shape == (720, 3 * 640 + 720, 3)  # two rows of 360, and a square beside them
+    # Two rows of 360, a square beside them, and the legend below.
+    assert picture.shape[1:] == (3 * 640 + 720, 3)
+    assert 720 < picture.shape[0] < 820
     # The same weights give the boxes of the measurement after training; sums may run in another order.
     before, after = (json.loads((folder / "submission.json").read_text())["results"] for folder in (run, found))
     assert list(before) == list(after)
@@ -122,6 +142,9 @@ def test_parts_that_are_left_out_are_noted(root: Path, tmp_path: Path, capsys: p
         (("train", "{root}", "--split", "generated_train"), ("no split",)),
         (("train", "{root}", "--start", "{root}/LICENSE"), ("cannot be read",)),
         (("train", "{root}/nowhere"), ("no nuScenes-format tables",)),
+        (("train", "{root}", "--sweeps", 0), ("--sweeps 0",)),
+        (("train", "{root}", "--keep-every", -1), ("--keep-every -1",)),
+        (("run", "{root}", "--sweeps", 0), ("--sweeps 0", "1 to 1000")),
         (("run", "{root}", "--min-score", 2), ("--min-score 2",)),
         (("run", "{root}", "--weights", "{root}/nothing.pth"), ("nothing.pth", "cannot be read")),
         (("run", "{root}/nothing.json", "--preset", "tiny"), ("nothing.json",)),

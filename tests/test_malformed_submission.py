@@ -104,7 +104,7 @@ def test_results_in_memory_are_checked_as_those_of_a_file(drive: Drive, tmp_path
     ("split", "match"),
     [
         ("nowhere", "There is no split 'nowhere': all, mine, train"),
-        ("val", "is one of v1.0-trainval, but the data set is"),
+        ("val", "is one of v1.0-trainval, but the data set is .*; give --split mini_train or mini_val"),
         ("mine", "has scenes that .* lacks: scene-9999"),
         (["scene-7777"], "The list of scenes has scenes that .* lacks: scene-7777"),
         ([], "has no scenes"),
@@ -133,19 +133,13 @@ def test_a_data_set_without_annotations_is_read_but_not_measured(drive: Drive) -
     data = NuScenesSamples(drive.root)
     assert data[0].boxes is None
     assert data[0].camera_objects is None
-    with pytest.raises(BadInputError, match="has no annotations, so nothing can be measured"):
+    with pytest.raises(BadInputError, match=r"has no annotations, .* nothing can be measured"):
         NuScenesMetric.of(data)
     with pytest.raises(BadInputError, match="has no annotations, so its classes cannot be balanced"):
         data.class_balanced(0)
 
 
 class TestSamples:
-    def test_a_camera_is_missing(self, drive: Drive) -> None:
-        drive.tables["sensor"][0]["channel"] = "CAM_ROOF"
-        drive.rewrite("sensor")
-        with pytest.raises(BadInputError, match=r"has these cameras: .*CAM_ROOF; a detector needs CAM_FRONT_LEFT"):
-            NuScenesSamples(drive.root)[0]
-
     def test_a_sweep_is_cut_short(self, drive: Drive) -> None:
         path = next((drive.root / "sweeps" / "LIDAR_TOP").iterdir())
         path.write_bytes(path.read_bytes()[:-3])

@@ -11,7 +11,7 @@ import torch
 from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.detect.sparsefusion.released_weights import convert_released
-from fewview.detect.sparsefusion.weight_files import empty_model, load_model, read_config, save_weights, start_from
+from fewview.detect.sparsefusion.weight_files import empty_model, load_model, read_config, save_weights
 from support.detection import SMALLEST, make_batch
 from support.released_sparsefusion import released_state
 from support.threads import one_torch_thread as one_torch_thread
@@ -80,14 +80,21 @@ def test_our_own_weights_carry_their_config(tmp_path: Path):
         assert torch.equal(again(batch).fusion.codes, model(batch).fusion.codes)
 
 
-def test_training_starts_from_the_trunk_of_a_lidar_detector(tmp_path: Path):
-    torch.manual_seed(4)
-    lidar = SparseFusionModel(replace(SMALLEST, use_images=False))
-    save_weights(tmp_path / "lidar.safetensors", lidar)
-    whole = SparseFusionModel(replace(SMALLEST, lidar_frozen=True))
-    before = {k: v.clone() for k, v in whole.state_dict().items()}
-    count = start_from(whole, tmp_path / "lidar.safetensors")
-    assert count > 50
-    for name, tensor in whole.state_dict().items():
-        expected = lidar.state_dict().get(name, before[name])
-        assert torch.equal(tensor, expected), name
+def test_patches_are_merged_in_the_order_of_the_file():
+    """MMDetection's patch merging, by its definition: `nn.Unfold` of 2 x 2 with stride 2, a norm, a linear layer."""
+    torch.manual_seed(5)
+    config = replace(SMALL, image_backbone="swin_t", image_frozen=False)
+    state = released_state(config)
+    model = empty_model(config)
+    model.load_state_dict(convert_released(state, model, Path("released.pth")), assign=True)
+    for stage, channels in enumerate((96, 192, 384)):
+        x = torch.randn(2, 6, 4, channels)
+        theirs = f"img_backbone.stages.{stage}.downsample"
+        unfolded = torch.nn.functional.unfold(x.permute(0, 3, 1, 2), 2, stride=2).transpose(1, 2)  # [2, 6, 4 C]
+        normed = torch.nn.functional.layer_norm(
+            unfolded, (4 * channels,), state[f"{theirs}.norm.weight"], state[f"{theirs}.norm.bias"]
+        )
+        expected = normed @ state[f"{theirs}.reduction.weight"].T
+        found = model.image_trunk.backbone.features[2 * stage + 2](x).flatten(1, 2)
+        # Sums of 4 C products in another order; names alone give another layer altogether.
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))

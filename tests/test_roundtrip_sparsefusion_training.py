@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from fewview.detect.learning_curve import LearningCurve, read_curve
 from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.detect.sparsefusion.parameter_groups import make_optimizer
@@ -153,3 +154,21 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path):
     for name, tensor in first.items():
         if "running" not in name:  # each process keeps statistics of its own samples until the next step begins
             assert torch.equal(tensor, second[name]), name
+
+
+def test_the_curve_of_a_run_that_goes_on_in_the_middle_of_an_epoch(tmp_path: Path):
+    epochs: list[int] = []
+    first = LearningCurve(tmp_path, 2, epochs.append, True)
+    for step, loss in enumerate((1.0, 3.0, 5.0, 7.0, 9.0), start=1):
+        first(step, {"a": loss, "b": 0.5})
+    assert epochs == [1, 2]
+    again = LearningCurve(tmp_path, 2, epochs.append, True)  # from the checkpoint after step 3
+    for step in (4, 5, 6):
+        again(step, {"a": 10.0 * step, "b": 0.5})
+    rows = [(row["epoch"], row["steps"], row["loss"], row["a"]) for row in read_curve(tmp_path / "learning_curve.csv")]
+    assert rows == [(1, 2, 2.5, 2.0), (2, 1, 40.5, 40.0), (3, 2, 55.5, 55.0)]
+    other = LearningCurve(tmp_path / "other", 1, epochs.append, False)  # another process of the same run
+    other(1, {"a": 1.0})
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "learning_curve.csv").write_text("epoch,loss\nx,y\n")
+    assert read_curve(tmp_path / "learning_curve.csv") == []

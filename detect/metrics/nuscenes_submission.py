@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ...scene.boxes import Boxes
 from ...scene.datasets.nuscenes_classes import DETECTION_NAMES, as_detection_classes
@@ -14,7 +16,6 @@ from ...scene.datasets.nuscenes_results import Results, read_results, write_resu
 from ...scene.errors import BadInputError
 from ...scene.readers.safe_paths import listed
 from ..detector import Inputs
-from ..tasks.driving_sample import DrivingSample
 from .nuscenes_truth import RANGE_M
 
 MAX_BOXES = 500  # of one sample
@@ -34,7 +35,17 @@ ATTRIBUTE_OF_SPEED = {
 }
 
 
-def submission_boxes(sample: DrivingSample, boxes: Boxes) -> Boxes:
+class Placed(Protocol):
+    """A key frame whose place in the world is known."""
+
+    @property
+    def ego_from_lidar(self) -> Tensor: ...
+
+    @property
+    def global_from_lidar(self) -> Tensor: ...
+
+
+def submission_boxes(sample: Placed, boxes: Boxes) -> Boxes:
     """Detections in a sample's LiDAR frame as they are submitted: float64, global frame, with attributes.
 
     What lies beyond the range of its class is dropped, then all but the best 500.

@@ -59,7 +59,10 @@ class Truth:
         """
         t = data.tables
         if not t.annotated[0]:
-            raise BadInputError(f"{data.folder} has no annotations, so nothing can be measured there.")
+            raise BadInputError(
+                f"{data.folder} has no annotations, as the official test split has none, so nothing can be measured "
+                "there; choose a split with annotations."
+            )
         rows = np.arange(len(data)) if samples is None else np.asarray(samples, np.int64)
         if not len(rows):
             raise BadInputError(f"No sample of {data.folder} was chosen, so there is nothing to measure.")
@@ -69,6 +72,11 @@ class Truth:
             token = data.tokens[int(rows[key < 0][0])]
             raise BadInputError(f"The sample {token} of {data.folder} has no key frame of {LIDAR}.")
         counts = t.box_start[rows + 1] - t.box_start[rows]
+        if not counts.any():
+            raise BadInputError(
+                f"None of the {len(rows)} samples of {data.folder} that were chosen has an annotation, so nothing can "
+                "be measured; choose a split with annotations."
+            )
         sample = np.repeat(np.arange(len(rows)), counts)
         first = np.repeat(t.box_start[rows] - (np.cumsum(counts) - counts), counts)
         box = first + np.arange(len(sample))

@@ -45,9 +45,11 @@ class Views:
         sample: int,
         points: Tensor,  # [P, 3] LiDAR frame
         min_depth_m: float,
+        border_px: float = 0.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(pixels [V, P, 2], depths [V, P], bool [V, P] inside of the valid area) of one sample's points.
 
+        The last `border_px` of the area, on the right and below, do not count.
         Depths are clamped from below, as in the released code: what is behind a camera then lands far outside.
         """
         pose = self.cam_from_lidar[sample]
@@ -55,8 +57,8 @@ class Views:
         depths = local[..., 2].clamp_min(min_depth_m)
         rays = torch.cat([local[..., :2] / depths[..., None], torch.ones_like(depths)[..., None]], dim=-1)
         pixels = (rays @ self.K[sample].transpose(1, 2))[..., :2]
-        limit = self.valid_px[sample][:, None] - 1
-        return pixels, depths, ((pixels > 0) & (pixels < limit)).all(dim=-1)
+        limit = self.valid_px[sample][:, None] - border_px
+        return pixels, depths, ((pixels >= 0) & (pixels < limit)).all(dim=-1)
 
     def padding(self, stride: int) -> Tensor:
         """bool [B, V, height / stride, width / stride], true where a feature cell shows no part of the world."""

@@ -84,9 +84,10 @@ class CameraBranch(nn.Module):
         return [head(x.flatten(0, 1)).unflatten(0, x.shape[:2]) for head, x in heads]
 
     def choose(self, features: ImageFeatures, heatmaps: list[Tensor]) -> ImageQueries:
-        """The highest local maxima over classes, views and levels."""
+        """The highest local maxima over classes, views and levels; those of views that show nothing score 0."""
         scores = [local_maxima(heat.detach().float().sigmoid()).flatten(3) for heat in heatmaps]
-        stacked = torch.cat(scores, dim=-1).transpose(1, 2).flatten(2)  # [B, 10, V * S]
+        shown = ~features.padding.all(dim=-1)  # [B, V]
+        stacked = (torch.cat(scores, dim=-1) * shown[:, :, None, None]).transpose(1, 2).flatten(2)  # [B, 10, V * S]
         classes, places, best = top_queries(stacked, self.count)
         size = len(features.positions)
         one_hot = F.one_hot(classes, len(CLASS_NAMES)).to(features.tokens.dtype)

@@ -54,7 +54,14 @@ def detections(output: Output, config: SparseFusionConfig) -> list[Boxes]:
         codes = output.final.codes[b].clone()
         codes[:, 3:6].clamp_(-MAX_LOG_SIZE, MAX_LOG_SIZE)
         boxes = decode_boxes(codes, labels[b], config, scores[b])
-        low, high = codes.new_tensor(KEPT_RANGE_M[:3]), codes.new_tensor(KEPT_RANGE_M[3:])
-        boxes = boxes[((boxes.centers >= low) & (boxes.centers <= high)).all(dim=1)]
+        boxes = boxes[in_kept_range(boxes)]
         found.append(boxes[circle_nms(boxes, SQUARED_RADIUS_M2)])
     return found
+
+
+def in_kept_range(boxes: Boxes) -> Tensor:
+    """bool [N], true where the middle of the floor, as the released code compares it, is in KEPT_RANGE_M."""
+    low, high = boxes.centers.new_tensor(KEPT_RANGE_M[:3]), boxes.centers.new_tensor(KEPT_RANGE_M[3:])
+    floors = boxes.centers.clone()
+    floors[:, 2] -= boxes.sizes[:, 2] / 2
+    return ((floors >= low) & (floors <= high)).all(dim=1)

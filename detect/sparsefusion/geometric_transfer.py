@@ -14,6 +14,7 @@ from .config import SparseFusionConfig
 DEPTH_MEAN_M, DEPTH_VARIANCE_M2 = 14.41, 156.89  # of nuScenes, as the released model has them
 DEPTH_STRIDE = 4
 MIN_DEPTH_M = 1e-4
+BORDER_PX = 1.0  # of the images in which no depth counts, as in the released code
 LEVELS = 4
 
 
@@ -26,7 +27,7 @@ def sparse_depth(points: list[Tensor], views: Views) -> Tensor:
     height, width = views.height_px // DEPTH_STRIDE, views.width_px // DEPTH_STRIDE
     maps = []
     for b, all_points in enumerate(points):
-        pixels, depths, inside = views.project(b, all_points[all_points[:, 4] == 0, :3], MIN_DEPTH_M)
+        pixels, depths, inside = views.project(b, all_points[all_points[:, 4] == 0, :3], MIN_DEPTH_M, BORDER_PX)
         view, row = inside.nonzero(as_tuple=True)
         cell = (pixels[view, row] / DEPTH_STRIDE).floor().long()
         flat = (view * height + cell[:, 1]) * width + cell[:, 0]

@@ -8,34 +8,37 @@ from torch.optim import AdamW
 from ...learn.schedules import BETAS
 from .config import SparseFusionConfig
 from .model import SparseFusionModel
+from .released_weights import released_name
+
+_BIAS_TABLE = "relative_position_bias_table"
 
 
 def make_optimizer(model: SparseFusionModel, config: SparseFusionConfig) -> AdamW:
     """AdamW with a group for each learning rate and weight decay.
 
-    Norms and the Swin backbone's position biases do not decay where that backbone is used.
+    With Swin-T the released configuration has rules by parts of names, of which the longest counts: tables of position
+    biases do not decay and learn at the full rate; what has "norm" in its name does not decay, but for the norms of
+    the image backbone, which decay as all of it does. Batch norms called "bn", and norms that are only numbered, decay.
     """
-    factors: dict[int, float] = {}
+    slow: dict[int, float] = {}
     if config.fuses:
-        factors |= {id(p): config.lidar_lr_factor for part in model.lidar_parts() for p in part.parameters()}
+        slow |= {id(p): config.lidar_lr_factor for part in model.lidar_parts() for p in part.parameters()}
     backbone: set[int] = set()
     if config.use_images:
-        factors |= {id(p): config.trunk_lr_factor for p in model.image_trunk.parameters()}
+        slow |= {id(p): config.trunk_lr_factor for p in model.image_trunk.parameters()}
         backbone = {id(p) for p in model.image_trunk.backbone.parameters()}
-    fixed = _undecayed(model) if config.image_backbone == "swin_t" else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = config.learning_rate * factors.get(id(parameter), 1.0)
+        rate = config.learning_rate * slow.get(id(parameter), 1.0)
         decay = config.weight_decay * (config.backbone_decay_factor if id(parameter) in backbone else 1.0)
-        groups.setdefault((rate, 0.0 if id(parameter) in fixed else decay), []).append(parameter)
+        if config.image_backbone == "swin_t":
+            if name.endswith(_BIAS_TABLE):
+                rate, decay = config.learning_rate, 0.0
+            elif id(parameter) not in slow and "norm" in released_name(name):
+                decay = 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
     return AdamW(
         [{"params": p, "lr": lr, "base_lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()], betas=BETAS
     )
-
-
-def _undecayed(model: nn.Module) -> set[int]:
-    norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
-    found = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
-    return found | {id(p) for name, p in model.named_parameters() if "relative_position_bias" in name}

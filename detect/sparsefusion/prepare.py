@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -43,6 +43,8 @@ def fitted_size(width: int, height: int, config: SparseFusionConfig) -> tuple[in
 
 def fit_images(images: np.ndarray, config: SparseFusionConfig) -> np.ndarray:
     """uint8 [V, h, w, 3] of the fitted size, for pictures [V, H, W, 3]."""
+    if not len(images):
+        return np.zeros((0, config.image_height_px, config.image_width_px, 3), np.uint8)
     size = fitted_size(images.shape[2], images.shape[1], config)
     way = cv2.INTER_AREA if images.shape[2] / size[0] > SMOOTH_SHRINK else cv2.INTER_LINEAR
     return np.stack([cv2.resize(image, size, interpolation=way) for image in images])
@@ -58,15 +60,17 @@ def prepare(
     n_views = len(sample.cameras)
     change = augmentation or Augmentation.none(n_views)
     cameras = sample.cameras
-    width, height = fitted_size(int(cameras.width[0]), int(cameras.height[0]), config)
+    width, height = config.image_width_px, config.image_height_px
+    if n_views:
+        width, height = fitted_size(int(cameras.width[0]), int(cameras.height[0]), config)
     resize = torch.stack([width / cameras.width, height / cameras.height, torch.ones(n_views)], dim=1).double()
-    K = torch.stack(
-        [change.images.matrix(v, width, height) @ (resize[v][:, None] * cameras.K[v].double()) for v in range(n_views)]
-    )
+    K = torch.zeros(n_views, 3, 3, dtype=torch.float64)
+    for v in range(n_views):
+        K[v] = change.images.matrix(v, width, height) @ (resize[v][:, None] * cameras.K[v].double())
     if change.images.mirrored:
         K[:, 0, 0] = -K[:, 0, 0]  # the mirrored axis is the camera's own, see Augmentation.cam_from_lidar
     pose = change.cam_from_lidar(cameras.cam_from_world)
-    valid = torch.tensor([change.images.valid_px(v, width, height) for v in range(n_views)])
+    valid = torch.tensor([change.images.valid_px(v, width, height) for v in range(n_views)]).reshape(n_views, 2)
     points = change.points(sample.points)
     images = torch.zeros(n_views, 3, 0, 0)
     if fitted is not None:
@@ -109,7 +113,7 @@ def _targets(
     resize: Tensor,  # [V, 3]
     config: SparseFusionConfig,
 ) -> Targets:
-    """Boxes inside of the point range, and sightings whose centres are still in their images.
+    """Boxes inside of the point range, and sightings of these whose centres are still in their images.
 
     Sightings are computed anew from the moved boxes and cameras, so both cannot disagree.
     """
@@ -120,11 +124,12 @@ def _targets(
     size = config.image_width_px, config.image_height_px
     codes = encode_camera_boxes(boxes[seen.boxes], pose[seen.views], K[seen.views], *size)
     pixels = codes[:, :2] * codes.new_tensor(size)
-    inside = ((pixels > 0) & (pixels < valid[seen.views])).all(dim=1) & (codes[:, 2] > 0)
-    visible = torch.zeros(len(boxes), dtype=torch.bool)
-    visible[seen.boxes[inside]] = True
     low, high = boxes.centers.new_tensor(config.point_range_m[:2]), boxes.centers.new_tensor(config.point_range_m[3:5])
     near = ((boxes.centers[:, :2] > low) & (boxes.centers[:, :2] < high)).all(dim=1)
+    # What lies beyond the bird's-eye view cannot be a target of any later stage, so the image stage leaves it out, too.
+    inside = ((pixels > 0) & (pixels < valid[seen.views])).all(dim=1) & (codes[:, 2] > 0) & near[seen.boxes]
+    visible = torch.zeros(len(boxes), dtype=torch.bool)
+    visible[seen.boxes[inside]] = True
     sizes = _rect_sizes(seen.rects_px.double(), seen.views, change.images, resize, valid, sample)
     sightings = Sightings(seen.views[inside], seen.labels[inside], codes[inside].float(), sizes[inside].float())
     return Targets(boxes[near].to(torch.float32), sightings, visible[near])
@@ -148,6 +153,9 @@ def _rect_sizes(
 
 
 def collate(samples: Sequence[Prepared], config: SparseFusionConfig) -> Batch:
+    """A batch, in which samples of fewer cameras than others, or of none, get blank views that show nothing."""
+    n_views = max(1, *(len(s.K) for s in samples))
+    samples = [_with_blank_views(s, n_views - len(s.K)) for s in samples]
     views = Views(
         torch.stack([s.cam_from_lidar for s in samples]),
         torch.stack([s.K for s in samples]),
@@ -162,6 +170,17 @@ def collate(samples: Sequence[Prepared], config: SparseFusionConfig) -> Batch:
         views,
         tuple(s.token for s in samples),
         tuple(targets) if len(targets) == len(samples) else None,
+    )
+
+
+def _with_blank_views(sample: Prepared, count: int) -> Prepared:
+    images = torch.zeros(count, *sample.images.shape[1:])
+    return replace(
+        sample,
+        images=torch.cat([sample.images, images]),
+        cam_from_lidar=torch.cat([sample.cam_from_lidar, torch.eye(4).expand(count, 4, 4)]),
+        K=torch.cat([sample.K, torch.eye(3).expand(count, 3, 3)]),
+        valid_px=torch.cat([sample.valid_px, torch.zeros(count, 2)]),
     )
 
 

@@ -35,10 +35,10 @@ _PARTS = (
     (r"image_trunk\.neck\.inner_blocks\.(\d)\.0\.", r"img_neck.lateral_convs.\1.conv."),
     (r"image_trunk\.neck\.layer_blocks\.(\d)\.0\.", r"img_neck.fpn_convs.\1.conv."),
     (r"image_trunk\.backbone\.norms\.", "img_backbone.norm"),
-    (r"image_trunk\.backbone\.features\.0\.0\.", "img_backbone.patch_embed.proj."),
+    (r"image_trunk\.backbone\.features\.0\.0\.", "img_backbone.patch_embed.projection."),
     (r"image_trunk\.backbone\.features\.0\.2\.", "img_backbone.patch_embed.norm."),
-    (r"image_trunk\.backbone\.features\.([1357])\.", lambda m: f"img_backbone.layers.{int(m[1]) // 2}.blocks."),
-    (r"image_trunk\.backbone\.features\.([246])\.", lambda m: f"img_backbone.layers.{int(m[1]) // 2 - 1}.downsample."),
+    (r"image_trunk\.backbone\.features\.([1357])\.", lambda m: f"img_backbone.stages.{int(m[1]) // 2}.blocks."),
+    (r"image_trunk\.backbone\.features\.([246])\.", lambda m: f"img_backbone.stages.{int(m[1]) // 2 - 1}.downsample."),
     (r"image_trunk\.backbone\.", "img_backbone."),
     (r"geometric_transfer\.shared_conv_img\.", _HEAD + "shared_conv_img."),
     (r"geometric_transfer\.", _HEAD + "depth_resnet."),
@@ -75,9 +75,12 @@ _INSIDE = (
     (r"((?:point|view|fusion)_?transformer\w*\.prediction_heads\.\w+)\.0\.", r"\1.0.conv."),
     (r"((?:point|view|fusion)_?transformer\w*\.prediction_heads\.\w+)\.1\.", r"\1.0.bn."),
     (r"((?:point|view|fusion)_?transformer\w*\.prediction_heads\.\w+)\.3\.", r"\1.1."),
-    (r"(img_backbone\.layers\..*\.mlp)\.0\.", r"\1.fc1."),
-    (r"(img_backbone\.layers\..*\.mlp)\.3\.", r"\1.fc2."),
+    # MMDetection's Swin: windows and feed-forward parts are modules of their own there.
+    (r"(img_backbone\.stages\..*\.attn)\.", r"\1.w_msa."),
+    (r"(img_backbone\.stages\..*)\.mlp\.0\.", r"\1.ffn.layers.0.0."),
+    (r"(img_backbone\.stages\..*)\.mlp\.3\.", r"\1.ffn.layers.1."),
 )
+_PATCH_MERGING = re.compile(r"image_trunk\.backbone\.features\.[246]\.(reduction|norm)\.")  # of Swin
 # Stored and never used: the norm before an attention that these layers do not have, the pyramid's fifth level.
 _DEAD = (
     _HEAD + "view_transformer.decoder.norm1.",
@@ -107,7 +110,6 @@ def convert_released(state: Mapping[str, Tensor], model: SparseFusionModel, path
     Sparse kernels may be in the order of spconv 1.x or 2.x, which their shape tells. Raises BadInputError that names
     what is missing, left over or of another shape.
     """
-    kernels = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, (SubMConv3d, SparseConv3d))}
     own = model.state_dict()
     theirs = {name: released_name(name) for name in own}
     dead = _DEAD + (_DEAD_WITH_SEMANTICS if model.config.transfers_semantics else ())
@@ -118,23 +120,46 @@ def convert_released(state: Mapping[str, Tensor], model: SparseFusionModel, path
         has = f"it has '{min(left)}'{_more(left)}" if left else ""
         raise BadInputError(
             f"{path} is not a released SparseFusion checkpoint with {_kind(model.config)}: "
-            f"{' and '.join(filter(None, (lacks, has)))}. Give that file, or weights that `fewview detect train` wrote."
+            f"{' and '.join(filter(None, (lacks, has)))}. Give that file, or weights that `fewview detect train` "
+            "wrote; files with parts of the network, such as an image backbone, are for `fewview detect train --start`."
         )
-    converted = {name: _shaped(state[their], own[name], name in kernels, their, path) for name, their in theirs.items()}
+    converted = converted_tensors({name: state[their] for name, their in theirs.items()}, model, path)
     return check_weights(converted, model, path, "a released SparseFusion checkpoint")
 
 
-def _shaped(tensor: Tensor, own: Tensor, is_kernel: bool, their: str, path: Path) -> Tensor:
+def converted_tensors(given: Mapping[str, Tensor], model: SparseFusionModel, path: Path) -> State:
+    """Tensors of other software under our names, in our shapes and our order of channels.
+
+    Raises BadInputError for a sparse kernel that fits no layout; all else is left to `check_weights`.
+    """
+    kernels = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, (SubMConv3d, SparseConv3d))}
+    own = model.state_dict()
+    return {name: _shaped(tensor, own[name], name, name in kernels, path) for name, tensor in given.items()}
+
+
+def _shaped(tensor: Tensor, own: Tensor, name: str, is_kernel: bool, path: Path) -> Tensor:
     if is_kernel:
         try:
             return converted_weight(tensor, own.shape)
         except BadInputError as error:
-            raise BadInputError(f"{path}: '{their}' does not fit. {error}") from error
+            raise BadInputError(f"{path}: '{released_name(name)}' does not fit. {error}") from error
     if tensor.ndim == own.ndim + 1 and tensor.shape[-1] == 1:
         return tensor[..., 0]  # convolutions over queries with a kernel of one are linear layers here
-    if their.endswith("relative_position_index") and tensor.numel() == own.numel():
+    if name.endswith("relative_position_index") and tensor.numel() == own.numel():
         return tensor.flatten()
+    if _PATCH_MERGING.match(name) and tensor.shape == own.shape:
+        return merged_patches(tensor)
     return tensor
+
+
+def merged_patches(theirs: Tensor) -> Tensor:
+    """A norm's [4 C] or a reduction's [D, 4 C] of MMDetection's patch merging in torchvision's order of the 4 C inputs.
+
+    Both put four neighbours into one token. MMDetection unfolds: channel by channel, the neighbours row by row.
+    torchvision concatenates: neighbour by neighbour, column by column, all channels of each.
+    """
+    apart = theirs.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]]
+    return apart.transpose(-1, -2).flatten(-2).contiguous()
 
 
 def _kind(config: SparseFusionConfig) -> str:

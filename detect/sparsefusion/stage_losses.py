@@ -64,7 +64,10 @@ def _box_stage(
 
 
 def _image_stage(output: Output, batch: Batch, config: SparseFusionConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """(class loss, centre loss, loss of the rest) of the image stage. A match in a wrong view counts for nothing."""
+    """(class loss, centre loss, loss of the rest) of the image stage.
+
+    A match in a wrong view has no loss; as in the released code it counts among those that the losses are shared by.
+    """
     assert batch.targets is not None
     assert output.image is not None
     assert output.image_queries is not None
@@ -79,13 +82,13 @@ def _image_stage(output: Output, batch: Batch, config: SparseFusionConfig) -> tu
         seen = targets.sightings
         queries, rows = assign_image(codes, logits, query_views[b], b, targets, batch.views, config)
         wrong = query_views[b, queries] != seen.views[rows]
+        positives += len(queries)
         weight[b, queries[wrong]] = 0
         queries, rows = queries[~wrong], rows[~wrong]
         truth[b, queries, seen.labels[rows]] = 1
         off = (codes[queries] - seen.codes[rows]).abs() * weights
         center_loss = center_loss + off[:, :2].sum()
         other_loss = other_loss + off[:, 2:].sum()
-        positives += len(queries)
     count = max(positives, 1)
     classes = _focal(prediction.logits, truth, weight) / count
     return classes, IMAGE_CENTER_WEIGHT * center_loss / count, config.position_loss_weight * other_loss / count

@@ -42,7 +42,7 @@ def load_model(path: Path) -> SparseFusionModel:
         model = empty_model(config)
         state = check_weights(state, model, path, "a SparseFusion network of the config that it names")
     else:
-        swin = "img_backbone.patch_embed.proj.weight" in state
+        swin = "img_backbone.patch_embed.projection.weight" in state
         model = empty_model(preset("paper-swin" if swin else "paper"))
         state = convert_released(state, model, path)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
@@ -53,25 +53,6 @@ def empty_model(config: SparseFusionConfig) -> SparseFusionModel:
     """The network without memory for its weights, which a file brings."""
     with torch.device("meta"):
         return SparseFusionModel(config)
-
-
-def start_from(model: SparseFusionModel, path: Path) -> int:
-    """Take over what a trained network shares with `model`, such as the LiDAR trunk of a LiDAR-only run.
-
-    Returns the number of tensors. Raises BadInputError when it is none, or when shapes differ.
-    """
-    given, own = load_model(path).state_dict(), model.state_dict()
-    shared = {name: tensor for name, tensor in given.items() if name in own}
-    if not shared:
-        raise BadInputError(f"{path} has no part in common with the network that is to be trained.")
-    for name, tensor in shared.items():
-        if tensor.shape != own[name].shape:
-            raise BadInputError(
-                f"{path}: '{name}' has shape {tuple(tensor.shape)}, but the network that is to be trained has "
-                f"{tuple(own[name].shape)} there; train both with one preset."
-            )
-    model.load_state_dict(shared, strict=False)
-    return len(shared)
 
 
 def read_config(path: Path) -> SparseFusionConfig | None:

@@ -15,6 +15,9 @@ NEAR_M = 0.1  # boxes are cut at this depth, as what is behind a camera has no p
 
 def camera_objects(boxes: Boxes, cameras: Cameras) -> CameraObjects:
     """The sightings of `boxes` by `cameras` [V], both in one frame: those whose centre is in the image."""
+    if not len(cameras):
+        none = torch.zeros(0, dtype=torch.int64)
+        return CameraObjects(none, none, none, torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, 9))
     parts = [_in_view(boxes, cameras[view], view) for view in range(len(cameras))]
     return CameraObjects(*(torch.cat([vars(part)[name] for part in parts]) for name in vars(parts[0])))
 

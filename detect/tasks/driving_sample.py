@@ -1,4 +1,4 @@
-"""`DrivingSample`: one key frame of a car with a LiDAR and six cameras."""
+"""`DrivingSample`: one key frame of a car with a LiDAR and cameras."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class DrivingSample(Sample):
 
     # `field()`: not optional here.
     points: Tensor = field()  # [P, 5] float32: x, y, z, intensity 0..255, seconds before the key frame; key sweep first
-    # [6] in CAMERA_ORDER. "World" is the LiDAR's frame, so cam_from_world is lidar2cam, with the car's motion between
+    # [V], those of CAMERA_ORDER first, in its order; none where they were not asked for.
+    # "World" is the LiDAR's frame, so cam_from_world is lidar2cam, with the car's motion between
     # the two shutters accounted for.
     cameras: Cameras = field()
     load_images: Callable[[], np.ndarray] = field()

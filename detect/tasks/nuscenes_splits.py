@@ -76,9 +76,11 @@ def _names(data: NuScenes, split: str | Path | Sequence[str], present: list[str]
     if word in _OFFICIAL:
         version, numbers, others = _OFFICIAL[word]
         if data.folder.name != version:
+            here = [name for name, row in _OFFICIAL.items() if row[0] == data.folder.name]
+            splits = f"--split {' or '.join(here)}" if here else f"a split of {own}"
             raise BadInputError(
-                f"The split {word!r} is one of {version}, but the data set is {data.folder}; name a split of "
-                f"{own}, a file with scene names, or 'all'."
+                f"The split {word!r} is one of {version}, but the data set is {data.folder}; give {splits}, a file "
+                "with scene names, or 'all'."
             )
         listed_names = {f"scene-{number:04d}" for number in numbers}
         return [n for n in present if n not in listed_names] if others else sorted(listed_names), f"The split {word!r}"

@@ -9,28 +9,25 @@ import numpy as np
 import torch
 
 from ...scene.boxes import Boxes
+from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.datasets.nuscenes_classes import DETECTION_NAMES, as_detection_classes
-from ...scene.datasets.nuscenes_log import CAMERA_ORDER
 from ...scene.driving import DrivingFrame
 from ...scene.errors import BadInputError
 from .camera_objects import camera_objects
 from .driving_sample import DrivingSample
 from .driving_task import CLASS_NAMES
 
+NO_CAMERAS = Cameras(
+    torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+)
 # From labels into DETECTION_NAMES to those into CLASS_NAMES; -1 stays, as it picks the last.
 NEW_LABELS = (*(CLASS_NAMES.index(name) for name in DETECTION_NAMES), -1)
 
 
 def sample_of(frame: DrivingFrame) -> DrivingSample:
-    """Raises BadInputError for a frame without the six cameras."""
-    cameras, points = frame.capture.cameras, frame.points
-    if cameras is None or tuple(frame.capture.names) != CAMERA_ORDER:
-        found = ", ".join(frame.capture.names) or "none"
-        raise BadInputError(
-            f"The sample {frame.token} of {frame.capture.source} has these cameras: {found}; a detector needs "
-            f"{', '.join(CAMERA_ORDER)}."
-        )
+    """The same for any number of cameras."""
+    cameras, points = frame.capture.cameras or NO_CAMERAS, frame.points
     boxes = None if frame.truth is None else learnable(frame.truth)
     return DrivingSample(
         token=frame.token,
@@ -63,6 +60,8 @@ def learnable(truth: Boxes) -> Boxes:
 
 def load_images(capture: Capture) -> np.ndarray:
     """uint8 [V, H, W, 3] RGB of all photographs. Raises BadInputError when they differ in size or are damaged."""
+    if not len(capture):
+        return np.zeros((0, 1, 1, 3), np.uint8)
     images = [frame.load()[..., :3] for frame in capture.frames]
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:

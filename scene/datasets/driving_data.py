@@ -30,14 +30,14 @@ def is_driving_data(path: Path) -> bool:
 def read_driving_log(path: Path | str, *, sweeps: int = 1, progress: Progress = silent) -> DrivingLog:
     """The key frames of a nuScenes-format folder (or its version folder), or of an MMDetection3D info file as JSON.
 
-    `sweeps` LiDAR sweeps go into each frame where there are tables; an info file of this kind lists one only.
+    Up to `sweeps` LiDAR sweeps go into each frame: the key sweep, and those before it that are listed.
     Raises BadInputError.
     """
     path = Path(path)
     if path.is_dir():
         return NuScenes(path, progress=progress).log(sweeps)
     if path.is_file():
-        return read_info(path)
+        return read_info(path, sweeps)
     raise BadInputError(
         f"{path} is not there; a nuScenes-format folder or an info file of MMDetection3D as JSON is expected."
     )

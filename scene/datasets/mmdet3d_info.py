@@ -12,15 +12,17 @@ from torch import Tensor
 from ..boxes import Boxes
 from ..cameras import Cameras
 from ..capture import Capture, Frame
-from ..driving import DrivingFrame, DrivingLog
+from ..driving import DrivingFrame, DrivingLog, LidarPoints
 from ..errors import BadInputError
 from ..files import read_json
+from ..geometry import transform_points
 from ..images import MAX_MEGAPIXELS, read_header
 from ..readers.image_frames import file_frame
-from ..readers.safe_paths import inside, is_file
+from ..readers.safe_paths import is_file
 from .box_conventions import from_mmdet3d
-from .lidar_files import read_lidar
+from .lidar_files import lidar_columns, read_lidar
 from .nuscenes_log import camera_place
+from .sensor_files import sensor_file
 from .table_columns import checked, integer, numbers, text
 
 _RIGID_TOLERANCE = 1e-3  # the matrices were float32 once
@@ -31,9 +33,11 @@ def is_info(table: Any) -> bool:
     return isinstance(table, dict) and isinstance(table.get("metainfo"), dict) and "data_list" in table
 
 
-def read_info(path: Path | str) -> DrivingLog:
+def read_info(path: Path | str, sweeps: int = 1, photographs: bool = True) -> DrivingLog:
     """The records of an info file as JSON (never the pickle). Files are looked for beside it.
 
+    Each frame has up to `sweeps` LiDAR sweeps: its own, and those that its 'lidar_sweeps' lists. Without `photographs`
+    no camera is looked at.
     Raises BadInputError that names record and field; each record is checked when it is loaded.
     """
     path = Path(path)
@@ -50,7 +54,14 @@ def read_info(path: Path | str) -> DrivingLog:
     names = _names(path, table["metainfo"])
     records = [_Record(path, i, record, names) for i, record in enumerate(table["data_list"])]
     tokens = tuple(record.token() for record in records)
-    return DrivingLog(tokens, str(path), lambda index: records[index].frame())
+    short = sum(len(record.earlier(sweeps)) == 0 for record in records) if sweeps > 1 else 0
+    notes: tuple[str, ...] = ()
+    if short:
+        notes = (
+            f"{short} of {len(records)} records of {path.name} have no earlier LiDAR sweeps ('lidar_sweeps' with files "
+            f"that are there), where up to {sweeps - 1} were asked for; the key sweep alone makes boxes worse.",
+        )
+    return DrivingLog(tokens, str(path), lambda index: records[index].frame(sweeps, photographs), notes)
 
 
 def _names(path: Path, metainfo: dict[str, Any]) -> tuple[str, ...]:
@@ -76,24 +87,57 @@ class _Record:
     def token(self) -> str:
         return checked(self._get(self.values, "token", self.where), text, f"{self.where}, 'token',").decode()
 
-    def frame(self) -> DrivingFrame:
+    def frame(self, sweeps: int, photographs: bool) -> DrivingFrame:
         lidar = self._object(self._get(self.values, "lidar_points", self.where), f"{self.where}, 'lidar_points',")
         where = f"{self.where}, 'lidar_points'"
         columns = checked(lidar.get("num_pts_feats", 5), integer, f"{where}, 'num_pts_feats',")
         if not 4 <= columns <= 16:
             raise BadInputError(f"{where}, 'num_pts_feats', should be 4 to 16, found {columns}.")
         sweep = self._find(self._get(lidar, "lidar_path", where), ("samples/LIDAR_TOP", "LIDAR_TOP"), where)
+        points = read_lidar(sweep, columns)
+        if columns == 5 and lidar_columns(sweep) == 4:
+            raise BadInputError(
+                f"{where}, 'num_pts_feats', says 5 numbers a point, but {sweep} looks like 4: its size fits both, and "
+                "the fifth would be no ring; correct it in the info file."
+            )
         seconds = checked(self._get(self.values, "timestamp", self.where), _seconds, f"{self.where}, 'timestamp',")
         return DrivingFrame(
             self.token(),
             round(seconds * 1e6),
-            self._capture(),
-            read_lidar(sweep, columns),
+            self._capture() if photographs else Capture((), str(self.path)),
+            LidarPoints.cat([points, *(self._earlier_points(e, seconds, columns) for e in self.earlier(sweeps))]),
             self._rigid(lidar, "lidar2ego", where),
             self._rigid(self.values, "ego2global", self.where),
             self._boxes(),
             title=self.token(),
         )
+
+    def earlier(self, sweeps: int) -> list[tuple[dict[str, Any], Path, str]]:
+        """(entry, file, where) of up to sweeps - 1 of 'lidar_sweeps' whose files are there, the newest first."""
+        listed = self.values.get("lidar_sweeps", [])
+        if not isinstance(listed, list):
+            raise BadInputError(f"{self.where}, 'lidar_sweeps', should be a list.")
+        found = []
+        for i, value in enumerate(listed[: sweeps - 1]):
+            where = f"{self.where}, sweep {i}"
+            entry = self._object(value, where)
+            lidar = self._object(self._get(entry, "lidar_points", where), f"{where}, 'lidar_points',")
+            named = self._get(lidar, "lidar_path", where)
+            path = self._there(named, ("sweeps/LIDAR_TOP", "samples/LIDAR_TOP", "LIDAR_TOP"), where)
+            if path is not None:
+                found.append((entry, path, where))
+        return found
+
+    def _earlier_points(self, sweep: tuple[dict[str, Any], Path, str], key_s: float, columns: int) -> LidarPoints:
+        """Points of an earlier sweep in the key sweep's frame."""
+        entry, path, where = sweep
+        seconds = checked(self._get(entry, "timestamp", where), _seconds, f"{where}, 'timestamp',")
+        if seconds > key_s:
+            raise BadInputError(f"{where} is later than its key frame, by {seconds - key_s:g} s; it should be earlier.")
+        then_from_key = self._rigid(entry["lidar_points"], "lidar2sensor", f"{where}, 'lidar_points'")
+        points = read_lidar(path, columns)
+        xyz = transform_points(torch.linalg.inv(then_from_key), points.xyz.double()).float()
+        return LidarPoints(xyz, points.intensity, torch.full_like(points.lag_s, key_s - seconds))
 
     def _capture(self) -> Capture:
         images = self._object(self._get(self.values, "images", self.where), f"{self.where}, 'images',")
@@ -144,15 +188,18 @@ class _Record:
 
     def _find(self, named: Any, folders: tuple[str, ...], where: str) -> Path:
         """A file that is named bare: beside the info file, or in the data set's folder for its sensor."""
+        found = self._there(named, folders, where)
+        if found is None:
+            raise BadInputError(
+                f"{where}: {named} is not there; it was looked for in {self.path.parent} and its {folders[0]}."
+            )
+        return found
+
+    def _there(self, named: Any, folders: tuple[str, ...], where: str) -> Path | None:
         name = checked(named, text, where).decode()
-        candidates = [inside(self.path.parent, name, where)]
-        candidates += [inside(self.path.parent, f"{folder}/{name}", where) for folder in folders]
-        for candidate in candidates:
-            if is_file(candidate):
-                return candidate
-        raise BadInputError(
-            f"{where}: {name} is not there; it was looked for in {self.path.parent} and its {folders[0]}."
-        )
+        names = (name, *(f"{folder}/{name}" for folder in folders))
+        candidates = [sensor_file(self.path.parent, n, where) for n in names]
+        return next((candidate for candidate in candidates if is_file(candidate)), None)
 
     def _rigid(self, entry: dict[str, Any], key: str, where: str) -> Tensor:
         """[4, 4] float64"""

@@ -18,7 +18,7 @@ from ..files import cache_folder, write_bytes
 from ..progress import Progress, silent
 from .nuscenes_tables import ANNOTATION_TABLES, TABLES, Tables, build_tables
 
-LAYOUT = 2  # of what is stored; another number makes old files worthless
+LAYOUT = 3  # of what is stored; another number makes old files worthless
 MIN_TABLE_BYTES = 4 * 2**20  # smaller tables are read again in less time than the cache takes to explain
 MAX_HEADER_BYTES = 2**20
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from ..geometry import rotation_from_quat, se3_from, transform_points
 from ..images import MAX_MEGAPIXELS, read_header
 from ..progress import Progress, silent
 from ..readers.image_frames import file_frame
-from ..readers.safe_paths import inside, listed
+from ..readers.safe_paths import listed
 from .box_conventions import from_nuscenes
-from .lidar_files import read_lidar
+from .lidar_files import COLUMNS, lidar_columns, read_lidar
 from .nuscenes_cache import load_tables
 from .nuscenes_tables import LIDAR, TABLES, Tables
+from .sensor_files import sensor_file
 
 # Clockwise from the left, as people and most detectors list them; other channels follow by name.
 CAMERA_ORDER = (
@@ -81,8 +83,11 @@ class NuScenes:
         notes = () if self.tables.annotated[0] else (f"{self.folder.name} has no annotations, so no true boxes.",)
         return DrivingLog(self.tokens, str(self.folder), lambda index: self.frame(index, sweeps), notes)
 
-    def frame(self, sample: int | str, sweeps: int = 1) -> DrivingFrame:
-        """A key frame by its number or token, with up to `sweeps` LiDAR sweeps: the key sweep and those before it."""
+    def frame(self, sample: int | str, sweeps: int = 1, photographs: bool = True) -> DrivingFrame:
+        """A key frame by its number or token, with up to `sweeps` LiDAR sweeps: the key sweep and those before it.
+
+        Earlier sweeps whose files are absent are left out. Without `photographs` no camera is looked at.
+        """
         i = self.index(sample) if isinstance(sample, str) else range(len(self))[sample]
         key = self._lidar_row(i)
         ego_from_lidar, global_from_ego = self._ego_from_sensor(key), self._global_from_ego(key)
@@ -94,7 +99,7 @@ class NuScenes:
         return DrivingFrame(
             self.tokens[i],
             int(self.tables.sample_time_us[i]),
-            self._capture(i, lidar_from_global),
+            self._capture(i, lidar_from_global) if photographs else Capture((), str(self.folder)),
             self._points(key, sweeps, lidar_from_global),
             ego_from_lidar,
             global_from_ego,
@@ -155,9 +160,11 @@ class NuScenes:
 
     def _points(self, key: int, sweeps: int, lidar_from_global: Tensor) -> LidarPoints:
         """The key sweep and up to sweeps - 1 before it, each moved by how far the car went since."""
-        t, row = self.tables, key
+        t = self.tables
         parts: list[LidarPoints] = []
-        while row >= 0 and len(parts) < sweeps:
+        for row in self._sweep_rows(key, sweeps):
+            if row != key and not self._file(row).is_file():
+                continue  # told by `input_notes`
             points = read_lidar(self._file(row))
             if row != key:
                 key_from_then = lidar_from_global @ self._global_from_ego(row) @ self._ego_from_sensor(row)
@@ -165,8 +172,33 @@ class NuScenes:
                 xyz = transform_points(key_from_then, points.xyz.double()).float()
                 points = replace(points, xyz=xyz, lag_s=torch.full_like(points.lag_s, lag_s))
             parts.append(points)
-            row = int(t.file_before[row])
         return LidarPoints.cat(parts)
+
+    def _sweep_rows(self, key: int, sweeps: int) -> list[int]:
+        """Rows of the key sweep and up to sweeps - 1 before it, as the tables list them."""
+        rows = [key]
+        while len(rows) < sweeps and (before := int(self.tables.file_before[rows[-1]])) >= 0:
+            rows.append(before)
+        return rows
+
+    def input_notes(self, samples: Sequence[int], sweeps: int) -> tuple[str, ...]:
+        """Sentences about what these samples lack or have in another form. Raises BadInputError for a damaged file."""
+        keys = [self._lidar_row(i) for i in samples]
+        earlier = {row for key in keys for row in self._sweep_rows(key, sweeps)[1:]}
+        absent = {row for row in earlier if not self._file(row).is_file()}
+        notes = []
+        if absent:
+            short = sum(not absent.isdisjoint(self._sweep_rows(key, sweeps)) for key in keys)
+            notes.append(
+                f"{short} of {len(keys)} key frames lack LiDAR sweeps that the tables list before them (e.g. "
+                f"{self._file(min(absent))}); they are used with those that are there, which makes boxes worse."
+            )
+        if keys and self._file(keys[0]).is_file() and lidar_columns(self._file(keys[0])) == COLUMNS[1]:
+            notes.append(
+                f"The LiDAR files of {self.root} have four numbers a point, not the five of nuScenes; the fourth is "
+                "taken for an intensity, which is 0 to 255 in nuScenes."
+            )
+        return tuple(notes)
 
     def _lidar_row(self, sample: int) -> int:
         channel = self._channel.get(LIDAR)
@@ -176,7 +208,7 @@ class NuScenes:
         return row
 
     def _file(self, row: int) -> Path:
-        return inside(self.root, self.tables.file_name[row].decode("utf-8", "replace"), "sample_data")
+        return sensor_file(self.root, self.tables.file_name[row].decode("utf-8", "replace"), "sample_data")
 
     def _ego_from_sensor(self, row: int) -> Tensor:
         return _rigid(self.tables.calibration_pose[self.tables.file_calibration[row]])

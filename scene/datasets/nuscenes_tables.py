@@ -53,7 +53,7 @@ class Tables:
     box_points: np.ndarray  # [A, 2] int64, LiDAR and radar
     category: np.ndarray  # [N] bytes
     attribute: np.ndarray  # [N] bytes
-    annotated: np.ndarray  # [1] bool: whether there is a table of annotations
+    annotated: np.ndarray  # [1] bool: whether there are annotations; the official test split has empty tables of them
 
     def __len__(self) -> int:
         return len(self.sample_token)
@@ -66,7 +66,7 @@ def build_tables(folder: Path) -> Tables:
     arrays |= _files(folder, arrays["sample_token"])
     if (folder / "sample_annotation.json").is_file():
         arrays |= _boxes(folder, arrays["sample_token"], arrays["sample_time_us"])
-    else:
+    if not len(arrays.get("box_token", ())):
         arrays |= _no_boxes(len(sample_rows))
     return Tables(**arrays)
 

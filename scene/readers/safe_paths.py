@@ -7,7 +7,13 @@ from pathlib import Path, PurePosixPath
 from ..errors import BadInputError
 
 
-def inside(root: Path, named: str, where: str, allow_outside: bool = False) -> Path:
+def inside(
+    root: Path,
+    named: str,
+    where: str,
+    allow_outside: bool = False,
+    advice: str = "add --allow-outside if you trust this data set",
+) -> Path:
     """The file that a data set in `root` names, which need not exist.
 
     Raises BadInputError for an absolute path, a `..` or a symbolic link that leads out of `root`.
@@ -23,9 +29,7 @@ def inside(root: Path, named: str, where: str, allow_outside: bool = False) -> P
     except (OSError, RuntimeError) as error:
         raise BadInputError(f"{where} names {named!r}, which cannot be resolved: {error}.") from error
     if PurePosixPath(normal).is_absolute() or not contained:
-        raise BadInputError(
-            f"{where} names {named!r}, which lies outside of {root}; add --allow-outside if you trust this data set."
-        )
+        raise BadInputError(f"{where} names {named!r}, which lies outside of {root}; {advice}.")
     return path
 
 

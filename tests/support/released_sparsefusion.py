@@ -1,4 +1,7 @@
-"""Names and shapes of a released SparseFusion checkpoint, written down from its description, not from our network."""
+"""Names and shapes of released checkpoints, written down from their module trees, not from our network.
+
+SparseFusion's own, and those that its training starts from: TransFusion-L, Mask R-CNN and ResNet-50.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,52 @@ IMAGE_HEADS = {"center_2d": 2, "depth_2d": 1, "dim_2d": 3, "rot_2d": 2, "vel_2d"
 
 def released_state(config: SparseFusionConfig, spconv: int = 2, seed: int = 0) -> dict[str, Tensor]:
     """Random tensors under the released names; `spconv` 1 or 2 is the layout of the sparse kernels."""
+    return _filled(_shapes(config, spconv), seed)
+
+
+def transfusion_l_state(config: SparseFusionConfig, spconv: int = 1) -> dict[str, Tensor]:
+    """TransFusion-L, whose only decoder has no `point_transformer` around it, and one head in a list of heads."""
+    s: Shapes = {}
+    _lidar_trunk(s, config, spconv)
+    _lidar_head(s, config, "pts_bbox_head", "pts_bbox_head.decoder.0", "pts_bbox_head.prediction_heads.0")
+    return _filled(s, 1)
+
+
+def resnet50_state() -> dict[str, Tensor]:
+    """torchvision's, classifier included, as files from before PyTorch 0.4.1 have it: without counters."""
+    net = torchvision.models.resnet50(weights=None).state_dict()
+    return _filled({k: tuple(v.shape) for k, v in net.items() if not k.endswith("num_batches_tracked")}, 2)
+
+
+def mask_rcnn_state(backbone: str) -> dict[str, Tensor]:
+    """MMDetection's Mask R-CNN on nuImages: a pyramid whose fifth level is a pooling, and heads of its own."""
+    s: Shapes = {}
+    _image_trunk(s, backbone, 256, "backbone", "neck", levels=4)
+    _affine(s, "rpn_head.rpn_conv", (256, 256, 3, 3))
+    _affine(s, "roi_head.bbox_head.fc_cls", (11, 1024))
+    _affine(s, "roi_head.mask_head.conv_logits", (10, 256, 1, 1))
+    return _filled(s, 3)
+
+
+def initial_state(config: SparseFusionConfig) -> dict[str, Tensor]:
+    """The released initial weights: the LiDAR's parts under SparseFusion's names, image backbone and pyramid."""
+    s: Shapes = {}
+    _lidar_trunk(s, config, 2)
+    _image_trunk(s, config.image_backbone, config.neck_channels, "img_backbone", "img_neck", levels=4)
+    transformer = "pts_bbox_head.point_transformer"
+    _lidar_head(s, config, "pts_bbox_head", f"{transformer}.decoder.0", f"{transformer}.prediction_heads")
+    return _filled(s, 4)
+
+
+def _filled(shapes: Shapes, seed: int) -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(seed)
     state = {}
-    for name, shape in _shapes(config, spconv).items():
+    for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):
             state[name] = torch.tensor(7)
         elif name.endswith("relative_position_index"):
             state[name] = _relative_positions()
-        elif name.startswith("img_backbone."):  # large; values that differ suffice
+        elif "backbone." in name and "downsample" not in name and len(shape) > 1:  # large; values that differ suffice
             state[name] = torch.full(shape, 0.01 * (1 + len(state) % 89))
         else:
             state[name] = torch.randn(shape, generator=g)
@@ -40,19 +81,24 @@ def _relative_positions(window: int = 7) -> Tensor:
 def _shapes(c: SparseFusionConfig, spconv: int) -> Shapes:
     s: Shapes = {}
     _lidar_trunk(s, c, spconv)
-    if c.image_backbone == "swin_t":
-        _swin(s)
+    _image_trunk(s, c.image_backbone, c.neck_channels, "img_backbone", "img_neck", levels=5)
+    _head(s, c)
+    return s
+
+
+def _image_trunk(s: Shapes, kind: str, channels: int, backbone: str, neck: str, levels: int) -> None:
+    """An MMDetection backbone and its `FPN`, of whose levels the last may be made by a convolution or by pooling."""
+    if kind == "swin_t":
+        _swin(s, backbone)
         widths = (96, 192, 384, 768)
     else:
         net = torchvision.models.resnet50(weights=None).state_dict()
-        s |= {f"img_backbone.{k}": tuple(v.shape) for k, v in net.items() if not k.startswith("fc.")}
+        s |= {f"{backbone}.{k}": tuple(v.shape) for k, v in net.items() if not k.startswith("fc.")}
         widths = (256, 512, 1024, 2048)
     for i, width in enumerate(widths):
-        _affine(s, f"img_neck.lateral_convs.{i}.conv", (c.neck_channels, width, 1, 1))
-    for i in range(5):
-        _affine(s, f"img_neck.fpn_convs.{i}.conv", (c.neck_channels, c.neck_channels, 3, 3))
-    _head(s, c)
-    return s
+        _affine(s, f"{neck}.lateral_convs.{i}.conv", (channels, width, 1, 1))
+    for i in range(levels):
+        _affine(s, f"{neck}.fpn_convs.{i}.conv", (channels, channels, 3, 3))
 
 
 def _affine(s: Shapes, name: str, shape: tuple[int, ...], bias: bool = True) -> None:
@@ -103,39 +149,34 @@ def _lidar_trunk(s: Shapes, c: SparseFusionConfig, spconv: int) -> None:
         _batch_norm(s, f"pts_neck.deblocks.{i}.1", neck)
 
 
-def _swin(s: Shapes) -> None:
-    b = "img_backbone"
-    _affine(s, f"{b}.patch_embed.proj", (96, 3, 4, 4))
+def _swin(s: Shapes, b: str) -> None:
+    """MMDetection's `SwinTransformer`: stages of blocks, each with a `ShiftWindowMSA` (`attn`, whose only child with
+    weights is the `WindowMSA` called `w_msa`) and an mmcv `FFN` (`layers` = [[linear, act, drop], linear, drop])."""
+    _affine(s, f"{b}.patch_embed.projection", (96, 3, 4, 4))
     _norm(s, f"{b}.patch_embed.norm", 96)
     for i, (depth, heads) in enumerate(zip((2, 2, 6, 2), (3, 6, 12, 24), strict=True)):
         d = 96 * 2**i
         for j in range(depth):
-            block = f"{b}.layers.{i}.blocks.{j}"
+            block = f"{b}.stages.{i}.blocks.{j}"
             _norm(s, f"{block}.norm1", d)
-            s[f"{block}.attn.relative_position_bias_table"] = (169, heads)
-            s[f"{block}.attn.relative_position_index"] = (49, 49)
-            _affine(s, f"{block}.attn.qkv", (3 * d, d))
-            _affine(s, f"{block}.attn.proj", (d, d))
+            s[f"{block}.attn.w_msa.relative_position_bias_table"] = (169, heads)
+            s[f"{block}.attn.w_msa.relative_position_index"] = (49, 49)
+            _affine(s, f"{block}.attn.w_msa.qkv", (3 * d, d))
+            _affine(s, f"{block}.attn.w_msa.proj", (d, d))
             _norm(s, f"{block}.norm2", d)
-            _affine(s, f"{block}.mlp.fc1", (4 * d, d))
-            _affine(s, f"{block}.mlp.fc2", (d, 4 * d))
+            _affine(s, f"{block}.ffn.layers.0.0", (4 * d, d))
+            _affine(s, f"{block}.ffn.layers.1", (d, 4 * d))
         if i < 3:
-            _affine(s, f"{b}.layers.{i}.downsample.reduction", (2 * d, 4 * d), bias=False)
-            _norm(s, f"{b}.layers.{i}.downsample.norm", 4 * d)
+            _norm(s, f"{b}.stages.{i}.downsample.norm", 4 * d)
+            _affine(s, f"{b}.stages.{i}.downsample.reduction", (2 * d, 4 * d), bias=False)
         _norm(s, f"{b}.norm{i}", d)
 
 
 def _head(s: Shapes, c: SparseFusionConfig) -> None:
     h, d = "pts_bbox_head", c.hidden_channels
     s[f"{h}.level_pos"] = (4, d)
-    _affine(s, f"{h}.shared_conv", (d, 2 * c.bev_neck_channels, 3, 3))
-    _affine(s, f"{h}.heatmap_head.0.conv", (d, d, 3, 3), bias=False)
-    _batch_norm(s, f"{h}.heatmap_head.0.bn", d)
-    _affine(s, f"{h}.heatmap_head.1", (10, d, 3, 3))
-    for name in ("class_encoding", "img_class_encoding"):
-        _affine(s, f"{h}.{name}", (d, 10, 1))
-    _layer(s, f"{h}.point_transformer.decoder.0", c, 2, 2, norm=True)
-    _box_heads(s, f"{h}.point_transformer.prediction_heads", c, "")
+    _lidar_head(s, c, h, f"{h}.point_transformer.decoder.0", f"{h}.point_transformer.prediction_heads")
+    _affine(s, f"{h}.img_class_encoding", (d, 10, 1))
     r = f"{h}.depth_resnet"
     _affine(s, f"{r}.conv_depth.0", (d, 2, 3, 3))
     _batch_norm(s, f"{r}.conv_depth.1", d)
@@ -178,6 +219,17 @@ def _head(s: Shapes, c: SparseFusionConfig) -> None:
     _projection(s, f"{f}.img_projection", d)
     _layer(s, f"{f}.decoder.0", c, 2, 2, norm=True, alone=True)
     _box_heads(s, f"{f}.prediction_heads", c, "")
+
+
+def _lidar_head(s: Shapes, c: SparseFusionConfig, h: str, decoder: str, heads: str) -> None:
+    d = c.hidden_channels
+    _affine(s, f"{h}.shared_conv", (d, 2 * c.bev_neck_channels, 3, 3))
+    _affine(s, f"{h}.heatmap_head.0.conv", (d, d, 3, 3), bias=False)
+    _batch_norm(s, f"{h}.heatmap_head.0.bn", d)
+    _affine(s, f"{h}.heatmap_head.1", (10, d, 3, 3))
+    _affine(s, f"{h}.class_encoding", (d, 10, 1))
+    _layer(s, decoder, c, 2, 2, norm=True)
+    _box_heads(s, heads, c, "")
 
 
 def _projection(s: Shapes, name: str, d: int) -> None:
