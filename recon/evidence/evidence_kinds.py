@@ -12,10 +12,12 @@ from typing import Any
 
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
+from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..optimise.dataset import Dataset
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
+from .depth_maps import Stereo
 from .given_depth import given_depth
 from .stereo.stereo_depth import stereo_depth
 
@@ -34,13 +36,22 @@ class Kind:
     save: Callable[[Path, Any, list[str], str], None]  # (path, value, view names, key)
     load: Callable[[Path, Any, list[str]], Any]  # (path, cameras, view names)
     key: Callable[[Path], str]  # that the file was saved under
+    transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
 
 
 def _depth_by_stereo(capture: Capture, dataset: Dataset, seed: int, progress: Progress) -> Any:
     return stereo_depth(dataset, seed, progress)
 
 
-KINDS = {DEPTH: Kind((given_depth, _depth_by_stereo), save=save_stereo, load=load_stereo, key=stored_key)}
+KINDS = {
+    DEPTH: Kind(
+        (given_depth, _depth_by_stereo),
+        save=save_stereo,
+        load=load_stereo,
+        key=stored_key,
+        transformed=Stereo.transformed,
+    )
+}
 
 
 def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:

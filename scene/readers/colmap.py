@@ -17,6 +17,7 @@ from ..point_cloud import PointCloud
 from .colmap_files import ColmapImage, ColmapPoints, count_images, read_cameras, read_images, read_points3d
 from .image_frames import file_frame
 from .lens import Lens
+from .nearby_origin import in_single_precision
 from .safe_paths import inside, is_file, listed, tidy_name
 
 _IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "")
@@ -81,7 +82,7 @@ def read_colmap(
     points, dropped = _point_cloud(read_points3d(model), used)
     if dropped:
         notes.append(f"{dropped} points of {model} are not finite and were left out.")
-    return Capture(tuple(frames), str(folder), Cameras.stack(cameras), points, notes=tuple(notes))
+    return in_single_precision(Capture(tuple(frames), str(folder), Cameras.stack(cameras), points, notes=tuple(notes)))
 
 
 def _is_model(folder: Path) -> bool:
@@ -108,8 +109,8 @@ def _camera(image: ColmapImage, lens: Lens) -> Cameras:
     rotation = rotation_from_quat(torch.tensor(image.quat, dtype=torch.float64))
     cam_from_world = se3_from(rotation, torch.tensor(image.translation, dtype=torch.float64))
     return Cameras(
-        cam_from_world.float(),
-        torch.from_numpy(lens.K).float(),
+        cam_from_world,
+        torch.from_numpy(lens.K),
         torch.tensor(lens.width),
         torch.tensor(lens.height),
     )
@@ -130,7 +131,7 @@ def _point_cloud(points: ColmapPoints | None, images: list[ColmapImage]) -> tupl
         seen_point.append(place)
         seen_view.append(np.full(len(place), view))
     cloud = PointCloud(
-        torch.from_numpy(xyz.astype(np.float32)),
+        torch.from_numpy(xyz),
         torch.from_numpy(rgb),
         torch.from_numpy(np.concatenate(seen_point)),
         torch.from_numpy(np.concatenate(seen_view)),

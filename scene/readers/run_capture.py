@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -57,6 +57,9 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     if capture.points is not None:
         write_points(run.points_path, capture.points)
         table["ply_file_path"] = run.points_path.name
+    if any(capture.origin):
+        # nerfstudio's name for the motion that took the source's coordinates to these.
+        table["applied_transform"] = [[*(float(i == j) for j in range(3)), -capture.origin[i]] for i in range(3)]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
 
@@ -83,6 +86,7 @@ def load_run_capture(run: Run) -> Capture:
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
     cameras = Cameras.stack(list(views.cameras))
+    cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
     named = {name: i for i, name in enumerate(views.named)}
     test = views.table.get("test_filenames")
     notes = views.table.get("notes", [])
@@ -98,7 +102,27 @@ def load_run_capture(run: Run) -> Capture:
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
     source = str(views.table.get("source", run.path))
-    return Capture(tuple(frames), source, cameras, points, test_indices, tuple(notes), run.cameras_are_estimated())
+    return Capture(
+        tuple(frames),
+        source,
+        cameras,
+        points,
+        test_indices,
+        tuple(notes),
+        run.cameras_are_estimated(),
+        _origin(views.table, path),
+    )
+
+
+def _origin(table: dict[str, Any], path: Path) -> tuple[float, float, float]:
+    applied = table.get("applied_transform")
+    if applied is None:
+        return 0.0, 0.0, 0.0
+    try:
+        x, y, z = (-float(row[3]) for row in applied)
+    except (TypeError, ValueError, IndexError) as error:
+        raise BadInputError(f"{path}: 'applied_transform' should be 3 rows of 4 numbers.") from error
+    return x, y, z
 
 
 def _name(entry: dict[str, Any], frame: Frame) -> str:

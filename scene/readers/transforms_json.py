@@ -19,6 +19,7 @@ from ..point_cloud import PointCloud
 from ..points_ply import read_points
 from .image_frames import file_frame
 from .lens import Lens, make_lens
+from .nearby_origin import in_single_precision
 from .safe_paths import inside, is_file, listed, tidy_name
 
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp")
@@ -32,7 +33,7 @@ class Views:
     """Views that one transforms file lists, in its order."""
 
     frames: tuple[Frame, ...]
-    cameras: tuple[Cameras, ...]
+    cameras: tuple[Cameras, ...]  # float64
     named: tuple[str, ...]  # `file_path` of each frame, tidied
     missing: tuple[str, ...]  # photographs that are not there
     missing_extras: tuple[str, ...]  # masks and depth maps that are not there
@@ -54,7 +55,7 @@ def read_transforms(path: Path, *, max_megapixels: float = 100.0, allow_outside:
     notes += [note for note in (split_note, points_note) if note]
     frames = all_or_no_times([views.frames[i] for i in keep], path)
     cameras = Cameras.stack([views.cameras[i] for i in keep])
-    return Capture(tuple(frames), str(path), cameras, points, test=test, notes=tuple(notes))
+    return in_single_precision(Capture(tuple(frames), str(path), cameras, points, test=test, notes=tuple(notes)))
 
 
 def read_views(path: Path, root: Path, *, max_megapixels: float, allow_outside: bool) -> Views:
@@ -88,7 +89,7 @@ def read_views(path: Path, root: Path, *, max_megapixels: float, allow_outside: 
         )
         frames.append(replace(file_frame(name, image, max_megapixels, lens, mask, depth, header), time_s=time))
         cameras.append(
-            Cameras(camera_pose, torch.from_numpy(lens.K).float(), torch.tensor(lens.width), torch.tensor(lens.height))
+            Cameras(camera_pose, torch.from_numpy(lens.K), torch.tensor(lens.width), torch.tensor(lens.height))
         )
         named.append(name)
     if not frames:
@@ -147,7 +148,7 @@ class _Entry:
         return float(value)
 
     def cam_from_world(self) -> torch.Tensor:
-        """float32 [4, 4], OpenCV axes."""
+        """float64 [4, 4], OpenCV axes."""
         value = self.entry.get("transform_matrix")
         try:
             matrix = np.array(value, dtype=np.float64)
@@ -166,7 +167,7 @@ class _Entry:
             )
         world_from_gl = np.eye(4)
         world_from_gl[:3, :3], world_from_gl[:3, 3] = u @ vt, matrix[:3, 3]
-        return torch.from_numpy(np.linalg.inv(world_from_gl @ _GL_FROM_CV)).float()
+        return torch.from_numpy(np.linalg.inv(world_from_gl @ _GL_FROM_CV))
 
     def lens(self, header: ImageHeader) -> Lens:
         """The lens for the photograph's own size, which may differ from `w` and `h` (images_2 and the like)."""
@@ -296,7 +297,7 @@ def _points(views: Views, path: Path, allow_outside: bool) -> tuple[PointCloud |
     file = inside(path.parent, name, f"{path}, 'ply_file_path'", allow_outside)
     if not is_file(file):
         return None, f"The initial points {name} that {path.name} names are not there."
-    cloud = read_points(file)
+    cloud = read_points(file, double=True)
     return PointCloud(cloud.xyz, cloud.rgb, metric=cloud.metric), None
 
 
