@@ -7,7 +7,7 @@ import importlib
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ class ImageHeader:
     height: int  # pixels
     focal_px: float | None  # from EXIF, at this size
     position: GeoPosition | None = None  # from EXIF
+    orientation: int = 1  # from EXIF: 1 where the pixels are stored upright (TIFFs count so: Pillow turns them itself)
+
+    def as_stored(self) -> ImageHeader:
+        """The header of the pixels as they lie in the file, the EXIF orientation not applied."""
+        turned = self.orientation in _QUARTER_TURNS
+        width, height = (self.height, self.width) if turned else (self.width, self.height)
+        return replace(self, width=width, height=height, orientation=1)
 
 
 def is_image_file(path: Path) -> bool:
@@ -51,7 +58,8 @@ def read_header(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHead
     """
     with _opened(path, max_megapixels) as image:
         width, height = _upright_size(image)
-        return ImageHeader(width, height, _focal_px(path, image), _position(image))
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
+        return ImageHeader(width, height, _focal_px(path, image), _position(image), orientation)
 
 
 def check_decodes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
@@ -64,13 +72,16 @@ def check_decodes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         image.load()
 
 
-def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, as_stored: bool = False) -> np.ndarray:
     """A photograph as uint8 [H, W, 3] sRGB, or [H, W, 4] with straight alpha where the file has transparency.
 
-    Upright. Grey, palette, CMYK and 16-bit files are converted. Raises BadInputError that names the file.
+    Upright, or with `as_stored` without the turn that EXIF asks for. Grey, palette, CMYK and 16-bit files are
+    converted. Raises BadInputError that names the file.
     """
     with _opened(path, max_megapixels) as image:
-        upright = _transposed(image)
+        if as_stored:
+            image.load()
+        upright = image if as_stored else _transposed(image)
         if upright.mode == "F":
             raise BadInputError(f"{path} holds floating-point pixels; export it with 8 or 16 bits per channel.")
         if upright.mode.startswith("I"):  # "I", "I;16", "I;16B": 16-bit grey

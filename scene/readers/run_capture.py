@@ -81,7 +81,7 @@ def load_run_capture(run: Run) -> Capture:
     path = run.cameras_path
     if not path.is_file():
         raise BadInputError(f"{run.path} has no {path.name}: its cameras were not found yet; continue the run first.")
-    views = read_views(path, run.path, max_megapixels=_LARGEST_MEGAPIXELS, allow_outside=False)
+    views = read_views(path, run.path, max_megapixels=_LARGEST_MEGAPIXELS, allow_outside=False, as_written=True)
     gone = (*views.missing, *views.missing_extras)
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
@@ -96,7 +96,7 @@ def load_run_capture(run: Run) -> Capture:
         raise BadInputError(f"{path}: 'test_filenames' names a photograph that is none of its frames.") from error
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise BadInputError(f"{path}: 'notes' should be a list of sentences.")
-    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.table["frames"], strict=True)]
+    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.entries, strict=True)]
     frames = all_or_no_times(named_frames, path)
     points = read_points(run.points_path) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
