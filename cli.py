@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import json
 import os
 import signal
@@ -53,6 +54,8 @@ Start with `fewview demo`, then `fewview reconstruct FOLDER` with photographs of
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text that can be printed
     if not args or args[0] in _HELP_WORDS:
         print(_HELP.format(commands=_listed(COMMANDS)))
         return 0
@@ -103,6 +106,8 @@ def _guarded(name: str, args: list[str]) -> int:
     except MemoryError:
         return _fail("The memory ran out; lower --resolution, --max-gaussians or --views.", 1, args, debug)
     except Exception as error:
+        if _was_interrupted(error):
+            return _fail("Interrupted.", 130, args, debug)
         code, sentence = _explain(error)
         return _fail(sentence, code, args, debug)
 
@@ -124,6 +129,13 @@ def _interrupt(*_: object) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells start what runs in the background
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """True for what Ctrl-C became on its way through libraries that are being imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -18,8 +18,10 @@ from PIL import ExifTags, Image, ImageOps
 from .errors import BadInputError
 from .gps import GeoPosition, position_from_exif
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+)
 MAX_MEGAPIXELS = 100.0
 
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -145,7 +147,8 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
     """
     try:
         _require_file(path)
-        formats = (*FORMATS, *_heif_formats(path))
+        Image.init()  # a Pillow that was built without AVIF does not know its name
+        formats = (*(name for name in FORMATS if name in Image.OPEN), *_heif_formats(path))
         with _without_pillow_limit(), path.open("rb") as probe:
             image = Image.open(probe, formats=formats)
             _check_size(path, image, max_megapixels)

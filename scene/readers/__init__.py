@@ -10,7 +10,10 @@ from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
 from .colmap import model_folder, read_colmap
-from .photos import photo_files, read_photos
+from .llff import FILE as LLFF_FILE
+from .llff import read_llff
+from .photo_folders import find_photographs
+from .photos import read_photos
 from .run_capture import load_run_capture as load_run_capture
 from .run_capture import save_cameras as save_cameras
 from .run_capture import save_capture as save_capture
@@ -29,7 +32,7 @@ __all__ = [
 ]
 
 _EXPECTED = (
-    "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic or D-NeRF folder "
+    "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic, D-NeRF or LLFF folder "
     "is expected"
 )
 
@@ -43,7 +46,7 @@ def read_capture(
     video_frames: int = 24,
 ) -> Capture:
     """Whatever lies at `path`, decided by what is in it: photographs, a video, a COLMAP model, a transforms.json,
-    a NeRF-synthetic or D-NeRF folder, or a run.
+    a NeRF-synthetic, D-NeRF or LLFF folder, or a run.
 
     `images` is the folder of a COLMAP model's photographs where they lie elsewhere; `video_frames` is how many
     frames are taken from a video; `allow_outside` lets a data set name files outside of its folder.
@@ -85,9 +88,10 @@ def _read_folder(
         return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
     if image_folder is not None or model_folder(path) is not None:
         return read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
-    for folder in (path, path / "images"):
-        if folder.is_dir() and photo_files(folder):
-            return read_photos(folder, max_megapixels=max_megapixels)
+    if (path / LLFF_FILE).is_file():
+        return read_llff(path, max_megapixels=max_megapixels)
+    if find_photographs(path).files:
+        return read_photos(path, max_megapixels=max_megapixels)
     videos = sorted(p for p in path.iterdir() if is_video_file(p))
     if len(videos) == 1:
         return read_video(videos[0], n_frames=video_frames, max_megapixels=max_megapixels)

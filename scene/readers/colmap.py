@@ -17,11 +17,12 @@ from .colmap_files import ColmapImage, ColmapPoints, count_images, read_cameras,
 from .image_frames import file_frame
 from .left_out import centre_notes, misfit_notes, unreadable_notes
 from .lens import Lens
+from .mask_files import MaskFiles
 from .named_photographs import NamedPhotographs
 from .nearby_origin import in_single_precision
 from .orientation import PosedFile, orient, orientation_note
-from .photos import photo_files
-from .safe_paths import is_file, listed, tidy_name
+from .photo_folders import photo_files
+from .safe_paths import is_file, listed, printable, tidy_name
 
 _IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "")
 
@@ -91,6 +92,7 @@ def read_colmap(
         )
     oriented = orient(files, max_megapixels, prefer_stored=True)  # COLMAP ignores the EXIF orientation
     notes += [*photographs.notes(), *misfit_notes(files, oriented, root), *orientation_note(files, oriented)]
+    masks = MaskFiles(root, max_megapixels)
     frames: list[Frame] = []
     cameras: list[Cameras] = []
     views: list[ColmapImage] = []
@@ -100,15 +102,18 @@ def read_colmap(
             continue
         lens = file.lens(way.header)
         name = tidy_name(image.name)
-        frames.append(file_frame(name, file.path, max_megapixels, lens, header=way.header, as_stored=way.as_stored))
+        mask = masks.find(image.name.replace("\\", "/"), way.header.width, way.header.height)
+        frames.append(file_frame(name, file.path, max_megapixels, lens, mask, None, way.header, way.as_stored))
         cameras.append(_camera(file.cam_from_world, lens))
         views.append(image)
         odd += [] if lens.centre_is_inside else [image.name]
-    notes += centre_notes(odd)
+    notes += [*centre_notes(odd), *masks.notes()]
     points, dropped = _point_cloud(read_points3d(model), views)
     if dropped:
         notes.append(f"{dropped} points of {model} are not finite and were left out.")
-    return in_single_precision(Capture(tuple(frames), str(folder), Cameras.stack(cameras), points, notes=tuple(notes)))
+    return in_single_precision(
+        Capture(tuple(frames), printable(str(folder)), Cameras.stack(cameras), points, notes=tuple(notes))
+    )
 
 
 def _is_model(folder: Path) -> bool:

@@ -126,10 +126,7 @@ class _Bytes:
                 f"{self.path} is damaged or cut short: the image name at byte {self.offset} has no end."
             )
         start, self.offset = self.offset, end + 1
-        try:
-            return self.data[start:end].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"{self.path}: the image name at byte {start} is not UTF-8.") from error
+        return self.data[start:end].decode("utf-8", "surrogateescape")  # as Python gives the names of files
 
     def finish(self) -> None:
         if self.offset != len(self.data):

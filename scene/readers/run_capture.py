@@ -20,8 +20,10 @@ from ..png import write_png
 from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
+from .safe_paths import listed
 from .transforms_json import all_or_no_times, read_views
 
+_LONGEST_NAME_BYTES = 150  # file systems allow 255, of which endings and temporary files need some
 _LARGEST_MEGAPIXELS = 1000.0  # our own files; only a guard against a damaged header
 
 
@@ -37,18 +39,23 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     masked = any(frame.load_mask is not None for frame in capture.frames)
     with_depth = any(frame.load_depth is not None for frame in capture.frames)
     entries = []
+    empty: list[str] = []  # photographs of which nothing counts
     for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
         width, height = fit_size(frame.width, frame.height, max_side)
         pixels = capture.image(i, width, height).numpy()
         write_png(run.images_path / f"{file}.png", pixels)
         camera = capture.cameras[i].resized(width, height)
+        counts = None if frame.load_mask is None else frame.load_mask()
+        if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
+            empty.append(frame.name)
         entries.append(
             {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
-            | (_write_mask(run, frame, file, width, height) if masked else {})
+            | (_write_mask(run, counts, file, width, height) if masked else {})
             | (_write_depth(run, frame, file, width, height) if with_depth else {})
         )
         progress("images", i + 1, len(files))
-    table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": list(capture.notes)}
+    notes = [*capture.notes, *_empty_notes(capture, empty)]
+    table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": notes}
     if capture.test is not None:
         held_out = set(capture.test)
         table["train_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i not in held_out]
@@ -62,6 +69,20 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         table["applied_transform"] = [[*(float(i == j) for j in range(3)), -capture.origin[i]] for i in range(3)]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
+
+
+def _empty_notes(capture: Capture, empty: list[str]) -> list[str]:
+    """A note on photographs of which nothing counts. Raises BadInputError where that is all that are trained on."""
+    if not empty:
+        return []
+    held_out = set(capture.test or ())
+    training = {name for i, name in enumerate(capture.names) if i not in held_out}
+    if training <= set(empty):
+        raise BadInputError(
+            f"The masks, or the transparency, of all {len(training)} photographs of {capture.source} leave nothing to "
+            "train on: black in a mask, or an alpha of 0, stands for what does not count. Invert or remove them."
+        )
+    return [f"Masks or transparency leave nothing of {len(empty)} photographs: {listed(empty)}."]
 
 
 def save_cameras(run: Run, cameras: Cameras) -> None:
@@ -137,6 +158,7 @@ def _file_names(names: list[str]) -> list[str]:
     for name in names:
         path = PurePosixPath(name)
         base = re.sub(r"[^\w.-]+", "_", "_".join(path.with_suffix("").parts).strip("/")).lstrip(".") or "image"
+        base = base.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
         file, number = base, 2
         while file.lower() in taken:
             file, number = f"{base}_{number}", number + 1
@@ -163,12 +185,12 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
     return entry
 
 
-def _write_mask(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
+def _write_mask(run: Run, counts: np.ndarray | None, file: str, width: int, height: int) -> dict[str, str]:
     """The mask at working size, and the key that names it; nerfstudio wants one for every photograph, or for none."""
-    counts = np.ones((height, width), np.uint8) if frame.load_mask is None else frame.load_mask().astype(np.uint8)
-    mask = cv2.resize(counts, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
-    return {"mask_path": f"masks/{file}.png"}
+    full = np.ones((height, width), np.uint8) if counts is None else counts.astype(np.uint8)
+    mask = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    write_png(run.masks_path / f"{file}.png", mask * np.uint8(255))
+    return {"mask_path": f"{run.masks_path.name}/{file}.png"}
 
 
 def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
@@ -177,6 +199,6 @@ def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> 
     depth = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     buffer = io.BytesIO()
     np.save(buffer, depth * np.float32(1000), allow_pickle=False)
-    make_folder(run.path / "depths")
-    write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
-    return {"depth_file_path": f"depths/{file}.npy"}
+    make_folder(run.depths_path)
+    write_bytes(run.depths_path / f"{file}.npy", buffer.getvalue())
+    return {"depth_file_path": f"{run.depths_path.name}/{file}.npy"}

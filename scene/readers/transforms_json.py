@@ -22,7 +22,7 @@ from .left_out import centre_notes, decodable, misfit_notes, unreadable_notes
 from .named_photographs import NamedPhotographs
 from .nearby_origin import in_single_precision
 from .orientation import PosedFile, orient, orientation_note
-from .safe_paths import inside, is_file, listed, tidy_name
+from .safe_paths import inside, is_file, listed, printable, tidy_name
 from .transforms_entry import ROTATION_TOLERANCE, TransformsEntry, shown
 
 
@@ -55,7 +55,9 @@ def read_transforms(path: Path, *, max_megapixels: float = 100.0, allow_outside:
     notes += [note for note in (split_note, points_note) if note]
     frames = all_or_no_times([views.frames[i] for i in keep], path)
     cameras = Cameras.stack([views.cameras[i] for i in keep])
-    return in_single_precision(Capture(tuple(frames), str(path), cameras, points, test=test, notes=tuple(notes)))
+    return in_single_precision(
+        Capture(tuple(frames), printable(str(path)), cameras, points, test=test, notes=tuple(notes))
+    )
 
 
 @dataclass(frozen=True)

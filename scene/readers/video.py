@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
+from .safe_paths import printable
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv", ".flv"})
 _SHARPNESS_SIDE = 640  # pixels of the longer side on which sharpness is judged: sensor noise is averaged away
@@ -49,10 +50,10 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     if not chosen:
         raise BadInputError(f"{path} holds no frame that can be decoded; is the video complete?")
-    notes = [f"{len(chosen)} sharp frames of {decoded} were taken from {path.name}."]
+    notes = [f"{len(chosen)} sharp frames of {decoded} were taken from {printable(path.name)}."]
     if decoded < len(times):
-        notes.append(f"{path.name} is damaged: {decoded} of {len(times)} frames could be decoded.")
-    return Capture(tuple(chosen), str(path), notes=tuple(notes))
+        notes.append(f"{printable(path.name)} is damaged: {decoded} of {len(times)} frames could be decoded.")
+    return Capture(tuple(chosen), printable(str(path)), notes=tuple(notes))
 
 
 def _frame_times(path: Path, file: IO[bytes], max_megapixels: float) -> tuple[list[int], float]:
@@ -135,7 +136,7 @@ def _frame(path: Path, candidate: _Candidate) -> Frame:
     data = packed.getvalue()
     height, width = candidate.pixels.shape[:2]
     return Frame(
-        name=f"{path.stem}_{candidate.number:06d}.png",
+        name=f"{printable(path.stem)}_{candidate.number:06d}.png",
         width=width,
         height=height,
         load=lambda: np.array(Image.open(BytesIO(data)).convert("RGB")),
