@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -94,7 +95,9 @@ def _guarded(name: str, args: list[str]) -> int:
             command = importlib.import_module(f".commands.{name}_{args[0]}", __package__)
             name, args = f"{name} {args[0]}", args[1:]
         with _termination_as_interruption():
-            code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
+            with _usage_as_json("--json" in args):
+                options = parse(command.Options, args, prog=f"fewview {name}")
+            code = command.run(options)
         sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as interrupt:
@@ -110,6 +113,24 @@ def _guarded(name: str, args: list[str]) -> int:
             return _fail("Interrupted.", 130, args, debug)
         code, sentence = _explain(error)
         return _fail(sentence, code, args, debug)
+
+
+@contextlib.contextmanager
+def _usage_as_json(wanted: bool) -> Iterator[None]:
+    """With --json, a usage error is a JSON object, too, on the last line of standard output."""
+    if not wanted:
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as left:
+        print(said.getvalue(), end="", file=sys.stderr, flush=True)
+        if left.code:
+            words = re.sub("[\u2500-\u257f]+", " ", said.getvalue()).split()  # without the box around it
+            print(json.dumps({"error": " ".join(words), "exit_code": left.code}))
+        raise
 
 
 @contextlib.contextmanager

@@ -31,6 +31,10 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolution
 _pillow_limit = threading.Lock()
 
 
+class MissingPlugin(BadInputError):
+    """A photograph that can be read once a package is installed."""
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """Header of a photograph, known before it is decoded; upright (EXIF orientation applied)."""
@@ -215,7 +219,7 @@ def _heif_formats(path: Path) -> tuple[str, ...]:
     try:
         plugin: Any = importlib.import_module("pillow_heif")
     except ImportError as error:
-        raise BadInputError(
+        raise MissingPlugin(
             f"{path} is a HEIC photo, which needs a plug-in: run `pip install pillow-heif`, or export it as JPEG."
         ) from error
     plugin.register_heif_opener()

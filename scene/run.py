@@ -15,6 +15,7 @@ run/
   metrics.json    held-out figures and timings
   report.html     pictures and figures for people
   renders/        images and films
+  .lock           held by the program that works in the folder
 """
 
 from __future__ import annotations
@@ -82,6 +83,10 @@ class Run:
     @property
     def images_path(self) -> Path:
         return self.path / "images"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / ".lock"
 
     @property
     def masks_path(self) -> Path:

@@ -110,6 +110,10 @@ def test_a_heic_photo_without_its_plugin_says_what_to_do(tmp_path: Path, monkeyp
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 100)
     with pytest.raises(BadInputError, match="pip install pillow-heif"):
         load_pixels(tmp_path / "a.heic")
+    write_photo(tmp_path / "b.jpg")
+    notes = read_capture(tmp_path).notes
+    assert "a.heic" in notes[0]
+    assert "pip install pillow-heif" in notes[1]
 
 
 def test_unreadable_photos_are_left_out_with_their_names(tmp_path: Path) -> None:

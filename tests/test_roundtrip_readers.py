@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
@@ -341,6 +343,30 @@ def test_videos_give_the_sharp_frame_of_each_window(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:2000])
     with pytest.raises(BadInputError, match=r"cut\.mp4"):
         read_capture(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize(("aspect", "size"), [((4, 3), (64, 36)), ((1, 2), (48, 72)), ((90, 1), (48, 36))])
+def test_videos_have_square_pixels(tmp_path: Path, aspect: tuple[int, int], size: tuple[int, int]) -> None:
+    """A disc that the anamorphic pixels squeeze is round again; an aspect that no camera has is not believed."""
+    wide = aspect[0] / aspect[1] if size != (48, 36) else 1.0
+    y, x = np.mgrid[0:36, 0:48] + 0.5
+    # Of a radius of 15 pixels of the shorter kind, drawn as the video's pixels see it.
+    across, down = (x - 24) * max(wide, 1), (y - 18) * max(1 / wide, 1)
+    disc = np.uint8(255) * (np.hypot(across, down) < 15)[..., None].repeat(3, 2).astype(np.uint8)
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 48, 36, "yuv420p", 10**6
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(disc, format="rgb24")))
+        container.mux(stream.encode())
+    capture = read_capture(path)
+    frame = capture.image(0).numpy()[..., 0] > 127
+    assert (capture.frames[0].width, capture.frames[0].height) == size
+    columns, rows = frame.any(0).sum(), frame.any(1).sum()
+    assert abs(int(columns) - int(rows)) <= 2  # a pixel on either side
+    assert any("squared" in note for note in capture.notes) == (size != (48, 36))
 
 
 class TestRun:

@@ -7,6 +7,7 @@ Training and measuring happen in the normalised frame; all that is written is in
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from ...scene.formats.axes import snapped
 from ...scene.progress import Progress, silent
 from ...scene.readers import save_cameras
 from ...scene.run import Run
+from ...scene.run_lock import locked
 from ...scene.run_splat import load_run_splat, save_run_splat
 from ...scene.splat import Axis
 from ..optimise.dataset import Dataset
@@ -53,11 +55,13 @@ def reconstruct(
     Raises BadInputError, and leaves nothing behind, when the input or the output folder cannot be used.
     """
     asked = config or ReconstructConfig()
-    with open_run(source, output, asked, resume=resume, command=command) as (run, config):
-        capture = placed_input(run, source, config, progress)
-    dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
-    dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
-    measure(run, dataset, progress)
+    with contextlib.ExitStack() as held:
+        with open_run(source, output, asked, resume=resume, command=command) as (run, config):
+            held.enter_context(locked(run))
+            capture = placed_input(run, source, config, progress)
+        dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
+        dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
+        measure(run, dataset, progress)
     return run
 
 

@@ -37,8 +37,9 @@ def _vanish(run: Run, absent: list[Path]) -> None:
     """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
     for folder in (run.images_path, run.masks_path, run.depths_path, run.checkpoints_path, run.depth_path.parent):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
-        file.unlink(missing_ok=True)
+    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path, run.lock_path):
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # folders that hold something stay
         for folder in absent:
             folder.rmdir()

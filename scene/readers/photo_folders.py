@@ -44,8 +44,8 @@ def find_photographs(path: Path) -> PhotoFolder:
     """The photographs in a folder and the folders in it; none where there are none.
 
     Of the levels, the folder itself and those below it, the one with most photographs is taken, the upper of equals: a
-    preview above `images/` is no data set. Several folders of one level are taken together, unless their photographs
-    have the same names, as smaller copies have: then the one with most, the first of equals.
+    preview above `images/` is no data set. Several folders beside each other are taken together, unless their
+    photographs have the same names, as smaller copies have: then the one with most, the first of equals.
     """
     levels = [[(path, photo_files(path))]]
     for _ in range(DEEPEST):
@@ -54,7 +54,8 @@ def find_photographs(path: Path) -> PhotoFolder:
     counts = [sum(len(files) for _, files in level) for level in levels]
     level = levels[counts.index(max(counts))]
     stems = Counter(file.stem.lower() for _, files in level for file in {f.stem.lower(): f for f in files}.values())
-    if any(count > 1 for count in stems.values()):
+    strangers = len({folder.parent for folder, files in level if files}) > 1
+    if strangers or any(count > 1 for count in stems.values()):
         level = [max(level, key=lambda item: len(item[1]))]
     taken = [folder for folder, files in level if files]
     root = taken[0] if len(taken) == 1 else path

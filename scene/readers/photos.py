@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
-from ..images import SUFFIXES, check_decodes, read_header
+from ..images import SUFFIXES, MissingPlugin, check_decodes, read_header
 from ..panorama import panorama_reason
 from .image_frames import file_frame
 from .mask_files import MaskFiles
@@ -28,6 +28,7 @@ def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
     unreadable: list[str] = []
     panoramas: list[str] = []
     first_reason = ""
+    heic_reason: str | None = None
     for file in files:
         try:
             header = read_header(file, max_megapixels)
@@ -36,6 +37,7 @@ def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
         except BadInputError as error:
             unreadable.append(printable(file.name))
             first_reason = first_reason or str(error)
+            heic_reason = heic_reason or (str(error) if isinstance(error, MissingPlugin) else None)
             continue
         if panorama is not None:
             panoramas.append(printable(file.name))
@@ -52,6 +54,7 @@ def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
         notes.append(
             f"{len(unreadable)} of {len(files)} photographs could not be read and were left out: {listed(unreadable)}."
         )
+        notes += [] if heic_reason is None else [heic_reason]  # the one that the person can mend
     if panoramas:
         notes.append(
             f"{len(panoramas)} of {len(files)} photographs are stitched panoramas and were left out: "
