@@ -32,7 +32,7 @@ def in_single_precision(capture: Capture) -> Capture:
     origin = torch.zeros(3, dtype=torch.float64)
     if 0 < FAR * size < float(middle.norm()):
         step = 10.0 ** math.ceil(math.log10(size))
-        origin = (middle / step).round() * step
+        origin = (middle / step).round() * step + 0.0  # no -0
         cam_from_world = cam_from_world.clone()
         cam_from_world[:, :3, 3:] += rotation @ origin[:, None]
     moved = replace(cameras, cam_from_world=cam_from_world.float(), K=cameras.K.float())
