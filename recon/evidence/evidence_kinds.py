@@ -16,6 +16,7 @@ from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..optimise.dataset import Dataset
+from ..optimise.normalised_frame import world_from_normalised
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
 from .depth_maps import Stereo
 from .given_depth import given_depth
@@ -40,7 +41,9 @@ class Kind:
 
 
 def _depth_by_stereo(capture: Capture, dataset: Dataset, seed: int, progress: Progress) -> Any:
-    return stereo_depth(dataset, seed, progress)
+    # Tolerances of matching are lengths in the normalised frame.
+    to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
+    return stereo_depth(dataset.transformed(to_world.inverse()), seed, progress).transformed(to_world)
 
 
 KINDS = {
