@@ -11,6 +11,9 @@ import pytest
 import torch
 from fewview.recon.pipeline.reconstruction import ReconstructConfig, reconstruct
 from fewview.render import render
+from fewview.scene.edit.saving import save_edited_run
+from fewview.scene.files import read_json
+from fewview.scene.geometry import Similarity
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat
@@ -116,3 +119,21 @@ def test_far_origin_is_said_and_kept(posed: Callable[[float, tuple[float, float,
     assert capture.points is not None
     assert torch.allclose(capture.points.xyz, near.points.xyz, atol=1e-6)
     assert capture.cameras.cam_from_world.dtype == capture.points.xyz.dtype == torch.float32
+
+
+def test_a_far_origin_follows_edits(posed: Callable[[float, tuple[float, float, float]], Path], tmp_path: Path) -> None:
+    """An edited run's `applied_transform` takes the source's coordinates to its own."""
+    offset = (5e5, 5e6, 100.0)
+    run, _ = trained(posed(1.0, offset), "3dgs")
+    assert load_run_capture(run).origin == offset
+    move = Similarity(
+        torch.tensor(2.0), torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), torch.tensor([1.0, 2, 3])
+    ).double()
+    edited = save_edited_run(run, tmp_path / "edited", load_run_splat(run).moved(move), move, metric=False)
+    before, after = load_run_capture(run).cameras, load_run_capture(edited).cameras
+    assert before is not None
+    assert after is not None
+    applied = np.array(read_json(edited.cameras_path)["applied_transform"])
+    source = before.centers.double().numpy() + offset
+    # 1e-9 of 5e6 in double precision, 1e-6 of coordinates of a few units in single.
+    assert source @ applied[:, :3].T + applied[:, 3] == pytest.approx(after.centers.double().numpy(), abs=1e-5)

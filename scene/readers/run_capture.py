@@ -15,7 +15,7 @@ from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
 from ..errors import BadInputError
 from ..files import make_folder, read_json, write_bytes, write_json
-from ..geometry import se3_inverse
+from ..geometry import Similarity, se3_inverse
 from ..png import write_png
 from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
@@ -85,15 +85,21 @@ def _empty_notes(capture: Capture, empty: list[str]) -> list[str]:
     return [f"Masks or transparency leave nothing of {len(empty)} photographs: {listed(empty)}."]
 
 
-def save_cameras(run: Run, cameras: Cameras) -> None:
+def save_cameras(run: Run, cameras: Cameras, new_from_old: Similarity | None = None) -> None:
     """Replace the cameras of the run's photographs, in their order, by others at the same size, e.g. refined ones.
 
-    Raises ValueError when their number differs.
+    `new_from_old` says that they are in another frame than those before. Raises ValueError when their number differs.
     """
     table = read_json(run.cameras_path)
     if len(table["frames"]) != len(cameras):
         raise ValueError(f"expected {len(table['frames'])} cameras, one for each photograph, found {len(cameras)}")
     table["frames"] = [entry | _camera_entry(cameras[i]) for i, entry in enumerate(table["frames"])]
+    if new_from_old is not None and "applied_transform" in table:
+        move = new_from_old.double()
+        old = np.array(table["applied_transform"], np.float64)
+        moved = (move.scale * move.rotation).numpy() @ old
+        moved[:, 3] += move.translation.numpy()
+        table["applied_transform"] = moved.tolist()
     write_json(run.cameras_path, table)
 
 
@@ -136,13 +142,19 @@ def load_run_capture(run: Run) -> Capture:
 
 
 def _origin(table: dict[str, Any], path: Path) -> tuple[float, float, float]:
-    applied = table.get("applied_transform")
-    if applied is None:
+    """Zero of the run's frame in the source's coordinates: what `save_capture` wrote as `applied_transform`."""
+    given = table.get("applied_transform")
+    if given is None:
         return 0.0, 0.0, 0.0
     try:
-        x, y, z = (-float(row[3]) for row in applied)
-    except (TypeError, ValueError, IndexError) as error:
-        raise BadInputError(f"{path}: 'applied_transform' should be 3 rows of 4 numbers.") from error
+        applied = np.array(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        applied = np.zeros(0)
+    if applied.shape not in ((3, 4), (4, 4)) or not np.isfinite(applied).all():
+        raise BadInputError(f"{path}: 'applied_transform' should be 3 rows of 4 finite numbers.")
+    if abs(np.linalg.det(applied[:3, :3])) < 1e-30:
+        return 0.0, 0.0, 0.0
+    x, y, z = (-np.linalg.inv(applied[:3, :3]) @ applied[:3, 3]).tolist()
     return x, y, z
 
 
