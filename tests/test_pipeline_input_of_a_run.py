@@ -52,6 +52,18 @@ def test_another_input_of_the_same_name_is_not_taken_for_the_first(tmp_path: Pat
     with pytest.raises(BadInputError, match="begun with other files"):
         resumed(other)
 
+    def begun(again: Path) -> str:
+        with (
+            pytest.raises(BadInputError) as refused,
+            open_run(again, output, ReconstructConfig(), resume=False, command=""),
+        ):
+            pass
+        return str(refused.value)
+
+    assert "--resume" in begun(source)
+    assert "--resume" not in begun(other)  # it would be refused, too
+    assert "holds a run of another input" in begun(other)
+
 
 def test_two_programs_do_not_work_in_one_run(tmp_path: Path) -> None:
     source, output = write_capture(tmp_path / "scene"), tmp_path / "run"
