@@ -25,8 +25,8 @@ def open_run(
         return
     if (path / "config.json").is_file() and not _same_input(Run.open(path), Path(source)):
         raise BadInputError(
-            f"The output folder {path} holds a run of another input, {Run.open(path).config().get('input')}; nothing was "
-            "changed. Choose another folder with -o."
+            f"The output folder {path} holds a run of another input, {Run.open(path).config().get('input')}; nothing "
+            "was changed. Choose another folder with -o."
         )
     absent = [p for p in (path, *path.absolute().parents) if not p.exists()]
     description = {"command": command, "input": str(source), "version": __version__, "options": options_as_json(config)}
