@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -53,6 +55,8 @@ Start with `fewview demo`, then `fewview reconstruct FOLDER` with photographs of
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text that can be printed
     if not args or args[0] in _HELP_WORDS:
         print(_HELP.format(commands=_listed(COMMANDS)))
         return 0
@@ -91,7 +95,9 @@ def _guarded(name: str, args: list[str]) -> int:
             command = importlib.import_module(f".commands.{name}_{args[0]}", __package__)
             name, args = f"{name} {args[0]}", args[1:]
         with _termination_as_interruption():
-            code = command.run(parse(command.Options, args, prog=f"fewview {name}"))
+            with _usage_as_json("--json" in args):
+                options = parse(command.Options, args, prog=f"fewview {name}")
+            code = command.run(options)
         sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as interrupt:
@@ -103,8 +109,28 @@ def _guarded(name: str, args: list[str]) -> int:
     except MemoryError:
         return _fail("The memory ran out; lower --resolution, --max-gaussians or --views.", 1, args, debug)
     except Exception as error:
+        if _was_interrupted(error):
+            return _fail("Interrupted.", 130, args, debug)
         code, sentence = _explain(error)
         return _fail(sentence, code, args, debug)
+
+
+@contextlib.contextmanager
+def _usage_as_json(wanted: bool) -> Iterator[None]:
+    """With --json, a usage error is a JSON object, too, on the last line of standard output."""
+    if not wanted:
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as left:
+        print(said.getvalue(), end="", file=sys.stderr, flush=True)
+        if left.code:
+            words = re.sub("[\u2500-\u257f]+", " ", said.getvalue()).split()  # without the box around it
+            print(json.dumps({"error": " ".join(words), "exit_code": left.code}))
+        raise
 
 
 @contextlib.contextmanager
@@ -124,6 +150,13 @@ def _interrupt(*_: object) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells start what runs in the background
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """True for what Ctrl-C became on its way through libraries that are being imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _explain(error: Exception) -> tuple[int, str]:

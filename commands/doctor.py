@@ -81,6 +81,7 @@ def examine() -> Iterator[Finding]:
     yield _checked("ffmpeg", _ffmpeg, "python -m pip install av", needed=False)
     yield _checked("share", _share, "install Node.js (npm), then python -m pip install -e .", needed=False)
     yield _checked("viser", _viser, "python -m pip install 'viser>=1.0'", needed=False)
+    yield _checked("HEIC", _heic, "python -m pip install pillow-heif", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
@@ -152,6 +153,12 @@ def _ffmpeg() -> str:
 
 def _share() -> str:
     return f"SuperSplat Viewer {program_version()}, for `fewview share`"
+
+
+def _heic() -> str:
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise FewviewError("no plug-in, so an iPhone's photographs have to be exported as JPEG")
+    return f"pillow-heif {importlib.metadata.version('pillow-heif')}, for an iPhone's photographs"
 
 
 def _lpips() -> str:

@@ -10,6 +10,7 @@ import tyro
 from ..recon.pipeline.first_stage import placed_input
 from ..recon.pipeline.reconstruct_config import ReconstructConfig
 from ..recon.pipeline.run_folder import open_run
+from ..scene.run_lock import locked
 from .device import prepare
 from .options import Common
 from .reconstruct import default_output
@@ -53,6 +54,7 @@ def run(options: Options) -> None:
         with (
             TerminalProgress(options.quiet) as progress,
             open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
+            locked(folder),
         ):
             placed_input(folder, options.input, config, progress)
     except KeyboardInterrupt:

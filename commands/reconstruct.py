@@ -33,7 +33,7 @@ class Options(Common, ReconstructConfig):
     input: tyro.conf.Positional[Path]
     # Look at the training live in the browser.
     view: bool = False
-    # Continue the run in the output folder; options that are left out are those it was begun with.
+    # Continue the run in the output folder, or that is the input; options left out are those it was begun with.
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -42,12 +42,14 @@ class Options(Common, ReconstructConfig):
 
 
 def run(options: Options) -> None:
-    output = options.output or default_output(options.input)
+    source, output = options.input, options.output or default_output(options.input)
+    if options.resume and options.output is None and (begun_with := _input_of_run(source)) is not None:
+        source, output = begun_with, source
     device = prepare(options)
     config = config_of(options, device=device.type)
     with TerminalProgress(options.quiet) as progress, Watcher(output) as watcher:
         finished = run_to_report(
-            options.input,
+            source,
             output,
             config,
             progress,
@@ -103,6 +105,18 @@ def default_output(source: Path) -> Path:
     if not name:
         raise BadInputError(f"{source} has no name to call the run by; choose a folder with -o.")
     return Path("runs") / name
+
+
+def _input_of_run(folder: Path) -> Path | None:
+    """The input of a reconstruction that was begun in this folder; None where it is none.
+
+    A folder from `fewview poses` is an input itself.
+    """
+    if not (folder / "config.json").is_file():
+        return None
+    config = Run.open(folder).config()
+    begun_with = config.get("input")
+    return Path(begun_with) if config.get("command") == "reconstruct" and isinstance(begun_with, str) else None
 
 
 def _quoted(path: Path) -> str:

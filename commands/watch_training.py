@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..recon.optimise.contract import Model
+from ..recon.optimise.normalised_frame import world_from_normalised
 from ..scene.readers import load_run_capture
 from ..scene.run import Run
 from ..viewer.app import DEFAULT_PORT
@@ -23,10 +24,13 @@ class Watcher:
 
     def __call__(self, step: int, model: Model, figures: Mapping[str, float | int]) -> None:
         if self._page is None:
-            self._page = LiveViewer(
-                load_run_capture(Run.open(self._folder)), port=self._port, save_to=self._folder, title=self._folder.name
-            )
-        self._page.update(model.result, step, figures)
+            capture = load_run_capture(Run.open(self._folder))
+            assert capture.cameras is not None  # a run always has some
+            held_out = set(capture.test or ())
+            training_views = [i for i in range(len(capture)) if i not in held_out]
+            self._world_from_normalised = world_from_normalised(capture.cameras[training_views])
+            self._page = LiveViewer(capture, port=self._port, save_to=self._folder, title=self._folder.name)
+        self._page.update(lambda: model.result().moved(self._world_from_normalised), step, figures)
         self._page.wait_while_paused()
         if self._page.stop_requested:
             signal.raise_signal(signal.SIGINT)  # the trainer's own way to stop: it ends after this step

@@ -22,6 +22,16 @@ class Rendering:
     expected_depth: Tensor  # [H, W] depth / alpha, 0 where nothing is
 
 
+NEAR_PLANE = 0.01  # as in gsplat; a scene's unit is such that its cameras are about 1 apart
+NEAR_SHARE = 0.003  # of a scene's spread, where its unit makes everything smaller than that
+
+
+def near_plane(means: Tensor) -> float:
+    """Depth at which drawing begins, for Gaussians at means [N, 3]: less than usual where the whole scene is tiny."""
+    spread = float(means.detach().std(dim=0, correction=0).norm()) if len(means) else 0.0
+    return min(NEAR_PLANE, NEAR_SHARE * spread) if 0 < spread < float("inf") else NEAR_PLANE
+
+
 def render(
     gaussians: Gaussians,
     camera: Cameras,  # one camera, batch shape []
@@ -56,6 +66,7 @@ def render(
         sh_degree=gaussians.sh_degree if sh_degree is None else sh_degree,
         packed=False,
         backgrounds=None if background is None else background[None].to(gaussians.means),
+        near_plane=near_plane(gaussians.means),
         render_mode="RGB+D",
         rasterize_mode="antialiased" if antialiased else "classic",
     )

@@ -18,8 +18,8 @@ class Cameras:
     Readers deliver undistorted images, so there are no distortion coefficients here.
     """
 
-    cam_from_world: Tensor  # [..., 4, 4] float32, rigid
-    K: Tensor  # [..., 3, 3] float32, pixels
+    cam_from_world: Tensor  # [..., 4, 4] float32, rigid; float64 while a reader is at work on it
+    K: Tensor  # [..., 3, 3] float32, pixels; the same
     width: Tensor  # [...] int64, pixels
     height: Tensor  # [...] int64, pixels
     times_s: Tensor | None = None  # [...] float32, the moment of the scene; seconds where the source says so
@@ -99,11 +99,15 @@ class Cameras:
         return replace(self, K=K, width=new_w.clone(), height=new_h.clone())
 
     def transformed(self, new_from_world: Similarity) -> Cameras:
-        """The same cameras in another world frame; camera axes stay rigid, distances scale."""
-        world_from_cam = self.world_from_cam
-        rotation = new_from_world.rotation.to(world_from_cam) @ world_from_cam[..., :3, :3]
-        centers = new_from_world(world_from_cam[..., :3, 3])
-        return replace(self, cam_from_world=se3_inverse(se3_from(rotation, centers.to(rotation))))
+        """The same cameras in another world frame; camera axes stay rigid, distances scale.
+
+        Positions pass through double precision, so that cameras far from their origin can be brought back to it.
+        """
+        world_from_cam = se3_inverse(self.cam_from_world.double())
+        move = Similarity(*(t.to(world_from_cam) for t in vars(new_from_world).values()))
+        rotation = move.rotation @ world_from_cam[..., :3, :3]
+        cam_from_new = se3_inverse(se3_from(rotation, move(world_from_cam[..., :3, 3])))
+        return replace(self, cam_from_world=cam_from_new.to(self.cam_from_world))
 
     @classmethod
     def stack(cls, cameras: list[Cameras]) -> Cameras:

@@ -44,6 +44,8 @@ class Capture:
     test: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()  # sentences that the person should see, e.g. what was skipped
     cameras_are_estimated: bool = False  # found from these photographs by Fewview before, and not given
+    # Where the zero of cameras and points lies in the source's coordinates, in its unit.
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if self.cameras is not None and len(self.cameras) != len(self.frames):

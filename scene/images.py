@@ -7,7 +7,7 @@ import importlib
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from PIL import ExifTags, Image, ImageOps
 from .errors import BadInputError
 from .gps import GeoPosition, position_from_exif
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+)
 MAX_MEGAPIXELS = 100.0
 
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -27,6 +29,10 @@ _QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)  # "35 mm equivalent" is defined by the diagonal (CIPA DCG-001)
 _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF FocalPlaneResolutionUnit
 _pillow_limit = threading.Lock()
+
+
+class MissingPlugin(BadInputError):
+    """A photograph that can be read once a package is installed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,13 @@ class ImageHeader:
     height: int  # pixels
     focal_px: float | None  # from EXIF, at this size
     position: GeoPosition | None = None  # from EXIF
+    orientation: int = 1  # from EXIF: 1 where the pixels are stored upright (TIFFs count so: Pillow turns them itself)
+
+    def as_stored(self) -> ImageHeader:
+        """The header of the pixels as they lie in the file, the EXIF orientation not applied."""
+        turned = self.orientation in _QUARTER_TURNS
+        width, height = (self.height, self.width) if turned else (self.width, self.height)
+        return replace(self, width=width, height=height, orientation=1)
 
 
 def is_image_file(path: Path) -> bool:
@@ -51,7 +64,8 @@ def read_header(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ImageHead
     """
     with _opened(path, max_megapixels) as image:
         width, height = _upright_size(image)
-        return ImageHeader(width, height, _focal_px(path, image), _position(image))
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
+        return ImageHeader(width, height, _focal_px(path, image), _position(image), orientation)
 
 
 def check_decodes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
@@ -64,13 +78,16 @@ def check_decodes(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         image.load()
 
 
-def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, as_stored: bool = False) -> np.ndarray:
     """A photograph as uint8 [H, W, 3] sRGB, or [H, W, 4] with straight alpha where the file has transparency.
 
-    Upright. Grey, palette, CMYK and 16-bit files are converted. Raises BadInputError that names the file.
+    Upright, or with `as_stored` without the turn that EXIF asks for. Grey, palette, CMYK and 16-bit files are
+    converted. Raises BadInputError that names the file.
     """
     with _opened(path, max_megapixels) as image:
-        upright = _transposed(image)
+        if as_stored:
+            image.load()
+        upright = image if as_stored else _transposed(image)
         if upright.mode == "F":
             raise BadInputError(f"{path} holds floating-point pixels; export it with 8 or 16 bits per channel.")
         if upright.mode.startswith("I"):  # "I", "I;16", "I;16B": 16-bit grey
@@ -134,7 +151,8 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
     """
     try:
         _require_file(path)
-        formats = (*FORMATS, *_heif_formats(path))
+        Image.init()  # a Pillow that was built without AVIF does not know its name
+        formats = (*(name for name in FORMATS if name in Image.OPEN), *_heif_formats(path))
         with _without_pillow_limit(), path.open("rb") as probe:
             image = Image.open(probe, formats=formats)
             _check_size(path, image, max_megapixels)
@@ -201,7 +219,7 @@ def _heif_formats(path: Path) -> tuple[str, ...]:
     try:
         plugin: Any = importlib.import_module("pillow_heif")
     except ImportError as error:
-        raise BadInputError(
+        raise MissingPlugin(
             f"{path} is a HEIC photo, which needs a plug-in: run `pip install pillow-heif`, or export it as JPEG."
         ) from error
     plugin.register_heif_opener()

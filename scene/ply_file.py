@@ -127,9 +127,9 @@ def read_element(header: PlyHeader, name: str) -> np.ndarray:
     raise BadInputError(f"{header.path} has no element '{name}'.")
 
 
-def columns(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """The named properties as float32 [N, len(names)]; a double too large for float32 becomes infinite."""
-    out = np.empty((len(rows), len(names)), np.float32)
+def columns(rows: np.ndarray, names: tuple[str, ...], dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """The named properties as [N, len(names)] of `dtype`; a double too large for float32 becomes infinite there."""
+    out = np.empty((len(rows), len(names)), dtype)
     with np.errstate(over="ignore"):
         for i, name in enumerate(names):
             out[:, i] = rows[name]

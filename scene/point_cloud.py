@@ -16,7 +16,7 @@ class PointCloud:
     `seen_point` and `seen_view` are T observations: point `seen_point[t]` was matched in view `seen_view[t]`.
     """
 
-    xyz: Tensor  # [N, 3] float32
+    xyz: Tensor  # [N, 3] float32; float64 while a reader is at work on it
     rgb: Tensor  # [N, 3] uint8, sRGB
     seen_point: Tensor | None = None  # [T] int64
     seen_view: Tensor | None = None  # [T] int64

@@ -12,8 +12,10 @@ from .ply_file import COLORS, PlyHeader, columns, read_element, read_header, rgb
 from .point_cloud import PointCloud
 
 
-def read_points(path: Path | str) -> PointCloud:
+def read_points(path: Path | str, *, double: bool = False) -> PointCloud:
     """A PLY point cloud; points that are not finite are left out, points without colour are grey.
+
+    With `double` the positions are float64, for files whose coordinates are a map's.
 
     Also reads which views saw which point where `write_points` stored it (an extra element that others skip).
     """
@@ -23,7 +25,7 @@ def read_points(path: Path | str) -> PointCloud:
     if vertex is None or not {"x", "y", "z"} <= set(vertex.properties):
         raise BadInputError(f"{path} has no points: an element 'vertex' with x, y and z is expected.")
     rows = read_element(header, "vertex")
-    xyz = columns(rows, ("x", "y", "z"))
+    xyz = columns(rows, ("x", "y", "z"), np.float64 if double else np.float32)
     seen_point, seen_view = _observations(header, len(rows))
     cloud = PointCloud(
         torch.from_numpy(xyz),

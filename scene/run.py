@@ -4,6 +4,7 @@ run/
   config.json     what was asked for: command, options, input, versions
   cameras.json    every placed view, transforms.json layout; images beside it
   images/         the photographs at working size, so that nothing outside the folder is needed
+  masks/, depths/ the same of masks and depth maps, where the input has some
   poses.json      where the cameras come from; written when the first stage is done
   cameras_estimated.json  the cameras as they were before training refined them
   points.ply      the sparse points
@@ -14,6 +15,7 @@ run/
   metrics.json    held-out figures and timings
   report.html     pictures and figures for people
   renders/        images and films
+  .lock           held by the program that works in the folder
 """
 
 from __future__ import annotations
@@ -81,6 +83,18 @@ class Run:
     @property
     def images_path(self) -> Path:
         return self.path / "images"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / ".lock"
+
+    @property
+    def masks_path(self) -> Path:
+        return self.path / "masks"
+
+    @property
+    def depths_path(self) -> Path:
+        return self.path / "depths"
 
     @property
     def points_path(self) -> Path:

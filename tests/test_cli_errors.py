@@ -152,3 +152,47 @@ def test_help_does_not_load_pytorch() -> None:
 
     code = "import sys; from fewview.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("wrong", [["--stpes", "3"], ["--steps", "many"], ["more.jpg"]])
+def test_usage_as_json(here: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    outcome = fewview(capsys, "reconstruct", "photos", *wrong, "--json")
+    assert outcome.code == 2
+    assert outcome.json["exit_code"] == 2
+    assert wrong[-1] in outcome.json["error"]
+    assert wrong[-1] in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("photos/*.jpg", ("pattern", "name the folder, photos")),
+        ("https://example.org/photos.zip", ("address", "Download it first")),
+        ("photos.zip", ("archive", "unpack it first")),
+        ("photos.tar.gz", ("archive", "unpack it first")),
+        ("scenes", ("holds 2 data sets (chair, fox)", "name one of them")),
+    ],
+)
+def test_inputs_that_are_nearly_right(
+    here: Path, capsys: pytest.CaptureFixture[str], typed: str, words: tuple[str, ...]
+) -> None:
+    for name in ("photos.zip", "photos.tar.gz"):
+        (here / name).write_bytes(b"packed")
+    for name in ("chair", "fox"):
+        write_capture(here / "scenes" / name)
+    before = sorted(here.rglob("*"))
+    assert_one_sentence(fewview(capsys, "reconstruct", typed), 2, *words)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_interruption_that_an_import_wraps(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while libraries are imported comes out of some of them as another error."""
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr("fewview.cli.importlib.import_module", interrupted)
+    assert_one_sentence(fewview(capsys, "doctor"), 130, "Interrupted")

@@ -207,3 +207,15 @@ def test_quiet_and_plain_output(capsys: pytest.CaptureFixture[str], capture_fold
     plain = fewview(capsys, "reconstruct", capture_folder, "-o", "plain", "--steps", STEPS)
     assert "fewview view plain" in plain.out
     assert "training: done in" in plain.err
+
+
+def test_a_run_is_continued_by_its_own_name(capsys: pytest.CaptureFixture[str], capture_folder: Path) -> None:
+    reconstruct(capsys, capture_folder, "-o", "runs/other")
+    run = Run.open("runs/other")
+    whole = run.splat_path.read_bytes()
+    run.splat_path.unlink()
+    outcome = fewview(capsys, "reconstruct", run.path, "--resume", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["run"] == str(run.path)
+    assert run.splat_path.read_bytes() == whole
+    assert [p.name for p in Path("runs").iterdir()] == ["other"]

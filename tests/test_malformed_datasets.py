@@ -51,7 +51,7 @@ class TestTransforms:
     def test_transform_matrix_shape(self, tmp_path: Path, table: dict[str, Any], value: Any) -> None:
         self._frame(tmp_path, table, "'transform_matrix' should be 4 x 4 finite numbers", transform_matrix=value)
 
-    @pytest.mark.parametrize("diagonal", [(2, 2, 2, 1), (1, 1, -1, 1), (0, 0, 0, 1), (1, 1, 1.1, 1)])
+    @pytest.mark.parametrize("diagonal", [(2, 2, 2.1, 1), (1, 1, -1, 1), (0, 0, 0, 1), (1, 1, 1.1, 1)])
     def test_transform_matrix_that_is_no_motion(
         self, tmp_path: Path, table: dict[str, Any], diagonal: tuple[float, ...]
     ) -> None:
@@ -137,12 +137,44 @@ class TestTransforms:
             (tmp_path / frame["file_path"]).unlink()
         _refused(tmp_path, "None of the 4 photographs")
 
-    def test_a_damaged_photograph_is_named(self, tmp_path: Path, table: dict[str, Any]) -> None:
+    def test_a_photograph_damaged_after_reading_is_named(self, tmp_path: Path, table: dict[str, Any]) -> None:
         photo = tmp_path / "images" / "01.png"
-        photo.write_bytes(photo.read_bytes()[:60])
         capture = read_capture(tmp_path)
+        photo.write_bytes(photo.read_bytes()[:60])
         with pytest.raises(BadInputError, match=r"01\.png is damaged"):
             capture.image(1)
+
+    def test_what_cannot_be_read_is_left_out_and_named(self, tmp_path: Path, table: dict[str, Any]) -> None:
+        photo = tmp_path / "images" / "01.png"
+        photo.write_bytes(photo.read_bytes()[:-60])
+        (tmp_path / "images" / "02.png").write_bytes(b"no photograph")
+        (tmp_path / "depth.png").write_bytes(b"no depth")
+        (tmp_path / "mask.png").write_bytes(b"no mask")
+        table["frames"][0]["depth_file_path"] = "depth.png"
+        table["frames"][3]["mask_path"] = "mask.png"
+        rewrite(tmp_path / "transforms.json", table)
+        capture = read_capture(tmp_path)
+        assert capture.names == ["images/00.png", "images/03.png"]
+        assert capture.frames[0].load_depth is None
+        assert capture.frames[1].load_mask is None
+        notes = " ".join(capture.notes)
+        assert all(name in notes for name in ("01.png", "02.png", "depth.png", "mask.png"))
+        for frame in table["frames"]:
+            (tmp_path / frame["file_path"]).write_bytes(b"no photograph")
+        _refused(tmp_path, "None of the 4 photographs .* can be read. The first: .*00.png")
+
+    @pytest.mark.parametrize(
+        ("changes", "degrees"), [({"fl_x": 1.25}, 173), ({"fl_y": 0.9}, 173), ({"fl_x": 5.3}, 150)]
+    )
+    def test_intrinsics_in_another_unit(
+        self, tmp_path: Path, table: dict[str, Any], changes: dict[str, float], degrees: int
+    ) -> None:
+        self._frame(tmp_path, table, f"would see {degrees} degrees.*write them in pixels", **changes)
+
+    def test_a_principal_point_outside_of_the_photograph_is_told(self, tmp_path: Path, table: dict[str, Any]) -> None:
+        table["frames"][2]["cx"] = 47.0
+        rewrite(tmp_path / "transforms.json", table)
+        assert any("principal point of 1 cameras" in note and "02.png" in note for note in read_capture(tmp_path).notes)
 
 
 class TestColmap:
@@ -204,6 +236,13 @@ class TestColmap:
         assert capture.points is not None
         assert len(capture.points) == 29
         assert "1 points" in capture.notes[0]
+
+    def test_a_truncated_photograph_is_left_out(self, model: Path) -> None:
+        photo = sorted((model.parent.parent / "images").rglob("*.png"))[1]
+        photo.write_bytes(photo.read_bytes()[:-60])
+        capture = read_capture(model.parent.parent)
+        assert len(capture) == 3
+        assert any("1 of 4" in note and photo.name in note for note in capture.notes)
 
     def test_names_stay_inside(self, model: Path) -> None:
         data = (model / "images.bin").read_bytes()

@@ -93,9 +93,9 @@ def test_random_damage_gives_pixels_or_a_sentence(tmp_path: Path, form: str) -> 
 
 
 def test_other_files_are_not_decoded(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.gif")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.ppm")
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
-    for name in ("a.gif", "a.eps"):
+    for name in ("a.ppm", "a.eps"):
         with pytest.raises(BadInputError, match="is not a photograph that can be opened"):
             load_pixels(tmp_path / name)
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -110,6 +110,10 @@ def test_a_heic_photo_without_its_plugin_says_what_to_do(tmp_path: Path, monkeyp
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 100)
     with pytest.raises(BadInputError, match="pip install pillow-heif"):
         load_pixels(tmp_path / "a.heic")
+    write_photo(tmp_path / "b.jpg")
+    notes = read_capture(tmp_path).notes
+    assert "a.heic" in notes[0]
+    assert "pip install pillow-heif" in notes[1]
 
 
 def test_unreadable_photos_are_left_out_with_their_names(tmp_path: Path) -> None:

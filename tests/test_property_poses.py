@@ -151,7 +151,7 @@ def test_masked_pixels_give_no_features() -> None:
     features = Features(torch.tensor([[10.5, 10.5], [30.5, 10.5]]), torch.eye(2), 40, 20)
     mask = np.zeros((20, 40), bool)
     mask[:, 20:] = True
-    assert correspondences._inside_mask(features, mask).xy_px.tolist() == [[30.5, 10.5]]
+    assert correspondences._inside_mask(features, mask).tolist() == [False, True]
 
 
 def test_cameras_are_shared_by_size_and_exif_focal_length() -> None:

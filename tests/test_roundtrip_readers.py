@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
@@ -198,6 +200,89 @@ class TestColmap:
         assert "1 of 4 photographs" in capture.notes[0]
 
 
+@pytest.mark.parametrize("text", [True, False])
+def test_rigs_and_frames_of_colmap_4(tmp_path: Path, text: bool) -> None:
+    """Two cameras on one rig: the cameras are those that pycolmap composes of rig and frame."""
+    pycolmap.set_random_seed(0)
+    options = pycolmap.SyntheticDatasetOptions(
+        num_rigs=1, num_cameras_per_rig=2, num_frames_per_rig=3, num_points3D=20, sensor_from_rig_rotation_stddev=10.0
+    )
+    options.camera_width, options.camera_height = 40, 30
+    options.camera_model_id = pycolmap.CameraModelId.PINHOLE
+    options.camera_params = [60, 62, 20, 15]
+    reconstruction = pycolmap.synthesize_dataset(options)
+    (tmp_path / "sparse").mkdir()
+    (reconstruction.write_text if text else reconstruction.write_binary)(str(tmp_path / "sparse"))
+    assert list((tmp_path / "sparse").glob("rigs.*"))
+    for i, image in enumerate(reconstruction.images.values()):
+        write_photo(tmp_path / "images" / image.name, seed=i, format="PNG")
+    capture = read_capture(tmp_path)
+    assert len(capture) == 6
+    expected = {image.name: image.cam_from_world().matrix() for image in reconstruction.images.values()}
+    for i, name in enumerate(capture.names):
+        found = _cameras(capture).cam_from_world[i, :3].double().numpy()
+        # Coordinates of a few units in float32; the text form has 17 digits.
+        assert found == pytest.approx(expected[name], abs=2e-6)
+
+
+def test_cameras_of_different_sizes(tmp_path: Path) -> None:
+    """Each image has a camera and a size of its own, and one of the photographs is half as large as its camera."""
+    sizes = [(40, 30), (30, 40), (64, 36)]
+    (tmp_path / "cameras.txt").write_text(
+        "".join(f"{i + 1} PINHOLE {w} {h} {w + 5} {w + 7} {w / 2} {h / 2}\n" for i, (w, h) in enumerate(sizes))
+    )
+    (tmp_path / "images.txt").write_text("".join(f"{i} 1 0 0 0 {i} 0 0 {i} {i}.png\n\n" for i in (1, 2, 3)))
+    for i, (w, h) in enumerate(sizes):
+        write_photo(tmp_path / "images" / f"{i + 1}.png", *((32, 18) if i == 2 else (w, h)), seed=i)
+    capture = read_capture(tmp_path)
+    assert [(f.width, f.height) for f in capture.frames] == [(40, 30), (30, 40), (32, 18)]
+    assert _cameras(capture).K[:, 0, 0].tolist() == [45, 35, 34.5]
+    assert _cameras(capture).K[:, 1, 2].tolist() == [15, 20, 9]
+
+
+class TestLlff:
+    def _write(self, folder: Path, cameras: Any, depth_range: tuple[float, float] = (1.0, 9.0)) -> None:
+        """The layout by its definition: axes down, right and backwards, the centre, height, width, focal length."""
+        rows = []
+        for i in range(len(cameras)):
+            world_from_cam = np.linalg.inv(cameras.cam_from_world[i].double().numpy())
+            right, down, forward, center = world_from_cam[:3].T
+            size = [float(cameras.height[i]), float(cameras.width[i]), float(cameras.K[i, 0, 0])]
+            rows.append([*np.stack([down, right, -forward, center, size], axis=1).ravel(), *depth_range])
+        np.save(folder / "poses_bounds.npy", np.array(rows))
+
+    def test_cameras_and_pixels(self, tmp_path: Path) -> None:
+        cameras = ring_cameras(4)
+        for i in range(4):
+            write_photo(tmp_path / "images" / f"IMG_{i}.png", seed=i)
+            write_photo(tmp_path / "images_8" / f"image{i:03d}.png", 5, 4, seed=i)
+        self._write(tmp_path, cameras)
+        capture = read_capture(tmp_path)
+        assert capture.names == [f"images/IMG_{i}.png" for i in range(4)]
+        torch.testing.assert_close(_cameras(capture).cam_from_world, cameras.cam_from_world, **POSE)
+        assert _cameras(capture).K[0].tolist() == [[50, 0, 20], [0, 50, 15], [0, 0, 1]]
+        (tmp_path / "images" / "IMG_3.png").unlink()
+        # Only the small copies are complete; their cameras shrink with them.
+        assert _cameras(read_capture(tmp_path)).K[0, 0, 0] == pytest.approx(50 / 8)
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        write_photo(tmp_path / "images" / "a.png")
+        path = tmp_path / "poses_bounds.npy"
+        for array in (np.zeros((1, 16)), np.zeros((0, 17)), np.zeros((1, 17), complex)):
+            np.save(path, array)
+            with pytest.raises(BadInputError, match="should hold N x 17 numbers"):
+                read_capture(tmp_path)
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        with pytest.raises(BadInputError, match="not a NumPy array file"):
+            read_capture(tmp_path)
+        np.save(path, np.zeros((1, 17)))
+        with pytest.raises(BadInputError, match="no rotation in its first three columns"):
+            read_capture(tmp_path)
+        np.save(path, np.zeros((3, 17)))
+        with pytest.raises(BadInputError, match=r"cameras for 3 photographs, found 1 in .*images"):
+            read_capture(tmp_path)
+
+
 LENSES = [
     ("SIMPLE_RADIAL", (60, 20, 15, 0.2)),
     ("RADIAL", (60, 20, 15, -0.2, 0.05)),
@@ -258,6 +343,30 @@ def test_videos_give_the_sharp_frame_of_each_window(tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:2000])
     with pytest.raises(BadInputError, match=r"cut\.mp4"):
         read_capture(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize(("aspect", "size"), [((4, 3), (64, 36)), ((1, 2), (48, 72)), ((90, 1), (48, 36))])
+def test_videos_have_square_pixels(tmp_path: Path, aspect: tuple[int, int], size: tuple[int, int]) -> None:
+    """A disc that the anamorphic pixels squeeze is round again; an aspect that no camera has is not believed."""
+    wide = aspect[0] / aspect[1] if size != (48, 36) else 1.0
+    y, x = np.mgrid[0:36, 0:48] + 0.5
+    # Of a radius of 15 pixels of the shorter kind, drawn as the video's pixels see it.
+    across, down = (x - 24) * max(wide, 1), (y - 18) * max(1 / wide, 1)
+    disc = np.uint8(255) * (np.hypot(across, down) < 15)[..., None].repeat(3, 2).astype(np.uint8)
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 48, 36, "yuv420p", 10**6
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(disc, format="rgb24")))
+        container.mux(stream.encode())
+    capture = read_capture(path)
+    frame = capture.image(0).numpy()[..., 0] > 127
+    assert (capture.frames[0].width, capture.frames[0].height) == size
+    columns, rows = frame.any(0).sum(), frame.any(1).sum()
+    assert abs(int(columns) - int(rows)) <= 2  # a pixel on either side
+    assert any("squared" in note for note in capture.notes) == (size != (48, 36))
 
 
 class TestRun:

@@ -54,10 +54,8 @@ class Stereo:
 
     def transformed(self, new_from_world: Similarity) -> Stereo:
         """The same in another world frame, with depths in its unit."""
-        s = new_from_world
-        float32 = Similarity(s.scale.float(), s.rotation.float(), s.translation.float())
-        maps = tuple(replace(m, depth=m.depth * float32.scale) for m in self.maps)
-        return Stereo(self.cameras.transformed(float32), maps)
+        maps = tuple(replace(m, depth=m.depth * float(new_from_world.scale)) for m in self.maps)
+        return Stereo(self.cameras.transformed(new_from_world), maps)
 
 
 def unproject(

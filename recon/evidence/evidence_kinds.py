@@ -12,10 +12,13 @@ from typing import Any
 
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
+from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..optimise.dataset import Dataset
+from ..optimise.normalised_frame import world_from_normalised
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
+from .depth_maps import Stereo
 from .given_depth import given_depth
 from .stereo.stereo_depth import stereo_depth
 
@@ -34,13 +37,24 @@ class Kind:
     save: Callable[[Path, Any, list[str], str], None]  # (path, value, view names, key)
     load: Callable[[Path, Any, list[str]], Any]  # (path, cameras, view names)
     key: Callable[[Path], str]  # that the file was saved under
+    transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
 
 
 def _depth_by_stereo(capture: Capture, dataset: Dataset, seed: int, progress: Progress) -> Any:
-    return stereo_depth(dataset, seed, progress)
+    # Tolerances of matching are lengths in the normalised frame.
+    to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
+    return stereo_depth(dataset.transformed(to_world.inverse()), seed, progress).transformed(to_world)
 
 
-KINDS = {DEPTH: Kind((given_depth, _depth_by_stereo), save=save_stereo, load=load_stereo, key=stored_key)}
+KINDS = {
+    DEPTH: Kind(
+        (given_depth, _depth_by_stereo),
+        save=save_stereo,
+        load=load_stereo,
+        key=stored_key,
+        transformed=Stereo.transformed,
+    )
+}
 
 
 def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:

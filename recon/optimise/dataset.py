@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture, fit_size
 from ...scene.errors import BadInputError
+from ...scene.geometry import Similarity
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
 
@@ -143,6 +144,14 @@ class Dataset:
         points = None if self.points is None else self.points.to(device)
         return Dataset(views, self.cameras.to(device), self.names, self.train, self.test, points)
 
+    def transformed(self, new_from_world: Similarity) -> Dataset:
+        """The same views in another world frame, with the cameras and the points."""
+        points = self.points
+        if points is not None:
+            move = Similarity(*(t.to(points.xyz.device, torch.float64) for t in vars(new_from_world).values()))
+            points = replace(points, xyz=move(points.xyz.double()).to(points.xyz))
+        return replace(self, cameras=self.cameras.transformed(new_from_world), points=points)
+
     def time_s(self, index: int) -> float | None:
         """The moment of a view; None where no times are known."""
         times = self.cameras.times_s
@@ -160,9 +169,7 @@ class Dataset:
     @property
     def scene_scale(self) -> float:
         """1.1 times the largest distance of a training camera from their mean, as in 3DGS; 1 for one camera."""
-        centers = self.cameras.centers[list(self.train)]
-        radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1
-        return radius if radius > 1e-8 else 1.0
+        return scene_scale(self.cameras[list(self.train)])
 
     def fingerprint(self) -> str:
         """A digest of everything that training sees."""
@@ -178,6 +185,13 @@ class Dataset:
         for tensor in tensors:
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def scene_scale(cameras: Cameras) -> float:
+    """1.1 times the largest distance of the cameras [N] from their mean, as in 3DGS; 1 where they are in one place."""
+    centers = cameras.centers
+    radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1
+    return radius if radius > 1e-8 else 1.0
 
 
 class ViewOrder:

@@ -82,6 +82,7 @@ def place(
     capture = _without_test_points(capture)
     started = time.perf_counter()
     capture = save_capture(run, capture, config.max_side_px, progress)
+    notes += [note for note in capture.notes if note not in notes]
     seconds["photographs"] = time.perf_counter() - started
     run.add_metrics(placed=len(capture), unplaced=unplaced, notes=notes, seconds=seconds)
     train_names, test_names = _names(capture)

@@ -7,23 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...scene.capture import Capture
+from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from ..evidence.evidence_kinds import DEPTH, gather
+from ..evidence.evidence_kinds import DEPTH, KINDS, gather
 from ..methods.method_contract import Inputs
 from ..methods.registry import Choice, choose
 from ..optimise.contract import Model
 from ..optimise.dataset import Dataset
+from ..optimise.normalised_frame import world_from_normalised
 from .asked_settings import asked_settings
 from .reconstruct_config import ReconstructConfig
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method with its config and its model as training finds it."""
+    """A method with its config and its model as training finds it, in the normalised frame."""
 
     choice: Choice
     model: Model
+    dataset: Dataset  # in the normalised frame
+    world_from_normalised: Similarity  # back to the frame of the run
     seconds: Mapping[str, float]  # that the evidence took, by kind
 
 
@@ -35,12 +39,16 @@ def prepare_method(
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
     BadInputError where the method has no such setting, or refuses its value.
     """
-    inputs = Inputs(dataset, capture, run.cameras_are_estimated(), config.stereo is not None)
+    to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
+    normalised = dataset.transformed(to_world.inverse())
+    inputs = Inputs(normalised, capture, run.cameras_are_estimated(), config.stereo is not None)
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
     evidence, seconds = {}, {}
     for kind in choice.method.needs:
         started = time.perf_counter()
-        evidence[kind] = gather(kind, run, capture, dataset, config.seed, progress)
+        # Kept in the run's frame, where people and other programs meet it.
+        found = gather(kind, run, capture, dataset, config.seed, progress)
+        evidence[kind] = KINDS[kind].transformed(found, to_world.inverse())
         seconds["stereo" if kind == DEPTH else kind] = time.perf_counter() - started
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
-    return Prepared(choice, model, seconds)
+    return Prepared(choice, model, normalised, to_world, seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...scene.errors import BadInputError
-from ...scene.readers.photos import photo_files
+from ...scene.readers.photo_folders import find_photographs
 from ...scene.run import Run
 from ..methods.registry import method
 from ..methods.setting_text import parse_settings
@@ -95,10 +95,7 @@ def options_as_json(config: ReconstructConfig) -> dict[str, Any]:
 
 def input_digest(source: Path) -> str:
     """A digest of the names and sizes of the photographs at an input, which tells it from others of the same name."""
-    folder = source / "images" if (source / "images").is_dir() else source
-    files = photo_files(folder) if folder.is_dir() else []
-    if source.is_file():
-        files = [source]
+    files = (source,) if source.is_file() else find_photographs(source).files if source.is_dir() else ()
     listed = "\n".join(sorted(f"{file.name} {file.stat().st_size}" for file in files))
     return hashlib.blake2b(listed.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 

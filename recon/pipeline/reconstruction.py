@@ -2,10 +2,12 @@
 
 Every stage leaves its result in the run folder, so an interrupted run continues where it stopped: photographs and
 cameras (`poses.json` is written last), training (`checkpoints/`, then `splat.ply`), evaluation (`metrics.json`).
+Training and measuring happen in the normalised frame; all that is written is in the unit of the input.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,9 +21,11 @@ from ...scene.formats.axes import snapped
 from ...scene.progress import Progress, silent
 from ...scene.readers import save_cameras
 from ...scene.run import Run
+from ...scene.run_lock import locked
 from ...scene.run_splat import load_run_splat, save_run_splat
 from ...scene.splat import Axis
 from ..optimise.dataset import Dataset
+from ..optimise.normalised_frame import world_from_normalised
 from ..optimise.train_config import settings
 from ..optimise.trainer import Callback, fit
 from .evaluate import evaluate
@@ -51,11 +55,13 @@ def reconstruct(
     Raises BadInputError, and leaves nothing behind, when the input or the output folder cannot be used.
     """
     asked = config or ReconstructConfig()
-    with open_run(source, output, asked, resume=resume, command=command) as (run, config):
-        capture = placed_input(run, source, config, progress)
-    dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
-    dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
-    measure(run, dataset, progress)
+    with contextlib.ExitStack() as held:
+        with open_run(source, output, asked, resume=resume, command=command) as (run, config):
+            held.enter_context(locked(run))
+            capture = placed_input(run, source, config, progress)
+        dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
+        dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
+        measure(run, dataset, progress)
     return run
 
 
@@ -77,8 +83,10 @@ def train(
         return dataset
     prepared = prepare_method(run, capture, dataset, config, progress)
     model, chosen = prepared.model, prepared.choice.config
-    curve = TrainingCurve(dataset, model, run.metrics().get("training", {}).get("curve", []))
-    result = fit(model, dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks])
+    curve = TrainingCurve(prepared.dataset, model, run.metrics().get("training", {}).get("curve", []))
+    result = fit(
+        model, prepared.dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks]
+    )
     run.add_metrics(
         notes=[*prepared.choice.notes, *result.notes],
         seconds={**prepared.seconds, "training": result.seconds},
@@ -94,12 +102,14 @@ def train(
     )
     if result.interrupted and not keep_when_stopped():
         raise KeyboardInterrupt
-    save_run_splat(run, replace(result.splat, up=_world_up(result.cameras)))
+    cameras = result.cameras.transformed(prepared.world_from_normalised)
+    splat = result.splat.moved(prepared.world_from_normalised)
+    save_run_splat(run, replace(splat, up=_world_up(cameras)))
     if not chosen.refine_poses:
         return dataset
     write_bytes(run.estimated_cameras_path, run.cameras_path.read_bytes())
-    save_cameras(run, result.cameras)
-    return replace(dataset, cameras=result.cameras)
+    save_cameras(run, cameras)
+    return replace(dataset, cameras=cameras)
 
 
 def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: bool = False) -> None:
@@ -110,14 +120,18 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
     known = run.metrics().get("eval")
     if known is not None and not again:
         return
-    splat = load_run_splat(run).to(dataset.cameras.K.device)
+    to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
+    normalised = dataset.transformed(to_world.inverse())
+    splat = load_run_splat(run).to(dataset.cameras.K.device).moved(to_world.inverse())
     started = time.perf_counter()
-    result = evaluate(run, dataset, splat, progress)
+    result = evaluate(run, normalised, splat, progress)
     if known is not None and "before_alignment" in known:
         result["before_alignment"] = known["before_alignment"]
     elif dataset.test and run.cameras_are_estimated():
-        aligned = refine_held_out(splat, dataset, progress=progress)
-        save_cameras(run, aligned.cameras)
+        aligned = refine_held_out(splat, normalised, progress=progress)
+        fitted, cam_from_world = list(dataset.test), dataset.cameras.cam_from_world.clone()
+        cam_from_world[fitted] = aligned.cameras[fitted].transformed(to_world).cam_from_world
+        save_cameras(run, replace(dataset.cameras, cam_from_world=cam_from_world))
         result = evaluate(run, aligned, splat, progress) | {"before_alignment": result["mean"]}
     notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
     run.add_metrics(notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)

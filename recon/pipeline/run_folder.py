@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ... import __version__
+from ...scene.errors import BadInputError
 from ...scene.run import Run
 from .reconstruct_config import ReconstructConfig, continued, input_digest, options_as_json
 
@@ -22,6 +23,11 @@ def open_run(
         run = Run.open(path)
         yield run, continued(run, source, config)
         return
+    if (path / "config.json").is_file() and not _same_input(Run.open(path), Path(source)):
+        raise BadInputError(
+            f"The output folder {path} holds a run of another input, {Run.open(path).config().get('input')}; nothing "
+            "was changed. Choose another folder with -o."
+        )
     absent = [p for p in (path, *path.absolute().parents) if not p.exists()]
     description = {"command": command, "input": str(source), "version": __version__, "options": options_as_json(config)}
     description["input_digest"] = input_digest(Path(source))
@@ -33,12 +39,20 @@ def open_run(
         raise
 
 
+def _same_input(run: Run, source: Path) -> bool:
+    """True where the run was begun with the files that are at `source` now, as far as it says."""
+    config = run.config()
+    same_name = Path(str(config.get("input"))).name == source.name
+    return same_name and config.get("input_digest") in (None, input_digest(source))
+
+
 def _vanish(run: Run, absent: list[Path]) -> None:
     """Take back a run that has come to nothing, with the folders that were made for it. It was new or empty before."""
-    for folder in (run.images_path, run.checkpoints_path, run.depth_path.parent):
+    for folder in (run.images_path, run.masks_path, run.depths_path, run.checkpoints_path, run.depth_path.parent):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path):
-        file.unlink(missing_ok=True)
+    for file in (run.config_path, run.cameras_path, run.points_path, run.metrics_path, run.lock_path):
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # folders that hold something stay
         for folder in absent:
             folder.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -14,6 +15,7 @@ import torch
 from ...scene.capture import Capture, Frame, fit_size
 from ...scene.progress import Progress
 from .features import Features, Matcher
+from .quarter_turns import turned_back, turns_that_join
 from .verification import Pair
 from .workers import each
 
@@ -63,30 +65,57 @@ def find_correspondences(
     seconds: dict[str, float],
     progress: Progress,
 ) -> Correspondences:
-    """Features of all photographs, in copies of `image_side_px` at most, and matches of the pairs that are chosen."""
+    """Features of all photographs, in copies of `image_side_px` at most, and matches of the pairs that are chosen.
+
+    Where the matcher wants upright photographs, those that a turn joins to the others are matched turned; keypoints are
+    those of the photographs as they are.
+    """
+
+    def extracted(index: int, turns: int = 0) -> _Extracted:
+        return _extract(capture, index, matcher, image_side_px, turns)
+
     with timed("features", seconds):
-        images = _extract(capture, matcher, image_side_px, progress)
+        found = each("Finding features", extracted, range(len(capture)), progress)
     with timed("matching", seconds):
-        features = [image.features for image in images]
-        pairs = pairs_of(features)
-        found = each(
-            "Matching photographs", lambda pair: matcher.match(features[pair[0]], features[pair[1]]), pairs, progress
-        )
-    return Correspondences(images, dict(zip(pairs, found, strict=True)))
+        pairs = pairs_of([e.as_matched for e in found])
+
+        def match(pair: Pair) -> np.ndarray:
+            return matcher.match(found[pair[0]].as_matched, found[pair[1]].as_matched)
+
+        matches = dict(zip(pairs, each("Matching photographs", match, pairs, progress), strict=True))
+        if matcher.upright_only:
+            turned = functools.cache(extracted)
+
+            def count_turned(pair: Pair, turns: int) -> int:
+                return len(matcher.match(found[pair[0]].as_matched, turned(pair[1], turns).as_matched))
+
+            counts = {pair: len(m) for pair, m in matches.items()}
+            turns = turns_that_join(len(capture), pairs, counts, count_turned)
+            found = [turned(view, turn) if turn else found[view] for view, turn in enumerate(turns)]
+            again = [pair for pair in pairs if turns[pair[0]] or turns[pair[1]]]
+            matches |= dict(zip(again, each("Matching turned photographs", match, again, progress), strict=True))
+    return Correspondences([e.image for e in found], matches)
 
 
-def _extract(capture: Capture, matcher: Matcher, side_px: int, progress: Progress) -> list[Image]:
-    def one(index: int) -> Image:
-        frame = capture.frames[index]
-        width, height = fit_size(frame.width, frame.height, side_px)
-        pixels = capture.image(index, width, height).numpy()
-        image = np.ascontiguousarray(pixels[..., :3])
-        features = _inside_mask(matcher.extract(image), counted_pixels(frame, pixels))
-        column, row = features.xy_px.long().clamp_min(0).unbind(1)
-        colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-        return Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest())
+@dataclass(frozen=True)
+class _Extracted:
+    image: Image  # keypoints of the photograph as it is
+    as_matched: Features  # the same in the same order, of the photograph turned
 
-    return each("Finding features", one, range(len(capture)), progress)
+
+def _extract(capture: Capture, index: int, matcher: Matcher, side_px: int, turns: int) -> _Extracted:
+    frame = capture.frames[index]
+    width, height = fit_size(frame.width, frame.height, side_px)
+    pixels = capture.image(index, width, height).numpy()
+    image = np.ascontiguousarray(pixels[..., :3])
+    turned = matcher.extract(np.ascontiguousarray(np.rot90(image, turns)))
+    xy_px = turned_back(turned.xy_px.numpy(), turned.width, turned.height, turns)
+    features = Features(torch.from_numpy(np.ascontiguousarray(xy_px)), turned.descriptors, width, height)
+    keep = _inside_mask(features, counted_pixels(frame, pixels))
+    features, turned = _rows(features, keep), _rows(turned, keep)
+    column, row = features.xy_px.long().clamp_min(0).unbind(1)
+    colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
+    return _Extracted(Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest()), turned)
 
 
 def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
@@ -101,11 +130,17 @@ def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
     return mask
 
 
-def _inside_mask(features: Features, mask: np.ndarray | None) -> Features:
+def _inside_mask(features: Features, mask: np.ndarray | None) -> torch.Tensor:
+    """bool [N] of the keypoints on pixels that count."""
     if mask is None:
-        return features
+        return torch.ones(len(features), dtype=torch.bool)
     column, row = features.xy_px.long().unbind(1)
-    keep = torch.from_numpy(mask)[row.clamp(0, mask.shape[0] - 1), column.clamp(0, mask.shape[1] - 1)]
+    return torch.from_numpy(mask)[row.clamp(0, mask.shape[0] - 1), column.clamp(0, mask.shape[1] - 1)]
+
+
+def _rows(features: Features, keep: torch.Tensor) -> Features:
+    if bool(keep.all()):
+        return features
     return replace(features, xy_px=features.xy_px[keep], descriptors=features.descriptors[keep])
 
 

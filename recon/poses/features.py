@@ -27,6 +27,7 @@ class Matcher(Protocol):
     """Finds features in images and matches between two images."""
 
     name: str
+    upright_only: bool  # finds next to nothing between photographs of which one is turned by a quarter
 
     def extract(self, image: np.ndarray) -> Features:
         """Features of a uint8 [H, W, 3] sRGB image."""

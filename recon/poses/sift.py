@@ -15,6 +15,7 @@ class SiftMatcher:
     """RootSIFT (Lowe 2004; Arandjelovic and Zisserman 2012) with the ratio test."""
 
     name = "sift"
+    upright_only = False
 
     def __init__(self, max_keypoints: int) -> None:
         # Without precise upscaling OpenCV's keypoints are a quarter of a pixel too far right and down.

@@ -102,7 +102,7 @@ def save_edited_run(source: Run, target: Path, splat: Splat, new_from_old: Simil
         for path in (source.cameras_path, source.poses_path):
             if path.is_file():
                 shutil.copyfile(path, run.path / path.name)
-        save_cameras(run, moved_cameras(capture.cameras, new_from_old))
+        save_cameras(run, moved_cameras(capture.cameras, new_from_old), new_from_old)
         if capture.points is not None:
             write_points(run.points_path, moved_points(capture.points, new_from_old, metric or None))
         save_run_splat(run, splat)

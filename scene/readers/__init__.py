@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..capture import Capture
@@ -10,11 +12,16 @@ from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
 from .colmap import model_folder, read_colmap
-from .photos import photo_files, read_photos
+from .llff import FILE as LLFF_FILE
+from .llff import read_llff
+from .photo_folders import find_photographs
+from .photos import read_photos
 from .run_capture import load_run_capture as load_run_capture
 from .run_capture import save_cameras as save_cameras
 from .run_capture import save_capture as save_capture
+from .safe_paths import listed
 from .transforms_json import read_transforms
+from .unknown_input import advice_on_absent, advice_on_file
 from .video import SUFFIXES as VIDEO_SUFFIXES
 from .video import is_video_file, read_video
 
@@ -29,7 +36,7 @@ __all__ = [
 ]
 
 _EXPECTED = (
-    "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic or D-NeRF folder "
+    "a folder of photographs, a video, a COLMAP folder, a transforms.json, or a NeRF-synthetic, D-NeRF or LLFF folder "
     "is expected"
 )
 
@@ -43,7 +50,7 @@ def read_capture(
     video_frames: int = 24,
 ) -> Capture:
     """Whatever lies at `path`, decided by what is in it: photographs, a video, a COLMAP model, a transforms.json,
-    a NeRF-synthetic or D-NeRF folder, or a run.
+    a NeRF-synthetic, D-NeRF or LLFF folder, or a run.
 
     `images` is the folder of a COLMAP model's photographs where they lie elsewhere; `video_frames` is how many
     frames are taken from a video; `allow_outside` lets a data set name files outside of its folder.
@@ -58,7 +65,7 @@ def read_capture(
     elif path.is_dir():
         capture = _read_folder(path, image_folder, max_megapixels, allow_outside, video_frames)
     else:
-        raise BadInputError(f"{path} is not there; {_EXPECTED}.")
+        raise BadInputError(advice_on_absent(path) or f"{path} is not there; {_EXPECTED}.")
     _require_unique_names(capture)
     return capture
 
@@ -71,6 +78,8 @@ def _read_file(path: Path, max_megapixels: float, allow_outside: bool, video_fra
         return read_photos(path, max_megapixels=max_megapixels)
     if suffix in VIDEO_SUFFIXES:
         return read_video(path, n_frames=video_frames, max_megapixels=max_megapixels)
+    if (advice := advice_on_file(path)) is not None:
+        raise BadInputError(advice)
     raise BadInputError(f"{path} is a file of an unknown kind ('{suffix}'); {_EXPECTED}.")
 
 
@@ -84,10 +93,22 @@ def _read_folder(
     if (path / "transforms.json").is_file():
         return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
     if image_folder is not None or model_folder(path) is not None:
-        return read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
-    for folder in (path, path / "images"):
-        if folder.is_dir() and photo_files(folder):
-            return read_photos(folder, max_megapixels=max_megapixels)
+        capture = read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
+        unused = (path / LLFF_FILE).is_file()
+        note = f"{LLFF_FILE} is not used: the cameras are those of the COLMAP model."
+        return replace(capture, notes=(*capture.notes, note)) if unused else capture
+    if (path / LLFF_FILE).is_file():
+        return read_llff(path, max_megapixels=max_megapixels)
+    found = find_photographs(path)
+    inner = [] if found.root in (path, path / "images") and found.files else _data_sets_in(path)
+    if len(inner) > 1:
+        names = listed([folder.name for folder in inner])
+        raise BadInputError(f"{path} holds {len(inner)} data sets ({names}); name one of them, e.g. {inner[0]}.")
+    if inner:
+        capture = _read_folder(inner[0], None, max_megapixels, allow_outside, video_frames)
+        return replace(capture, notes=(*capture.notes, f"{path} holds the data set {inner[0].name}, which was read."))
+    if found.files:
+        return read_photos(path, max_megapixels=max_megapixels)
     videos = sorted(p for p in path.iterdir() if is_video_file(p))
     if len(videos) == 1:
         return read_video(videos[0], n_frames=video_frames, max_megapixels=max_megapixels)
@@ -96,6 +117,13 @@ def _read_folder(
             f"{path} holds {len(videos)} videos and no photographs; name one of them, e.g. {videos[0]}."
         )
     raise BadInputError(f"{path} holds nothing that can be read; {_EXPECTED}.")
+
+
+def _data_sets_in(path: Path) -> list[Path]:
+    """The folders in a folder that are data sets with cameras."""
+    children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and os.access(p, os.R_OK))
+    files = ("transforms.json", "transforms_train.json", LLFF_FILE)
+    return [p for p in children if any((p / file).is_file() for file in files) or model_folder(p) is not None]
 
 
 def _require_unique_names(capture: Capture) -> None:

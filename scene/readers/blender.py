@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame
+from .nearby_origin import in_single_precision
 from .transforms_json import all_or_no_times, missing_notes, read_views
 
 
@@ -31,4 +32,6 @@ def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: 
     if (folder / "transforms_val.json").is_file():
         notes.append("The validation frames (transforms_val.json) are not used.")
     frames = all_or_no_times(frames, folder)
-    return Capture(tuple(frames), str(folder), Cameras.stack(cameras), test=test, notes=tuple(notes))
+    return in_single_precision(
+        Capture(tuple(frames), str(folder), Cameras.stack(cameras), test=test, notes=tuple(notes))
+    )

@@ -126,10 +126,7 @@ class _Bytes:
                 f"{self.path} is damaged or cut short: the image name at byte {self.offset} has no end."
             )
         start, self.offset = self.offset, end + 1
-        try:
-            return self.data[start:end].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"{self.path}: the image name at byte {start} is not UTF-8.") from error
+        return self.data[start:end].decode("utf-8", "surrogateescape")  # as Python gives the names of files
 
     def finish(self) -> None:
         if self.offset != len(self.data):
@@ -186,7 +183,7 @@ def _image(name: str, camera_id: int, pose: list[float], point_ids: np.ndarray) 
 def _text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
     """(where, text) of the lines that are no comments."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.startswith("#") and (keep_empty or line.strip()):
                     yield f"{path}, line {number}", line.strip()
@@ -200,11 +197,19 @@ def _cameras_txt(path: Path) -> Iterator[tuple[int, Lens]]:
     for where, line in _text_lines(path):
         words = line.split()
         try:
-            camera_id, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
+            camera_id, model, width, height = int(words[0]), words[1], _whole(words[2]), _whole(words[3])
             params = [float(word) for word in words[4:]]
         except (ValueError, IndexError) as error:
             raise BadInputError(f"{where}: camera id, model, width, height and parameters are expected.") from error
         yield camera_id, make_lens(model, params, width, height, where)
+
+
+def _whole(word: str) -> int:
+    """A whole number, also where a program wrote it as `640.0`. Raises ValueError for others."""
+    number = float(word)
+    if not number.is_integer():
+        raise ValueError(word)
+    return int(number)
 
 
 def _images_txt(path: Path) -> Iterator[ColmapImage]:

@@ -24,9 +24,10 @@ class FileFrame:
     lens: Lens | None = None
     mask: Path | None = None
     depth: Path | None = None
+    as_stored: bool = False  # the EXIF orientation is not applied: the lens is of the pixels as they lie in the file
 
     def pixels(self) -> np.ndarray:
-        pixels = load_pixels(self.image, self.max_megapixels)
+        pixels = load_pixels(self.image, self.max_megapixels, as_stored=self.as_stored)
         if pixels.shape[:2] != (self.height, self.width):
             raise BadInputError(
                 f"{self.image} had {self.width} x {self.height} pixels when it was first looked at and now has "
@@ -64,13 +65,15 @@ def file_frame(
     mask: Path | None = None,
     depth: Path | None = None,
     header: ImageHeader | None = None,
+    as_stored: bool = False,
 ) -> Frame:
     """A frame over a photograph; `lens` must be for the photograph's own size.
 
-    Raises BadInputError when the photograph's header cannot be read.
+    `header`, where it is known, is that of the pixels `as_stored` or upright, as is asked for. Raises BadInputError
+    when the photograph's header cannot be read.
     """
     header = header or read_header(image, max_megapixels)
-    files = FileFrame(image, header.width, header.height, max_megapixels, lens, mask, depth)
+    files = FileFrame(image, header.width, header.height, max_megapixels, lens, mask, depth, as_stored)
     masked = mask is not None or (lens is not None and not lens.covers_all)
     return Frame(
         name=name,

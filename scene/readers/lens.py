@@ -25,6 +25,7 @@ _SUPPORTED = {
     16: "EUCM",
 }  # fmt: skip
 _UNSUPPORTED = {17: "EQUIRECTANGULAR"}
+MAX_PERSPECTIVE_DEG, MAX_FISHEYE_DEG = 150.0, 400.0  # over the whole width; the widest fisheyes see 280
 _PINHOLES_WITHOUT_DISTORTION = ("SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "SIMPLE_DIVISION", "DIVISION")
 
 
@@ -48,6 +49,12 @@ class Lens:
             return True
         extra = [self.params[i] for i in self._camera().extra_params_idxs()]
         return self.model in _PINHOLES_WITHOUT_DISTORTION and not any(extra)
+
+    @property
+    def centre_is_inside(self) -> bool:
+        """True where the optical axis meets the photograph."""
+        K = self.K
+        return bool(0 <= K[0, 2] <= self.width and 0 <= K[1, 2] <= self.height)
 
     @property
     def covers_all(self) -> bool:
@@ -115,7 +122,24 @@ def make_lens(model: str, params: Sequence[float], width: int, height: int, wher
         raise BadInputError(
             f"{where} has a focal length of {lens.K[0, 0]:g}, {lens.K[1, 1]:g}; more than 0 is expected."
         )
+    _require_plausible(lens, where)
     return lens
+
+
+def _require_plausible(lens: Lens, where: str) -> None:
+    """Raises BadInputError for focal lengths in another unit than pixels, such as shares of the width."""
+    limit = MAX_FISHEYE_DEG if "FISHEYE" in lens.model or lens.model in ("FOV", "EUCM") else MAX_PERSPECTIVE_DEG
+    for focal_px, side, name in ((lens.K[0, 0], lens.width, "width"), (lens.K[1, 1], lens.height, "height")):
+        if limit == MAX_PERSPECTIVE_DEG:
+            seen_deg = 2 * math.degrees(math.atan(side / 2 / focal_px))
+        else:
+            seen_deg = math.degrees(side / focal_px)  # the equidistant fisheye, which the others resemble
+        if seen_deg > limit:
+            raise BadInputError(
+                f"{where} has a focal length of {focal_px:g} pixels for a {name} of {side}: it would see "
+                f"{seen_deg:.0f} degrees, which no {lens.model} lens does. If its intrinsics are shares of the image "
+                "size or millimetres, write them in pixels."
+            )
 
 
 @lru_cache(maxsize=8)

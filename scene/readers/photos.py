@@ -6,57 +6,58 @@ from pathlib import Path
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
-from ..images import SUFFIXES, check_decodes, is_image_file, read_header
+from ..images import SUFFIXES, MissingPlugin, check_decodes, read_header
 from ..panorama import panorama_reason
 from .image_frames import file_frame
-from .safe_paths import listed
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """The photographs directly in a folder, in plain order of their names."""
-    return sorted((p for p in folder.iterdir() if is_image_file(p)), key=lambda p: p.name)
+from .mask_files import MaskFiles
+from .photo_folders import PhotoFolder, find_photographs
+from .safe_paths import listed, printable, tidy_name
 
 
 def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:
-    """The photographs of a folder in the order of their names, or one photograph.
+    """The photographs of a folder in the order of their names, or one photograph; with masks from masks/ beside them.
 
     Photographs that cannot be decoded, and stitched panoramas, are left out and named in the notes.
     Raises BadInputError when none can be used.
     """
-    files = [path] if path.is_file() else photo_files(path)
+    found = PhotoFolder(path.parent, (path,), ()) if path.is_file() else find_photographs(path)
+    files, masks = found.files, MaskFiles(found.root, max_megapixels)
     if not files:
         raise BadInputError(f"{path} holds no photographs; files ending in {', '.join(sorted(SUFFIXES))} are expected.")
     frames: list[Frame] = []
     unreadable: list[str] = []
     panoramas: list[str] = []
     first_reason = ""
+    heic_reason: str | None = None
     for file in files:
         try:
             header = read_header(file, max_megapixels)
             check_decodes(file, max_megapixels)
             panorama = panorama_reason(file, header, max_megapixels)
         except BadInputError as error:
-            unreadable.append(file.name)
+            unreadable.append(printable(file.name))
             first_reason = first_reason or str(error)
+            heic_reason = heic_reason or (str(error) if isinstance(error, MissingPlugin) else None)
             continue
         if panorama is not None:
-            panoramas.append(file.name)
+            panoramas.append(printable(file.name))
             first_reason = first_reason or panorama
             continue
-        frames.append(file_frame(file.name, file, max_megapixels, header=header))
+        mask = masks.find(found.name(file), header.width, header.height)
+        frames.append(file_frame(tidy_name(found.name(file)), file, max_megapixels, mask=mask, header=header))
     if not frames:
         if len(files) == 1:
             raise BadInputError(first_reason)
         raise BadInputError(f"None of the {len(files)} photographs in {path} can be used. The first: {first_reason}")
-    notes: tuple[str, ...] = ()
+    notes = [*found.notes]
     if unreadable:
-        notes = (
-            f"{len(unreadable)} of {len(files)} photographs could not be read and were left out: {listed(unreadable)}.",
+        notes.append(
+            f"{len(unreadable)} of {len(files)} photographs could not be read and were left out: {listed(unreadable)}."
         )
+        notes += [] if heic_reason is None else [heic_reason]  # the one that the person can mend
     if panoramas:
-        notes = (
-            *notes,
+        notes.append(
             f"{len(panoramas)} of {len(files)} photographs are stitched panoramas and were left out: "
-            f"{listed(panoramas)}.",
+            f"{listed(panoramas)}."
         )
-    return Capture(tuple(frames), str(path), notes=notes)
+    return Capture(tuple(frames), printable(str(path)), notes=(*notes, *masks.notes()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -15,13 +15,15 @@ from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
 from ..errors import BadInputError
 from ..files import make_folder, read_json, write_bytes, write_json
-from ..geometry import se3_inverse
+from ..geometry import Similarity, se3_inverse
 from ..png import write_png
 from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
+from .safe_paths import listed
 from .transforms_json import all_or_no_times, read_views
 
+_LONGEST_NAME_BYTES = 150  # file systems allow 255, of which endings and temporary files need some
 _LARGEST_MEGAPIXELS = 1000.0  # our own files; only a guard against a damaged header
 
 
@@ -37,18 +39,23 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     masked = any(frame.load_mask is not None for frame in capture.frames)
     with_depth = any(frame.load_depth is not None for frame in capture.frames)
     entries = []
+    empty: list[str] = []  # photographs of which nothing counts
     for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
         width, height = fit_size(frame.width, frame.height, max_side)
         pixels = capture.image(i, width, height).numpy()
         write_png(run.images_path / f"{file}.png", pixels)
         camera = capture.cameras[i].resized(width, height)
+        counts = None if frame.load_mask is None else frame.load_mask()
+        if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
+            empty.append(frame.name)
         entries.append(
             {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
-            | (_write_mask(run, frame, file, width, height) if masked else {})
+            | (_write_mask(run, counts, file, width, height) if masked else {})
             | (_write_depth(run, frame, file, width, height) if with_depth else {})
         )
         progress("images", i + 1, len(files))
-    table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": list(capture.notes)}
+    notes = [*capture.notes, *_empty_notes(capture, empty)]
+    table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": notes}
     if capture.test is not None:
         held_out = set(capture.test)
         table["train_filenames"] = [e["file_path"] for i, e in enumerate(entries) if i not in held_out]
@@ -57,19 +64,42 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     if capture.points is not None:
         write_points(run.points_path, capture.points)
         table["ply_file_path"] = run.points_path.name
+    if any(capture.origin):
+        # nerfstudio's name for the motion that took the source's coordinates to these.
+        table["applied_transform"] = [[*(float(i == j) for j in range(3)), -capture.origin[i]] for i in range(3)]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
 
 
-def save_cameras(run: Run, cameras: Cameras) -> None:
+def _empty_notes(capture: Capture, empty: list[str]) -> list[str]:
+    """A note on photographs of which nothing counts. Raises BadInputError where that is all that are trained on."""
+    if not empty:
+        return []
+    held_out = set(capture.test or ())
+    training = {name for i, name in enumerate(capture.names) if i not in held_out}
+    if training <= set(empty):
+        raise BadInputError(
+            f"The masks, or the transparency, of all {len(training)} photographs of {capture.source} leave nothing to "
+            "train on: black in a mask, or an alpha of 0, stands for what does not count. Invert or remove them."
+        )
+    return [f"Masks or transparency leave nothing of {len(empty)} photographs: {listed(empty)}."]
+
+
+def save_cameras(run: Run, cameras: Cameras, new_from_old: Similarity | None = None) -> None:
     """Replace the cameras of the run's photographs, in their order, by others at the same size, e.g. refined ones.
 
-    Raises ValueError when their number differs.
+    `new_from_old` says that they are in another frame than those before. Raises ValueError when their number differs.
     """
     table = read_json(run.cameras_path)
     if len(table["frames"]) != len(cameras):
         raise ValueError(f"expected {len(table['frames'])} cameras, one for each photograph, found {len(cameras)}")
     table["frames"] = [entry | _camera_entry(cameras[i]) for i, entry in enumerate(table["frames"])]
+    if new_from_old is not None and "applied_transform" in table:
+        move = new_from_old.double()
+        old = np.array(table["applied_transform"], np.float64)
+        moved = (move.scale * move.rotation).numpy() @ old
+        moved[:, 3] += move.translation.numpy()
+        table["applied_transform"] = moved.tolist()
     write_json(run.cameras_path, table)
 
 
@@ -78,11 +108,12 @@ def load_run_capture(run: Run) -> Capture:
     path = run.cameras_path
     if not path.is_file():
         raise BadInputError(f"{run.path} has no {path.name}: its cameras were not found yet; continue the run first.")
-    views = read_views(path, run.path, max_megapixels=_LARGEST_MEGAPIXELS, allow_outside=False)
+    views = read_views(path, run.path, max_megapixels=_LARGEST_MEGAPIXELS, allow_outside=False, as_written=True)
     gone = (*views.missing, *views.missing_extras)
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
     cameras = Cameras.stack(list(views.cameras))
+    cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
     named = {name: i for i, name in enumerate(views.named)}
     test = views.table.get("test_filenames")
     notes = views.table.get("notes", [])
@@ -92,13 +123,39 @@ def load_run_capture(run: Run) -> Capture:
         raise BadInputError(f"{path}: 'test_filenames' names a photograph that is none of its frames.") from error
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise BadInputError(f"{path}: 'notes' should be a list of sentences.")
-    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.table["frames"], strict=True)]
+    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.entries, strict=True)]
     frames = all_or_no_times(named_frames, path)
     points = read_points(run.points_path) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
     source = str(views.table.get("source", run.path))
-    return Capture(tuple(frames), source, cameras, points, test_indices, tuple(notes), run.cameras_are_estimated())
+    return Capture(
+        tuple(frames),
+        source,
+        cameras,
+        points,
+        test_indices,
+        tuple(notes),
+        run.cameras_are_estimated(),
+        _origin(views.table, path),
+    )
+
+
+def _origin(table: dict[str, Any], path: Path) -> tuple[float, float, float]:
+    """Zero of the run's frame in the source's coordinates: what `save_capture` wrote as `applied_transform`."""
+    given = table.get("applied_transform")
+    if given is None:
+        return 0.0, 0.0, 0.0
+    try:
+        applied = np.array(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        applied = np.zeros(0)
+    if applied.shape not in ((3, 4), (4, 4)) or not np.isfinite(applied).all():
+        raise BadInputError(f"{path}: 'applied_transform' should be 3 rows of 4 finite numbers.")
+    if abs(np.linalg.det(applied[:3, :3])) < 1e-30:
+        return 0.0, 0.0, 0.0
+    x, y, z = (-np.linalg.inv(applied[:3, :3]) @ applied[:3, 3]).tolist()
+    return x, y, z
 
 
 def _name(entry: dict[str, Any], frame: Frame) -> str:
@@ -113,6 +170,7 @@ def _file_names(names: list[str]) -> list[str]:
     for name in names:
         path = PurePosixPath(name)
         base = re.sub(r"[^\w.-]+", "_", "_".join(path.with_suffix("").parts).strip("/")).lstrip(".") or "image"
+        base = base.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
         file, number = base, 2
         while file.lower() in taken:
             file, number = f"{base}_{number}", number + 1
@@ -139,12 +197,12 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
     return entry
 
 
-def _write_mask(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
+def _write_mask(run: Run, counts: np.ndarray | None, file: str, width: int, height: int) -> dict[str, str]:
     """The mask at working size, and the key that names it; nerfstudio wants one for every photograph, or for none."""
-    counts = np.ones((height, width), np.uint8) if frame.load_mask is None else frame.load_mask().astype(np.uint8)
-    mask = cv2.resize(counts, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    write_png(run.path / "masks" / f"{file}.png", mask * np.uint8(255))
-    return {"mask_path": f"masks/{file}.png"}
+    full = np.ones((height, width), np.uint8) if counts is None else counts.astype(np.uint8)
+    mask = cv2.resize(full, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    write_png(run.masks_path / f"{file}.png", mask * np.uint8(255))
+    return {"mask_path": f"{run.masks_path.name}/{file}.png"}
 
 
 def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> dict[str, str]:
@@ -153,6 +211,6 @@ def _write_depth(run: Run, frame: Frame, file: str, width: int, height: int) -> 
     depth = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     buffer = io.BytesIO()
     np.save(buffer, depth * np.float32(1000), allow_pickle=False)
-    make_folder(run.path / "depths")
-    write_bytes(run.path / "depths" / f"{file}.npy", buffer.getvalue())
-    return {"depth_file_path": f"depths/{file}.npy"}
+    make_folder(run.depths_path)
+    write_bytes(run.depths_path / f"{file}.npy", buffer.getvalue())
+    return {"depth_file_path": f"{run.depths_path.name}/{file}.npy"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadInputError
@@ -42,8 +43,13 @@ def is_file(path: Path) -> bool:
 
 
 def tidy_name(named: str) -> str:
-    """A frame's name: forward slashes, without a leading `./`."""
-    return str(PurePosixPath(named.replace("\\", "/")))
+    """A frame's name: forward slashes, without a leading `./`, and text that can be written."""
+    return printable(str(PurePosixPath(named.replace("\\", "/"))))
+
+
+def printable(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 become %E9 and the like, as in addresses of pages."""
+    return re.sub("[\ud800-\udfff]", lambda lone: f"%{ord(lone[0]) & 0xFF:02X}", name)
 
 
 def listed(names: list[str], most: int = 5) -> str:

@@ -65,7 +65,7 @@ def _page(
         section("What next", commands(_next_steps(run, config, metrics))),
         section("How this run was made", _made_by(config)),
     ]
-    return document(f"{title} - Fewview report", sections).encode()
+    return document(f"{title} - Fewview report", sections).encode(errors="backslashreplace")
 
 
 def _capture(run: Run) -> Capture | None:
