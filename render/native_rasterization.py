@@ -192,10 +192,11 @@ class _Rasterize(torch.autograd.Function):
         absolute = None if ctx.take_absgrad is None else torch.zeros(ctx.shapes[0])
         for i, image in enumerate(ctx.images):
             stretch = slice(image.begin, image.end)
+            v_means2d, v_conics, v_colors, v_opacities = (gradient[stretch].numpy() for gradient in gradients)
             _native.rasterize_backward(
                 image.lists, color_array[stretch], None if bg is None else bg[i],
                 out[i].numpy(), transmittance[i].numpy(), v_out_array[i], v_alpha_array[i],
-                *(None if gradient is None else gradient[stretch].numpy() for gradient in (*gradients, absolute)),
+                v_means2d, v_conics, v_colors, v_opacities, None if absolute is None else absolute[stretch].numpy(),
             )  # fmt: skip
         if absolute is not None:
             ctx.take_absgrad(absolute)

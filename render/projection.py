@@ -31,10 +31,10 @@ def project_scene(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """radii int32 [C, N, 2], means2d [C, N, 2], depths [C, N], conics [C, N, 3], compensations [C, N]; differentiable.
 
-    The native kernel has pinhole cameras and Gaussians of quats and scales. Orthographic and fisheye cameras, and
-    covariances, go through the reference implementation, which costs several times as much.
+    The native kernel has pinhole cameras and float32 Gaussians of quats and scales on the CPU. Orthographic and fisheye
+    cameras, covariances, and the rest, go through the reference implementation, which costs several times as much.
     """
-    if camera_model == "pinhole" and covars is None:
+    if camera_model == "pinhole" and covars is None and means.is_cpu and means.dtype == torch.float32:
         assert quats is not None
         assert scales is not None
         return native.project(means, quats, scales, opacities, viewmats, Ks, options)

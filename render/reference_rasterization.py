@@ -189,9 +189,9 @@ def rasterize(
         chunks = pixels.split(max(1, _CHUNK_ELEMENTS // max(1, len(order))))
         # Several chunks are recomputed in the backward pass, which keeps the memory bounded.
         parts = [
-            checkpoint(_composite, chunk, *splats, cutoff, use_reentrant=False)
+            checkpoint(composite, chunk, *splats, cutoff, use_reentrant=False)
             if len(chunks) > 1
-            else _composite(chunk, *splats, cutoff)
+            else composite(chunk, *splats, cutoff)
             for chunk in chunks
         ]
         image, transmittance = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -201,13 +201,13 @@ def rasterize(
     return torch.stack(images).reshape(shape), 1 - torch.stack(transmittances).reshape(shape)
 
 
-def _composite(
+def composite(
     pixels: Tensor,  # [P, 2] centres
-    means2d: Tensor,  # [n, 2], front to back
+    means2d: Tensor,  # [n, 2] or [P, n, 2], front to back
     conics: Tensor,  # [n, 3]
     opacities: Tensor,  # [n]
     colors: Tensor,  # [n, D]
-    cutoff: bool,
+    cutoff: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Blended colours [P, D] and what is left of the light from behind [P, 1]."""
     dx, dy = (means2d - pixels[:, None]).unbind(-1)  # [P, n]
