@@ -82,7 +82,7 @@ class JoinTable(SparseModule):
 
 
 class ConcatTable(SparseModule):
-    """What each of its layers makes of one tensor, as a list (for AddTable and JoinTable)."""
+    """The tensors that its layers make of one, as a list (for AddTable and JoinTable)."""
 
     def forward(self, x: Any) -> list[Any]:
         return [layer(x) for layer in self.children()]

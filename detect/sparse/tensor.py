@@ -126,7 +126,7 @@ class SparseConvTensor:
     def with_voxels(
         self, features: Tensor, coordinates: CoordinateSet, indice_dict: dict[str, SavedMap] | None = None
     ) -> SparseConvTensor:
-        """What a layer makes of this tensor: features [M, C'] at other voxels; saved maps go along."""
+        """The tensor that a layer makes of this one: features [M, C] at other voxels; saved maps go along."""
         saved = self.indice_dict if indice_dict is None else indice_dict
         return SparseConvTensor.at(features, coordinates, saved, self.ndim)
 
