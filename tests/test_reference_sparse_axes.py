@@ -43,8 +43,24 @@ def test_submanifold(ndim: int, kernel: int, dilation: int) -> None:
     y = conv(x)
     assert torch.equal(y.indices, x.indices)
     reach = dilation * (kernel // 2)
-    expected = CONV[ndim](x.dense(), dense(conv.weight), conv.bias, padding=reach, dilation=dilation)
+    weight = conv.weight if kernel > 1 else conv.weight.view(4, 5).T.reshape(5, *[1] * ndim, 4)  # as spconv reads it
+    expected = CONV[ndim](x.dense(), dense(weight), conv.bias, padding=reach, dilation=dilation)
     torch.testing.assert_close(y.dense(), expected * occupied(x), **CLOSE)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["SubMConv", "SparseConv"])
+def test_a_kernel_of_one_cell_is_read_as_spconv_reads_it(ndim: int, kind: str) -> None:
+    """spconv 2 multiplies by `weight.view(Cin, Cout)`, although its shape says [Cout, ..., Cin]."""
+    x = random_sparse({**SHAPES, 3: (4, 5, 6)}[ndim])
+    conv = layer(kind, ndim, 4, 5, 1)
+    y = conv(x)
+    expected = SparseConvTensor(x.features @ conv.weight.view(4, 5) + conv.bias, x.indices, x.spatial_shape, 2)
+    torch.testing.assert_close(y.dense(), expected.dense(), **CLOSE)
+    strided = layer("SparseConv", ndim, 4, 5, 1, 2, bias=False)
+    every_second = x.dense()[(slice(None), slice(None), *[slice(None, None, 2)] * ndim)]
+    expected = torch.einsum("bi...,oi->bo...", every_second, strided.weight.view(5, 4))
+    torch.testing.assert_close(strided(x).dense(), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("ndim", [1, 2])

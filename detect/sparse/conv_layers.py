@@ -11,7 +11,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...scene.errors import BadInputError
 from . import functional
@@ -58,6 +58,16 @@ class _Convolution(SparseModule):
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 
+    def kernel(self) -> Tensor:
+        """The weight [Cout, one size an axis, Cin] as the convolution takes it.
+
+        spconv 2 multiplies by the memory of a kernel of one cell as if it were [Cin, Cout], whatever the shape says; so
+        do these layers, or its trained weights would mean something else.
+        """
+        if math.prod(self.kernel_size) != 1 or (set(self.stride) != {1} and not self.subm) or self.transposed:
+            return self.weight
+        return self.weight.reshape(self.in_channels, self.out_channels).T.reshape(self.weight.shape)
+
     def reset_parameters(self) -> None:
         """Draws new weights in U(-b, b), b = 1 / sqrt(fan-in)."""
         bound = 1 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
@@ -78,13 +88,13 @@ class _Submanifold(_Convolution):
             raise BadInputError(f"A submanifold convolution has stride 1, but {self.stride} was given.")
 
     def forward(self, x: SparseConvTensor) -> SparseConvTensor:
-        return functional.submanifold_conv(x, self.weight, self.bias, self.dilation)
+        return functional.submanifold_conv(x, self.kernel(), self.bias, self.dilation)
 
 
 class _Strided(_Convolution):
     def forward(self, x: SparseConvTensor) -> SparseConvTensor:
         return functional.strided_conv(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, indice_key=self.indice_key
+            x, self.kernel(), self.bias, self.stride, self.padding, self.dilation, indice_key=self.indice_key
         )
 
 
