@@ -17,7 +17,7 @@ def spherical_harmonics(
 ) -> Tensor:
     """The function [..., 3] of the first (degrees_to_use + 1)^2 coefficients; 0 where a mask is false.
 
-    Without the 0.5 that colours add. Arguments and results of gsplat 1.5.3; differentiable, on any device.
+    Without the 0.5 that colours add. Arguments and results of gsplat 1.5.3; differentiable, plain PyTorch.
     """
     leading = tuple(dirs.shape[:-1])
     if not 0 <= degrees_to_use <= 4 or coeffs.ndim < 2 or (degrees_to_use + 1) ** 2 > coeffs.shape[-2]:

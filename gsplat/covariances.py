@@ -18,7 +18,7 @@ def quat_scale_to_covar_preci(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Covariances R S S R^T and their inverses [..., 3, 3], or with `triu` their upper triangles [..., 6].
 
-    What is not asked for is None. Arguments and results of gsplat 1.5.3; differentiable, on any device.
+    What is not asked for is None. Arguments and results of gsplat 1.5.3; differentiable, plain PyTorch.
     """
     if quats.shape[:-1] != scales.shape[:-1] or quats.shape[-1] != 4 or scales.shape[-1] != 3:
         raise BadInputError(

@@ -29,7 +29,7 @@ def rasterize_to_pixels(
 ) -> tuple[Tensor, Tensor]:
     """Blend the Gaussians of each tile in the order of the lists: colours [..., H, W, D] and alphas [..., H, W, 1].
 
-    Arguments and results of gsplat 1.5.3, for tiles of any size, any number of channels, on any device. Plain PyTorch,
+    Arguments and results of gsplat 1.5.3, for tiles of any size and any number of channels. Plain PyTorch,
     tile by tile, because the lists are whatever the caller made of them: `rasterization`, which makes its own, draws
     the same picture much faster. Differentiable; with `absgrad` the backward pass writes
     `means2d.absgrad`.

@@ -40,7 +40,7 @@ def group_points(
 
 
 class PointToVoxel:
-    """Point clouds to voxels with their points, by spconv's name and arguments; on any device.
+    """Point clouds to voxels with their points, by spconv's name and arguments, in plain PyTorch.
 
     A voxel keeps its first `max_num_points_per_voxel` points; the first `max_num_voxels` voxels are kept, in the order
     of their first points. Points outside the range are left out.
