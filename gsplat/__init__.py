@@ -18,5 +18,6 @@ from .not_supported import rasterize_to_pixels_2dgs as rasterize_to_pixels_2dgs
 from .not_supported import rasterize_to_pixels_eval3d as rasterize_to_pixels_eval3d
 from .sampling_strategy import MCMCStrategy as MCMCStrategy
 from .selective_adam import SelectiveAdam as SelectiveAdam
+from .splat_export import export_splats as export_splats
 from .strategy_contract import Strategy as Strategy
 from .tile_pixels import rasterize_to_pixels as rasterize_to_pixels

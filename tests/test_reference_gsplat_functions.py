@@ -11,6 +11,7 @@ import torch
 from fewview import gsplat
 from fewview.render import rasterization
 from fewview.scene.errors import BadInputError
+from fewview.scene.formats import load_splat
 from fewview.scene.geometry import rotation_from_quat
 from support.scenes import SplatScene, random_blobs, smooth_scene
 from support.threads import one_torch_thread as one_torch_thread
@@ -237,6 +238,32 @@ def test_selective_adam_moves_visible_rows_by_its_formula(shape: tuple[int, ...]
     torch.testing.assert_close(param.detach().double(), value, rtol=1e-5, atol=1e-5)
     with pytest.raises(BadInputError, match=r"visibility: expected \[6\]"):
         optimizer.step(torch.ones(5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("format", ["ply", "splat", "ply_compressed"])
+def test_an_exported_splat_is_read_back(format: str, tmp_path: Path) -> None:
+    g = torch.Generator().manual_seed(3)
+    means, quats = torch.randn(20, 3, generator=g), torch.randn(20, 4, generator=g)
+    scales, opacities = torch.randn(20, 3, generator=g) - 3, torch.randn(20, generator=g)
+    sh = 0.2 * torch.randn(20, 4, 3, generator=g)
+    means[3, 1] = float("nan")
+    path = tmp_path / ("a.splat" if format == "splat" else "a.ply")
+    data = gsplat.export_splats(
+        means.requires_grad_(), scales, quats, opacities, sh[:, :1], sh[:, 1:], format=format, save_to=str(path)
+    )
+    assert path.read_bytes() == data
+    found = load_splat(path).gaussians
+    kept = torch.arange(20) != 3
+    assert len(found) == 19
+    # Each format has an order of its own; compressed PLY keeps positions to 11 bits of the scene's size.
+    distance, nearest = torch.cdist(means.detach()[kept], found.means).min(dim=1)
+    assert distance.max() < 0.01
+    assert (found.log_scales[nearest] - scales[kept]).abs().max() < 0.02
+    if format == "ply":
+        assert torch.equal(found.sh, sh[kept])
+        assert torch.equal(found.opacity_logits, opacities[kept])
+    with pytest.raises(BadInputError, match="format: expected one of ply"):
+        gsplat.export_splats(means, scales, quats, opacities, sh[:, :1], sh[:, 1:], format="usd")
 
 
 def test_bad_shapes_are_named() -> None:
