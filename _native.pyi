@@ -33,7 +33,6 @@ class TileLists:
         conics: ndarray,  # [N, 3]
         opacities: ndarray,  # [N]
     ) -> None: ...
-    def flatten(self, flatten_ids: ndarray, tile_starts: ndarray, tiles_per_gaussian: ndarray) -> None: ...
 
 # means [N, 3], quats [N, 4], scales [N, 3], opacities [N], cam_from_world [C, 4, 4], K [C, 3, 3], then width, height,
 # eps2d, near_plane, far_plane, radius_clip, antialiased, then radii int32 [C, N, 2], means2d [C, N, 2],
@@ -67,6 +66,7 @@ def rasterize_backward(
     v_conics: ndarray,  # [N, 3]
     v_colors: ndarray,  # [N, D]
     v_opacities: ndarray,  # [N]
+    v_means2d_abs: ndarray | None = None,  # [N, 2] sums over pixels of absolute values
 ) -> None: ...
 def image_loss(
     image: ndarray,  # [H, W, 3]

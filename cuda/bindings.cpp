@@ -185,7 +185,7 @@ void rasterize(const TileLists &lists, Floats colors, std::optional<Floats> back
 
 void rasterize_backward(const TileLists &lists, Floats colors, std::optional<Floats> background, Floats out_colors,
                         Floats out_transmittance, Floats v_out_colors, Floats v_out_alphas, Floats v_means2d,
-                        Floats v_conics, Floats v_colors, Floats v_opacities) {
+                        Floats v_conics, Floats v_colors, Floats v_opacities, std::optional<Floats> v_means2d_abs) {
     RasterizeBackwardArgs a{};
     a.forward = rasterize_args(lists, colors, background, out_colors, out_transmittance);
     const int64_t N = lists.gaussians, D = a.forward.channels;
@@ -195,6 +195,7 @@ void rasterize_backward(const TileLists &lists, Floats colors, std::optional<Flo
     a.v_conics = checked(v_conics, "v_conics", {N, 3});
     a.v_colors = checked(v_colors, "v_colors", {N, D});
     a.v_opacities = checked(v_opacities, "v_opacities", {N});
+    a.v_means2d_abs = checked(v_means2d_abs, "v_means2d_abs", {N, 2});
     rendering_kernels().rasterize_backward(a);
 }
 
@@ -264,18 +265,6 @@ double alignment_loss(const std::vector<Floats> &points, const std::vector<Float
     return a.loss;
 }
 
-// gsplat's view of the lists: for each tile in turn, the flat indices of its Gaussians, front to back.
-void flatten(const TileLists &lists, Ints flatten_ids, Ints tile_starts, Ints tiles_per_gaussian) {
-    int32_t *ids = checked(flatten_ids, "flatten_ids", {(int64_t)lists.tile_pairs.size()});
-    int32_t *starts = checked(tile_starts, "tile_starts", {lists.tiles_y, lists.tiles_x});
-    for (size_t i = 0; i < lists.tile_order.size(); i++) ids[i] = (int32_t)lists.gaussian[lists.tile_order[i]];
-    for (int t = 0; t < lists.tiles_x * lists.tiles_y; t++) starts[t] = (int32_t)lists.tile_start[t];
-    for (size_t k = 0; k < lists.gaussian.size(); k++) {
-        if (lists.gaussian[k] >= tiles_per_gaussian.shape(0)) throw std::invalid_argument("tiles_per_gaussian: too short");
-        tiles_per_gaussian.data()[lists.gaussian[k]] = (int32_t)(lists.first_pair[k + 1] - lists.first_pair[k]);
-    }
-}
-
 }  // namespace
 
 void bind_patch_match(nb::module_ &m);
@@ -306,8 +295,7 @@ NB_MODULE(_native, m) {
         .def_ro("tiles_y", &TileLists::tiles_y)
         .def_prop_ro("n_visible", [](const TileLists &l) { return l.gaussian.size(); })
         .def_prop_ro("n_pairs", [](const TileLists &l) { return l.tile_pairs.size(); })
-        .def("bin", &bin, "width"_a, "height"_a, "radii"_a, "means2d"_a, "depths"_a, "conics"_a, "opacities"_a, release)
-        .def("flatten", &flatten, "flatten_ids"_a, "tile_starts"_a, "tiles_per_gaussian"_a);
+        .def("bin", &bin, "width"_a, "height"_a, "radii"_a, "means2d"_a, "depths"_a, "conics"_a, "opacities"_a, release);
 
     m.def("project", &project, release);
     m.def("project_backward", &project_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
@@ -320,7 +308,7 @@ NB_MODULE(_native, m) {
           release);
     m.def("rasterize_backward", &rasterize_backward, "lists"_a, "colors"_a, "background"_a.none(), "out_colors"_a,
           "out_transmittance"_a, "v_out_colors"_a, "v_out_alphas"_a, "v_means2d"_a, "v_conics"_a, "v_colors"_a,
-          "v_opacities"_a, release);
+          "v_opacities"_a, "v_means2d_abs"_a.none() = nb::none(), release);
     m.def("image_loss", &image_loss, "image"_a, "target"_a, "dssim_weight"_a, "gradient"_a.none(), release);
     m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);

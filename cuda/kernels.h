@@ -105,6 +105,7 @@ struct RasterizeBackwardArgs {
     RasterizeArgs forward;
     const float *v_out_colors, *v_out_alphas;              // [H, W, D] [H, W]
     float *v_means2d, *v_conics, *v_colors, *v_opacities;  // zeroed by the caller
+    float *v_means2d_abs = nullptr;  // [N, 2] sums of absolute values (AbsGS), zeroed by the caller, or null
 };
 
 struct ImageLossArgs {

@@ -150,11 +150,12 @@ void forward_tile(const RasterizeArgs &args, const Color *colors, int tile) {
     }
 }
 
-// Where one (Gaussian, tile) pair leaves its gradient: colours, then mean, conic and the power's own.
-template <int D>
-constexpr int PAIR_FLOATS = D + 6;
+// Where one (Gaussian, tile) pair leaves its gradient: colours, then mean, conic and the power's own; where ABSOLUTE,
+// also the sums over pixels of the absolute gradients of the mean.
+template <int D, bool ABSOLUTE>
+constexpr int PAIR_FLOATS = D + 6 + (ABSOLUTE ? 2 : 0);
 
-template <int D>
+template <int D, bool ABSOLUTE>
 void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float *pairs, int tile) {
     const RasterizeArgs &forward = args.forward;
     const TileLists &lists = *forward.lists;
@@ -180,8 +181,9 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
         prefetch(lists, colors, i);
         const Splat &s = lists.splats[lists.tile_order[i]];
         const float *color = colors[lists.tile_order[i]].at;
-        float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D>;
+        float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D, ABSOLUTE>;
         vf dx[VECTORS], g0[VECTORS], g1[VECTORS], g2[VECTORS], c_sum[D];
+        vf abs_x = vf{}, abs_y = vf{};
         for (int v = 0; v < VECTORS; v++) {
             dx[v] = lanes() + ((float)(geometry.left + v * W) + 0.5f - s.x);
             g0[v] = g1[v] = g2[v] = vf{};
@@ -213,6 +215,13 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
                     g0[v] += v_sigma;
                     g1[v] += v_sigma * row.dy;
                     g2[v] += v_sigma * (row.dy * row.dy);
+                    if constexpr (ABSOLUTE) {
+                        // The powers of a splat are in base 2: these are the mean's gradients but for one factor.
+                        const vf x = v_sigma * (2.0f * s.xx * dx[v] + s.xy * row.dy);
+                        const vf y = v_sigma * (s.xy * dx[v] + 2.0f * s.yy * row.dy);
+                        abs_x += max(x, -x);
+                        abs_y += max(y, -y);
+                    }
                     t = hit.transmittance_after(t);
                     store(t_at, t);
                 }
@@ -221,7 +230,7 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
             if (!lives) live &= ~(1u << r);
         }
         if (!touched) {
-            std::fill(out, out + PAIR_FLOATS<D>, 0.0f);
+            std::fill(out, out + PAIR_FLOATS<D, ABSOLUTE>, 0.0f);
             continue;
         }
         vf s0 = vf{}, sx = vf{}, sxx = vf{}, sy = vf{}, sxy = vf{}, syy = vf{};
@@ -240,20 +249,25 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
         out[D + 3] = sum(sxy);
         out[D + 4] = sum(syy);
         out[D + 5] = sum(s0);
+        if constexpr (ABSOLUTE) {
+            out[D + 6] = sum(abs_x);
+            out[D + 7] = sum(abs_y);
+        }
     }
 }
 
 // Adds up each Gaussian's pairs in their order and turns moments of d loss / d sigma into gradients.
-template <int D>
+template <int D, bool ABSOLUTE>
 void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
     const TileLists &lists = *args.forward.lists;
     const int visible = (int)lists.gaussian.size();
     constexpr int GRAIN = 2048;
     parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
         for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++) {
-            float total[PAIR_FLOATS<D>] = {};
+            constexpr int FLOATS = PAIR_FLOATS<D, ABSOLUTE>;
+            float total[FLOATS] = {};
             for (uint32_t p = lists.first_pair[k]; p < lists.first_pair[k + 1]; p++)
-                for (int j = 0; j < PAIR_FLOATS<D>; j++) total[j] += pairs[(size_t)p * PAIR_FLOATS<D> + j];
+                for (int j = 0; j < FLOATS; j++) total[j] += pairs[(size_t)p * FLOATS + j];
             const size_t g = lists.gaussian[k];
             const Splat &s = lists.splats[k];
             const float a = s.xx * (-2.0f / LOG2_E), b = s.xy * (-1.0f / LOG2_E), c = s.yy * (-2.0f / LOG2_E);
@@ -265,6 +279,8 @@ void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
             args.v_conics[3 * g + 1] = moment[3];
             args.v_conics[3 * g + 2] = 0.5f * moment[4];
             args.v_opacities[g] = -moment[5] * std::exp2(-s.log2_opacity);
+            if constexpr (ABSOLUTE)
+                for (int j = 0; j < 2; j++) args.v_means2d_abs[2 * g + j] = moment[6 + j] * (1.0f / LOG2_E);
         }
     });
 }
@@ -275,14 +291,19 @@ void rasterize_channels(const RasterizeArgs &args) {
     parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.get(), tile); });
 }
 
-template <int D>
-void rasterize_channels_backward(const RasterizeBackwardArgs &args) {
+template <int D, bool ABSOLUTE>
+void backward_with_pairs(const RasterizeBackwardArgs &args) {
     const TileLists &lists = *args.forward.lists;
     auto colors = gather_colors<D>(args.forward);
-    std::unique_ptr<float[]> pairs(new float[std::max<size_t>(1, lists.tile_pairs.size() * PAIR_FLOATS<D>)]);
+    std::unique_ptr<float[]> pairs(new float[std::max<size_t>(1, lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>)]);
     parallel_for(lists.tiles_x * lists.tiles_y,
-                 [&](int tile) { backward_tile<D>(args, colors.get(), pairs.get(), tile); });
-    reduce_pairs<D>(args, pairs.get());
+                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.get(), pairs.get(), tile); });
+    reduce_pairs<D, ABSOLUTE>(args, pairs.get());
+}
+
+template <int D>
+void rasterize_channels_backward(const RasterizeBackwardArgs &args) {
+    args.v_means2d_abs ? backward_with_pairs<D, true>(args) : backward_with_pairs<D, false>(args);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ Tensors are float32 on the CPU. A kernel never allocates: it gets NumPy views of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +163,7 @@ def bin_gaussians(
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, means2d, conics, colors, opacities, backgrounds, images, width, height):  # type: ignore[override]
+    def forward(ctx, means2d, conics, colors, opacities, backgrounds, images, width, height, take_absgrad):  # type: ignore[override]
         colors = colors.detach().contiguous()
         color_array = colors.numpy()
         out = torch.empty(len(images), height, width, colors.shape[-1])
@@ -175,6 +176,7 @@ class _Rasterize(torch.autograd.Function):
             )  # fmt: skip
         ctx.save_for_backward(colors, backgrounds, out, transmittance)
         ctx.images, ctx.shapes = images, (means2d.shape, conics.shape, colors.shape, opacities.shape)
+        ctx.take_absgrad = take_absgrad
         ctx.set_materialize_grads(False)
         return out, (1 - transmittance)[..., None]
 
@@ -187,17 +189,21 @@ class _Rasterize(torch.autograd.Function):
         v_out_array = _grad_array(v_out, out.shape)
         v_alpha_array = _grad_array(v_alphas, (*transmittance.shape, 1))[..., 0]
         gradients = [torch.zeros(shape) for shape in ctx.shapes]
+        absolute = None if ctx.take_absgrad is None else torch.zeros(ctx.shapes[0])
         for i, image in enumerate(ctx.images):
             stretch = slice(image.begin, image.end)
+            v_means2d, v_conics, v_colors, v_opacities = (gradient[stretch].numpy() for gradient in gradients)
             _native.rasterize_backward(
                 image.lists, color_array[stretch], None if bg is None else bg[i],
                 out[i].numpy(), transmittance[i].numpy(), v_out_array[i], v_alpha_array[i],
-                *(gradient[stretch].numpy() for gradient in gradients),
+                v_means2d, v_conics, v_colors, v_opacities, None if absolute is None else absolute[stretch].numpy(),
             )  # fmt: skip
+        if absolute is not None:
+            ctx.take_absgrad(absolute)
         v_background = None
         if backgrounds is not None and ctx.needs_input_grad[4]:
             v_background = torch.einsum("chwd,chw->cd", torch.from_numpy(v_out_array), transmittance)
-        return (*gradients, v_background, None, None, None)
+        return (*gradients, v_background, None, None, None, None)
 
 
 def rasterize(
@@ -209,16 +215,21 @@ def rasterize(
     images: list[ImageLists],
     width: int,
     height: int,
+    take_absgrad: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Colours [I, H, W, D] and alphas [I, H, W, 1] of I images whose Gaussians lie one after another.
 
-    Gradients flow to every tensor.
+    Gradients flow to every tensor. The backward pass hands `take_absgrad` the sums over pixels of the absolute
+    gradients of means2d [M, 2] (AbsGS, Ye et al. 2024), which are defined for one pass: at most MAX_CHANNELS channels.
     """
+    assert take_absgrad is None or colors.shape[-1] <= MAX_CHANNELS
     parts, alphas = [], None
     for first in range(0, max(colors.shape[-1], 1), MAX_CHANNELS):
         some = slice(first, first + MAX_CHANNELS)
         bg = None if backgrounds is None else backgrounds[:, some]
-        part, alpha = _Rasterize.apply(means2d, conics, colors[:, some], opacities, bg, images, width, height)  # type: ignore[no-untyped-call]
+        part, alpha = _Rasterize.apply(
+            means2d, conics, colors[:, some], opacities, bg, images, width, height, take_absgrad
+        )  # type: ignore[no-untyped-call]
         parts.append(part)
         alphas = alpha if alphas is None else alphas
     assert alphas is not None

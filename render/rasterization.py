@@ -14,62 +14,23 @@ from torch import Tensor
 
 from ..scene.errors import BadInputError
 from . import native_rasterization as native
+from .projection import check_camera_model, project_scene, symmetric_matrices, upper_triangle, with_sparse_gradient
+from .rasterization_meta import Meta
 
 TILE_SIZE = 16
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 
 
-class Meta(dict[str, Any]):
-    """gsplat's dictionary of intermediate results.
-
-    The tile lists (`tiles_per_gauss`, `flatten_ids`, `isect_offsets`, `isect_ids`) are only written out when
-    somebody asks for them by `meta[name]`, because training does not.
-    """
-
-    def __init__(self, values: dict[str, Any], images: list[native.ImageLists]) -> None:
-        super().__init__(values)
-        self._images = images
-
-    def __missing__(self, key: str) -> Any:
-        if key not in ("tiles_per_gauss", "flatten_ids", "isect_offsets", "isect_ids"):
-            raise KeyError(key)
-        self._write_tile_lists()
-        return self[key]
-
-    def _write_tile_lists(self) -> None:
-        tiles_x, tiles_y = self["tile_width"], self["tile_height"]
-        depths = self["depths"].detach().reshape(-1)
-        per_gaussian = torch.zeros(depths.shape[0], dtype=torch.int32)
-        flatten_ids, offsets, isect_ids, before = [], [], [], 0
-        for index, image in enumerate(self._images):
-            ids = torch.empty(image.lists.n_pairs, dtype=torch.int32)
-            starts = torch.empty(tiles_y, tiles_x, dtype=torch.int32)
-            image.lists.flatten(ids.numpy(), starts.numpy(), per_gaussian[image.begin : image.end].numpy())
-            ids += image.begin
-            counts = torch.diff(starts.flatten(), append=torch.tensor([len(ids)], dtype=torch.int32))
-            tile = torch.repeat_interleave(torch.arange(tiles_x * tiles_y), counts.long())
-            tile_bits = (tiles_x * tiles_y).bit_length()
-            depth_bits = depths[ids.long()].contiguous().view(torch.int32).long() & 0xFFFFFFFF
-            isect_ids.append((index << (32 + tile_bits)) | (tile << 32) | depth_bits)
-            flatten_ids.append(ids)
-            offsets.append(starts + before)
-            before += len(ids)
-        self["tiles_per_gauss"] = per_gaussian.reshape(self["depths"].shape)
-        self["flatten_ids"] = torch.cat(flatten_ids)
-        self["isect_offsets"] = torch.stack(offsets)
-        self["isect_ids"] = torch.cat(isect_ids)
-
-
 def rasterization(
-    means: Tensor,  # [N, 3]
-    quats: Tensor,  # [N, 4]
-    scales: Tensor,  # [N, 3]
-    opacities: Tensor,  # [N]
-    colors: Tensor,  # [(C,) N, D] or [(C,) N, K, 3]
-    viewmats: Tensor,  # [C, 4, 4]
-    Ks: Tensor,  # [C, 3, 3]
-    width: int,
-    height: int,
+    means: Tensor,  # [..., N, 3]
+    quats: Tensor,  # [..., N, 4]
+    scales: Tensor,  # [..., N, 3]
+    opacities: Tensor,  # [..., N]
+    colors: Tensor,  # [..., (C,) N, D] or [..., (C,) N, K, 3]
+    viewmats: Tensor,  # [..., C, 4, 4]
+    Ks: Tensor,  # [..., C, 3, 3]
+    width: float,
+    height: float,
     near_plane: float = 0.01,
     far_plane: float = 1e10,
     radius_clip: float = 0.0,
@@ -77,7 +38,7 @@ def rasterization(
     sh_degree: int | None = None,
     packed: bool = True,
     tile_size: int = TILE_SIZE,
-    backgrounds: Tensor | None = None,  # [C, D]
+    backgrounds: Tensor | None = None,  # [..., C, D]
     render_mode: Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"] = "RGB",
     sparse_grad: bool = False,
     absgrad: bool = False,
@@ -86,34 +47,42 @@ def rasterization(
     distributed: bool = False,
     camera_model: str = "pinhole",
     segmented: bool = False,
-    covars: Tensor | None = None,
+    covars: Tensor | None = None,  # [..., N, 3, 3]
     **unsupported: Any,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Draw N Gaussians in C pinhole cameras; differentiable in every tensor but Ks.
+    """Draw N Gaussians in C cameras, for each item of a batch; differentiable in every tensor but Ks.
 
     Arguments, defaults and results are those of `gsplat.rasterization` 1.5.3, so that code written for it runs on
     a CPU by importing this instead. CUDA tensors are handed to gsplat with all arguments as they are. On the CPU,
-    what is not supported is refused by its name: leading batch dimensions, covars, absgrad, sparse_grad,
-    distributed, other camera models, distortion, rolling shutter, the unscented transform, tiles other than 16.
+    what is not supported is refused by its name: distributed, f-theta cameras, distortion, rolling shutter, the
+    unscented transform, tiles other than 16, absgrad of more than four channels. Orthographic and fisheye cameras
+    and covars are projected in plain PyTorch, which is slower; the rest of the way is the same.
 
     Args:
-        means: Centres in the world. [N, 3]
-        quats: Rotations wxyz, normalised here. [N, 4]
-        scales: Standard deviations along the local axes. [N, 3]
-        opacities: In [0, 1]. [N]
-        colors: Channels [(C,) N, D], or SH coefficients [(C,) N, K, 3] when sh_degree is given.
-        viewmats: cam_from_world, OpenCV axes. [C, 4, 4]
-        Ks: Intrinsics in pixels. [C, 3, 3]
+        means: Centres in the world. [..., N, 3]
+        quats: Rotations wxyz, normalised here. [..., N, 4]
+        scales: Standard deviations along the local axes. [..., N, 3]
+        opacities: In [0, 1]. [..., N]
+        colors: Channels [..., (C,) N, D], or SH coefficients [..., (C,) N, K, 3] when sh_degree is given.
+        viewmats: cam_from_world, OpenCV axes. [..., C, 4, 4]
+        Ks: Intrinsics in pixels. [..., C, 3, 3]
+        width, height: Whole numbers of pixels, int or float.
         near_plane, far_plane: Depths between which Gaussians are drawn, world units.
         radius_clip: Gaussians of at most this radius in pixels are skipped.
         eps2d: Added to the diagonal of the image covariance, square pixels.
-        packed: Whether `meta` holds only the visible Gaussians ([nnz, ...]) or all ([C, N, ...]).
-        backgrounds: Blended behind. [C, D]
+        packed: Whether `meta` holds only the visible Gaussians ([nnz, ...]) or all ([..., C, N, ...]).
+        backgrounds: Blended behind. [..., C, D]; "D" and "ED" have black behind, whatever is given.
         render_mode: "D" is the accumulated depth, "ED" the expected one; the last channel.
+        sparse_grad: Whether means, quats, scales and covars get sparse gradients, of the visible rows; packed only.
+        absgrad: Whether the backward pass writes `meta["means2d"].absgrad`, the sums of the absolute gradients of all
+            pixels (AbsGS, Ye et al. 2024).
         rasterize_mode: "antialiased" multiplies opacities by sqrt(det / det blurred) (Mip-Splatting).
+        channel_chunk, segmented: Of no effect here.
+        camera_model: "pinhole", "ortho" or "fisheye" (equidistant).
+        covars: Covariances instead of quats and scales, read from their upper triangles. [..., N, 3, 3]
 
     Returns:
-        Colours [C, H, W, X], alphas [C, H, W, 1] and the dictionary of intermediate results.
+        Colours [..., C, H, W, X], alphas [..., C, H, W, 1] and the dictionary of intermediate results.
 
     Raises:
         BadInputError: an option that the CPU kernels do not support, or shapes that do not fit.
@@ -139,49 +108,56 @@ def rasterization(
             channel_chunk=channel_chunk, distributed=distributed, camera_model=camera_model, covars=covars,
             **newer, **unsupported,
         )  # fmt: skip
-    only_value = {
-        "tile_size": (tile_size, TILE_SIZE), "sparse_grad": (sparse_grad, False), "absgrad": (absgrad, False),
-        "distributed": (distributed, False), "camera_model": (camera_model, "pinhole"), "covars": (covars, None),
-    }  # fmt: skip
-    _refuse_unsupported(only_value, unsupported)
+    width, height = _whole("width", width), _whole("height", height)
+    _refuse_unsupported({"tile_size": (tile_size, TILE_SIZE), "distributed": (distributed, False)}, unsupported)
+    check_camera_model(camera_model)
     _check_modes(render_mode, rasterize_mode)
-    C, N = viewmats.shape[0], means.shape[0]
-    _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree)
-    _check_backgrounds(backgrounds, C, 3 if sh_degree is not None else colors.shape[-1])
+    batch = means.shape[:-2]
+    B, C, N = math.prod(batch), viewmats.shape[-3], means.shape[-2]
+    _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, covars, sh_degree)
+    if "RGB" not in render_mode:
+        backgrounds = None  # nothing is behind a depth
+    _check_backgrounds(backgrounds, (*batch, C), 3 if sh_degree is not None else colors.shape[-1])
+    if sparse_grad and (not packed or batch):
+        raise BadInputError("sparse_grad needs packed=True and tensors without batch dimensions; leave it out.")
     options = native.ProjectOptions(
         width, height, eps2d, near_plane, far_plane, radius_clip, antialiased=rasterize_mode == "antialiased"
     )
-    radii, means2d, depths, conics, compensations = native.project(
-        means, quats, scales, opacities, viewmats, Ks, options
+    visible_rows: list[Tensor] = []
+    if sparse_grad:
+        means, quats, scales = (with_sparse_gradient(t, visible_rows) for t in (means, quats, scales))
+        covars = None if covars is None else with_sparse_gradient(covars, visible_rows)
+    if covars is not None:
+        covars = symmetric_matrices(upper_triangle(covars))
+    flat = {"means": means, "opacities": opacities, "viewmats": viewmats, "Ks": Ks, "colors": colors}
+    flat |= {"quats": quats, "scales": scales} if covars is None else {"covars": covars}
+    flat = {name: tensor.reshape(B, *tensor.shape[len(batch) :]) for name, tensor in flat.items()}
+    projected = []
+    for b in range(B):
+        scene = {name: tensor[b] for name, tensor in flat.items()}
+        own_colors = scene.pop("colors")
+        radii, *others = project_scene(**scene, options=options, camera_model=camera_model)
+        seen_colors = _seen_colors(own_colors, sh_degree, scene["means"], scene["viewmats"], radii)
+        projected.append((radii, *others, seen_colors))
+    radii, means2d, depths, conics, compensations, colors = (
+        torch.stack(parts) if B > 1 else parts[0][None] for parts in zip(*projected, strict=True)
     )
-    if sh_degree is not None:
-        # A camera's centre is a function of its pose, and SH colours carry a gradient to it.
-        centers = torch.linalg.inv(viewmats)[:, :3, 3]
-        if colors.ndim == 3:
-            colors = native.sh_colors(sh_degree, means, centers, colors, radii)
-        else:
-            each = [
-                native.sh_colors(sh_degree, means, centers[c : c + 1], colors[c], radii[c : c + 1]) for c in range(C)
-            ]
-            colors = torch.cat(each)
-    elif colors.ndim == 2:
-        colors = colors.expand(C, *colors.shape)
-    image_opacities = opacities.expand(C, N)
+    image_opacities = opacities.reshape(B, 1, N).expand(B, C, N)
     if rasterize_mode == "antialiased":
         image_opacities = image_opacities * compensations
 
-    camera_ids = gaussian_ids = batch_ids = None
+    batch_ids = camera_ids = gaussian_ids = image_ids = None
+    shown = [radii, means2d, depths, conics, image_opacities]  # [B, C, N, ...], or [nnz, ...] of what is visible
     if packed:
-        visible = (radii > 0).all(-1)
-        camera_ids, gaussian_ids = torch.nonzero(visible, as_tuple=True)
-        batch_ids = torch.zeros_like(camera_ids)
-        radii, means2d, depths, conics, image_opacities, colors = (
-            t[camera_ids, gaussian_ids] for t in (radii, means2d, depths, conics, image_opacities, colors)
-        )
-        ends = torch.searchsorted(camera_ids, torch.arange(C + 1)).tolist()
-        bounds = list(itertools.pairwise(ends))
+        seen = batch_ids, camera_ids, gaussian_ids = torch.nonzero((radii > 0).all(-1), as_tuple=True)
+        image_ids = batch_ids * C + camera_ids
+        shown, colors = [t[seen] for t in shown], colors[seen]
+        bounds = list(itertools.pairwise(torch.searchsorted(image_ids, torch.arange(B * C + 1)).tolist()))
+        visible_rows.append(gaussian_ids if C == 1 else gaussian_ids.unique())
     else:
-        bounds = [(c * N, (c + 1) * N) for c in range(C)]
+        shown = [t.reshape(*batch, *t.shape[1:]) for t in shown]
+        bounds = [(i * N, (i + 1) * N) for i in range(B * C)]
+    radii, means2d, depths, conics, image_opacities = shown
 
     meta = {
         "batch_ids": batch_ids,
@@ -197,27 +173,63 @@ def rasterization(
         "width": width,
         "height": height,
         "tile_size": TILE_SIZE,
-        "n_batches": 1,
+        "n_batches": B,
         "n_cameras": C,
     }
+    backgrounds = None if backgrounds is None else backgrounds.reshape(B * C, backgrounds.shape[-1])
+    flat_depths = depths.reshape(-1)
+    flat_colors = colors.reshape(len(flat_depths), colors.shape[-1])
     if render_mode in ("RGB+D", "RGB+ED"):
-        colors = torch.cat((colors, depths[..., None]), dim=-1)
+        flat_colors = torch.cat((flat_colors, flat_depths[:, None]), dim=-1)
         if backgrounds is not None:
-            backgrounds = torch.cat((backgrounds, torch.zeros(C, 1)), dim=-1)
+            backgrounds = torch.cat((backgrounds, torch.zeros(B * C, 1)), dim=-1)
     elif render_mode in ("D", "ED"):
-        colors = depths[..., None]
-        backgrounds = None if backgrounds is None else torch.zeros(C, 1)
+        flat_colors = flat_depths[:, None]
 
-    flat = (means2d.reshape(-1, 2), conics.reshape(-1, 3), colors.reshape(-1, colors.shape[-1]))
+    take_absgrad = None
+    if absgrad:
+        if flat_colors.shape[-1] > native.MAX_CHANNELS:
+            raise BadInputError(
+                f"absgrad is defined for up to {native.MAX_CHANNELS} channels drawn at once, depth included, but there "
+                f"are {flat_colors.shape[-1]}; draw the others in a call of their own."
+            )
+
+        def take_absgrad(absolute: Tensor) -> None:
+            means2d.__dict__["absgrad"] = absolute.reshape(means2d.shape)
+
+    splats = (means2d.reshape(-1, 2), conics.reshape(-1, 3), flat_colors)
     flat_opacities = image_opacities.reshape(-1)
     images = native.bin_gaussians(
-        flat[0], depths.reshape(-1), flat[1], flat_opacities, radii.reshape(-1, 2), bounds, width, height
+        splats[0], flat_depths, splats[1], flat_opacities, radii.reshape(-1, 2), bounds, width, height
     )
-    render_colors, render_alphas = native.rasterize(*flat, flat_opacities, backgrounds, images, width, height)
+    render_colors, render_alphas = native.rasterize(
+        *splats, flat_opacities, backgrounds, images, width, height, take_absgrad
+    )
     if render_mode in ("ED", "RGB+ED"):
         expected = render_colors[..., -1:] / render_alphas.clamp(min=1e-10)
         render_colors = torch.cat((render_colors[..., :-1], expected), dim=-1)
-    return render_colors, render_alphas, Meta(meta, images)
+    if batch:
+        render_colors, render_alphas = (t.reshape(*batch, C, *t.shape[1:]) for t in (render_colors, render_alphas))
+    return render_colors, render_alphas, Meta(meta, image_ids)
+
+
+def _seen_colors(
+    colors: Tensor,  # [(C,) N, D] or [(C,) N, K, 3]
+    sh_degree: int | None,
+    means: Tensor,  # [N, 3]
+    viewmats: Tensor,  # [C, 4, 4]
+    radii: Tensor,  # [C, N, 2]
+) -> Tensor:
+    """The colours [C, N, D] of every Gaussian as each camera sees it."""
+    C = len(viewmats)
+    if sh_degree is None:
+        return colors.expand(C, *colors.shape[-2:])
+    # A camera's centre is a function of its pose, and SH colours carry a gradient to it.
+    centers = torch.linalg.inv(viewmats)[:, :3, 3]
+    if colors.ndim == 3:
+        return native.sh_colors(sh_degree, means, centers, colors, radii)
+    each = [native.sh_colors(sh_degree, means, centers[c : c + 1], colors[c], radii[c : c + 1]) for c in range(C)]
+    return torch.cat(each)
 
 
 def _gsplat_rasterization() -> Any:
@@ -225,7 +237,7 @@ def _gsplat_rasterization() -> Any:
         from gsplat import rasterization as on_cuda
     except ImportError as error:
         raise BadInputError(
-            "The Gaussians are on a GPU, where gsplat draws them, and gsplat is not installed; "
+            f"The Gaussians are on a GPU, where gsplat draws them, and gsplat cannot be imported ({error}); "
             "type `pip install fewview[cuda]`, or move the tensors to the CPU."
         ) from error
     return on_cuda
@@ -236,11 +248,18 @@ def _is_set(name: str, value: Any) -> bool:
     return not (name == "rolling_shutter" and getattr(value, "name", value) == "GLOBAL")
 
 
+def _whole(name: str, value: float) -> int:
+    """A size in pixels, which code written for gsplat may have computed as a float."""
+    if float(value) != int(value) or value < 1:
+        raise BadInputError(f"{name}: expected a whole number of pixels from 1, found {value}.")
+    return int(value)
+
+
 def _refuse_unsupported(
     only_value: dict[str, tuple[Any, Any]],  # by option: the value given, and the one that the kernels know
     others: dict[str, Any],  # options that the kernels do not have, refused unless they are off
 ) -> None:
-    refused = [f"{name}={value!r}" for name, (value, only) in only_value.items() if value is not only and value != only]
+    refused = [f"{name}={value!r}" for name, (value, only) in only_value.items() if value != only]
     refused += [n for n, v in others.items() if v is not None and v is not False and _is_set(n, v)]
     if refused:
         raise BadInputError(
@@ -263,26 +282,36 @@ def _check_shapes(
     colors: Tensor,
     viewmats: Tensor,
     Ks: Tensor,
+    covars: Tensor | None,
     sh_degree: int | None,
 ) -> None:
-    N, C = means.shape[0], viewmats.shape[0]
-    expected = {"means": (N, 3), "quats": (N, 4), "scales": (N, 3), "opacities": (N,)}
-    expected |= {"viewmats": (C, 4, 4), "Ks": (C, 3, 3)}
-    tensors = {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "viewmats": viewmats, "Ks": Ks}
+    batch, N, C = tuple(means.shape[:-2]), means.shape[-2], viewmats.shape[-3]
+    tails = {"means": (N, 3), "opacities": (N,), "viewmats": (C, 4, 4), "Ks": (C, 3, 3)}
+    tensors = {"means": means, "opacities": opacities, "viewmats": viewmats, "Ks": Ks}
+    if covars is None:
+        tails |= {"quats": (N, 4), "scales": (N, 3)}
+        tensors |= {"quats": quats, "scales": scales}
+    else:
+        tails["covars"], tensors["covars"] = (N, 3, 3), covars
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise BadInputError(f"{name}: expected shape {expected[name]}, found {tuple(tensor.shape)}.")
+        if tuple(tensor.shape) != batch + tails[name]:
+            raise BadInputError(f"{name}: expected shape {batch + tails[name]}, found {tuple(tensor.shape)}.")
     for name, tensor in {**tensors, "colors": colors}.items():
         if tensor.dtype != torch.float32 or tensor.is_cuda:
             raise BadInputError(f"{name}: expected float32 on the CPU, found {tensor.dtype} on {tensor.device}.")
-    tail = colors.shape[-1:] if sh_degree is None else colors.shape[-2:]
-    if colors.shape[: colors.ndim - len(tail)] not in ((N,), (C, N)) or (sh_degree is not None and tail[1] != 3):
-        layout = "[(C,) N, D]" if sh_degree is None else "[(C,) N, K, 3]"
-        raise BadInputError(f"colors: expected {layout} with C = {C}, N = {N}, found {tuple(colors.shape)}.")
+    if math.prod(batch) == 0:
+        raise BadInputError(f"means: expected a batch of at least one scene, found the shape {tuple(means.shape)}.")
+    tail = tuple(colors.shape[-1:] if sh_degree is None else colors.shape[-2:])
+    leading = tuple(colors.shape[: colors.ndim - len(tail)])
+    if leading not in ((*batch, N), (*batch, C, N)) or (sh_degree is not None and tail[1] != 3):
+        layout = "[..., (C,) N, D]" if sh_degree is None else "[..., (C,) N, K, 3]"
+        raise BadInputError(
+            f"colors: expected {layout} with ... = {batch}, C = {C}, N = {N}, found {tuple(colors.shape)}."
+        )
     if sh_degree is not None and not (0 <= sh_degree <= 4 and (sh_degree + 1) ** 2 <= tail[0]):
         raise BadInputError(f"sh_degree: expected 0 to 4 with (sh_degree + 1)^2 <= K = {tail[0]}, found {sh_degree}.")
 
 
-def _check_backgrounds(backgrounds: Tensor | None, C: int, D: int) -> None:
-    if backgrounds is not None and tuple(backgrounds.shape) != (C, D):
-        raise BadInputError(f"backgrounds: expected shape {(C, D)}, found {tuple(backgrounds.shape)}.")
+def _check_backgrounds(backgrounds: Tensor | None, leading: tuple[int, ...], D: int) -> None:
+    if backgrounds is not None and tuple(backgrounds.shape) != (*leading, D):
+        raise BadInputError(f"backgrounds: expected shape {(*leading, D)}, found {tuple(backgrounds.shape)}.")

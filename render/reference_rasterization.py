@@ -1,8 +1,8 @@
 """Reference implementation of the splatting kernels, slow and plain PyTorch: the definition of what they compute.
 
-Ordinary tensor code that autograd differentiates, in float32 and float64. The rules are those of gsplat 1.5.3 for
-pinhole cameras, completed where gsplat leaves a case undefined: what is not finite is culled, and a quaternion
-of length zero is the identity. Opacities are expected in [0, 1].
+Ordinary tensor code that autograd differentiates, in float32 and float64. The rules are those of gsplat 1.5.3,
+completed where gsplat leaves a case undefined: what is not finite is culled, and a quaternion of length zero is the
+identity. Opacities are expected in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.utils.checkpoint import checkpoint
 
 from ..scene.geometry import rotation_from_quat
 from ..scene.spherical_harmonics import sh_basis
+from .reference_lenses import LENSES
 
 ALPHA_MIN = 1 / 255  # what adds less than one step of an 8-bit image is skipped
 ALPHA_MAX = 0.999  # keeps 1 / (1 - alpha) bounded in the backward pass
 TRANSMITTANCE_MIN = 1e-4  # a pixel is finished before its transmittance falls to this
 EXTENT_SIGMAS = 3.33  # sqrt(2 ln 255): where an opacity of 1 has fallen to ALPHA_MIN
-FOV_MARGIN = 0.3  # the Jacobian is taken at most this fraction of half the field of view outside the image
 RADIUS_MAX_PX = 1e9  # radii are int32; what is larger is no picture of anything, and culled
 EXPECTED_DEPTH_MIN_ALPHA = 1e-10  # expected depth divides by no less
 RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
@@ -43,6 +43,8 @@ def project(
     radius_clip: float = 0.0,
     eps2d: float = 0.3,
     antialiased: bool = False,
+    camera_model: str = "pinhole",
+    covars: Tensor | None = None,  # [N, 3, 3] world units squared, instead of quats and scales
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Project 3D Gaussians to 2D Gaussians on C images by a local affine approximation (EWA splatting).
 
@@ -50,18 +52,20 @@ def project(
     [C, N, 2] in pixels, depths [C, N] (camera z), conics [C, N, 3] (xx, xy, yy of the inverse 2D covariance) and
     compensations [C, N] (what Mip-Splatting multiplies opacities by). `antialiased` says that the opacity seen on
     the image, which decides the radii, is the compensated one. Rows of culled Gaussians are 0 everywhere.
+    `camera_model` is a name of `LENSES`. With `covars`, quats and scales are not looked at.
     """
     C, N = cam_from_world.shape[0], means.shape[0]
-    inputs = (means, quats, scales, cam_from_world, K)
+    half = rotation_from_quat(quats) * scales[:, None, :] if covars is None else None  # covariance = half half^T
+    inputs = (means, half, covars, cam_from_world, K)
     with torch.no_grad():
         camera_ids = torch.arange(C, device=means.device).repeat_interleave(N)
         gaussian_ids = torch.arange(N, device=means.device).repeat(C)
-        every = _project_pairs(*inputs, camera_ids, gaussian_ids, width, height, eps2d)
+        every = _project_pairs(*inputs, camera_ids, gaussian_ids, width, height, eps2d, camera_model)
         radii = _radii(*every, opacities[gaussian_ids], width, height, near_plane, far_plane, radius_clip, antialiased)
         seen = (radii > 0).all(-1)
     # Only what is seen enters the graph, so that the culled have gradients of exactly zero and never NaN.
     pair = camera_ids[seen], gaussian_ids[seen]
-    means2d, depths, _, conics, compensations = _project_pairs(*inputs, *pair, width, height, eps2d)
+    means2d, depths, _, conics, compensations = _project_pairs(*inputs, *pair, width, height, eps2d, camera_model)
     return (
         radii.reshape(C, N, 2),
         means.new_zeros(C, N, 2).index_put(pair, means2d),
@@ -73,8 +77,8 @@ def project(
 
 def _project_pairs(
     means: Tensor,  # [N, 3]
-    quats: Tensor,  # [N, 4]
-    scales: Tensor,  # [N, 3]
+    half: Tensor | None,  # [N, 3, 3] any matrix with half half^T = covariance
+    covars: Tensor | None,  # [N, 3, 3] where there is no half
     cam_from_world: Tensor,  # [C, 4, 4]
     K: Tensor,  # [C, 3, 3]
     camera_ids: Tensor,  # [M]
@@ -82,34 +86,28 @@ def _project_pairs(
     width: int,
     height: int,
     eps2d: float,
+    camera_model: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """means2d [M, 2], depths [M], variances [M, 2], conics [M, 3], compensations [M] of M pairs."""
-    half = (rotation_from_quat(quats) * scales[:, None, :])[gaussian_ids]  # [M, 3, 3], covariance = half half^T
     rotation = cam_from_world[:, :3, :3][camera_ids]
-    x, y, z = ((rotation @ means[gaussian_ids, :, None]).squeeze(-1) + cam_from_world[camera_ids, :3, 3]).unbind(-1)
-    fx, fy, cx, cy = (K[camera_ids, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-
-    tan_x = _clamp_tangent(x / z, width, fx, cx)
-    tan_y = _clamp_tangent(y / z, height, fy, cy)
-    zero = torch.zeros_like(z)
-    jacobian = torch.stack([fx / z, zero, -fx * tan_x / z, zero, fy / z, -fy * tan_y / z], dim=-1).unflatten(-1, (2, 3))
-    half2d = jacobian @ rotation @ half
-    xx, xy, yy = (half2d[:, [0, 0, 1]] * half2d[:, [0, 1, 1]]).sum(-1).unbind(-1)
-
-    # |a x b|^2 is xx yy - xy^2 without the cancellation that erases long thin Gaussians in float32.
-    det_sharp = torch.linalg.cross(half2d[:, 0], half2d[:, 1]).square().sum(-1)
+    points = (rotation @ means[gaussian_ids, :, None]).squeeze(-1) + cam_from_world[camera_ids, :3, 3]
+    means2d, jacobian = LENSES[camera_model](points, K[camera_ids], width, height)
+    from_world = jacobian @ rotation
+    if half is not None:
+        half2d = from_world @ half[gaussian_ids]
+        xx, xy, yy = (half2d[:, [0, 0, 1]] * half2d[:, [0, 1, 1]]).sum(-1).unbind(-1)
+        # |a x b|^2 is xx yy - xy^2 without the cancellation that erases long thin Gaussians in float32.
+        det_sharp = torch.linalg.cross(half2d[:, 0], half2d[:, 1]).square().sum(-1)
+    else:
+        assert covars is not None
+        covars2d = from_world @ covars[gaussian_ids] @ from_world.transpose(-1, -2)
+        xx, xy, yy = covars2d[:, 0, 0], (covars2d[:, 0, 1] + covars2d[:, 1, 0]) / 2, covars2d[:, 1, 1]
+        det_sharp = (xx * yy - xy * xy).clamp_min(0)
     det = det_sharp + eps2d * (xx + yy) + eps2d**2
     xx, yy = xx + eps2d, yy + eps2d
-    means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
     variances = torch.stack([xx, yy], dim=-1)
     conics = torch.stack([yy, -xy, xx], dim=-1) / det[:, None]
-    return means2d, z, variances, conics, _sqrt_or_zero(det_sharp / det)
-
-
-def _clamp_tangent(tangent: Tensor, size: int, focal: Tensor, center: Tensor) -> Tensor:
-    """The tangent [M] of a viewing angle, held near the image: beyond it the affine approximation explodes."""
-    margin = FOV_MARGIN * 0.5 * size / focal
-    return torch.minimum(torch.maximum(tangent, -center / focal - margin), (size - center) / focal + margin)
+    return means2d, points[:, 2], variances, conics, _sqrt_or_zero(det_sharp / det)
 
 
 def _sqrt_or_zero(x: Tensor) -> Tensor:
@@ -191,9 +189,9 @@ def rasterize(
         chunks = pixels.split(max(1, _CHUNK_ELEMENTS // max(1, len(order))))
         # Several chunks are recomputed in the backward pass, which keeps the memory bounded.
         parts = [
-            checkpoint(_composite, chunk, *splats, cutoff, use_reentrant=False)
+            checkpoint(composite, chunk, *splats, cutoff, use_reentrant=False)
             if len(chunks) > 1
-            else _composite(chunk, *splats, cutoff)
+            else composite(chunk, *splats, cutoff)
             for chunk in chunks
         ]
         image, transmittance = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -203,13 +201,13 @@ def rasterize(
     return torch.stack(images).reshape(shape), 1 - torch.stack(transmittances).reshape(shape)
 
 
-def _composite(
+def composite(
     pixels: Tensor,  # [P, 2] centres
-    means2d: Tensor,  # [n, 2], front to back
+    means2d: Tensor,  # [n, 2] or [P, n, 2], front to back
     conics: Tensor,  # [n, 3]
     opacities: Tensor,  # [n]
     colors: Tensor,  # [n, D]
-    cutoff: bool,
+    cutoff: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Blended colours [P, D] and what is left of the light from behind [P, 1]."""
     dx, dy = (means2d - pixels[:, None]).unbind(-1)  # [P, n]
@@ -242,6 +240,8 @@ def rasterization(
     render_mode: str = "RGB",
     rasterize_mode: str = "classic",
     *,
+    camera_model: str = "pinhole",
+    covars: Tensor | None = None,  # [N, 3, 3], instead of quats and scales
     cutoff: bool = True,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Render Gaussians with gsplat's names and shapes: colors [C, H, W, X], alphas [C, H, W, 1] and meta.
@@ -255,7 +255,8 @@ def rasterization(
     antialiased = rasterize_mode == "antialiased"
     radii, means2d, depths, conics, compensations = project(
         means, quats, scales, opacities, viewmats, Ks, width, height, near_plane=near_plane, far_plane=far_plane,
-        radius_clip=radius_clip, eps2d=eps2d, antialiased=antialiased,
+        radius_clip=radius_clip, eps2d=eps2d, antialiased=antialiased, camera_model=camera_model,
+        covars=covars,
     )  # fmt: skip
     opacities = opacities * compensations if antialiased else opacities.expand(C, N)
     meta = {

@@ -28,6 +28,7 @@ FLOORS = {
     "recon": 4,
     "detect": 4,
     "viewer": 5,
+    "gsplat": 5,
     "commands": 6,
     "cli": 7,  # finds the command
     "__main__": 8,

@@ -60,12 +60,17 @@ def test_meta_has_what_gsplat_documents() -> None:
             "tile_width", "tile_height", "tiles_per_gauss", "isect_ids", "flatten_ids", "isect_offsets", "width",
             "height", "tile_size", "n_batches", "n_cameras",
         ]  # fmt: skip
+        assert all(name in meta for name in documented)
+        assert "means3d" not in meta
+        assert meta.get("means3d", 7) == 7
         # Asked for one by one: the tile lists are only made on demand.
         assert [name for name in documented if meta[name] is None] == ([] if packed else documented[:3])
         assert meta["radii"].dtype == torch.int32
         assert (meta["width"], meta["height"], meta["n_cameras"]) == (70, 53, 2)
         assert (meta["tile_width"], meta["tile_height"], meta["tile_size"]) == (5, 4, 16)
         assert meta["isect_offsets"].shape == (2, 4, 5)
+        # Asked for all at once, in a render of which nothing was asked yet.
+        assert set(documented) <= set(dict(scene.render(rasterization, scene.inputs(torch.float32))[2]))
 
 
 def densify_statistics(info: dict, count: int, packed: bool) -> tuple[Tensor, Tensor]:
@@ -117,10 +122,7 @@ def test_nothing_to_see_is_the_background(scene: object, packed: bool) -> None:
 
 REFUSED = {
     "distributed": True,
-    "sparse_grad": True,
-    "absgrad": True,
-    "camera_model": "fisheye",
-    "covars": torch.eye(3).expand(120, 3, 3),
+    "camera_model": "ftheta",
     "with_ut": True,
     "with_eval3d": True,
     "radial_coeffs": torch.zeros(2, 6),

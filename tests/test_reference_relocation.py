@@ -7,8 +7,7 @@ from math import comb
 
 import pytest
 import torch
-from fewview.recon.optimise.mcmc_strategy import McmcStrategy, relocation
-from fewview.recon.optimise.rounds import Rounds
+from fewview.recon.optimise.mcmc_strategy import add_copies, relocate_dead, relocation
 from fewview.recon.optimise.table import Table
 from fewview.scene.gaussians import Gaussians
 from support.training import photograph, ring, truth
@@ -56,13 +55,12 @@ def test_the_picture_stays(what):
         logits[::4] = -7.0  # dead: opacity 0.0009
     scene = Gaussians(scene.means, scene.quats, scene.log_scales, logits, scene.sh)
     table = _table(scene)
-    sampling = McmcStrategy(Rounds(0, 10, 1), count=len(scene), budget=36, min_opacity=0.005, noise_lr=0.0)
     generator = torch.Generator().manual_seed(0)
     if what == "relocate":
-        sampling._relocate(table, generator)
+        assert relocate_dead(table, 0.005, generator) == (logits == -7).sum()
         assert (table["opacity_logits"] > -7).all()
     else:
-        sampling._add(36, table, generator)
+        assert add_copies(table, 36, 0.005, generator) == 36 - len(scene)
         assert table.rows == 36
     shared = _gaussians(table)
     unshared = scene[torch.cdist(shared.means, scene.means).argmin(dim=1)]  # plain copies, in the same places

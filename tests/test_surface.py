@@ -21,6 +21,7 @@ ROOMS = (
     "recon",
     "recon.poses",
     "detect.sparse",
+    "gsplat",
     "viewer",
 )
 LISTED = Path(__file__).with_name("public_surface.txt")

@@ -32,14 +32,28 @@ class DuplicateVoxelError(BadInputError):
     """Two rows name the same voxel, so that results would depend on the order of the rows."""
 
 
-def triple(value: int | Sequence[int]) -> Triple:
-    """One number for all three axes, or one for each, as three."""
-    if isinstance(value, int):
-        return (value, value, value)
-    numbers = tuple(int(v) for v in value)
-    if len(numbers) != 3:
-        raise BadInputError(f"Found {len(numbers)} numbers ({numbers}) where one or three, one an axis, were expected.")
-    return numbers
+def triple(value: int | Sequence[int], ndim: int = 3, rest: int = 1) -> Triple:
+    """One number for all axes, or one for each of `ndim`, as three: the axes that are not there come first, `rest`."""
+    numbers = (value,) * ndim if isinstance(value, int) else tuple(int(v) for v in value)
+    if len(numbers) != ndim:
+        raise BadInputError(
+            f"Found {len(numbers)} numbers ({numbers}) where one or {ndim}, one an axis, were expected."
+        )
+    a, b, c = (rest,) * (3 - ndim) + numbers
+    return a, b, c
+
+
+def embedded(indices: Tensor, ndim: int) -> Tensor:
+    """Voxels [N, 1 + ndim] of one, two or three axes as [N, 4]: the axes that are not there come first, all 0."""
+    if not 1 <= ndim <= 3:
+        raise BadInputError(f"Voxels of {ndim} axes were given; sparse tensors here have one, two or three.")
+    if indices.ndim != 2 or indices.shape[1] != 1 + ndim:
+        raise BadInputError(
+            f"Voxel indices are {list(indices.shape)}; expected [N, {1 + ndim}], the batch item and {ndim} axes."
+        )
+    if ndim == 3:
+        return indices
+    return torch.cat([indices[:, :1], indices.new_zeros(len(indices), 3 - ndim), indices[:, 1:]], dim=1)
 
 
 def pack(indices: Tensor) -> Tensor:
@@ -72,19 +86,21 @@ class CoordinateSet:
 
     @staticmethod
     def checked(
-        indices: Tensor, batch_size: int, spatial_shape: Sequence[int] | None, stride: int | Sequence[int] = 1
+        indices: Tensor,
+        batch_size: int,
+        spatial_shape: Sequence[int] | None,
+        stride: int | Sequence[int] = 1,
+        ndim: int = 3,
     ) -> CoordinateSet:
-        """The set of `indices` [N, 4]; raises BadInputError, DuplicateVoxelError for a voxel named twice."""
-        if indices.ndim != 2 or indices.shape[1] != 4 or indices.dtype not in (torch.int32, torch.int64):
-            raise BadInputError(
-                f"Voxel indices are {indices.dtype} {list(indices.shape)}; expected int32 [N, 4], "
-                "the batch item and three axes."
-            )
+        """The set of `indices` [N, 1 + ndim]; raises BadInputError, DuplicateVoxelError for a voxel named twice."""
+        indices = embedded(indices, ndim)
+        if indices.dtype not in (torch.int32, torch.int64):
+            raise BadInputError(f"Voxel indices are {indices.dtype}; expected int32.")
         if not 1 <= batch_size <= BATCH_LIMIT:
             raise BadInputError(f"The batch size is {batch_size}; expected 1 to {BATCH_LIMIT}.")
-        shape = None if spatial_shape is None else triple(spatial_shape)
-        step = triple(stride)
-        _check_ranges(indices, batch_size, shape, step)
+        shape = None if spatial_shape is None else triple(spatial_shape, ndim)
+        step = triple(stride, ndim)
+        _check_ranges(indices, batch_size, shape, step, ndim)
         made = CoordinateSet(indices.int().contiguous(), batch_size, shape, step)
         made._refuse_duplicates()
         return made
@@ -151,7 +167,7 @@ def _sorted_keys_of(voxels: _native.VoxelSet) -> tuple[Tensor, Tensor | None]:
     return keys, order
 
 
-def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride: Triple) -> None:
+def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride: Triple, ndim: int) -> None:
     if len(indices) == 0:
         return
     low, high = indices.amin(0).tolist(), indices.amax(0).tolist()
@@ -159,18 +175,15 @@ def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride
         raise BadInputError(
             f"Batch items {low[0]} to {high[0]} are named in the voxel indices, but the batch size is {batch_size}."
         )
-    for axis in range(3):
+    for axis in range(3 - ndim, 3):
+        name = f"spatial axis {axis - 3 + ndim}"
         least, most = low[axis + 1], high[axis + 1]
         if shape is not None and (least < 0 or most >= shape[axis]):
-            raise BadInputError(
-                f"Voxels lie at {least} to {most} on spatial axis {axis}, outside the grid of {shape[axis]} cells."
-            )
+            raise BadInputError(f"Voxels lie at {least} to {most} on {name}, outside the grid of {shape[axis]} cells.")
         if least < -COORDINATE_LIMIT or most >= COORDINATE_LIMIT:
             raise BadInputError(
-                f"Voxels lie at {least} to {most} on spatial axis {axis}; coordinates from {-COORDINATE_LIMIT} to "
+                f"Voxels lie at {least} to {most} on {name}; coordinates from {-COORDINATE_LIMIT} to "
                 f"{COORDINATE_LIMIT - 1} can be held, so use larger voxels."
             )
         if stride[axis] > 1 and bool((indices[:, axis + 1] % stride[axis] != 0).any()):
-            raise BadInputError(
-                f"Some voxels are no multiples of the tensor stride {stride[axis]} on spatial axis {axis}."
-            )
+            raise BadInputError(f"Some voxels are no multiples of the tensor stride {stride[axis]} on {name}.")

@@ -1,12 +1,14 @@
 """Operators on sparse tensors. Weights are [Cout, k0, k1, k2, Cin] (spconv 2), the first spatial axis slowest.
 
+Tensors of one or two axes have weights with one or two sizes; inside they are tensors of three with axes of one cell.
+
 `rule` of a strided operator: "spconv" puts outputs wherever the kernel reaches an input, on a contracted grid;
 "minkowski" puts them at floor(c / s) s without contracting. Weights trained with one are not valid with the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -31,7 +33,7 @@ def submanifold_conv(
     kernel = _kernel_of(weight, x)
     if kernel == (1, 1, 1):
         return pointwise_conv(x, weight, bias)
-    found = maps.submanifold_map(x.coordinates, kernel, triple(dilation))
+    found = maps.submanifold_map(x.coordinates, kernel, triple(dilation, x.ndim))
     return x.replace_feature(_convolve(x.features, weight, bias, found))
 
 
@@ -52,11 +54,9 @@ def strided_conv(
 ) -> SparseConvTensor:
     """Convolution onto a new set of voxels by one of the two rules; `indice_key` saves the map for `inverse_conv`."""
     kernel = _kernel_of(weight, x)
-    out, found = _strided(x.coordinates, kernel, stride, padding, dilation, rule)
-    saved = x.indice_dict
-    if indice_key is not None:
-        saved = {**saved, indice_key: SavedMap(x.coordinates, out, kernel, found)}
-    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, saved)
+    out, found = _strided(x, kernel, stride, padding, dilation, rule)
+    saved = _saved(x, indice_key, SavedMap(x.coordinates, out, kernel, found))
+    return x.with_voxels(_convolve(x.features, weight, bias, found), out, saved)
 
 
 def inverse_conv(x: SparseConvTensor, weight: Tensor, bias: Tensor | None, indice_key: str) -> SparseConvTensor:
@@ -72,15 +72,26 @@ def inverse_conv(x: SparseConvTensor, weight: Tensor, bias: Tensor | None, indic
     if _kernel_of(weight, x) != saved.kernel:
         raise BadInputError(f"The convolution with key '{indice_key}' has the kernel {saved.kernel}, not this one.")
     features = _convolve(x.features, weight, bias, saved.kernel_map.transposed())
-    return SparseConvTensor.at(features, saved.fine, x.indice_dict)
+    return x.with_voxels(features, saved.fine)
 
 
 def generative_conv(
     x: SparseConvTensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 2
 ) -> SparseConvTensor:
     """Transposed convolution that makes voxels: all those under the kernel at the finer tensor stride."""
-    out, found = maps.generative_map(x.coordinates, _kernel_of(weight, x), triple(stride))
-    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, x.indice_dict)
+    out, found = maps.generative_map(x.coordinates, _kernel_of(weight, x), triple(stride, x.ndim))
+    return x.with_voxels(_convolve(x.features, weight, bias, found), out)
+
+
+def transposed_conv_onto(
+    x: SparseConvTensor, weight: Tensor, bias: Tensor | None, coordinates: CoordinateSet
+) -> SparseConvTensor:
+    """Transposed convolution onto given voxels of a finer tensor stride, those of a skip connection for one.
+
+    MinkowskiEngine's rule: an input gives to the voxels under the kernel at the finer stride, odd kernels centred.
+    """
+    found = maps.onto_map(x.coordinates, _kernel_of(weight, x), coordinates)
+    return x.with_voxels(_convolve(x.features, weight, bias, found), coordinates)
 
 
 def transposed_conv(
@@ -94,9 +105,10 @@ def transposed_conv(
 ) -> SparseConvTensor:
     """Transposed convolution on a bounded grid, with outputs wherever an input reaches (spconv's rule)."""
     kernel = _kernel_of(weight, x)
-    sizes = triple(stride), triple(padding), triple(dilation), triple(output_padding)
+    n = x.ndim
+    sizes = triple(stride, n), triple(padding, n, 0), triple(dilation, n), triple(output_padding, n, 0)
     out, found = maps.spconv_transposed(x.coordinates, kernel, *sizes)
-    return SparseConvTensor.at(_convolve(x.features, weight, bias, found), out, x.indice_dict)
+    return x.with_voxels(_convolve(x.features, weight, bias, found), out)
 
 
 def max_pool(
@@ -106,11 +118,10 @@ def max_pool(
     padding: Size = 0,
     dilation: Size = 1,
     rule: Rule = "spconv",
+    indice_key: str | None = None,
 ) -> SparseConvTensor:
     """The largest present input under the kernel; the gradient goes to the first slot that holds it."""
-    kernel = triple(kernel_size)
-    out, found = _strided(x.coordinates, kernel, kernel if stride is None else stride, padding, dilation, rule)
-    return SparseConvTensor.at(kernels.max_pool(x.features, found), out, x.indice_dict)
+    return _pool(kernels.max_pool, x, kernel_size, stride, padding, dilation, rule, indice_key)
 
 
 def avg_pool(
@@ -120,11 +131,10 @@ def avg_pool(
     padding: Size = 0,
     dilation: Size = 1,
     rule: Rule = "spconv",
+    indice_key: str | None = None,
 ) -> SparseConvTensor:
     """The mean of the present inputs under the kernel."""
-    kernel = triple(kernel_size)
-    out, found = _strided(x.coordinates, kernel, kernel if stride is None else stride, padding, dilation, rule)
-    return SparseConvTensor.at(kernels.avg_pool(x.features, found), out, x.indice_dict)
+    return _pool(kernels.avg_pool, x, kernel_size, stride, padding, dilation, rule, indice_key)
 
 
 def prune(x: SparseConvTensor, keep: Tensor) -> SparseConvTensor:
@@ -133,9 +143,7 @@ def prune(x: SparseConvTensor, keep: Tensor) -> SparseConvTensor:
         raise BadInputError(
             f"The mask is {keep.dtype} {list(keep.shape)}; expected bool [{len(x)}], one for each voxel."
         )
-    old = x.coordinates
-    kept = CoordinateSet(x.indices[keep], old.batch_size, old.spatial_shape, old.stride)
-    return SparseConvTensor.at(x.features[keep], kept)
+    return x.select_by_index(keep)
 
 
 def union_add(a: SparseConvTensor, b: SparseConvTensor) -> SparseConvTensor:
@@ -161,6 +169,8 @@ def interpolate(x: SparseConvTensor, points: Tensor) -> Tensor:
     Coordinates are in the units of the indices; the lattice is that of the tensor stride. Absent corners count as 0 and
     weights are not renormalised, as in MinkowskiEngine. Gradients go to the features.
     """
+    if x.ndim != 3:
+        raise BadInputError(f"Interpolation is trilinear, but the tensor has {x.ndim} axes; expected three.")
     if points.ndim != 2 or points.shape[1] != 4:
         raise BadInputError(f"Points are {list(points.shape)}; expected [M, 4], the batch item and three coordinates.")
     # Positions are compared with integers: float32 holds those within the limit exactly.
@@ -179,16 +189,68 @@ def interpolate(x: SparseConvTensor, points: Tensor) -> Tensor:
     return out
 
 
+def global_max_pool(x: SparseConvTensor) -> Tensor:
+    """The largest feature of each batch item, [B, C]; 0 where an item has no voxels."""
+    return torch.stack([x.features[rows].amax(0) if len(rows) else _nothing(x) for rows in x.batch_rows()])
+
+
+def global_avg_pool(x: SparseConvTensor) -> Tensor:
+    """The mean feature of each batch item, [B, C]; 0 where an item has no voxels."""
+    return torch.stack([x.features[rows].mean(0) if len(rows) else _nothing(x) for rows in x.batch_rows()])
+
+
+def instance_norm(
+    x: SparseConvTensor,
+    weight: Tensor | None = None,  # [C]
+    bias: Tensor | None = None,  # [C]
+    epsilon: float = 1e-5,
+) -> SparseConvTensor:
+    """Every channel of every batch item with mean 0 and variance 1 over its voxels, then scaled and shifted."""
+    item = x.coordinates.indices[:, 0].long()
+    count = torch.bincount(item, minlength=x.batch_size).clamp(min=1)[:, None]
+    zeros = x.features.new_zeros(x.batch_size, x.features.shape[1])
+    centred = x.features - (zeros.index_add(0, item, x.features) / count)[item]
+    variance = zeros.index_add(0, item, centred.square()) / count
+    normed = centred * torch.rsqrt(variance + epsilon)[item]
+    normed = normed if weight is None else normed * weight
+    return x.replace_feature(normed if bias is None else normed + bias)
+
+
+def _nothing(x: SparseConvTensor) -> Tensor:
+    return x.features.sum(0) * 0  # keeps the gradient's path where all items are empty
+
+
+def _pool(
+    kernel_function: Callable[[Tensor, KernelMap], Tensor],
+    x: SparseConvTensor,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
+    rule: Rule,
+    indice_key: str | None,
+) -> SparseConvTensor:
+    kernel = triple(kernel_size, x.ndim)
+    out, found = _strided(x, kernel, kernel_size if stride is None else stride, padding, dilation, rule)
+    saved = _saved(x, indice_key, SavedMap(x.coordinates, out, kernel, found))
+    return x.with_voxels(kernel_function(x.features, found), out, saved)
+
+
+def _saved(x: SparseConvTensor, indice_key: str | None, saved: SavedMap) -> dict[str, SavedMap]:
+    return x.indice_dict if indice_key is None else {**x.indice_dict, indice_key: saved}
+
+
 def _strided(
-    voxels: CoordinateSet, kernel: Triple, stride: Size, padding: Size, dilation: Size, rule: Rule
+    x: SparseConvTensor, kernel: Triple, stride: Size, padding: Size, dilation: Size, rule: Rule
 ) -> tuple[CoordinateSet, KernelMap]:
+    voxels, steps, apart = x.coordinates, triple(stride, x.ndim), triple(dilation, x.ndim)
     if rule == "spconv":
-        return maps.spconv_strided(voxels, kernel, triple(stride), triple(padding), triple(dilation))
+        return maps.spconv_strided(voxels, kernel, steps, triple(padding, x.ndim, 0), apart)
     if rule != "minkowski":
         raise BadInputError(f"The strided rule '{rule}' is unknown; expected 'spconv' or 'minkowski'.")
-    if triple(padding) != (0, 0, 0):
+    if triple(padding, x.ndim, 0) != (0, 0, 0):
         raise BadInputError("MinkowskiEngine's strided rule has no padding.")
-    return maps.minkowski_strided(voxels, kernel, triple(stride), triple(dilation))
+    return maps.minkowski_strided(voxels, kernel, steps, apart)
 
 
 def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, found: KernelMap) -> Tensor:
@@ -196,9 +258,9 @@ def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, found: Kern
 
 
 def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Triple:
-    if weight.ndim != 5 or weight.shape[-1] != x.features.shape[1]:
+    if weight.ndim != x.ndim + 2 or weight.shape[-1] != x.features.shape[1]:
         raise BadInputError(
-            f"The weight is {list(weight.shape)} and the tensor has {x.features.shape[1]} channels; "
-            "expected [Cout, k0, k1, k2, Cin]."
+            f"The weight is {list(weight.shape)} and the tensor has {x.features.shape[1]} channels and {x.ndim} axes; "
+            "expected [Cout, one size an axis, Cin]."
         )
-    return int(weight.shape[1]), int(weight.shape[2]), int(weight.shape[3])
+    return triple(weight.shape[1:-1], x.ndim)

@@ -243,6 +243,17 @@ def generative_map(voxels: CoordinateSet, kernel: Triple, stride: Triple) -> tup
     return voxels.cached(("generative", stride, search), build)
 
 
+def onto_map(voxels: CoordinateSet, kernel: Triple, out: CoordinateSet) -> KernelMap:
+    """Every input gives to those of the voxels `out`, of a finer tensor stride, that lie under its kernel."""
+    if voxels.batch_size != out.batch_size or any(a % b for a, b in zip(voxels.stride, out.stride, strict=True)):
+        raise BadInputError(
+            f"The tensor has stride {voxels.stride} and {voxels.batch_size} batch items, the voxels asked for "
+            f"{out.stride} and {out.batch_size}; expected a stride that divides it, and as many items."
+        )
+    search = centred_search(kernel, out.stride)
+    return out.cached(("onto", voxels, search), lambda: build_scattering_map(voxels, out, search))
+
+
 def spconv_transposed(
     voxels: CoordinateSet, kernel: Triple, stride: Triple, padding: Triple, dilation: Triple, output_padding: Triple
 ) -> tuple[CoordinateSet, KernelMap]:

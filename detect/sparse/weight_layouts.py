@@ -19,7 +19,8 @@ Layout = Literal["spconv2", "spconv1", "minkowski"]
 def converted_weight(weight: Tensor, shape: Sequence[int], layout: Layout | None = None) -> Tensor:
     """`weight` as a tensor of `shape` (Cout, k0, k1, k2, Cin), its layout told from its shape where it is not given.
 
-    A shape that fits none or several layouts raises BadInputError; name the `layout` then.
+    The result is for the functions of this package; layers with a kernel of one cell read theirs as spconv 2 does, by
+    `kernel()` in `conv_layers`. A shape that fits none or several layouts raises BadInputError; name the `layout` then.
     """
     out_channels, k0, k1, k2, in_channels = shape
     shapes: dict[Layout, list[tuple[int, ...]]] = {

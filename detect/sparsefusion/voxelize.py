@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..sparse import group_points
 from .config import SparseFusionConfig
 
 EMPTY_MIN_M, EMPTY_MAX_M = 100.0, -200.0  # of a cell without points; their mean, -50, is how later stages know it
@@ -38,30 +39,13 @@ def voxelize(points: list[Tensor], config: SparseFusionConfig, max_voxels: int) 
 
 def _voxelize(points: Tensor, config: SparseFusionConfig, max_voxels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(features [N, 5], z, y, x [N, 3], low [H, W], high [H, W]) of one sample."""
-    nx, ny, nz = config.grid
     low = points.new_tensor(config.point_range_m[:3])
-    cell = ((points[:, :3] - low) / points.new_tensor(config.voxel_m)).floor().long()
-    inside = ((cell >= 0) & (cell < cell.new_tensor([nx, ny, nz]))).all(dim=1)
-    points, cell = points[inside], cell[inside]
-
-    key = (cell[:, 2] * ny + cell[:, 1]) * nx + cell[:, 0]
-    key, order = key.sort(stable=True)
-    voxel_key, voxel, count = key.unique_consecutive(return_inverse=True, return_counts=True)
-    start = count.cumsum(0) - count
-    place_in_voxel = torch.arange(len(order), device=points.device) - start[voxel]
-    # Voxels are numbered by their first point, so that the limit drops those that come last.
-    number = torch.empty_like(count)
-    number[order[start].argsort()] = torch.arange(len(count), device=points.device)
-    stored = (place_in_voxel < config.points_per_voxel) & (number[voxel] < max_voxels)
-
-    points, voxel = points[order[stored]], number[voxel[stored]]
-    n = min(len(count), max_voxels)
-    sums = points.new_zeros(n, points.shape[1]).index_add_(0, voxel, points)
-    sizes = points.new_zeros(n).index_add_(0, voxel, torch.ones_like(points[:, 0]))
-    kept_key = torch.empty_like(voxel_key)
-    kept_key[number] = voxel_key
-    kept_key = kept_key[:n]
-    zyx = torch.stack([kept_key // (nx * ny), kept_key // nx % ny, kept_key % nx], dim=1)
+    cells = ((points[:, :3] - low) / points.new_tensor(config.voxel_m)).floor().long().flip(1)
+    voxel, place, zyx = group_points(cells, config.grid[::-1], max_voxels)
+    stored = (voxel >= 0) & (place < config.points_per_voxel)
+    points, voxel = points[stored], voxel[stored]
+    sums = points.new_zeros(len(zyx), points.shape[1]).index_add_(0, voxel, points)
+    sizes = points.new_zeros(len(zyx)).index_add_(0, voxel, torch.ones_like(points[:, 0]))
     return sums / sizes[:, None], zyx, *_heights(points, zyx[voxel], config)
 
 

@@ -97,24 +97,25 @@ class AdaptiveDensityControl:
         stays = ~pruned
         stays[to_split] = False
         parents = torch.cat([to_copy, to_split, to_split])
-        means, scales = self._children(table, to_copy, to_split, generator)
-        table.edit_rows(stays.nonzero().squeeze(-1), {"means": means, "log_scales": scales}, parents)
+        means, log_scales = (
+            torch.cat([table[name].detach()[to_copy], children])
+            for name, children in zip(("means", "log_scales"), split_children(table, to_split, generator), strict=True)
+        )
+        table.edit_rows(stays.nonzero().squeeze(-1), {"means": means, "log_scales": log_scales}, parents)
         count = table.rows
         self.gradient_sum = self.gradient_sum.new_zeros(count)
         self.seen = self.seen.new_zeros(count)
 
-    @staticmethod
-    def _children(table: Table, to_copy: Tensor, to_split: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Means and log-scales [A, 3] of the copies and of two children, drawn from each Gaussian that is split."""
-        means = table["means"].detach()
-        log_scales = table["log_scales"].detach()
-        twice = torch.cat([to_split, to_split])
-        normal = torch.randn(len(twice), 3, generator=generator, device=means.device)
-        offsets = normal * log_scales[twice].exp()
-        rotations = rotation_from_quat(table["quats"].detach()[twice])
-        new_means = means[twice] + (rotations @ offsets[..., None]).squeeze(-1)
-        new_log_scales = log_scales[twice] - math.log(SPLIT_SHRINK)
-        return torch.cat([means[to_copy], new_means]), torch.cat([log_scales[to_copy], new_log_scales])
+
+def split_children(table: Table, rows: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Means and log-scales [2 R, 3] of two smaller children of each of `rows` [R], drawn from the Gaussian itself."""
+    means = table["means"].detach()
+    log_scales = table["log_scales"].detach()
+    twice = torch.cat([rows, rows])
+    offsets = torch.randn(len(twice), 3, generator=generator, device=means.device) * log_scales[twice].exp()
+    rotations = rotation_from_quat(table["quats"].detach()[twice])
+    new_means = means[twice] + (rotations @ offsets[..., None]).squeeze(-1)
+    return new_means, log_scales[twice] - math.log(SPLIT_SHRINK)
 
 
 def _logit(probability: float) -> float:

@@ -45,10 +45,10 @@ class McmcStrategy:
     @torch.no_grad()
     def after_step(self, step: Step, table: Table, means_lr: float) -> None:
         if self.rounds.at(step.index):
-            self._relocate(table, step.generator)
-            self._add(self.target_count(step.index), table, step.generator)
+            relocate_dead(table, self.min_opacity, step.generator)
+            add_copies(table, self.target_count(step.index), self.min_opacity, step.generator)
         if self.noise_lr > 0:
-            self._explore(table, means_lr * self.noise_lr, step.generator)
+            explore(table, means_lr * self.noise_lr, step.generator)
 
     def target_count(self, step: int) -> int:
         """Gaussians after `step`: a geometric path from the start's count to the budget at the last round."""
@@ -62,49 +62,57 @@ class McmcStrategy:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.start_count = int(state["start_count"])
 
-    def _relocate(self, table: Table, generator: torch.Generator) -> None:
-        opacities = table["opacity_logits"].detach().sigmoid()
-        dead = opacities <= self.min_opacity
-        dead_rows = dead.nonzero().squeeze(-1)
-        if len(dead_rows) == 0 or bool(dead.all()):
-            return
-        sources = _draw(opacities.masked_fill(dead, 0), len(dead_rows), generator)
-        self._share(table, opacities, sources)
-        table.copy_rows(sources, dead_rows)
-        table.forget(dead_rows)
 
-    def _add(self, target: int, table: Table, generator: torch.Generator) -> None:
-        opacities = table["opacity_logits"].detach().sigmoid()
-        count = len(opacities)
-        if target <= count:
-            return
-        sources = _draw(opacities, target - count, generator)
-        self._share(table, opacities, sources)
-        table.edit_rows(torch.arange(count, device=sources.device), {}, sources)
+def relocate_dead(table: Table, min_opacity: float, generator: torch.Generator | None) -> int:
+    """Make Gaussians of at most `min_opacity` copies of others, drawn by opacity; returns how many were moved."""
+    opacities = table["opacity_logits"].detach().sigmoid()
+    dead = opacities <= min_opacity
+    dead_rows = dead.nonzero().squeeze(-1)
+    if len(dead_rows) == 0 or bool(dead.all()):
+        return 0
+    sources = _draw(opacities.masked_fill(dead, 0), len(dead_rows), generator)
+    _share(table, opacities, sources, min_opacity)
+    table.copy_rows(sources, dead_rows)
+    table.forget(dead_rows)
+    return len(dead_rows)
 
-    def _share(self, table: Table, opacities: Tensor, sources: Tensor) -> None:
-        """Weaken and shrink the sources so that they and their copies look as the sources alone did."""
-        copies = torch.bincount(sources, minlength=len(opacities))
-        rows = copies.nonzero().squeeze(-1)
-        log_scales = table["log_scales"].detach()
-        shared, shrink = relocation(opacities[rows], copies[rows] + 1)
-        shared = shared.clamp(self.min_opacity, MAX_OPACITY)
-        table.overwrite_rows("opacity_logits", rows, torch.logit(shared))
-        table.overwrite_rows("log_scales", rows, log_scales[rows] + shrink.log()[:, None])
-        table.forget(rows)
 
-    def _explore(self, table: Table, strength: float, generator: torch.Generator) -> None:
-        """Move transparent Gaussians at random, along their own shapes (equation 8)."""
-        gate = torch.sigmoid(NOISE_SHARPNESS * (NOISE_OPACITY - table["opacity_logits"].detach().sigmoid()))
-        rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
-        if len(rows) == 0:
-            return
-        means = table["means"].detach()
-        rotations = rotation_from_quat(table["quats"].detach()[rows])
-        variances = (2 * table["log_scales"].detach()[rows]).exp()
-        noise = torch.randn(len(rows), 3, generator=generator, device=means.device) * (gate[rows, None] * strength)
-        along_axes = variances * (noise[:, None] @ rotations).squeeze(1)
-        means.index_add_(0, rows, (rotations @ along_axes[..., None]).squeeze(-1))
+def add_copies(table: Table, target: int, min_opacity: float, generator: torch.Generator | None) -> int:
+    """Grow the table to `target` rows by copies of Gaussians, drawn by opacity; returns how many were added."""
+    opacities = table["opacity_logits"].detach().sigmoid()
+    count = len(opacities)
+    if target <= count:
+        return 0
+    sources = _draw(opacities, target - count, generator)
+    _share(table, opacities, sources, min_opacity)
+    table.edit_rows(torch.arange(count, device=sources.device), {}, sources)
+    return target - count
+
+
+def _share(table: Table, opacities: Tensor, sources: Tensor, min_opacity: float) -> None:
+    """Weaken and shrink the sources so that they and their copies look as the sources alone did."""
+    copies = torch.bincount(sources, minlength=len(opacities))
+    rows = copies.nonzero().squeeze(-1)
+    log_scales = table["log_scales"].detach()
+    shared, shrink = relocation(opacities[rows], copies[rows] + 1)
+    shared = shared.clamp(min_opacity, MAX_OPACITY)
+    table.overwrite_rows("opacity_logits", rows, torch.logit(shared))
+    table.overwrite_rows("log_scales", rows, log_scales[rows] + shrink.log()[:, None])
+    table.forget(rows)
+
+
+def explore(table: Table, strength: float, generator: torch.Generator | None) -> None:
+    """Move transparent Gaussians at random, along their own shapes (equation 8)."""
+    gate = torch.sigmoid(NOISE_SHARPNESS * (NOISE_OPACITY - table["opacity_logits"].detach().sigmoid()))
+    rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
+    if len(rows) == 0:
+        return
+    means = table["means"].detach()
+    rotations = rotation_from_quat(table["quats"].detach()[rows])
+    variances = (2 * table["log_scales"].detach()[rows]).exp()
+    noise = torch.randn(len(rows), 3, generator=generator, device=means.device) * (gate[rows, None] * strength)
+    along_axes = variances * (noise[:, None] @ rotations).squeeze(1)
+    means.index_add_(0, rows, (rotations @ along_axes[..., None]).squeeze(-1))
 
 
 def relocation(opacities: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +134,7 @@ def relocation(opacities: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
     return new.to(opacities.dtype), factor.to(opacities.dtype)
 
 
-def _draw(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _draw(weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """`count` indices [count], with replacement, in proportion to `weights` [N]; no limit on N."""
     edges = weights.double().cumsum(0)
     points = torch.rand(count, dtype=torch.float64, generator=generator, device=weights.device) * edges[-1]

@@ -1,0 +1,34 @@
+"""`quat_scale_to_covar_preci`: covariances and precisions of Gaussians, by gsplat's name."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..render.projection import upper_triangle
+from ..scene.errors import BadInputError
+from ..scene.geometry import rotation_from_quat
+
+
+def quat_scale_to_covar_preci(
+    quats: Tensor,  # [..., 4] wxyz, normalised here
+    scales: Tensor,  # [..., 3]
+    compute_covar: bool = True,
+    compute_preci: bool = True,
+    triu: bool = False,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Covariances R S S R^T and their inverses [..., 3, 3], or with `triu` their upper triangles [..., 6].
+
+    What is not asked for is None. Arguments and results of gsplat 1.5.3; differentiable, plain PyTorch.
+    """
+    if quats.shape[:-1] != scales.shape[:-1] or quats.shape[-1] != 4 or scales.shape[-1] != 3:
+        raise BadInputError(
+            f"quats, scales: expected [..., 4] and [..., 3], found {tuple(quats.shape)} and {tuple(scales.shape)}."
+        )
+    rotations = rotation_from_quat(quats)
+
+    def squared(factors: Tensor) -> Tensor:
+        half = rotations * factors[..., None, :]
+        full = half @ half.transpose(-1, -2)
+        return upper_triangle(full) if triu else full
+
+    return squared(scales) if compute_covar else None, squared(1 / scales) if compute_preci else None
