@@ -24,8 +24,9 @@ from .result import finish
 class Options(Common):
     """A splat file to another format: the name's ending says which.
 
-    What the new format cannot keep is listed. A format that defines its axes gets the scene upright; a side file beside
-    it (NAME.EXT.json) lets Fewview bring it back into the frame that it came from.
+    What the new format cannot keep is listed. The scene stands upright where other viewers open the file: y is down in
+    PLY, compressed PLY, .splat and SOG, and up in SPZ and glTF. A side file beside it (NAME.EXT.json) lets Fewview
+    bring it back into the frame that it came from.
     """
 
     # Splat file of any known format, or a run folder.
@@ -38,6 +39,8 @@ class Options(Common):
     sh_degree: int | None = None
     # Moment of a moving splat that is written; auto is its first.
     time: float | None = None
+    # Leave the coordinates as they are in INPUT, even if other viewers then show the scene lying down.
+    keep_frame: bool = False
     # Version of an SPZ file, 2, 3 or 4; auto is 3, which most viewers read well.
     spz_version: int | None = None
 
@@ -70,7 +73,7 @@ def run(options: Options) -> None:
             f"Spherical harmonics of degree {found_degree} were cut down to {options.sh_degree}, as asked for."
         )
     read = {"path": str(source), "bytes": source.stat().st_size, "gaussians": len(splat.gaussians)}
-    notes += save_splat(target, splat, spz_version=options.spz_version)
+    notes += save_splat(target, splat, spz_version=options.spz_version, keep_frame=options.keep_frame)
     result = {
         "input": read | {"sh_degree": found_degree},
         "output": {"path": str(target), "format": format_name(target), "bytes": target.stat().st_size},

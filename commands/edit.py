@@ -64,6 +64,9 @@ class Options(Common):
     scale_points: str | None = None
     # That distance in metres; a unit of the new splat is then a metre.
     metres: float | None = None
+    # Leave the new file in the frame that these steps give, even if other viewers, which take y as down in a PLY, then
+    # show it lying down.
+    keep_frame: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,10 +92,12 @@ def run(options: Options) -> None:
     if options.up is not None:
         splat = replace(splat, up=AXES["+z"])
     lost: tuple[str, ...] = ()
+    if as_run and options.keep_frame:
+        raise BadInputError("--keep-frame is for a file, as a run keeps its frame anyway; leave it out.")
     if as_run and isinstance(source, Run):
         save_edited_run(source, options.output, splat, editor.similarity, metric=options.metres is not None)
     else:
-        lost = save_edited(source, options.output, splat)
+        lost = save_edited(source, options.output, splat, keep_frame=options.keep_frame)
     lines = [f"{name:<22} {told}" for name, _, told in steps]
     lines += [*original.notes, *lost]
     before, after = len(editor.original), editor.count

@@ -95,7 +95,7 @@ def test_what_is_refused(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixt
     refused(scene, tmp_path / "b.spz", "--sh-degree", "5", words="0 to 4")
     refused(scene, tmp_path / "b.spz", "--up", "up", words="no axis")
     refused(scene, tmp_path / "b.spz", "-o", tmp_path / "c.spz", words="not needed here")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "scene.ply"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "scene.ply", "scene.ply.json"]
 
 
 def test_an_output_that_exists_is_replaced(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:

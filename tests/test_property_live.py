@@ -84,8 +84,9 @@ def test_save_while_training_writes_the_next_state(tmp_path, monkeypatch):
         live._ask_for_save()
         assert live.update(lambda: StaticSplat(small_gaussians(seed=3)), 3, {})  # at once, as somebody waits for it
         until(lambda: (tmp_path / "splat_step_3.ply").is_file())
-    saved = load_splat(tmp_path / "splat_step_3.ply").gaussians
-    torch.testing.assert_close(saved.means, small_gaussians(seed=3).means)
+    saved = load_splat(tmp_path / "splat_step_3.ply")
+    torch.testing.assert_close(saved.gaussians.means, small_gaussians(seed=3).means)
+    assert saved.up == (0.0, -1.0, 0.0)  # the cameras', as the trainer says it only at its end
 
 
 def test_save_while_paused_writes_what_is_shown(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ..scene.edit import (
 from ..scene.edit.floaters import neighbour_distance
 from ..scene.edit.selection import Mode
 from ..scene.errors import BadInputError
-from ..scene.formats import has_splat_ending, save_splat
+from ..scene.formats import has_splat_ending, splat_bytes
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
 from ..scene.one_moment import one_moment
@@ -219,10 +218,7 @@ class Session:
     def to_bytes(self, name: str) -> bytes:
         """The new splat as a file with this name would hold it."""
         _check_name(name)
-        with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
-            path = Path(folder) / name
-            save_splat(path, one_moment(self.splat(), self._time_s)[0])
-            return path.read_bytes()
+        return splat_bytes(name, one_moment(self.splat(), self._time_s)[0])[0]
 
     def new_name(self) -> str:
         """A name that is not taken yet, in the old splat's format."""

@@ -21,12 +21,13 @@ class Format:
     recognises: Callable[[Path, bytes], bool]  # a file and its first 64 bytes; content only, not the name
     read: Callable[[Path], StaticSplat]
     write: Callable[[Path, StaticSplat], tuple[str, ...]]  # returns what was clamped or lost
-    up: Axis | None = None  # in its files, by specification or, where viewers do not follow that, by their habit
-    says_up: bool = False  # the file itself has a place for `up`
+    up: Axis  # in its files, by specification or, where there is none or viewers do not follow it, by their habit
+    says_up: bool = False  # the file itself has a place for `up`, and is not read as `up` without it
     says_antialiased: bool = False  # and for `antialiased`
 
 
-# The first that recognises a file reads it.
+# The first that recognises a file reads it. No specification says what is up in a PLY; viewers take y as down, as in
+# the files of COLMAP and 3DGS, and none but ours looks at the comment.
 FORMATS = (
     Format(
         "compressed PLY",
@@ -34,6 +35,7 @@ FORMATS = (
         compressed_ply.is_compressed,
         compressed_ply.read,
         compressed_ply.write,
+        up=Y_DOWN,
         says_up=True,
         says_antialiased=True,
     ),
@@ -43,6 +45,7 @@ FORMATS = (
         lambda path, head: head[:3] == b"ply",
         ply.read,
         ply.write,
+        up=Y_DOWN,
         says_up=True,
         says_antialiased=True,
     ),

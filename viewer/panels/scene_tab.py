@@ -9,6 +9,7 @@ import numpy as np
 import viser
 
 from ...render.paths import orbit
+from ...scene.formats import bytes_for_viewers
 from ...scene.one_moment import one_moment
 from .. import markup
 from ..layers.depth_layer import DEPTH_POINT_SIZE, depth_cloud, draw_depth
@@ -182,7 +183,7 @@ class SceneTab:
         def send(event: Any) -> None:
             if event.client is None:
                 return
-            event.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+            event.client.send_file_download(path.name, bytes_for_viewers(path), save_immediately=True)
             if subject.splat is not None and (lost := one_moment(subject.splat)[1]):
                 self._context.notify("One moment of it", lost[0], event.client)
 
