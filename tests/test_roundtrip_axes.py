@@ -12,16 +12,14 @@ import pytest
 import torch
 from fewview.scene.formats import bytes_for_viewers, load_splat, save_splat, side_path
 from fewview.scene.formats import splat_ply as ply
-from fewview.scene.gaussians import SH_C0, Gaussians
-from fewview.scene.geometry import rotation_from_quat
+from fewview.scene.gaussians import Gaussians
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
-from fewview.scene.spherical_harmonics import sh_basis
 from fewview.scene.splat import Axis, StaticSplat
 from support.command import assert_one_sentence, fewview
+from support.letter_l import Y_DOWN, Y_UP, colours, covariances, in_order_of_red, letter_l
 from torch import Tensor
 
-Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
 UP_IN_FILE = {
     "a.ply": Y_DOWN, "a.compressed.ply": Y_DOWN, "a.splat": Y_DOWN, "a.sog": Y_DOWN, "meta.json": Y_DOWN,
     "a.spz": Y_UP, "a.glb": Y_UP, "a.gltf": Y_UP,
@@ -40,37 +38,6 @@ FILE_FROM_WORLD = {
 UPS = [(0, 0, 1), (0, 1, 0), (0, -1, 0), None]
 STEP = 2.0 / 1023  # of positions in a compressed PLY, the coarsest: the L is two units tall
 SH_STEP = 16 / 128  # of spherical harmonics in SPZ, the coarsest
-
-
-def letter_l(up: Axis | None) -> Gaussians:
-    """An L of 12 long Gaussians, 2 tall along `up`, its foot along +x; the colour depends on the direction."""
-    tall = torch.tensor(Y_DOWN if up is None else up, dtype=torch.float32)
-    right = torch.tensor([1.0, 0, 0])
-    stem = torch.linspace(0, 2, 8)[:, None] * tall
-    foot = torch.linspace(0.3, 1.2, 4)[:, None] * right
-    means = torch.cat([stem, foot]) + 0.2 * torch.linalg.cross(right, tall) * torch.linspace(-1, 1, 12)[:, None]
-    count = len(means)
-    rng = torch.Generator().manual_seed(7)
-    sh = 0.3 * torch.randn(count, 16, 3, generator=rng)
-    sh[:, 0] = (torch.linspace(0.1, 0.9, count)[:, None] * torch.tensor([1.0, 0.4, 0.7]) - 0.5) / SH_C0
-    quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=-1)
-    sizes = torch.tensor([0.3, 0.1, 0.05]).log().repeat(count, 1)
-    return Gaussians(means, quats, sizes, torch.linspace(-1, 3, count), sh)
-
-
-def in_order_of_red(g: Gaussians) -> Gaussians:
-    """Formats change the order; each Gaussian has a red of its own."""
-    return g[g.sh[:, 0, 0].argsort()]
-
-
-def covariances(g: Gaussians) -> Tensor:
-    axes = rotation_from_quat(g.quats.double()) * g.scales.double()[:, None]
-    return axes @ axes.mT
-
-
-def colours(g: Gaussians, directions: Tensor) -> Tensor:
-    """[N, D, 3] of the Gaussians seen along directions [D, 3]."""
-    return 0.5 + torch.einsum("dk,nkc->ndc", sh_basis(g.sh_degree, directions.double()), g.sh.double())
 
 
 def assert_same(found: Gaussians, expected: Gaussians, turn: Sequence[Sequence[float]], directions: Tensor) -> None:
