@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from ..scene.errors import BadInputError
-from ..scene.formats import format_name, load_splat, save_splat, side_path
+from ..scene.formats import format_name, load_splat, save_splat, side_path, splat_file
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
 from ..scene.one_moment import one_moment
@@ -29,7 +29,7 @@ class Options(Common):
     bring it back into the frame that it came from.
     """
 
-    # Splat file of any known format, or a run folder.
+    # Splat file of any known format, the folder of an unbundled SOG scene, or a run folder.
     input: tyro.conf.Positional[Path]
     # File to write; its ending says the format.
     target: tyro.conf.Positional[Path]
@@ -57,13 +57,12 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    source, target = _source(options.input), options.target
+    run = _run(options.input)
+    source, target = splat_file(options.input) or options.input if run is None else run.splat_path, options.target
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
     format_name(target)  # an unknown ending is told before a big file is read
-    splat, moment_notes = _still(
-        options, load_run_splat(Run.open(options.input)) if options.input.is_dir() else load_splat(source)
-    )
+    splat, moment_notes = _still(options, load_splat(source) if run is None else load_run_splat(run))
     found_degree, notes = splat.gaussians.sh_degree, [*splat.notes, *moment_notes]
     if options.up is not None:
         splat = replace(splat, up=parse_axis(options.up))
@@ -85,14 +84,14 @@ def run(options: Options) -> None:
     finish(options, result, _lines(result))
 
 
-def _source(path: Path) -> Path:
-    """The splat file itself, where `path` is a run."""
-    if not path.is_dir():
-        return path
-    splat = Run.open(path).splat_path
-    if not splat.is_file():
+def _run(path: Path) -> Run | None:
+    """The run at `path`, whose splat is there; None for a splat file or a folder that is one."""
+    if not path.is_dir() or splat_file(path) is not None:
+        return None
+    run = Run.open(path)
+    if not run.splat_path.is_file():
         raise BadInputError(f"The run {path} has no splat yet; continue it with `fewview reconstruct --resume`.")
-    return splat
+    return run
 
 
 def _still(options: Options, splat: Splat) -> tuple[StaticSplat, tuple[str, ...]]:

@@ -30,6 +30,7 @@ from ..scene.edit import (
 from ..scene.edit.coordinate_frame import AXES
 from ..scene.edit.saving import load_source, refuse_to_replace
 from ..scene.errors import BadInputError
+from ..scene.formats import splat_file
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
 from .options import Common
@@ -81,7 +82,8 @@ class Options(Common):
 def run(options: Options) -> None:
     if options.output is None:
         raise BadInputError("`fewview edit` needs a name for the new splat: add -o NEW.ply.")
-    source = Run.open(options.input) if options.input.is_dir() else options.input
+    file = splat_file(options.input)
+    source = Run.open(options.input) if file is None and options.input.is_dir() else file or options.input
     as_run = isinstance(source, Run) and options.output.suffix == ""
     if not as_run:
         refuse_to_replace(source, options.output)

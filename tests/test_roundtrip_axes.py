@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewview.scene.formats import bytes_for_viewers, load_splat, save_splat, side_path
+from fewview.scene.formats import file_for_viewers, load_splat, save_splat, side_path
 from fewview.scene.formats import splat_ply as ply
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.run import Run
@@ -152,12 +152,12 @@ def test_what_is_handed_on_is_upright(tmp_path: Path, directions: Tensor) -> Non
     save_splat(path, StaticSplat(scene, up=(0.0, 0.0, 1.0)), keep_frame=True)
     handed = tmp_path / "downloads" / "a.ply"
     handed.parent.mkdir()
-    handed.write_bytes(bytes_for_viewers(path))
+    handed.write_bytes(file_for_viewers(path)[1])
     found = load_splat(handed)
     assert found.up == Y_DOWN
     assert_same(found.gaussians, scene, FILE_FROM_WORLD[(0, 0, 1), Y_DOWN], directions)
     save_splat(path, StaticSplat(scene, up=(0.0, 0.0, 1.0)))
-    assert bytes_for_viewers(path) == path.read_bytes() == handed.read_bytes()
+    assert file_for_viewers(path) == (path.name, path.read_bytes()) == (path.name, handed.read_bytes())
 
 
 def test_convert_and_edit_keep_a_frame_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,7 +226,9 @@ class Session:
         if source is None:
             return "edited.ply"
         ending = next((s for s in (".compressed.ply", source.suffix) if source.name.endswith(s)), ".ply")
-        stem = "edited" if self._run is not None else f"{source.name[: -len(ending)]}_edited"
+        stem = "edited" if self._run is not None else f"{source.name.removesuffix(ending)}_edited"
+        if source.name == "meta.json":  # a second scene of loose images would write over the first
+            stem, ending = "edited", ".sog"
         taken = {p.name for p in source.parent.iterdir()}
         names = [f"{stem}{ending}", *(f"{stem}_{i}{ending}" for i in range(2, len(taken) + 3))]
         return next(name for name in names if name not in taken)

@@ -18,20 +18,21 @@ import torch
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..splat import StaticSplat
-from . import spz
+from . import sog, spz
 from .axes import file_from_world
 from .clean import arrays, usable
-from .format_table import Format, endings, format_by_ending, format_of
+from .format_table import Format, endings, format_by_ending, format_of, splat_file
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
 
 __all__ = [
-    "bytes_for_viewers",
+    "file_for_viewers",
     "format_name",
     "has_splat_ending",
     "load_splat",
     "save_splat",
     "side_path",
     "splat_bytes",
+    "splat_file",
 ]
 
 
@@ -54,9 +55,10 @@ def load_splat(path: Path | str, *, even_if_changed: bool = False) -> StaticSpla
 
     The side file counts for the very bytes that it was written with; with `even_if_changed` also for what another
     program has put in their place, which is then said in a note. Raises BadInputError for a file that is damaged, cut
-    short or no splat, and for a damaged side file.
+    short or no splat, and for a damaged side file. A folder is that of an unbundled SOG scene.
     """
     path = Path(path)
+    path = splat_file(path) or path
     found = format_of(path)
     splat = found.read(path)
     side, notes = read_side_file(path, even_if_changed=even_if_changed)
@@ -110,16 +112,18 @@ def splat_bytes(name: str, splat: StaticSplat) -> tuple[bytes, tuple[str, ...]]:
         return path.read_bytes(), notes
 
 
-def bytes_for_viewers(path: Path | str) -> bytes:
-    """A splat file to be handed on: its own bytes, or those of a new one where it says that another axis is up.
+def file_for_viewers(path: Path | str) -> tuple[str, bytes]:
+    """(name, bytes) of a splat file to be handed on: as it is, or a new one where others would not see it right.
 
-    Other viewers do not read what a PLY says about its axes.
+    Other viewers do not read what a PLY says about its axes, and an unbundled SOG scene is more than its meta.json.
     """
     path = Path(path)
     found = format_of(path)
+    if path.name == sog.META:
+        return f"{path.resolve().parent.name}.sog", sog.bundle(path)
     if found.says_up and found.read(path).up not in (None, found.up):
-        return splat_bytes(path.name, load_splat(path))[0]
-    return path.read_bytes()
+        return path.name, splat_bytes(path.name, load_splat(path))[0]
+    return path.name, path.read_bytes()
 
 
 def _format_to_write(path: Path) -> Format:

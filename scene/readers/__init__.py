@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..capture import Capture
 from ..errors import BadInputError
+from ..formats import splat_file
 from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
@@ -71,6 +72,8 @@ def _read_file(path: Path, max_megapixels: float, allow_outside: bool, video_fra
         return read_photos(path, max_megapixels=max_megapixels)
     if suffix in VIDEO_SUFFIXES:
         return read_video(path, n_frames=video_frames, max_megapixels=max_megapixels)
+    if splat_file(path) is not None:
+        raise _is_a_splat(path)
     raise BadInputError(f"{path} is a file of an unknown kind ('{suffix}'); {_EXPECTED}.")
 
 
@@ -83,6 +86,8 @@ def _read_folder(
         return read_blender(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
     if (path / "transforms.json").is_file():
         return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    if splat_file(path) is not None:  # the images of a SOG folder are no photographs
+        raise _is_a_splat(path)
     if image_folder is not None or model_folder(path) is not None:
         return read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
     for folder in (path, path / "images"):
@@ -96,6 +101,10 @@ def _read_folder(
             f"{path} holds {len(videos)} videos and no photographs; name one of them, e.g. {videos[0]}."
         )
     raise BadInputError(f"{path} holds nothing that can be read; {_EXPECTED}.")
+
+
+def _is_a_splat(path: Path) -> BadInputError:
+    return BadInputError(f"{path} is a splat or points, which `fewview view` shows; here {_EXPECTED}.")
 
 
 def _require_unique_names(capture: Capture) -> None:
