@@ -41,6 +41,9 @@ class Options(Common):
     time: float | None = None
     # Leave the coordinates as they are in INPUT, even if other viewers then show the scene lying down.
     keep_frame: bool = False
+    # Take the scales and opacities of a PLY as they are drawn, for files whose exporter has undone the logarithm and
+    # the logit already; a note tells when a file looks like that.
+    linear: bool = False
     # Version of an SPZ file, 2, 3 or 4; auto is 3, which most viewers read well.
     spz_version: int | None = None
 
@@ -62,7 +65,9 @@ def run(options: Options) -> None:
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
     format_name(target)  # an unknown ending is told before a big file is read
-    splat, moment_notes = _still(options, load_splat(source) if run is None else load_run_splat(run))
+    splat, moment_notes = _still(
+        options, load_splat(source, linear=options.linear) if run is None else load_run_splat(run)
+    )
     found_degree, notes = splat.gaussians.sh_degree, [*splat.notes, *moment_notes]
     if options.up is not None:
         splat = replace(splat, up=parse_axis(options.up))

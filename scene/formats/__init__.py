@@ -15,13 +15,16 @@ from pathlib import Path
 
 import torch
 
+from ..cameras import Cameras
 from ..errors import BadInputError
 from ..geometry import Similarity
 from ..splat import StaticSplat
-from . import sog, spz
+from . import sog, splat_ply, spz
 from .axes import file_from_world
 from .clean import arrays, usable
 from .format_table import Format, endings, format_by_ending, format_of, splat_file
+from .linear_values import from_linear, linear_note, linear_parts
+from .ply_camera import ply_camera
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "save_splat",
     "side_path",
     "splat_bytes",
+    "splat_camera",
     "splat_file",
 ]
 
@@ -50,22 +54,36 @@ def format_name(path: Path | str) -> str:
     return _format_to_write(Path(path)).name
 
 
-def load_splat(path: Path | str, *, even_if_changed: bool = False) -> StaticSplat:
+def load_splat(path: Path | str, *, even_if_changed: bool = False, linear: bool = False) -> StaticSplat:
     """The splat in a file of any format, in the world frame that it was written from as far as that is known.
 
     The side file counts for the very bytes that it was written with; with `even_if_changed` also for what another
-    program has put in their place, which is then said in a note. Raises BadInputError for a file that is damaged, cut
-    short or no splat, and for a damaged side file. A folder is that of an unbundled SOG scene.
+    program has put in their place, which is then said in a note. With `linear` the scales and opacities of a PLY are
+    taken as they are drawn, those that look so; without it a note says when they do. A folder is that of an unbundled
+    SOG scene. Raises BadInputError for a file that is damaged, cut short or no splat, and for a damaged side file.
     """
     path = Path(path)
     path = splat_file(path) or path
     found = format_of(path)
     splat = found.read(path)
+    if linear:
+        if found.read is not splat_ply.read:
+            raise BadInputError(f"{path} is {found.name}, which has one way of storing sizes; --linear is for a PLY.")
+        splat = replace(splat, gaussians=from_linear(path, splat.gaussians))
+    elif found.read is splat_ply.read:
+        splat = replace(splat, notes=(*splat.notes, *linear_note(path, linear_parts(splat.gaussians))))
     side, notes = read_side_file(path, even_if_changed=even_if_changed)
     splat = replace(splat, notes=(*splat.notes, *notes))
     if side is None:
         return splat if found.says_up else replace(splat, up=found.up)
     return replace(_moved(splat, side.world_from_file), up=side.up, antialiased=side.antialiased)
+
+
+def splat_camera(path: Path) -> tuple[Cameras | None, tuple[str, ...]]:
+    """(the camera [] in the frame of a file that it was made for, sentences on it); None where the file names none."""
+    if format_of(path).read is not splat_ply.read:
+        return None, ()
+    return ply_camera(path)
 
 
 def save_splat(

@@ -12,7 +12,7 @@ from ...scene.boxes import Boxes
 from ...scene.capture import Capture
 from ...scene.driving import DrivingLog
 from ...scene.errors import BadInputError
-from ...scene.formats import load_splat, splat_file
+from ...scene.formats import load_splat, splat_camera, splat_file
 from ...scene.gaussians import Gaussians
 from ...scene.point_cloud import PointCloud
 from ...scene.points_input import holds_points, read_any_points
@@ -107,8 +107,10 @@ def _is_splat(target: Any) -> bool:
 
 def _load_splat(target: Path | Gaussians | Splat, request: Request) -> Subject:
     if isinstance(target, Path):
-        splat = load_splat(target)
-        return SplatSubject(target.resolve().name, splat, splat_path=splat_file(target), notes=splat.notes)
+        splat, path = load_splat(target), splat_file(target)
+        camera, notes = splat_camera(path) if path is not None else (None, ())
+        notes = (*splat.notes, *notes)
+        return SplatSubject(target.resolve().name, splat, splat_path=path, camera=camera, notes=notes)
     splat_given = target if isinstance(target, Splat) else StaticSplat(target)
     return SplatSubject("Splat", splat_given, notes=splat_given.notes)
 
