@@ -22,7 +22,7 @@ from ..splat import StaticSplat
 from . import sog, splat_ply, spz
 from .axes import file_from_world
 from .clean import arrays, usable
-from .format_table import Format, endings, format_by_ending, format_of, splat_file
+from .format_table import Format, endings, format_by_ending, format_of, splat_ending, splat_file
 from .linear_values import from_linear, linear_note, linear_parts
 from .ply_camera import ply_camera
 from .side_file import SideFile, check_side_path, read_side_file, remove_side_file, side_path, write_side_file
@@ -36,6 +36,7 @@ __all__ = [
     "side_path",
     "splat_bytes",
     "splat_camera",
+    "splat_ending",
     "splat_file",
 ]
 

@@ -72,11 +72,16 @@ OTHER_FORMATS = {
 }
 
 
+def splat_ending(path: Path) -> str | None:
+    """The ending of a format that a name has, the longest that fits."""
+    fitting = [ending for f in FORMATS for ending in f.endings if path.name.lower().endswith(ending)]
+    return max(fitting, key=len, default=None)
+
+
 def format_by_ending(path: Path) -> Format | None:
-    """The format whose ending the name has; the longest ending wins."""
-    name = path.name.lower()
-    fitting = [(len(ending), f) for f in FORMATS for ending in f.endings if name.endswith(ending)]
-    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+    """The format whose ending the name has."""
+    ending = splat_ending(path)
+    return next((f for f in FORMATS if ending in f.endings), None)
 
 
 def format_of(path: Path) -> Format:
