@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from ..scene.errors import BadInputError
-from ..scene.formats import format_name, load_splat, save_splat, side_path, splat_ending, splat_file
+from ..scene.formats import format_name, load_splat, save_splat, side_path, splat_camera, splat_ending, splat_file
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
 from ..scene.one_moment import one_moment
@@ -76,6 +76,8 @@ def run(options: Options) -> None:
     moving = load_splat(source, linear=options.linear) if finished is None else load_run_splat(finished)
     moments = _moments(options, moving)
     notes = list(moving.notes)
+    if finished is None and splat_camera(source)[0] is not None:
+        notes.append(f"The camera that {source.name} was made for is not kept.")
     found_degree = moving.gaussians.sh_degree
     if options.sh_degree is not None and options.sh_degree < found_degree:
         notes.append(

@@ -16,6 +16,7 @@ import torch
 from .errors import BadInputError
 from .files import read_json, write_bytes, write_json
 from .formats import load_splat, save_splat, side_path
+from .formats.side_file import remove_side_file
 from .gaussians import Gaussians
 from .motion import MOTIONS
 from .run import Run
@@ -39,6 +40,8 @@ def save_run_splat(run: Run, splat: Splat) -> None:
     save_splat(whole, splat.still())
     if side_path(whole).exists():
         side_path(whole).replace(side_path(run.splat_path))
+    else:
+        remove_side_file(run.splat_path)  # of a splat that a person has removed
     whole.replace(run.splat_path)
 
 

@@ -93,6 +93,15 @@ def test_what_others_read_gets_advice(tmp_path: Path, ending: str, capsys: pytes
         assert_one_sentence(fewview(capsys, *command), 2, str(path), what, expected)
     with pytest.raises(BadInputError, match=what):
         load_subject(path)
+    if not ending.endswith("json"):  # which is read as a transforms.json where photographs are expected
+        with pytest.raises(BadInputError, match=what):
+            read_capture(path)
+
+
+def test_a_splat_where_photographs_are_expected(tmp_path: Path) -> None:
+    save_splat(tmp_path / "a.ply", StaticSplat(small_gaussians(5)))
+    with pytest.raises(BadInputError, match=r"a\.ply is a splat or points, which `fewview view` shows"):
+        read_capture(tmp_path / "a.ply")
 
 
 def test_content_comes_before_a_name_that_gets_advice(tmp_path: Path) -> None:

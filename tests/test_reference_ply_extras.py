@@ -62,6 +62,12 @@ def test_a_splat_opens_at_its_camera(tmp_path: Path) -> None:
     assert view.fov_rad == pytest.approx(2 * math.atan(240 / 500))
 
 
+def test_a_camera_that_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sharp(tmp_path / "a.ply", small_gaussians())
+    done = fewview(capsys, "convert", tmp_path / "a.ply", tmp_path / "b.spz", "--json")
+    assert done.json["notes"] == ["The camera that a.ply was made for is not kept."]
+
+
 def test_the_older_layout_of_a_camera(tmp_path: Path) -> None:
     """12 numbers with the rotation transposed, and the image size among the intrinsics."""
     path = tmp_path / "a.ply"

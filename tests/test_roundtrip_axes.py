@@ -128,6 +128,15 @@ def test_a_splat_that_another_program_changed_stays_with_its_cameras(tmp_path: P
     assert "another file" in " ".join(load_splat(run.splat_path).notes)
 
 
+def test_a_frame_never_outlives_its_splat(tmp_path: Path) -> None:
+    """A person removes `splat.ply` to train again, now in another world."""
+    run = Run.create(tmp_path / "run", {})
+    save_run_splat(run, StaticSplat(letter_l((0, 0, 1)), up=(0.0, 0.0, 1.0)))
+    run.splat_path.unlink()
+    save_run_splat(run, StaticSplat(letter_l(None)))
+    assert torch.equal(load_run_splat(run).gaussians.means, letter_l(None).means)
+
+
 def test_the_frame_is_there_before_the_splat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`splat.ply` without its frame would pass for a finished one in the cameras' frame after a crash."""
     run = Run.create(tmp_path / "run", {})

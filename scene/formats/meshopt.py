@@ -35,7 +35,9 @@ def decoded(data: bytes | memoryview, count: int, stride: int, filter_name: str 
     if len(data) < 1 + _TAIL_BYTES or count * stride > MAX_GROWTH * len(data):
         raise ValueError(f"has {len(data)} bytes, too few for {count} elements of {stride}; it is cut short")
     if data[0] != HEADER:
-        raise ValueError(f"begins with byte {data[0]:#04x}, where {HEADER:#04x} is expected (version 0 of the stream)")
+        raise ValueError(
+            f"begins with byte {data[0]:#04x}, where {HEADER:#04x} is expected: version 0, as EXT_meshopt_compression has it"
+        )
     packed = np.frombuffer(data, np.uint8)
     tail = max(stride, _TAIL_BYTES)
     end = len(packed) - tail

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..capture import Capture
 from ..errors import BadInputError
 from ..formats import splat_file
+from ..formats.format_table import format_of
 from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
@@ -104,6 +105,8 @@ def _read_folder(
 
 
 def _is_a_splat(path: Path) -> BadInputError:
+    if path.is_file():
+        format_of(path)  # raises with advice for a splat of another program
     return BadInputError(f"{path} is a splat or points, which `fewview view` shows; here {_EXPECTED}.")
 
 
