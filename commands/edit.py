@@ -30,7 +30,7 @@ from ..scene.edit import (
 from ..scene.edit.coordinate_frame import AXES
 from ..scene.edit.saving import load_source, refuse_to_replace
 from ..scene.errors import BadInputError
-from ..scene.formats import splat_file
+from ..scene.formats import splat_camera, splat_file
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
 from .options import Common
@@ -100,6 +100,8 @@ def run(options: Options) -> None:
         save_edited_run(source, options.output, splat, editor.similarity, metric=options.metres is not None)
     else:
         lost = save_edited(source, options.output, splat, keep_frame=options.keep_frame)
+        if file is not None and splat_camera(file)[0] is not None:
+            lost = (*lost, f"The camera that {file.name} was made for is not kept.")
     lines = [f"{name:<22} {told}" for name, _, told in steps]
     lines += [*original.notes, *lost]
     before, after = len(editor.original), editor.count

@@ -66,6 +66,8 @@ def test_a_camera_that_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFix
     write_sharp(tmp_path / "a.ply", small_gaussians())
     done = fewview(capsys, "convert", tmp_path / "a.ply", tmp_path / "b.spz", "--json")
     assert done.json["notes"] == ["The camera that a.ply was made for is not kept."]
+    done = fewview(capsys, "edit", tmp_path / "a.ply", "-o", tmp_path / "c.ply", "--json")
+    assert done.json["notes"] == ["The camera that a.ply was made for is not kept."]
 
 
 def test_the_older_layout_of_a_camera(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def decoded(data: bytes | memoryview, count: int, stride: int, filter_name: str 
         raise ValueError(f"has {len(data)} bytes, too few for {count} elements of {stride}; it is cut short")
     if data[0] != HEADER:
         raise ValueError(
-            f"begins with byte {data[0]:#04x}, where {HEADER:#04x} is expected: version 0, as EXT_meshopt_compression has it"
+            f"begins with byte {data[0]:#04x}, where {HEADER:#04x} is expected: that of EXT_meshopt_compression"
         )
     packed = np.frombuffer(data, np.uint8)
     tail = max(stride, _TAIL_BYTES)
