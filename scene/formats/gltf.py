@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,11 @@ from .gltf_container import (
     read_gltf,
 )
 from .gltf_nodes import placed_meshes
-from .packing import clamped_note, logit, lowered, refuse_empty, sigmoid, unit_quats
+from .packing import clamped_note, constant_in_srgb, logit, lowered, refuse_empty, sigmoid, unit_quats
 
 EXTENSION = "KHR_gaussian_splatting"
 MAX_DEGREE = 3
+LINEAR_LIGHT = "lin_rec709_display"
 _NAME = "glTF"
 _POINTS, _ARRAY_BUFFER = 0, 34962
 _USHORT = 5123
@@ -84,6 +86,9 @@ def read(path: Path) -> StaticSplat:
     budget = gltf.budget()
     for primitive, where, file_from_mesh in _found(gltf):
         part = _primitive(gltf, primitive, where, notes)
+        if primitive["extensions"].get(EXTENSION, {}).get("colorSpace") == LINEAR_LIGHT:
+            constant = torch.from_numpy(constant_in_srgb(part.sh[:, 0].numpy()))
+            part = replace(part, sh=torch.cat([constant[:, None], part.sh[:, 1:]], dim=1))
         budget -= sum(tensor.nbytes for tensor in vars(part).values())
         if budget < 0:
             raise gltf.fail(f"its nodes show more than {MAX_COPIES} times what its buffers hold.")
@@ -273,7 +278,9 @@ def _check_kind(gltf: Gltf, extensions: dict[str, Any], where: str, notes: list[
         notes.append(f"{name}: the kernel {str(splat['kernel'])[:40]!r} is shown as ellipses.")
     if splat.get("projection", "perspective") != "perspective":
         notes.append(f"{name}: the projection {str(splat['projection'])[:40]!r} is shown as perspective.")
-    if splat.get("colorSpace", "srgb_rec709_display") != "srgb_rec709_display":
+    if splat.get("colorSpace") == LINEAR_LIGHT:
+        notes.append(f"{name} has colours in linear light; each was turned into sRGB, so blends differ a bit.")
+    elif splat.get("colorSpace", "srgb_rec709_display") != "srgb_rec709_display":
         notes.append(
             f"{name}: the colour space {str(splat['colorSpace'])[:40]!r} is shown as sRGB, so colours are off."
         )

@@ -13,6 +13,7 @@ from ..point_cloud import PointCloud
 from .gltf import EXTENSION, SPZ_EXTENSIONS, is_gltf, refuse_extensions
 from .gltf_container import FLOAT, GLB_MAGIC, MAX_GLB_JSON_BYTES, MAX_TEXT_BYTES, Gltf, read_gltf
 from .gltf_nodes import placed_meshes
+from .packing import srgb
 
 _COLORS: dict[int, bool | None] = {FLOAT: False, 5121: True, 5123: True}
 _GREY = 128
@@ -69,7 +70,7 @@ def read_gltf_points(path: Path) -> tuple[PointCloud, int]:
 
 
 def _colors(gltf: Gltf, attributes: dict[str, Any], where: str, count: int) -> np.ndarray:
-    """uint8 [count, 3] sRGB; glTF has linear ones (IEC 61966-2-1)."""
+    """uint8 [count, 3] sRGB; glTF has linear ones."""
     if "COLOR_0" not in attributes:
         return np.full((count, 3), _GREY, np.uint8)
     kind = gltf.item("accessors", attributes["COLOR_0"], where).get("type")
@@ -79,8 +80,7 @@ def _colors(gltf: Gltf, attributes: dict[str, Any], where: str, count: int) -> n
     if len(linear) != count:
         raise gltf.fail(f"COLOR_0 of {where} has {len(linear)} elements for {count} positions.")
     linear = np.nan_to_num(linear.astype(np.float64)).clip(0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (srgb * 255 + 0.5).astype(np.uint8)
+    return (srgb(linear) * 255 + 0.5).astype(np.uint8)
 
 
 def _faces(gltf: Gltf, primitive: dict[str, Any], vertices: int) -> int:

@@ -14,6 +14,7 @@ from ..ply_file import COLORS, PlyElement, PlyHeader, columns, read_element, rea
 from ..splat import Axis, StaticSplat
 from .axes import parse_axis
 from .clean import arrays, usable_gaussians
+from .packing import constant_in_srgb
 from .ply_camera import is_linear_light
 
 MAX_DEGREE = 4
@@ -43,7 +44,7 @@ def read(path: Path | str) -> StaticSplat:
         notes = (f"{path.name} holds flat splats (2DGS); they were given a thickness of 1/1000 of their width.",)
     sh = _spherical_harmonics(rows, degree)
     if is_linear_light(header):
-        sh[:, 0] = (_srgb(0.5 + SH_C0 * sh[:, 0]) - 0.5) / SH_C0
+        sh[:, 0] = constant_in_srgb(sh[:, 0])
         notes += (
             f"{path.name} has colours in linear light; each Gaussian's was turned into sRGB, so blends differ a bit.",
         )
@@ -119,12 +120,6 @@ def _sh_degree(header: PlyHeader, vertex: PlyElement) -> int:
         f"{header.path} has {len(names)} 'f_rest_' properties; 0, 9, 24, 45 or 72 numbered from 0 are expected "
         "(spherical harmonics of degree 0 to 4, three channels)."
     )
-
-
-def _srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB of linear light (IEC 61966-2-1); what is below 0 stays on the line."""
-    with np.errstate(invalid="ignore"):
-        return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055)
 
 
 def _spherical_harmonics(rows: np.ndarray, degree: int) -> np.ndarray:
