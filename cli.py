@@ -31,7 +31,7 @@ COMMANDS = {
     "reconstruct": "Photographs, a video, or a data set with cameras, to a Gaussian splat.",
     "methods": "The reconstruction methods, and the settings of each.",
     "poses": "Only the cameras: where each photograph was taken from.",
-    "view": "Look at a run, a splat file or a data set in the browser.",
+    "view": "Look at a run, a splat, points or a data set in the browser.",
     "render": "A run or a splat file to pictures and a film.",
     "share": "A run or a splat file to one HTML page that anybody can open.",
     "edit": "Crop a splat, remove floaters, and set its origin, up axis and unit; the original stays.",

@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from ..scene.errors import BadInputError
-from ..scene.formats import format_name, load_splat, save_splat, side_path
+from ..scene.formats import format_name, load_splat, save_splat, side_path, splat_camera, splat_ending, splat_file
 from ..scene.formats.axes import parse_axis
 from ..scene.gaussians import Gaussians
 from ..scene.one_moment import one_moment
@@ -24,11 +24,12 @@ from .result import finish
 class Options(Common):
     """A splat file to another format: the name's ending says which.
 
-    What the new format cannot keep is listed. A format that defines its axes gets the scene upright; a side file beside
-    it (NAME.EXT.json) lets Fewview bring it back into the frame that it came from.
+    What the new format cannot keep is listed. The scene stands upright where other viewers open the file: y is down in
+    PLY, compressed PLY, .splat and SOG, and up in SPZ and glTF. A side file beside it (NAME.EXT.json) lets Fewview
+    bring it back into the frame that it came from.
     """
 
-    # Splat file of any known format, or a run folder.
+    # Splat file of any known format, the folder of an unbundled SOG scene, or a run folder.
     input: tyro.conf.Positional[Path]
     # File to write; its ending says the format.
     target: tyro.conf.Positional[Path]
@@ -38,6 +39,13 @@ class Options(Common):
     sh_degree: int | None = None
     # Moment of a moving splat that is written; auto is its first.
     time: float | None = None
+    # Write this many files of a moving splat, evenly over its motion, as TARGET_0000 and so on: a sequence.
+    frames: int | None = None
+    # Leave the coordinates as they are in INPUT, even if other viewers then show the scene lying down.
+    keep_frame: bool = False
+    # Take the scales and opacities of a PLY as they are drawn, for files whose exporter has undone the logarithm and
+    # the logit already; a note tells when a file looks like that.
+    linear: bool = False
     # Version of an SPZ file, 2, 3 or 4; auto is 3, which most viewers read well.
     spz_version: int | None = None
 
@@ -49,32 +57,53 @@ class Options(Common):
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0 to 4 are possible.")
         if self.spz_version is not None and self.spz_version not in (2, 3, 4):
             raise BadInputError(f"--spz-version {self.spz_version} cannot be used: 2, 3 and 4 can be written.")
+        if self.frames is not None and not 1 <= self.frames <= 10_000:
+            raise BadInputError(f"--frames {self.frames} cannot be used: 1 to 10000 files are possible.")
+        if self.frames is not None and self.time is not None:
+            raise BadInputError("--time is one moment and --frames are many; leave one of them out.")
         if self.up is not None:
             parse_axis(self.up)
 
 
 def run(options: Options) -> None:
-    source, target = _source(options.input), options.target
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
-    format_name(target)  # an unknown ending is told before a big file is read
-    splat, moment_notes = _still(
-        options, load_run_splat(Run.open(options.input)) if options.input.is_dir() else load_splat(source)
-    )
-    found_degree, notes = splat.gaussians.sh_degree, [*splat.notes, *moment_notes]
-    if options.up is not None:
-        splat = replace(splat, up=parse_axis(options.up))
+    finished = _run(options.input)
+    source = splat_file(options.input) or options.input if finished is None else finished.splat_path
+    format_name(options.target)  # an unknown ending is told before a big file is read
+    targets = _targets(options)
+    for target in targets:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise BadInputError(f"{target} is the input itself, which is never overwritten; choose another name.")
+    moving = load_splat(source, linear=options.linear) if finished is None else load_run_splat(finished)
+    moments = _moments(options, moving)
+    notes = list(moving.notes)
+    if finished is None and splat_camera(source)[0] is not None:
+        notes.append(f"The camera that {source.name} was made for is not kept.")
+    found_degree = moving.gaussians.sh_degree
     if options.sh_degree is not None and options.sh_degree < found_degree:
-        splat = replace(splat, gaussians=_lowered(splat.gaussians, options.sh_degree))
         notes.append(
             f"Spherical harmonics of degree {found_degree} were cut down to {options.sh_degree}, as asked for."
         )
-    read = {"path": str(source), "bytes": source.stat().st_size, "gaussians": len(splat.gaussians)}
-    notes += save_splat(target, splat, spz_version=options.spz_version)
+    for target, moment in zip(targets, moments, strict=True):
+        splat, lost = one_moment(moving, moment)
+        splat = _as_asked(options, splat)
+        written = save_splat(target, splat, spz_version=options.spz_version, keep_frame=options.keep_frame)
+        found = (*(lost if options.frames is None else ()), *written)
+        notes += [note for note in found if note not in notes]
+    sides = [side_path(target) for target in targets if side_path(target).exists()]
     result = {
-        "input": read | {"sh_degree": found_degree},
-        "output": {"path": str(target), "format": format_name(target), "bytes": target.stat().st_size},
-        "side_file": str(side_path(target)) if side_path(target).exists() else None,
+        "input": {
+            "path": str(source),
+            "bytes": source.stat().st_size,
+            "gaussians": len(moving),
+            "sh_degree": found_degree,
+        },
+        "output": {
+            "path": str(targets[0]),
+            "format": format_name(targets[0]),
+            "bytes": sum(target.stat().st_size for target in targets),
+            "files": len(targets),
+        },
+        "side_file": str(sides[0]) if sides else None,
         "up": None if splat.up is None else list(splat.up),
         "antialiased": splat.antialiased,
         "notes": notes,
@@ -82,27 +111,49 @@ def run(options: Options) -> None:
     finish(options, result, _lines(result))
 
 
-def _source(path: Path) -> Path:
-    """The splat file itself, where `path` is a run."""
-    if not path.is_dir():
-        return path
-    splat = Run.open(path).splat_path
-    if not splat.is_file():
+def _run(path: Path) -> Run | None:
+    """The run at `path`, whose splat is there; None for a splat file or a folder that is one."""
+    if not path.is_dir() or splat_file(path) is not None:
+        return None
+    run = Run.open(path)
+    if not run.splat_path.is_file():
         raise BadInputError(f"The run {path} has no splat yet; continue it with `fewview reconstruct --resume`.")
+    return run
+
+
+def _targets(options: Options) -> list[Path]:
+    """The files to write: the target, or those of a sequence, numbered before the ending."""
+    if options.frames is None:
+        return [options.target]
+    ending = splat_ending(options.target)
+    assert ending is not None  # `format_name` has told so
+    if ending == "meta.json":
+        raise BadInputError("A sequence of loose SOG images would write over itself; name a .sog file as the target.")
+    stem = options.target.name[: -len(ending)]
+    return [options.target.with_name(f"{stem}_{i:04d}{ending}") for i in range(options.frames)]
+
+
+def _moments(options: Options, splat: Splat) -> list[float | None]:
+    """The moments that are written, None for the first one. Raises BadInputError where the splat has none such."""
+    asked = f"--time {options.time:g}" if options.time is not None else f"--frames {options.frames}"
+    if options.time is None and options.frames is None:
+        return [None]
+    if splat.time_range_s is None:
+        raise BadInputError(f"{options.input} does not move, so {asked} of it cannot be written; leave that out.")
+    first, last = splat.time_range_s
+    if options.frames is not None:
+        return [first + (last - first) * i / max(1, options.frames - 1) for i in range(options.frames)]
+    if options.time is not None and not first <= options.time <= last:
+        raise BadInputError(f"{asked} is outside of the motion of {options.input}, {first:g} to {last:g}.")
+    return [options.time]
+
+
+def _as_asked(options: Options, splat: StaticSplat) -> StaticSplat:
+    if options.up is not None:
+        splat = replace(splat, up=parse_axis(options.up))
+    if options.sh_degree is not None and options.sh_degree < splat.gaussians.sh_degree:
+        splat = replace(splat, gaussians=_lowered(splat.gaussians, options.sh_degree))
     return splat
-
-
-def _still(options: Options, splat: Splat) -> tuple[StaticSplat, tuple[str, ...]]:
-    """One moment of the splat, and a sentence where it moves."""
-    if options.time is not None and splat.time_range_s is None:
-        raise BadInputError(f"{options.input} does not move, so there is no moment --time {options.time:g} of it.")
-    if options.time is not None and splat.time_range_s is not None:
-        first, last = splat.time_range_s
-        if not first <= options.time <= last:
-            raise BadInputError(
-                f"--time {options.time:g} is outside of the motion of {options.input}, {first:g} to {last:g}."
-            )
-    return one_moment(splat, options.time)
 
 
 def _lowered(g: Gaussians, degree: int) -> Gaussians:
@@ -113,6 +164,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     before, after = result["input"], result["output"]
     up = "not known, taken as -y" if result["up"] is None else " ".join(f"{value:g}" for value in result["up"])
     size = f"{after['bytes']:,} bytes, {after['bytes'] / before['bytes']:.1%} of what was read"
+    if after["files"] > 1:
+        size = f"the first of {after['files']}, {after['bytes']:,} bytes together"
     lines = [
         f"{'Read':<12} {before['path']} ({before['bytes']:,} bytes)",
         f"{'Written':<12} {after['path']} ({size})",

@@ -30,6 +30,7 @@ from ..scene.edit import (
 from ..scene.edit.coordinate_frame import AXES
 from ..scene.edit.saving import load_source, refuse_to_replace
 from ..scene.errors import BadInputError
+from ..scene.formats import splat_camera, splat_file
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
 from .options import Common
@@ -64,6 +65,9 @@ class Options(Common):
     scale_points: str | None = None
     # That distance in metres; a unit of the new splat is then a metre.
     metres: float | None = None
+    # Leave the new file in the frame that these steps give, even if other viewers, which take y as down in a PLY, then
+    # show it lying down.
+    keep_frame: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +82,8 @@ class Options(Common):
 def run(options: Options) -> None:
     if options.output is None:
         raise BadInputError("`fewview edit` needs a name for the new splat: add -o NEW.ply.")
-    source = Run.open(options.input) if options.input.is_dir() else options.input
+    file = splat_file(options.input)
+    source = Run.open(options.input) if file is None and options.input.is_dir() else file or options.input
     as_run = isinstance(source, Run) and options.output.suffix == ""
     if not as_run:
         refuse_to_replace(source, options.output)
@@ -89,10 +94,14 @@ def run(options: Options) -> None:
     if options.up is not None:
         splat = replace(splat, up=AXES["+z"])
     lost: tuple[str, ...] = ()
+    if as_run and options.keep_frame:
+        raise BadInputError("--keep-frame is for a file, as a run keeps its frame anyway; leave it out.")
     if as_run and isinstance(source, Run):
         save_edited_run(source, options.output, splat, editor.similarity, metric=options.metres is not None)
     else:
-        lost = save_edited(source, options.output, splat)
+        lost = save_edited(source, options.output, splat, keep_frame=options.keep_frame)
+        if file is not None and splat_camera(file)[0] is not None:
+            lost = (*lost, f"The camera that {file.name} was made for is not kept.")
     lines = [f"{name:<22} {told}" for name, _, told in steps]
     lines += [*original.notes, *lost]
     before, after = len(editor.original), editor.count

@@ -18,13 +18,14 @@ LONG_BYTES = 50e6
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
-    """Look at a run, a splat file or a data set in the browser, until Ctrl+C.
+    """Look at a run, a splat, points or a data set in the browser, until Ctrl+C.
 
     Only this computer can open the page, unless --host says otherwise, and only with the address that is printed: it
     holds a new token each time.
     """
 
-    # Run folders, splat files, folders of photographs, data sets; several are shown together, each with a toggle.
+    # Run folders, splat files, points and meshes (PLY, glTF), folders of photographs, data sets; several are shown
+    # together, each with a toggle.
     input: tyro.conf.Positional[tuple[Path, ...]]
     # Detected boxes to show on driving data, a JSON file in the nuScenes submission layout.
     detections: Path | None = None

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from ..scene.cameras import Cameras
+from ..scene.formats.axes import snapped
 from ..scene.geometry import se3_from, se3_inverse
+from ..scene.splat import Axis
 
 
 def up_direction(cameras: Cameras) -> Tensor:
@@ -28,6 +30,12 @@ def up_direction(cameras: Cameras) -> Tensor:
     level = level / level.norm()
     chosen = level if level @ mean_up > 0.5 else mean_up
     return chosen.to(cameras.cam_from_world)
+
+
+def world_up(cameras: Cameras) -> Axis:
+    """`up_direction` as numbers, on an axis where it nearly is: an estimate is not exact to half a degree."""
+    x, y, z = up_direction(cameras.to("cpu")).double().tolist()
+    return snapped((x, y, z))
 
 
 def focus_point(cameras: Cameras) -> Tensor:

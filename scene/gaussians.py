@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .geometry import Similarity, quat_from_rotation, quat_multiply
-from .spherical_harmonics import sh_rotation
+from .spherical_harmonics import turned_sh
 
 SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
@@ -79,21 +79,20 @@ class Gaussians:
     def moved(self, new_from_old: Similarity) -> Gaussians:
         """The same splat in another frame: positions, sizes, rotations and view-dependent colours follow.
 
-        Positions pass through double precision, so that a scene far from its origin can be brought back to it.
+        All passes through double precision, so that a scene far from its origin can be brought back to it, and one that
+        was turned into the frame of a file is the same but for rounding.
         """
         like = self.means
         scale, rotation, translation = (t.to(like.device, torch.float64) for t in vars(new_from_old).values())
-        turn = sh_rotation(self.sh_degree, rotation)
-        turned_nowhere = bool((turn == torch.eye(len(turn), dtype=turn.dtype)).all())
         # A zero quaternion is drawn as no rotation at all, so it has to turn like one.
         zero = self.quats.norm(dim=-1, keepdim=True) == 0
         quats = torch.where(zero, self.quats.new_tensor([1.0, 0, 0, 0]), self.quats)
         return Gaussians(
             Similarity(scale, rotation, translation)(self.means.double()).to(like),
-            quat_multiply(quat_from_rotation(rotation).to(like), quats),
+            quat_multiply(quat_from_rotation(rotation), quats.double()).to(like),
             self.log_scales + scale.log().to(like),
             self.opacity_logits,
-            self.sh if turned_nowhere else torch.einsum("jk,nkc->njc", turn.to(self.sh), self.sh),
+            turned_sh(self.sh, rotation),
         )
 
     @classmethod

@@ -98,9 +98,9 @@ class FrameMotion:
         return FrameMotion(self.times_s, self.means[:, index], self.quats[:, index])
 
     def moved(self, new_from_old: Similarity) -> FrameMotion:
-        turn = quat_from_rotation(new_from_old.rotation.double()).to(self.quats)
+        turn = quat_from_rotation(new_from_old.rotation.double()).to(self.quats.device)
         means = new_from_old.double()(self.means.double()).to(self.means)
-        return FrameMotion(self.times_s, means, quat_multiply(turn, self.quats))
+        return FrameMotion(self.times_s, means, quat_multiply(turn, self.quats.double()).to(self.quats))
 
     def tensors(self) -> dict[str, Tensor]:
         return {"times_s": self.times_s, "means": self.means, "quats": self.quats}

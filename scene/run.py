@@ -9,7 +9,8 @@ run/
   cameras_estimated.json  the cameras as they were before training refined them
   points.ply      the sparse points
   evidence/       what the method asked for besides cameras, e.g. depth and confidence of the training views
-  splat.ply       the result; the first moment where it moves
+  splat.ply       the result with y down, as other viewers take it; the first moment where it moves
+  splat.ply.json  how it lies in the run's world frame, the one of the cameras
   motion.safetensors, motion.json  how it moves, where it does
   checkpoints/    state to continue from, bit for bit
   metrics.json    held-out figures and timings

@@ -1,6 +1,7 @@
 """The splat of a run: `splat.ply` for every viewer, and `motion.safetensors` with `motion.json` where it moves.
 
-`splat.ply` is the first moment. The canonical Gaussians, which are of no moment, lie with the motion.
+`splat.ply` is the first moment, with y down as other viewers take it; `splat.ply.json` brings it back into the frame of
+the run's cameras. The canonical Gaussians, which are of no moment, lie with the motion, in the run's frame.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 
 from .errors import BadInputError
 from .files import read_json, write_bytes, write_json
-from .formats import load_splat, save_splat
+from .formats import load_splat, save_splat, side_path
+from .formats.side_file import remove_side_file
 from .gaussians import Gaussians
 from .motion import MOTIONS
 from .run import Run
@@ -33,7 +35,14 @@ def save_run_splat(run: Run, splat: Splat) -> None:
         write_bytes(run.motion_path, safetensors.torch.save(plain))
         description = {"version": VERSION, "kind": splat.motion.kind, "time_range_s": list(splat.time_range_s)}
         write_json(run.motion_description_path, description | {"gaussians": len(splat)})
-    save_splat(run.splat_path, splat.still())
+    # `splat.ply` says that training is done, so its frame, without which it would stand beside the cameras, goes first.
+    whole = run.splat_path.with_name(f".{run.splat_path.name}")
+    save_splat(whole, splat.still())
+    if side_path(whole).exists():
+        side_path(whole).replace(side_path(run.splat_path))
+    else:
+        remove_side_file(run.splat_path)  # of a splat that a person has removed
+    whole.replace(run.splat_path)
 
 
 def load_run_splat(run: Run) -> Splat:
@@ -43,7 +52,7 @@ def load_run_splat(run: Run) -> Splat:
     """
     if not run.splat_path.is_file():
         raise BadInputError(f"{run.path} has no splat yet; continue it with `fewview reconstruct --resume`.")
-    still = load_splat(run.splat_path)
+    still = load_splat(run.splat_path, even_if_changed=True)
     background = _background(run)
     if not run.motion_description_path.is_file():
         return StaticSplat(still.gaussians, still.antialiased, still.up, still.notes, background)

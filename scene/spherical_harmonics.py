@@ -63,7 +63,22 @@ def sh_rotation(degree: int, rotation: Tensor) -> Tensor:
     for l in range(degree + 1):
         block = slice(l * l, (l + 1) ** 2)
         # after @ f_new = before @ f_old for every f_old
-        matrix[block, block] = torch.linalg.lstsq(after[:, block], before[:, block]).solution
-    # An axis flip gives entries of 0 and +-1 but for rounding; then it moves values without touching them.
-    whole = matrix.round()
-    return whole if bool(((matrix - whole).abs() < 1e-12).all()) else matrix
+        turn = torch.linalg.lstsq(after[:, block], before[:, block]).solution
+        # An axis flip, and in degree 1 a quarter turn, too, gives entries of 0 and +-1 but for rounding; then it moves
+        # values without touching them.
+        whole = turn.round()
+        matrix[block, block] = whole if bool(((turn - whole).abs() < 1e-12).all()) else turn
+    return matrix
+
+
+def turned_sh(sh: Tensor, rotation: Tensor) -> Tensor:
+    """Coefficients [N, K, 3] that turn with the scene; `rotation` [3, 3] takes old directions to new ones.
+
+    The arithmetic is in double precision, degree by degree, so that a turn and back costs two roundings.
+    """
+    degree = round(sh.shape[1] ** 0.5) - 1
+    turn = sh_rotation(degree, rotation).to(sh.device)
+    if bool((turn == torch.eye(len(turn), dtype=turn.dtype, device=turn.device)).all()):
+        return sh
+    blocks = [slice(l * l, (l + 1) ** 2) for l in range(degree + 1)]
+    return torch.cat([torch.einsum("jk,nkc->njc", turn[b, b], sh[:, b].double()).to(sh) for b in blocks], dim=1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from fewview.scene.formats import load_splat, save_splat, side_path
+from fewview.scene.run_splat import save_run_splat
 from fewview.scene.splat import StaticSplat
 from support.command import assert_one_sentence, fewview
 from support.datasets import random_gaussians
 from support.small_run import small_gaussians, small_run
+from support.small_splats import FIRST_S, LAST_S, moving_run, moving_splat
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_what_is_refused(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixt
     refused(scene, tmp_path / "b.spz", "--sh-degree", "5", words="0 to 4")
     refused(scene, tmp_path / "b.spz", "--up", "up", words="no axis")
     refused(scene, tmp_path / "b.spz", "-o", tmp_path / "c.spz", words="not needed here")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "scene.ply"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.ply", "scene.ply", "scene.ply.json"]
 
 
 def test_an_output_that_exists_is_replaced(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +114,41 @@ def test_pictures_of_any_format_from_above_the_ground(
     done = fewview(capsys, "render", tmp_path / "b.spz", "-o", tmp_path / "out", "--frames", 2, "--size", 32, "--json")
     assert done.code == 0, done.err
     assert done.json["frames"] == 2
+
+
+@pytest.mark.parametrize("ending", [".ply", ".compressed.ply", ".spz"])
+def test_a_sequence_of_a_moving_splat(tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every file is upright, and the world comes back at each of its moments."""
+    run, splat = moving_run(tmp_path / "run"), moving_splat()
+    save_run_splat(run, replace(splat, up=(0.0, 0.0, 1.0)))
+    done = fewview(capsys, "convert", run.path, tmp_path / f"a{ending}", "--frames", 3, "--json")
+    assert done.code == 0, done.err
+    names = [f"a_{i:04d}{ending}" for i in range(3)]
+    assert sorted(path.name for path in tmp_path.glob(f"a_*{ending}")) == names
+    assert done.json["output"]["files"] == 3
+    assert done.json["notes"] == []
+    for name, moment in zip(names, (FIRST_S, (FIRST_S + LAST_S) / 2, LAST_S), strict=True):
+        found, expected = load_splat(tmp_path / name).gaussians.means, splat.at(moment).means
+        # The coarsest is the compressed PLY: half a step of 1023 over the cube and its drift.
+        nearest = torch.cdist(found.double(), expected.double()).min(1)
+        assert float(nearest.values.max()) < 3 / 1023
+        assert len(nearest.indices.unique()) == len(expected)
+        assert side_path(tmp_path / name).exists()
+        side_path(tmp_path / name).unlink()
+        means, up = load_splat(tmp_path / name).gaussians.means, load_splat(tmp_path / name).up
+        assert up == ((0, 1, 0) if ending == ".spz" else (0, -1, 0))
+        assert float(means[:, 1].mean() * up[1]) == pytest.approx(float(expected[:, 2].mean()), abs=3 / 1023)
+
+
+def test_sequences_that_cannot_be(tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = moving_run(tmp_path / "run")
+
+    def refused(*args: object, words: str) -> None:
+        assert_one_sentence(fewview(capsys, "convert", *args), 2, words)
+
+    refused(scene, tmp_path / "b.ply", "--frames", "3", words="does not move, so --frames 3")
+    refused(scene, tmp_path / "b.ply", "--time", "1", words="does not move, so --time 1")
+    refused(run.path, tmp_path / "b.ply", "--frames", "0", words="1 to 10000")
+    refused(run.path, tmp_path / "b.ply", "--frames", "2", "--time", "1", words="leave one of them out")
+    refused(run.path, tmp_path / "meta.json", "--frames", "2", words="would write over itself")
+    assert not list(tmp_path.glob("b*"))

@@ -74,8 +74,17 @@ def test_bit_flips_are_named_or_harmless(tmp_path: Path) -> None:
     assert 50 < read < 550, "both happen"
 
 
-def change(key: str, index: int, **values: Any) -> Callable[[Root], object]:
-    return lambda root: root[key][index].update(values)
+VIEW = {"bufferView": 0}
+MESHOPT = {"buffer": 0, "byteLength": 24, "byteStride": 12, "count": 2, "mode": "ATTRIBUTES"}
+
+
+def change(key: str, index: int, drop: tuple[str, ...] = (), **values: Any) -> Callable[[Root], object]:
+    def changed(root: Root) -> None:
+        root[key][index].update(values)
+        for name in drop:
+            root[key][index].pop(name)
+
+    return changed
 
 
 def attribute(**values: Any) -> Callable[[Root], object]:
@@ -132,13 +141,39 @@ NONSENSE: dict[str, Callable[[Root], object]] = {
     "'normalized' True": change("accessors", 0, normalized=True),
     "'normalized' 1, which": change("accessors", 0, normalized=1),
     # What is compressed, sparse or somewhere else.
-    "is sparse": change("accessors", 0, sparse={"count": 1}),
-    "sparse, which is not read": lambda root: root["accessors"][0].pop("bufferView"),
-    "EXT_meshopt_compression": change("bufferViews", 0, extensions={"EXT_meshopt_compression": {}}),
+    "neither a 'bufferView' nor 'sparse'": lambda root: root["accessors"][0].pop("bufferView"),
+    "should have a count, indices and values": change("accessors", 0, sparse={"count": 1}),
+    "are of component type 5126": change(
+        "accessors", 0, sparse={"count": 1, "indices": {"bufferView": 0, "componentType": 5126}, "values": VIEW}
+    ),
+    "replaces element 63, but there are 2": change(  # the exponent of the float 1.0
+        "accessors",
+        0,
+        sparse={"count": 1, "indices": {"bufferView": 0, "componentType": 5121, "byteOffset": 3}, "values": VIEW},
+    ),
+    "promises 9007199254740991 elements of 12": change(
+        "accessors", 0, sparse={"count": 1, "indices": VIEW, "values": VIEW}, count=2**53 - 1, drop=("bufferView",)
+    ),
+    "in mode None": change("bufferViews", 0, extensions={"EXT_meshopt_compression": {}}),
+    "in mode TRIANGLES": change("bufferViews", 0, extensions={"EXT_meshopt_compression": {"mode": "TRIANGLES"}}),
+    "filter OCTAHEDRAL": change(
+        "bufferViews", 0, extensions={"EXT_meshopt_compression": MESHOPT | {"filter": "OCTAHEDRAL"}}
+    ),
+    "more than its file can hold": change(
+        "bufferViews", 0, extensions={"EXT_meshopt_compression": MESHOPT | {"count": 2**40}}
+    ),
+    "the compressed bufferViews.0. has 24 bytes": change(
+        "bufferViews", 0, extensions={"EXT_meshopt_compression": MESHOPT}
+    ),
+    "is compressed .EXT_unheard_of": change("bufferViews", 0, extensions={"EXT_unheard_of": {}}),
     "compressed with KHR_draco_mesh_compression": extension(KHR_draco_mesh_compression={}),
-    "compression_spz_2": extension(
+    "the SPZ of .* names bufferViews.None": extension(
         KHR_gaussian_splatting={"extensions": {"KHR_gaussian_splatting_compression_spz_2": {}}}
     ),
+    "is not an SPZ file": extension(
+        KHR_gaussian_splatting={"extensions": {"KHR_gaussian_splatting_compression_spz_2": {"bufferView": 0}}}
+    ),
+    "the SPZ extension of": extension(KHR_spz_gaussian_splats_compression=[]),
     "it needs the extension KHR_meshopt": lambda root: root.update(extensionsRequired=["KHR_meshopt"]),
     "only files in the folder": change("buffers", 0, uri="https://example.org/a.bin"),
     "lies at '../a.bin'": change("buffers", 0, uri="../a.bin"),

@@ -101,11 +101,11 @@ def test_spz_counts_that_lie(tmp_path: Path, count: int) -> None:
     refused(tmp_path / "4.spz", bytes(data), "Gaussians")
 
 
-@pytest.mark.parametrize("version", [0, 1, 5, 2**32 - 1])
+@pytest.mark.parametrize("version", [0, 5, 2**32 - 1])
 def test_spz_versions_that_are_not_read(tmp_path: Path, version: int) -> None:
     plain = bytearray(gzip.decompress(written(tmp_path, "3.spz")))
     struct.pack_into("<I", plain, 4, version)
-    refused(tmp_path / "3.spz", gzip.compress(bytes(plain)), f"is SPZ version {version}.*2, 3 and 4 are read")
+    refused(tmp_path / "3.spz", gzip.compress(bytes(plain)), f"is SPZ version {version}.*1 to 4 are read")
     data = bytearray(written(tmp_path, "4.spz"))
     struct.pack_into("<I", data, 4, version)
     refused(tmp_path / "4.spz", bytes(data), f"is SPZ version {version}")

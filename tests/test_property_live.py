@@ -4,8 +4,9 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
-from fewview.scene.formats import load_splat
+from fewview.scene.formats import load_splat, splat_ply
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.curves import MAX_POINTS, Curve
@@ -84,8 +85,11 @@ def test_save_while_training_writes_the_next_state(tmp_path, monkeypatch):
         live._ask_for_save()
         assert live.update(lambda: StaticSplat(small_gaussians(seed=3)), 3, {})  # at once, as somebody waits for it
         until(lambda: (tmp_path / "splat_step_3.ply").is_file())
-    saved = load_splat(tmp_path / "splat_step_3.ply").gaussians
-    torch.testing.assert_close(saved.means, small_gaussians(seed=3).means)
+    saved = load_splat(tmp_path / "splat_step_3.ply")
+    torch.testing.assert_close(saved.gaussians.means, small_gaussians(seed=3).means)
+    # The trainer says what is up only at its end, so it is the cameras'; in the file it is -y, exactly.
+    assert saved.up == pytest.approx((0.0, -1.0, 0.0), abs=0.02)
+    assert splat_ply.read(tmp_path / "splat_step_3.ply").up == (0.0, -1.0, 0.0)
 
 
 def test_save_while_paused_writes_what_is_shown(tmp_path, monkeypatch):

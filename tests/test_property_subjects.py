@@ -25,6 +25,7 @@ from fewview.viewer.subjects import drawn_splat
 from fewview.viewer.subjects.capture_subject import CaptureSubject
 from fewview.viewer.subjects.driving_subject import DrivingSubject
 from fewview.viewer.subjects.loader import load_subject
+from fewview.viewer.subjects.points_subject import PointsSubject
 from fewview.viewer.subjects.splat_subject import SplatSubject
 from fewview.viewer.subjects.subject import Subject, bounds
 from support.browser import until
@@ -39,6 +40,8 @@ def made(kind: str, folder: Path) -> Subject:
     if kind == "splat file":
         save_splat(folder / "a.ply", StaticSplat(small_gaussians()))
         return load_subject(folder / "a.ply")
+    if kind == "points":
+        return load_subject(small_run(folder / "run").points_path)
     if kind == "run":
         return load_subject(small_run(folder / "run").path)
     if kind == "moving run":
@@ -56,7 +59,7 @@ def made(kind: str, folder: Path) -> Subject:
 
 KINDS: dict[str, type[Subject]] = {
     "splat file": SplatSubject, "run": SplatSubject, "moving run": SplatSubject, "begun run": SplatSubject,
-    "photographs": CaptureSubject, "capture": CaptureSubject, "driving": DrivingSubject,
+    "points": PointsSubject, "photographs": CaptureSubject, "capture": CaptureSubject, "driving": DrivingSubject,
 }  # fmt: skip
 
 

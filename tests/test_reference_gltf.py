@@ -186,10 +186,21 @@ def test_several_splats_become_one(tmp_path: Path) -> None:
 
 def test_other_ways_of_rendering_are_told(tmp_path: Path) -> None:
     b = Builder()
-    b.mesh()["extensions"][SPLAT] |= {"kernel": "x", "colorSpace": "lin_rec709_display", "projection": "y"}
+    b.mesh()["extensions"][SPLAT] |= {"kernel": "x", "colorSpace": "display_p3", "projection": "y"}
     notes = b.read(tmp_path).notes
     assert len(notes) == 3
-    assert "lin_rec709_display" in " ".join(notes)
+    assert "display_p3" in " ".join(notes)
+
+
+def test_linear_light_becomes_srgb(tmp_path: Path) -> None:
+    b = Builder()
+    # 0.21404 in linear light is 0.5 in sRGB (IEC 61966-2-1), and 0 and 1 are the same in both.
+    rows = [[(value - 0.5) / 0.28209479177387814 for value in (0.0, 0.21404, 1.0)]] * 2
+    primitive = b.mesh(0, SH_DEGREE_0_COEF_0=b.attribute("VEC3", 5126, rows))
+    primitive["extensions"][SPLAT]["colorSpace"] = "lin_rec709_display"
+    splat = b.read(tmp_path)
+    assert splat.gaussians.base_colors[0].tolist() == pytest.approx([0, 0.5, 1], abs=1e-5)
+    assert "linear light" in splat.notes[0]
 
 
 def test_buffers_beside_the_file(tmp_path: Path) -> None:

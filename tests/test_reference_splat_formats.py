@@ -92,6 +92,17 @@ def test_spz_with_other_fractional_bits(tmp_path: Path) -> None:
     torch.testing.assert_close(spz.read(path).gaussians.means, g.means, rtol=0, atol=2**-17 + 1e-6)
 
 
+def test_spz_of_version_1_has_positions_of_16_bit_floats(tmp_path: Path) -> None:
+    """The rest is that of version 2."""
+    g = tame(5, 1)
+    (tmp_path / "1.spz").write_bytes(encode_spz_gzip(plain_of(g), 1))
+    (tmp_path / "2.spz").write_bytes(encode_spz_gzip(plain_of(g), 2))
+    found, two = spz.read(tmp_path / "1.spz").gaussians, spz.read(tmp_path / "2.spz").gaussians
+    assert torch.equal(found.means, g.means.half().float())
+    for name in ("quats", "log_scales", "opacity_logits", "sh"):
+        assert torch.equal(getattr(found, name), getattr(two, name))
+
+
 def test_a_dot_splat_is_read_as_plainly_decoded(tmp_path: Path) -> None:
     path, g = tmp_path / "a.splat", tame(5, 0)
     antimatter15.write(path, StaticSplat(g))

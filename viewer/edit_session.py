@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ..scene.edit import (
 from ..scene.edit.floaters import neighbour_distance
 from ..scene.edit.selection import Mode
 from ..scene.errors import BadInputError
-from ..scene.formats import has_splat_ending, save_splat
+from ..scene.formats import has_splat_ending, splat_bytes
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
 from ..scene.one_moment import one_moment
@@ -219,10 +218,7 @@ class Session:
     def to_bytes(self, name: str) -> bytes:
         """The new splat as a file with this name would hold it."""
         _check_name(name)
-        with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
-            path = Path(folder) / name
-            save_splat(path, one_moment(self.splat(), self._time_s)[0])
-            return path.read_bytes()
+        return splat_bytes(name, one_moment(self.splat(), self._time_s)[0])[0]
 
     def new_name(self) -> str:
         """A name that is not taken yet, in the old splat's format."""
@@ -230,7 +226,9 @@ class Session:
         if source is None:
             return "edited.ply"
         ending = next((s for s in (".compressed.ply", source.suffix) if source.name.endswith(s)), ".ply")
-        stem = "edited" if self._run is not None else f"{source.name[: -len(ending)]}_edited"
+        stem = "edited" if self._run is not None else f"{source.name.removesuffix(ending)}_edited"
+        if source.name == "meta.json":  # a second scene of loose images would write over the first
+            stem, ending = "edited", ".sog"
         taken = {p.name for p in source.parent.iterdir()}
         names = [f"{stem}{ending}", *(f"{stem}_{i}{ending}" for i in range(2, len(taken) + 3))]
         return next(name for name in names if name not in taken)

@@ -15,6 +15,7 @@ import torch
 import viser.uplot
 from torch import Tensor
 
+from ..render.aim import world_up
 from ..render.metrics import psnr
 from ..scene.capture import Capture
 from ..scene.errors import FewviewError
@@ -213,6 +214,8 @@ class LiveViewer:
         if state is None or self._save_to is None:
             return
         still, lost = one_moment(state.splat, None if self._subject.drawn is None else self._subject.drawn.time_s)
+        if still.up is None and self._capture.cameras is not None:  # the trainer says it only at its end
+            still = replace(still, up=world_up(self._capture.cameras))
         path = self._save_to / f"splat_step_{state.step}.ply"
         try:
             save_splat(path, still)

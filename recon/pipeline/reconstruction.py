@@ -13,17 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...render.aim import up_direction
-from ...scene.cameras import Cameras
+from ...render.aim import world_up
 from ...scene.capture import Capture
 from ...scene.files import write_bytes
-from ...scene.formats.axes import snapped
 from ...scene.progress import Progress, silent
 from ...scene.readers import save_cameras
 from ...scene.run import Run
 from ...scene.run_lock import locked
 from ...scene.run_splat import load_run_splat, save_run_splat
-from ...scene.splat import Axis
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from ..optimise.train_config import settings
@@ -104,7 +101,7 @@ def train(
         raise KeyboardInterrupt
     cameras = result.cameras.transformed(prepared.world_from_normalised)
     splat = result.splat.moved(prepared.world_from_normalised)
-    save_run_splat(run, replace(splat, up=_world_up(cameras)))
+    save_run_splat(run, replace(splat, up=world_up(cameras)))
     if not chosen.refine_poses:
         return dataset
     write_bytes(run.estimated_cameras_path, run.cameras_path.read_bytes())
@@ -135,12 +132,6 @@ def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: b
         result = evaluate(run, aligned, splat, progress) | {"before_alignment": result["mean"]}
     notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
     run.add_metrics(notes=notes, seconds={"evaluation": time.perf_counter() - started}, eval=result)
-
-
-def _world_up(cameras: Cameras) -> Axis:
-    """Up in the run's world frame, on an axis when it nearly is: an estimate is not exact to half a degree."""
-    x, y, z = up_direction(cameras.to("cpu")).double().tolist()
-    return snapped((x, y, z))
 
 
 def _alignment_note(before: Mapping[str, float]) -> str:

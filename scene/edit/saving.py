@@ -56,6 +56,8 @@ def save_edited(
     target: Path,
     splat: Splat,
     time_s: float | None = None,  # of a splat that moves, the first moment when None
+    *,
+    keep_frame: bool = False,  # as in `save_splat`
 ) -> tuple[str, ...]:
     """Write an edited splat in the format of the target's ending; returns what the format could not keep.
 
@@ -63,7 +65,7 @@ def save_edited(
     """
     refuse_to_replace(source, target)
     still, lost = one_moment(splat, time_s)
-    return (*lost, *save_splat(target, still))
+    return (*lost, *save_splat(target, still, keep_frame=keep_frame))
 
 
 def refuse_to_replace(source: Path | Run, target: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,37 @@ from ..files import write_bytes
 from ..gaussians import SH_C0, Gaussians
 from ..geometry import Similarity
 from ..splat import StaticSplat
+from . import spz
 from .clean import arrays, usable_gaussians
-from .gltf_container import COMPONENTS, FLOAT, GLB_MAGIC, WIDTHS, Gltf, data_uri, glb_bytes, read_gltf
+from .gltf_container import (
+    COMPONENTS,
+    FLOAT,
+    GLB_MAGIC,
+    MAX_COPIES,
+    MESHOPT,
+    WIDTHS,
+    Gltf,
+    data_uri,
+    glb_bytes,
+    read_gltf,
+)
 from .gltf_nodes import placed_meshes
-from .packing import clamped_note, logit, lowered, refuse_empty, sigmoid, unit_quats
+from .packing import clamped_note, constant_in_srgb, logit, lowered, refuse_empty, sigmoid, unit_quats
 
 EXTENSION = "KHR_gaussian_splatting"
 MAX_DEGREE = 3
+LINEAR_LIGHT = "lin_rec709_display"
 _NAME = "glTF"
 _POINTS, _ARRAY_BUFFER = 0, 34962
 _USHORT = 5123
-_MAX_COPIES = 16  # of the data in the file, by nodes and primitives that share it
-_FREE_BYTES = 2**20
+# Extensions that hold a whole SPZ file in place of the attributes; drafts of Cesium and Niantic, the last the oldest.
+SPZ_EXTENSIONS = (
+    "KHR_gaussian_splatting_compression_spz_2",
+    "KHR_gaussian_splatting_compression_spz",
+    "KHR_spz_gaussian_splats_compression",
+)
+_READ = (EXTENSION, *SPZ_EXTENSIONS, *MESHOPT, "KHR_mesh_quantization")
+_OF_SURFACES = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_")  # a splat has none to look at
 # Component types of each attribute, and whether they must be normalized. Signed scales are of the drafts.
 _FLOATS: dict[int, bool | None] = {FLOAT: False}
 _ROTATION: dict[int, bool | None] = {FLOAT: False, 5120: True, 5122: True}
@@ -56,19 +76,22 @@ def is_gltf(path: Path, head: bytes) -> bool:
 def read(path: Path) -> StaticSplat:
     """All splats of the scene in a `.glb` or `.gltf`, put where its nodes have them; y is up.
 
-    Raises BadInputError for a file that is damaged, cut short, compressed by an extension or without a splat, and
-    for nodes that stretch or mirror theirs.
+    Raises BadInputError for a file that is damaged, cut short or without a splat, for compression by another extension
+    than SPZ or meshopt, and for nodes that stretch or mirror theirs.
     """
     gltf = read_gltf(path)
-    _refuse_extensions(gltf, gltf.json.get("extensionsRequired"))
+    refuse_extensions(gltf)
     notes: list[str] = []
     parts: list[Gaussians] = []
-    budget = _MAX_COPIES * sum(map(len, gltf.buffers)) + _FREE_BYTES
+    budget = gltf.budget()
     for primitive, where, file_from_mesh in _found(gltf):
         part = _primitive(gltf, primitive, where, notes)
+        if primitive["extensions"].get(EXTENSION, {}).get("colorSpace") == LINEAR_LIGHT:
+            constant = torch.from_numpy(constant_in_srgb(part.sh[:, 0].numpy()))
+            part = replace(part, sh=torch.cat([constant[:, None], part.sh[:, 1:]], dim=1))
         budget -= sum(tensor.nbytes for tensor in vars(part).values())
         if budget < 0:
-            raise gltf.fail(f"its nodes show more than {_MAX_COPIES} times what its buffers hold.")
+            raise gltf.fail(f"its nodes show more than {MAX_COPIES} times what its buffers hold.")
         parts.append(part if file_from_mesh is None else part.moved(file_from_mesh))
     if not parts:
         raise gltf.fail(f"no primitive with {EXTENSION} is in its scene, so it holds no splat.")
@@ -173,8 +196,11 @@ def _sh_names(degree: int) -> list[str]:
     return [f"{EXTENSION}:SH_DEGREE_{l}_COEF_{n}" for l in range(degree + 1) for n in range(2 * l + 1)]
 
 
-def _refuse_extensions(gltf: Gltf, required: Any) -> None:
-    unknown = [str(name) for name in required if name != EXTENSION] if isinstance(required, list) else []
+def refuse_extensions(gltf: Gltf) -> None:
+    """Raises BadInputError where the file cannot be read without an extension that is not read here."""
+    required = gltf.json.get("extensionsRequired")
+    names = [str(name) for name in required] if isinstance(required, list) else []
+    unknown = [name for name in names if name not in _READ and not name.startswith(_OF_SURFACES)]
     if unknown:
         raise gltf.fail(
             f"it needs the extension {', '.join(unknown)[:120]}, which is not read here; export it without."
@@ -187,7 +213,7 @@ def _found(gltf: Gltf) -> Iterator[tuple[dict[str, Any], str, Similarity | None]
         mesh = gltf.item("meshes", mesh_index, "a node")
         for i, primitive in enumerate(gltf.objects(mesh, "primitives", f"meshes[{mesh_index}]")):
             extensions = primitive.get("extensions")
-            if not isinstance(extensions, dict) or EXTENSION not in extensions:
+            if not isinstance(extensions, dict) or not {EXTENSION, *SPZ_EXTENSIONS} & set(extensions):
                 continue
             where = f"meshes[{mesh_index}].primitives[{i}]"
             if not isinstance(primitive.get("attributes"), dict):
@@ -197,7 +223,12 @@ def _found(gltf: Gltf) -> Iterator[tuple[dict[str, Any], str, Similarity | None]
 
 def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[str]) -> Gaussians:
     """The Gaussians of one primitive in its own frame."""
-    _check_kind(gltf, primitive["extensions"], where, notes)
+    packed = _check_kind(gltf, primitive["extensions"], where, notes)
+    if packed is not None:
+        data, _ = gltf.view(packed.get("bufferView"), f"the SPZ of {where}")
+        inside = spz.read_bytes(Path(f"{gltf.path}, the SPZ of {where}"), bytes(data))
+        notes += inside.notes
+        return inside.gaussians
     attributes = primitive["attributes"]
 
     def column(name: str, allowed: dict[int, bool | None], kind: str) -> np.ndarray:
@@ -208,7 +239,7 @@ def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[st
             raise gltf.fail(f"{name} of {where} has {len(values)} elements for {len(means)} positions.")
         return values
 
-    means = gltf.accessor(attributes.get("POSITION"), f"POSITION of {where}", _FLOATS, "VEC3")
+    means = gltf.accessor(attributes.get("POSITION"), f"POSITION of {where}", gltf.positions, "VEC3")
     quats = np.roll(column(f"{EXTENSION}:ROTATION", _ROTATION, "VEC4"), 1, axis=1)
     scales = column(f"{EXTENSION}:SCALE", _SCALE, "VEC3")
     alpha = column(f"{EXTENSION}:OPACITY", _OPACITY, "SCALAR")[:, 0]
@@ -226,24 +257,34 @@ def _primitive(gltf: Gltf, primitive: dict[str, Any], where: str, notes: list[st
     return gaussians
 
 
-def _check_kind(gltf: Gltf, extensions: dict[str, Any], where: str, notes: list[str]) -> None:
-    """Refuse compressed primitives, and say what is shown in another way than the file asks for."""
-    splat = extensions[EXTENSION]
+def _check_kind(gltf: Gltf, extensions: dict[str, Any], where: str, notes: list[str]) -> dict[str, Any] | None:
+    """The extension that says where an SPZ file lies in the glTF, None for plain attributes.
+
+    Refuses other compression, and says what is shown in another way than the file asks for.
+    """
+    splat = extensions.get(EXTENSION, {})
     inner = splat.get("extensions", {}) if isinstance(splat, dict) else None
     if not isinstance(inner, dict):
         raise gltf.fail(f"{EXTENSION} of {where} should be an object.")
-    others = [name for name in (*extensions, *inner) if "compression" in name.lower()]
+    both = {**extensions, **inner}
+    packed = next((both[name] for name in SPZ_EXTENSIONS if name in both), None)
+    others = [name for name in both if "compression" in name.lower() and name not in SPZ_EXTENSIONS]
     if others:
         raise gltf.fail(f"{where} is compressed with {others[0][:80]}, which is not read here; export it without.")
+    if packed is not None and not isinstance(packed, dict):
+        raise gltf.fail(f"the SPZ extension of {where} should be an object.")
     name = gltf.path.name
     if splat.get("kernel", "ellipse") != "ellipse":
         notes.append(f"{name}: the kernel {str(splat['kernel'])[:40]!r} is shown as ellipses.")
     if splat.get("projection", "perspective") != "perspective":
         notes.append(f"{name}: the projection {str(splat['projection'])[:40]!r} is shown as perspective.")
-    if splat.get("colorSpace", "srgb_rec709_display") != "srgb_rec709_display":
+    if splat.get("colorSpace") == LINEAR_LIGHT:
+        notes.append(f"{name} has colours in linear light; each was turned into sRGB, so blends differ a bit.")
+    elif splat.get("colorSpace", "srgb_rec709_display") != "srgb_rec709_display":
         notes.append(
             f"{name}: the colour space {str(splat['colorSpace'])[:40]!r} is shown as sRGB, so colours are off."
         )
+    return packed
 
 
 def _degree(gltf: Gltf, attributes: dict[str, Any], where: str) -> int:

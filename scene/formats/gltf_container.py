@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import BadInputError
 from ..files import parse_json
+from . import meshopt
 
 GLB_MAGIC = b"glTF"
 JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
@@ -27,6 +28,9 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 MAX_GLB_JSON_BYTES = 64 * 2**20
 MAX_TEXT_BYTES = 2**30  # of a .gltf, which may hold its buffers as base64
 _MAX_VALUES = 2**20  # commas and brackets in the JSON: each value takes a hundred bytes of memory
+MAX_COPIES = 16  # of the data in the file, by nodes and primitives that share it, and by what is compressed
+FREE_BYTES = 2**20
+MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 _MAX_BUFFERS = 64
 
 
@@ -74,8 +78,6 @@ class Gltf:
         name = f"accessors[{index}] ({where})"
         component, normalized = accessor.get("componentType"), accessor.get("normalized", False)
         count = self.whole(accessor, "count", name)
-        if "sparse" in accessor or "bufferView" not in accessor:
-            raise self.fail(f"{name} is sparse, which is not read here; export it without sparse accessors.")
         if not _is_whole(component) or component not in allowed or accessor.get("type") != kind:
             raise self.fail(
                 f"{name} is {accessor.get('type')!s:.20} of component type {component!s:.20}; {kind} of "
@@ -85,38 +87,117 @@ class Gltf:
             raise self.fail(f"{name} has 'normalized' {normalized!s:.20}, which its attribute does not allow.")
         dtype = np.dtype(COMPONENTS[component])
         raw = self._elements(accessor, name, count, dtype, WIDTHS[kind])
+        if "sparse" in accessor:
+            raw = self._with_sparse(raw, accessor["sparse"], name)
         if not normalized:
             return raw.astype(np.float32)
         # The specification, 3.6.2.2: signed integers reach -1 twice.
         return np.maximum(raw.astype(np.float32) / np.float32(np.iinfo(dtype).max), np.float32(-1))
 
+    def uses(self, extension: str) -> bool:
+        """True where the file names an extension among those that it uses."""
+        used = self.json.get("extensionsUsed")
+        return isinstance(used, list) and extension in used
+
+    @property
+    def positions(self) -> dict[int, bool | None]:
+        """Component types that positions may have: whole numbers as well with KHR_mesh_quantization."""
+        whole = dict.fromkeys((5120, 5121, 5122, 5123)) if self.uses("KHR_mesh_quantization") else {}
+        return {FLOAT: False, **whole}
+
+    def budget(self) -> int:
+        """Bytes that its arrays may take together: nodes, sparse accessors and compression make more of the buffers."""
+        return MAX_COPIES * sum(map(len, self.buffers)) + FREE_BYTES
+
+    def view(self, index: Any, where: str) -> tuple[bytes | memoryview, int | None]:
+        """(the bytes of a buffer view, decompressed; its stride, None where elements follow one another)."""
+        view = self.item("bufferViews", index, where)
+        name = f"bufferViews[{index}]"
+        stride = self.whole(view, "byteStride", name) if "byteStride" in view else None
+        extensions = view.get("extensions", {})
+        found = [key for key in MESHOPT if isinstance(extensions, dict) and key in extensions]
+        if found:
+            return self._decompressed(extensions[found[0]], name), stride
+        if extensions:
+            raise self.fail(f"{name} is compressed ({_keys(extensions)}), which is not read here; export it without.")
+        return self._bytes(view, name), stride
+
+    def _bytes(self, view: dict[str, Any], name: str) -> bytes | memoryview:
+        buffer_index = self.whole(view, "buffer", name)
+        if buffer_index >= len(self.buffers):
+            raise self.fail(f"{name} names buffers[{buffer_index}], but there are {len(self.buffers)}.")
+        buffer = self.buffers[buffer_index]
+        start, length = self.whole(view, "byteOffset", name, 0), self.whole(view, "byteLength", name)
+        if start + length > len(buffer):
+            raise self.fail(
+                f"{name} ends at byte {start + length}, but its buffer has {len(buffer)}; the file is damaged or cut "
+                "short."
+            )
+        return memoryview(buffer)[start : start + length]
+
+    def _decompressed(self, packed: Any, name: str) -> bytes:
+        if not isinstance(packed, dict):
+            raise self.fail(f"the compression of {name} should be an object.")
+        mode, kind = packed.get("mode"), packed.get("filter", "NONE")
+        if mode != "ATTRIBUTES" or kind not in meshopt.FILTERS:
+            raise self.fail(
+                f"{name} is compressed in mode {mode!s:.20} with filter {kind!s:.20}; ATTRIBUTES with "
+                f"{', '.join(meshopt.FILTERS)} is read here. Export it without compression."
+            )
+        count, stride = (self.whole(packed, key, f"the compression of {name}") for key in ("count", "byteStride"))
+        if count < 1 or count * stride > self.budget():
+            raise self.fail(f"{name} promises {count} elements of {stride} bytes, more than its file can hold.")
+        try:
+            return meshopt.decoded(self._bytes(packed, name), count, stride, kind).tobytes()
+        except ValueError as error:
+            raise self.fail(f"the compressed {name} {error}.") from error
+
     def _elements(
         self, accessor: dict[str, Any], name: str, count: int, dtype: np.dtype, width: int
     ) -> np.ndarray:  # [count, width], a view
-        view = self.item("bufferViews", accessor["bufferView"], name)
-        view_name = f"bufferViews[{accessor['bufferView']}]"
-        if "extensions" in view:
-            raise self.fail(f"{view_name} is compressed ({_keys(view['extensions'])}), which is not read here.")
-        buffer_index = self.whole(view, "buffer", view_name)
-        if buffer_index >= len(self.buffers):
-            raise self.fail(f"{view_name} names buffers[{buffer_index}], but there are {len(self.buffers)}.")
-        buffer = self.buffers[buffer_index]
-        start, length = self.whole(view, "byteOffset", view_name, 0), self.whole(view, "byteLength", view_name)
-        if start + length > len(buffer):
-            raise self.fail(
-                f"{view_name} ends at byte {start + length}, but its buffer has {len(buffer)}; the file is damaged or "
-                "cut short."
-            )
         element = width * dtype.itemsize
-        stride, offset = self.whole(view, "byteStride", view_name, element), self.whole(accessor, "byteOffset", name, 0)
+        if "bufferView" not in accessor:
+            if "sparse" not in accessor:
+                raise self.fail(f"{name} has no data: neither a 'bufferView' nor 'sparse' is there.")
+            if count * element > self.budget():
+                raise self.fail(f"{name} promises {count} elements of {element} bytes, more than its file can hold.")
+            return np.zeros((count, width), dtype)
+        data, stride = self.view(accessor["bufferView"], name)
+        stride = element if stride is None else stride
+        offset = self.whole(accessor, "byteOffset", name, 0)
         if stride < element:
-            raise self.fail(f"{view_name} has a stride of {stride} bytes for elements of {element}.")
-        if count < 1 or offset + stride * (count - 1) + element > length:
             raise self.fail(
-                f"{name} promises {count} elements of {element} bytes, but its view has {length - offset} bytes left; "
-                "the file is damaged."
+                f"bufferViews[{accessor['bufferView']}] has a stride of {stride} bytes for elements of {element}."
             )
-        return np.ndarray((count, width), dtype, buffer, start + offset, (stride, dtype.itemsize))
+        if count < 1 or offset + stride * (count - 1) + element > len(data):
+            raise self.fail(
+                f"{name} promises {count} elements of {element} bytes, but its view has {len(data) - offset} bytes "
+                "left; the file is damaged."
+            )
+        return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
+
+    def _with_sparse(self, base: np.ndarray, sparse: Any, name: str) -> np.ndarray:
+        """The elements [count, width] with some of them replaced (the specification, 3.6.2.3)."""
+        where = f"'sparse' of {name}"
+        table: dict[str, Any] = sparse if isinstance(sparse, dict) else {}
+        indices, values = table.get("indices"), table.get("values")
+        if not all(isinstance(part, dict) and "bufferView" in part for part in (indices, values)):
+            raise self.fail(f"{where} should have a count, indices and values.")
+        assert isinstance(indices, dict)
+        assert isinstance(values, dict)
+        kind = indices.get("componentType")
+        if kind not in (5121, 5123, 5125):
+            raise self.fail(
+                f"the indices of {where} are of component type {kind!s:.20}; 5121, 5123 or 5125 is expected."
+            )
+        count = self.whole(table, "count", where)
+        rows = self._elements(indices, f"the indices of {where}", count, np.dtype(COMPONENTS[kind]), 1)[:, 0]
+        new = self._elements(values, f"the values of {where}", count, base.dtype, base.shape[1])
+        if int(rows.max()) >= len(base):
+            raise self.fail(f"{where} replaces element {int(rows.max())}, but there are {len(base)}.")
+        changed = base.copy()
+        changed[rows.astype(np.int64)] = new
+        return changed
 
 
 def read_gltf(path: Path) -> Gltf:
@@ -201,6 +282,8 @@ def _buffer(gltf: Gltf, index: int, buffer: dict[str, Any], body: memoryview | N
     found: bytes | memoryview
     if uri is None and index == 0 and body is not None:
         found = body
+    elif uri is None and any(map(gltf.uses, MESHOPT)):
+        return b""  # it only says how large what is compressed would be
     elif not isinstance(uri, str):
         raise gltf.fail(f"{name} has no data: neither a 'uri' nor a binary chunk is there.")
     elif uri.startswith("data:"):

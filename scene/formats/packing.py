@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import BadInputError
-from ..gaussians import Gaussians
+from ..gaussians import SH_C0, Gaussians
 from ..splat import StaticSplat
 
 MIN_ALPHA = 1e-6  # an 8-bit opacity of 0 or 1 becomes this or 1 - this where the format's readers keep logits finite
@@ -34,6 +34,18 @@ def logit(alpha: np.ndarray) -> np.ndarray:
     """float32, infinite at 0 and 1, no number outside."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return (np.log(alpha) - np.log1p(-alpha)).astype(np.float32)
+
+
+def srgb(linear: np.ndarray) -> np.ndarray:
+    """sRGB of linear light (IEC 61966-2-1), both 0 to 1; below 0 it goes on as a line."""
+    with np.errstate(invalid="ignore"):
+        return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055)
+
+
+def constant_in_srgb(constant: np.ndarray) -> np.ndarray:
+    """Constant coefficients [..., 3] of colours in sRGB, of those in linear light: right for each Gaussian alone, as
+    blending and the coefficients for directions stay in their light."""
+    return ((srgb(0.5 + SH_C0 * constant.astype(np.float64)) - 0.5) / SH_C0).astype(np.float32)
 
 
 def byte_table(decode: np.ndarray) -> np.ndarray:

@@ -67,10 +67,11 @@ def remove_side_file(splat_path: Path) -> None:
         path.unlink()
 
 
-def read_side_file(splat_path: Path) -> tuple[SideFile | None, tuple[str, ...]]:
+def read_side_file(splat_path: Path, *, even_if_changed: bool = False) -> tuple[SideFile | None, tuple[str, ...]]:
     """The side file of a splat file, None when there is none; a note when it belongs to another file.
 
-    Raises BadInputError for one that is damaged: a frame that is no similarity, numbers that are not finite.
+    With `even_if_changed` one of other bytes counts, too. Raises BadInputError for one that is damaged: a frame that is
+    no similarity, numbers that are not finite.
     """
     path = side_path(splat_path)
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
@@ -85,12 +86,18 @@ def read_side_file(splat_path: Path) -> tuple[SideFile | None, tuple[str, ...]]:
         )
     file = table.get("file")
     size = file.get("bytes") if isinstance(file, dict) else None
+    notes: tuple[str, ...] = ()
     if not isinstance(file, dict) or size != splat_path.stat().st_size or file.get("sha256") != _sha256(splat_path):
-        return None, (f"{path.name} was written for another file than {splat_path.name}, so it was not used.",)
+        if not even_if_changed:
+            return None, (f"{path.name} was written for another file than {splat_path.name}, so it was not used.",)
+        notes = (
+            f"{splat_path.name} was changed after it was written here; it was taken to be in the same frame as before, "
+            f"that of {path.name}.",
+        )
     antialiased = table.get("antialiased")
     if not isinstance(antialiased, bool):
         raise BadInputError(f"{path}: 'antialiased' should be true or false, found {str(antialiased)[:60]}.")
-    return SideFile(_similarity(path, table.get("world_from_file")), _up(path, table.get("up")), antialiased), ()
+    return SideFile(_similarity(path, table.get("world_from_file")), _up(path, table.get("up")), antialiased), notes
 
 
 def _is_ours(path: Path) -> bool:

@@ -19,11 +19,14 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..errors import BadInputError
+from ..files import parse_json
 from ..gaussians import Gaussians
 from ..splat import StaticSplat
 from .clean import arrays, usable_gaussians
@@ -31,7 +34,17 @@ from .codebook import codebook
 from .compressed_ply import morton_order
 from .packing import clamped_note, levels, lowered, refuse_empty, sigmoid, unit_quats
 from .palette import palette
-from .sog_files import META, ZIP_MAGIC, SogFiles, decode_image, encode_image, open_scene, require_webp, write_scene
+from .sog_files import (
+    MAX_META_BYTES,
+    META,
+    ZIP_MAGIC,
+    SogFiles,
+    decode_image,
+    encode_image,
+    open_scene,
+    require_webp,
+    write_scene,
+)
 from .sog_meta import COEFFICIENTS, ENTRIES_A_ROW, MAX_ENTRIES, SogMeta, read_meta
 
 _NAME = "SOG"
@@ -47,7 +60,30 @@ _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # the componen
 
 def is_sog(path: Path, head: bytes) -> bool:
     """True where a file, of which `head` is the beginning, is a SOG bundle or the `meta.json` of one."""
-    return head[:4] == ZIP_MAGIC or (path.name.lower().endswith(META) and head.lstrip()[:1] == b"{")
+    name = path.name.lower()
+    loose = name.endswith(META) and not name.endswith(f"lod-{META}")  # the latter names the scenes of a streamed one
+    return head[:4] == ZIP_MAGIC or (loose and head.lstrip()[:1] == b"{")
+
+
+def is_sog_folder(folder: Path) -> bool:
+    """True where a folder holds an unbundled scene: its images look like photographs, but its meta.json tells."""
+    meta = folder / META
+    try:
+        if not meta.is_file() or meta.stat().st_size > MAX_META_BYTES:
+            return False
+        table = parse_json(meta.read_bytes(), str(meta))
+    except (BadInputError, OSError):
+        return False
+    return isinstance(table, dict) and all(isinstance(table.get(part), dict) for part in ("means", "quats", "scales"))
+
+
+def bundle(path: Path) -> bytes:
+    """The bundle of an unbundled scene, given its meta.json; the images go in as they are. Raises BadInputError."""
+    with open_scene(path) as files, tempfile.TemporaryDirectory(prefix="fewview_") as folder:
+        images = {file: files.read(file) for file in read_meta(files).files.values()}
+        whole = Path(folder) / "scene.sog"
+        write_scene(whole, images, files.read(META, MAX_META_BYTES))
+        return whole.read_bytes()
 
 
 def read(path: Path) -> StaticSplat:

@@ -14,6 +14,8 @@ from ..ply_file import COLORS, PlyElement, PlyHeader, columns, read_element, rea
 from ..splat import Axis, StaticSplat
 from .axes import parse_axis
 from .clean import arrays, usable_gaussians
+from .packing import constant_in_srgb
+from .ply_camera import is_linear_light
 
 MAX_DEGREE = 4
 _FLAT_LOG_RATIO = math.log(1e-3)  # 2DGS surfels get a third axis of 1/1000 of the shorter of the two they have
@@ -41,6 +43,11 @@ def read(path: Path | str) -> StaticSplat:
         log_scales[:, 2] = log_scales[:, :2].min(axis=1) + np.float32(_FLAT_LOG_RATIO)
         notes = (f"{path.name} holds flat splats (2DGS); they were given a thickness of 1/1000 of their width.",)
     sh = _spherical_harmonics(rows, degree)
+    if is_linear_light(header):
+        sh[:, 0] = constant_in_srgb(sh[:, 0])
+        notes += (
+            f"{path.name} has colours in linear light; each Gaussian's was turned into sRGB, so blends differ a bit.",
+        )
     gaussians, left_out = usable_gaussians(path, means, quats, log_scales, opacity, sh)
     return StaticSplat(
         gaussians, says_antialiased(header.comments), vertical_axis(header.comments), notes=(*notes, *left_out)

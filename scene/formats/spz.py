@@ -3,10 +3,11 @@
 | block     | bytes | value                                                                                      |
 |-----------|-------|--------------------------------------------------------------------------------------------|
 | positions | 3 x 3 | signed, times 2^-12 (the header says how many bits)                                        |
+|           | 3 x 2 | version 1: 16-bit floats                                                                   |
 | alphas    | 1     | opacity * 255                                                                              |
 | colours   | 3     | constant coefficient * 0.15 * 255 + 127.5                                                  |
 | scales    | 3     | (log-scale + 10) * 16                                                                      |
-| rotations | 3     | version 2: x, y, z of the unit quaternion with w >= 0, times 127.5 + 127.5                 |
+| rotations | 3     | to version 2: x, y, z of the unit quaternion with w >= 0, times 127.5 + 127.5              |
 |           | 4     | from version 3: which of x, y, z, w is largest, and the others in sign and 9 bits          |
 | sh        | 3 K   | coefficient * 128 + 128, rounded to 5 bits in degree 1 and to 4 bits in the higher degrees |
 
@@ -46,16 +47,28 @@ _SYSTEMS += [x + y + z for y in "FB" for z in "DU" for x in "LR"]
 
 
 def read(path: Path) -> StaticSplat:
-    """An SPZ file of version 2, 3 or 4, in the frame of the format: x right, y up, z back.
+    """An SPZ file of version 1 to 4, in the frame of the format: x right, y up, z back.
 
-    Raises BadInputError for a file that is damaged, cut short or of version 1.
+    Raises BadInputError for a file that is damaged or cut short.
     """
-    header, (positions, alphas, colors, scales, rotations, rest) = read_blocks(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
+    return read_bytes(path, data)
+
+
+def read_bytes(path: Path, data: bytes) -> StaticSplat:
+    """The splat of an SPZ file's data, as `read` gives it; `path` is its name in sentences."""
+    header, (positions, alphas, colors, scales, rotations, rest) = read_blocks(path, data)
     n = header.count
-    fixed = np.zeros((n, 3, 4), np.uint8)
-    fixed[:, :, 1:] = positions.reshape(n, 3, 3)  # in the upper bytes, so that shifting back extends the sign
-    means = (fixed.view("<i4")[:, :, 0] >> 8).astype(np.float32) / np.float32(2**header.fractional_bits)
-    quats = _quats_of_version_2(rotations) if header.version == 2 else _quats(rotations.copy().view("<u4")[:, 0])
+    if header.version == 1:
+        means = np.ascontiguousarray(positions).view("<f2").astype(np.float32)
+    else:
+        fixed = np.zeros((n, 3, 4), np.uint8)
+        fixed[:, :, 1:] = positions.reshape(n, 3, 3)  # in the upper bytes, so that shifting back extends the sign
+        means = (fixed.view("<i4")[:, :, 0] >> 8).astype(np.float32) / np.float32(2**header.fractional_bits)
+    quats = _quats_of_version_2(rotations) if header.version <= 2 else _quats(rotations.copy().view("<u4")[:, 0])
     sh = np.concatenate([_COLOR[colors][:, None], _SH[rest].reshape(n, -1, 3)], axis=1)
     gaussians, notes = usable_gaussians(path, means, quats, _LOG_SCALE[scales], FINITE_LOGIT[alphas[:, 0]], sh)
     return StaticSplat(_in_rub(path, gaussians, header.coordinate_system), header.antialiased, notes=notes)

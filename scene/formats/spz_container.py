@@ -1,6 +1,6 @@
 """The container of SPZ files: a header and planar blocks of bytes.
 
-Versions 2 and 3 are one gzip stream; version 4 is a plain header, a table of contents and a Zstandard stream a block.
+Versions 1 to 3 are one gzip stream; version 4 is a plain header, a table of contents and a Zstandard stream a block.
 
 Nothing is inflated beyond the size that the header implies, and that size is first held against the file's own.
 
@@ -23,7 +23,7 @@ from ..zlib_order import require_zlib
 
 MAGIC = b"NGSP"
 GZIP = b"\x1f\x8b"
-VERSIONS = (2, 3, 4)
+VERSIONS = (2, 3, 4)  # that are written; 1, with positions of 16-bit floats, is only read
 MAX_DEGREE = 4
 # Splats shrink to a half or a quarter; this leaves room for any that are real and stops a bomb. The floor is for
 # small files of equal Gaussians, which shrink to nearly nothing.
@@ -51,7 +51,14 @@ class SpzHeader:
     @property
     def widths(self) -> tuple[int, ...]:
         """Bytes for each Gaussian: positions, alphas, colours, scales, rotations, spherical harmonics."""
-        return 9, 1, 3, 3, 3 if self.version == 2 else 4, 3 * ((self.sh_degree + 1) ** 2 - 1)
+        return (
+            6 if self.version == 1 else 9,
+            1,
+            3,
+            3,
+            3 if self.version <= 2 else 4,
+            3 * ((self.sh_degree + 1) ** 2 - 1),
+        )
 
 
 def is_spz(path: Path, head: bytes) -> bool:
@@ -64,21 +71,18 @@ def is_spz(path: Path, head: bytes) -> bool:
     return head[:4] == MAGIC
 
 
-def read_blocks(path: Path) -> tuple[SpzHeader, list[np.ndarray]]:
+def read_blocks(path: Path, data: bytes) -> tuple[SpzHeader, list[np.ndarray]]:
     """The header and the six blocks of bytes, each uint8 [N, width] in the order of `SpzHeader.widths`.
 
-    Raises BadInputError for a file that is damaged, cut short, of another version, or bigger inside than it can be.
+    Raises BadInputError, which names `path`, for data that are damaged, cut short, of another version, or bigger inside
+    than they can be.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     if data[:2] == GZIP:
         return _read_gzip(path, data)
     if data[:4] != MAGIC:
         raise BadInputError(f"{path} is not an SPZ file: it starts with neither a gzip header nor 'NGSP'.")
     if len(data) >= 8 and data[4:8] != struct.pack("<I", 4):
-        return _legacy_blocks(path, data, len(data))  # versions 2 and 3 without their gzip wrapping
+        return _legacy_blocks(path, data, len(data))  # versions 1 to 3 without their gzip wrapping
     return _read_streams(path, data)
 
 
@@ -188,9 +192,8 @@ def _header(path: Path, plain: bytes, file_size: int) -> tuple[SpzHeader, bool]:
     magic, version, count, degree, bits, flags, _ = _LEGACY.unpack_from(plain)
     if magic != MAGIC:
         raise BadInputError(f"{path} is not an SPZ file: it holds {magic!r} instead of {MAGIC!r}.")
-    if version not in VERSIONS:
-        hint = " (version 1 was never released)" if version == 1 else ""
-        raise BadInputError(f"{path} is SPZ version {version}{hint}; versions 2, 3 and 4 are read here.")
+    if version != 1 and version not in VERSIONS:
+        raise BadInputError(f"{path} is SPZ version {version}; versions 1 to 4 are read here.")
     if degree > MAX_DEGREE or bits > 23:
         raise BadInputError(
             f"{path} has spherical harmonics of degree {degree} and {bits} fractional bits; at most {MAX_DEGREE} and "

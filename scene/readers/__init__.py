@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..capture import Capture
 from ..errors import BadInputError
+from ..formats import splat_file
+from ..formats.format_table import format_of
 from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
@@ -78,6 +80,8 @@ def _read_file(path: Path, max_megapixels: float, allow_outside: bool, video_fra
         return read_photos(path, max_megapixels=max_megapixels)
     if suffix in VIDEO_SUFFIXES:
         return read_video(path, n_frames=video_frames, max_megapixels=max_megapixels)
+    if splat_file(path) is not None:
+        raise _is_a_splat(path)
     if (advice := advice_on_file(path)) is not None:
         raise BadInputError(advice)
     raise BadInputError(f"{path} is a file of an unknown kind ('{suffix}'); {_EXPECTED}.")
@@ -92,6 +96,8 @@ def _read_folder(
         return read_blender(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
     if (path / "transforms.json").is_file():
         return read_transforms(path, max_megapixels=max_megapixels, allow_outside=allow_outside)
+    if splat_file(path) is not None:  # the images of a SOG folder are no photographs
+        raise _is_a_splat(path)
     if image_folder is not None or model_folder(path) is not None:
         capture = read_colmap(path, image_folder, max_megapixels=max_megapixels, allow_outside=allow_outside)
         unused = (path / LLFF_FILE).is_file()
@@ -124,6 +130,12 @@ def _data_sets_in(path: Path) -> list[Path]:
     children = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and os.access(p, os.R_OK))
     files = ("transforms.json", "transforms_train.json", LLFF_FILE)
     return [p for p in children if any((p / file).is_file() for file in files) or model_folder(p) is not None]
+
+
+def _is_a_splat(path: Path) -> BadInputError:
+    if path.is_file():
+        format_of(path)  # raises with advice for a splat of another program
+    return BadInputError(f"{path} is a splat or points, which `fewview view` shows; here {_EXPECTED}.")
 
 
 def _require_unique_names(capture: Capture) -> None:

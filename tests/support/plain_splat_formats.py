@@ -112,18 +112,18 @@ def _smallest_three(word: int) -> list[float]:
 
 
 def encode_spz_gzip(gaussians: list[Plain], version: int, *, flags: int = 0, bits: int = 12) -> bytes:
-    """Versions 2 and 3."""
+    """Versions 1 to 3."""
     degree = round(math.sqrt(len(gaussians[0]["rest"]) + 1)) - 1
     out = struct.pack("<4sIIBBBB", b"NGSP", version, len(gaussians), degree, bits, flags, 0)
     for g in gaussians:
         for p in g["position"]:
-            out += struct.pack("<i", round(p * 2**bits))[:3]
+            out += struct.pack("<e", p) if version == 1 else struct.pack("<i", round(p * 2**bits))[:3]
     out += bytes(round(g["alpha"] * 255) for g in gaussians)
     out += bytes(round(c * 0.15 * 255 + 127.5) for g in gaussians for c in g["dc"])
     out += bytes(round((s + 10) * 16) for g in gaussians for s in g["log_scale"])
     for g in gaussians:
         w, x, y, z = g["quat"]
-        if version == 2:
+        if version <= 2:
             sign = -1 if w < 0 else 1
             out += bytes(round(sign * c * 127.5 + 127.5) for c in (x, y, z))
         else:

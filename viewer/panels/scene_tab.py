@@ -9,6 +9,7 @@ import numpy as np
 import viser
 
 from ...render.paths import orbit
+from ...scene.formats import file_for_viewers, format_name
 from ...scene.one_moment import one_moment
 from .. import markup
 from ..layers.depth_layer import DEPTH_POINT_SIZE, depth_cloud, draw_depth
@@ -189,12 +190,12 @@ class SceneTab:
         path = subject.splat_path if isinstance(subject, SplatSubject) else None
         if path is None:
             return
-        button = self._context.server.gui.add_button(f"Download the splat ({path.suffix.lstrip('.').upper()})")
+        button = self._context.server.gui.add_button(f"Download the splat ({format_name(path)})")
 
         def send(event: Any) -> None:
             if event.client is None:
                 return
-            event.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+            event.client.send_file_download(*file_for_viewers(path), save_immediately=True)
             if subject.splat is not None and (lost := one_moment(subject.splat)[1]):
                 self._context.notify("One moment of it", lost[0], event.client)
 

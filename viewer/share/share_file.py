@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from ...render.paths import look_at, orbit
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError
 from ...scene.files import write_bytes
-from ...scene.formats import save_splat
+from ...scene.formats import splat_bytes
 from ...scene.gaussians import Gaussians
 from ...scene.geometry import Similarity
 from ...scene.one_moment import one_moment
@@ -65,7 +64,7 @@ def write_share(
         raise BadInputError("The splat has no Gaussians that can be seen, so there is nothing to share.")
     # Cameras say best what is up.
     views = _Views.of(cameras, kept, None if still.up is None or cameras is not None else torch.tensor(still.up))
-    data, notes = _encoded(StaticSplat(kept.moved(views.file_from_world), still.antialiased))
+    data, notes = splat_bytes(SPLAT_NAME, StaticSplat(kept.moved(views.file_from_world), still.antialiased))
     under = tuple(still.background if background is None else background)
     view = {
         "filename": SPLAT_NAME,
@@ -100,13 +99,6 @@ def _kept(gaussians: Gaussians) -> Gaussians:
     g = gaussians.detach().to("cpu")
     finite = [t.isfinite().flatten(1).all(1) for t in (g.means, g.quats, g.log_scales, g.sh)]
     return g[torch.stack(finite).all(0) & (g.opacities >= MIN_ALPHA)]
-
-
-def _encoded(splat: StaticSplat) -> tuple[bytes, tuple[str, ...]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / SPLAT_NAME
-        notes = save_splat(path, splat)
-        return path.read_bytes(), notes
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...render.aim import world_up
 from ...scene.boxes import Boxes
 from ...scene.capture import Capture
 from ...scene.driving import DrivingLog
 from ...scene.errors import BadInputError
-from ...scene.formats import has_splat_ending, load_splat
+from ...scene.formats import load_splat, splat_camera, splat_file
 from ...scene.gaussians import Gaussians
+from ...scene.point_cloud import PointCloud
+from ...scene.points_input import holds_points, read_any_points
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.run_splat import load_run_splat
-from ...scene.splat import Splat, StaticSplat
+from ...scene.splat import Axis, Splat, StaticSplat
 from .capture_subject import CaptureSubject
 from .driving_subject import DrivingSubject
+from .points_subject import PointsSubject
 from .splat_subject import SplatSubject
 from .subject import Subject
 
-Target = Path | str | Run | Capture | Gaussians | Splat | DrivingLog
+Target = Path | str | Run | Capture | Gaussians | Splat | PointCloud | DrivingLog
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def load_subject(target: Target, detections: Mapping[str, Boxes] | None = None, 
         target = Path(target)
     if isinstance(target, Path) and not target.exists():
         raise BadInputError(
-            f"{target} does not exist; a run folder, a splat file, photographs or a data set is expected."
+            f"{target} does not exist; a run folder, a splat, points, photographs or a data set is expected."
         )
     takes_it = next(load for takes, load in KINDS if takes(target))
     return takes_it(target, Request(detections, progress))
@@ -98,16 +102,42 @@ def _load_run(target: Run | Path, request: Request) -> Subject:
 
 
 def _is_splat(target: Any) -> bool:
-    in_file = isinstance(target, Path) and target.is_file() and has_splat_ending(target)
-    return in_file or isinstance(target, Gaussians | Splat)
+    return isinstance(target, Gaussians | Splat) or (isinstance(target, Path) and splat_file(target) is not None)
 
 
 def _load_splat(target: Path | Gaussians | Splat, request: Request) -> Subject:
     if isinstance(target, Path):
-        splat = load_splat(target)
-        return SplatSubject(target.name, splat, splat_path=target, notes=splat.notes)
+        splat, path = load_splat(target), splat_file(target)
+        camera, notes = splat_camera(path) if path is not None else (None, ())
+        notes = (*splat.notes, *notes)
+        return SplatSubject(target.resolve().name, splat, splat_path=path, camera=camera, notes=notes)
     splat_given = target if isinstance(target, Splat) else StaticSplat(target)
     return SplatSubject("Splat", splat_given, notes=splat_given.notes)
+
+
+# -- points -------------------------------------------------------------------------------------------------------
+
+
+def _is_points(target: Any) -> bool:
+    return isinstance(target, PointCloud) or (isinstance(target, Path) and holds_points(target))
+
+
+def _load_points(target: Path | PointCloud, request: Request) -> Subject:
+    if not isinstance(target, Path):
+        return PointsSubject("Points", target)
+    cloud, notes = read_any_points(target)
+    return PointsSubject(target.name, cloud, up=_up_of_run(target), notes=notes)
+
+
+def _up_of_run(points_path: Path) -> Axis | None:
+    """Up in the world of the run that the sparse points are of, None where they are of none."""
+    from ...scene.readers import load_run_capture
+
+    run = Run(points_path.resolve().parent)
+    if run.points_path.name != points_path.name or not run.config_path.is_file() or not run.cameras_path.is_file():
+        return None
+    cameras = load_run_capture(run).cameras
+    return None if cameras is None or len(cameras) == 0 else world_up(cameras)
 
 
 # -- driving data -------------------------------------------------------------------------------------------------
@@ -158,6 +188,7 @@ def _load_capture(target: Path | Capture, request: Request) -> Subject:
 # The first that takes an input loads it.
 KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Request], Subject]], ...] = (
     (_is_run, _load_run),
+    (_is_points, _load_points),
     (_is_splat, _load_splat),
     (_is_driving, _load_driving),
     (_is_anything, _load_capture),

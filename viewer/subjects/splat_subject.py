@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...render.aim import up_direction
+from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.run import Run
 from ...scene.splat import BLACK, Color, Splat
 from ..clock import Timeline, joined
 from ..layers.layer import Layer
 from ..stage import Stage
+from ..viewpoint import Viewpoint
 from .canvas import Canvas
 from .drawn_splat import DrawnSplat
 from .photographs import Photographs
@@ -30,11 +34,12 @@ class SplatSubject(Subject):
         *,
         splat_path: Path | None = None,  # of the file, which is offered for download
         run: Run | None = None,
+        camera: Cameras | None = None,  # [] that a splat without photographs was made for
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(title, notes)
         self._splat = splat
-        self.splat_path, self.run = splat_path, run
+        self.splat_path, self.run, self._camera = splat_path, run, camera
         self.photographs = None if capture is None else Photographs(capture, run)
         if self.photographs is not None:
             self.photographs.background = self.background
@@ -72,9 +77,14 @@ class SplatSubject(Subject):
         gaussians = None if self._splat is None else self._splat.at()
         if self.photographs is None:
             up = None if self._splat is None or self._splat.up is None else torch.tensor(self._splat.up)
+            if up is None and self._camera is not None:
+                up = up_direction(self._camera[None])
             return 2, Stage.of(None, gaussians, up=up)
         rank = 0 if self.cameras is not None else 2 if gaussians is not None else 3
         return rank, Stage.of(self.cameras, gaussians, self.photographs.capture.points)
+
+    def first_view(self, stage: Stage, up: np.ndarray) -> Viewpoint:
+        return super().first_view(stage, up) if self._camera is None else stage.view_of(self._camera)
 
     # -- on a page --------------------------------------------------------------------------------------------------
 
