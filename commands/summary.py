@@ -43,7 +43,8 @@ def lines_of(run: Run) -> list[str]:
     ]
     lines = [f"{name:<12} {text}" for name, text in rows if text]
     for name, reason in list((metrics.get("unplaced") or {}).items())[:MAX_NAMED]:
-        lines.append(f"Left out     {name}: {reason}")
+        sentence = reason if reason.startswith(f"{name} ") else f"{name}: {reason}"  # most begin with the name
+        lines.append(f"Left out     {sentence}")
     if (more := len(metrics.get("unplaced") or {}) - MAX_NAMED) > 0:
         lines.append(f"             and {more} more; metrics.json has them all")
     lines += [f"Note         {note}" for note in metrics.get("notes", [])]

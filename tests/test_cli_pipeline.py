@@ -159,9 +159,11 @@ def test_same_seed_same_splat(capsys: pytest.CaptureFixture[str], capture_folder
 def test_eval_measures_again(capsys: pytest.CaptureFixture[str], capture_folder: Path) -> None:
     first = reconstruct(capsys, capture_folder, "-o", "run", "--eval").json["eval"]
     Path("run/report.html").unlink()
+    seconds = Run.open("run").metrics()["seconds"]
     outcome = fewview(capsys, "eval", "run", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["eval"] == first
+    assert Run.open("run").metrics()["seconds"] == seconds
     assert len(outcome.json["views"]) == 2
     assert Path("run/report.html").is_file()
 

@@ -78,7 +78,9 @@ def test_of_two_scenes_the_larger_is_placed_and_the_other_is_named() -> None:
     assert model.views == [0, 1, 3, 5]
     reasons = reasons_for_unplaced(capture, graph, model.views, np.ones(7))
     assert sorted(reasons) == [2, 4, 6]
-    assert all("another scene" in reason and f"view_{view}.jpg" in reason for view, reason in reasons.items())
+    assert all(
+        "not joined to the others" in reason and f"view_{view}.jpg" in reason for view, reason in reasons.items()
+    )
 
 
 def test_reasons_tell_a_blank_photograph_from_a_stranger_and_a_blurred_one() -> None:

@@ -238,6 +238,17 @@ def test_names_are_escaped(tmp_path):
     assert nasty in " ".join(page.words)
 
 
+def test_errors_of_cameras_are_told_where_true_ones_were_given(tmp_path):
+    run = small_run(tmp_path / "run")
+    errors = {"rotation_mean_deg": 1.234, "ate": 0.5, "auc_5": 0.9, "auc_10": 0.95, "auc_30": 0.99}
+    run.update_metrics(poses={"estimated": errors, "views": ["a.jpg"], "odd": {"ate": "x"}})
+    words = " ".join(report(run)[1].words)
+    assert "Against the true cameras" in words
+    assert "estimated" in words
+    assert "1.234" in words
+    assert "odd" not in words
+
+
 def test_no_folder_of_this_computer_is_told(tmp_path):
     place = str(tmp_path / "somebody" / "scene")
     for name, config in {

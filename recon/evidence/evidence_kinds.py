@@ -74,5 +74,5 @@ def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, p
         value = provide(capture, dataset, seed, progress)
         if value is not None:
             found.save(path, value, names, key)
-            return value
+            return found.load(path, cameras, names)  # the same bits as when the run is continued
     raise BadInputError(f"Nothing here provides evidence of kind {kind!r} for {capture.source}.")

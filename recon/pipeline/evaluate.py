@@ -43,7 +43,8 @@ def evaluate(
     views = []
     for done, index in enumerate(indices, start=1):
         views.append(_measure(run, dataset, index, photos[dataset.names[index]], splat) | {"split": split})
-        progress("evaluating", done, len(indices), {"PSNR": views[-1]["psnr"]})
+        so_far = [view["psnr"] for view in views if view["psnr"] is not None]
+        progress("evaluating", done, len(indices), {"mean PSNR": math.fsum(so_far) / len(so_far)} if so_far else {})
     result: dict[str, Any] = {"views": views, "mean": _mean(views), "split": split}
     if (reason := lpips_missing()) is not None:
         result["lpips_missing"] = reason

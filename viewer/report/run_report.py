@@ -14,7 +14,7 @@ from ...scene.files import write_bytes
 from ...scene.progress import duration
 from ...scene.readers import load_run_capture
 from ...scene.run import Run
-from .report_page import bars, commands, document, paragraph, section, text, tiles
+from .report_page import bars, commands, document, paragraph, section, table, text, tiles
 from .report_pictures import LEVELS, Level, Pictures
 from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
 from .report_svg import line_chart, map_from
@@ -58,7 +58,7 @@ def _page(
         splat_around(pictures, level),
         section("What went in", *what_went_in(run, metrics, capture, pictures, level)),
         section("Quality", *quality(metrics, pictures, level)),
-        section("Where the cameras stood", *_maps(capture)),
+        section("Where the cameras stood", *_maps(capture), *_pose_errors(metrics)),
         section("Depth from stereo", *depth(pictures, level)),
         section("Training", *_training(metrics)),
         section("Time", *_times(metrics)),
@@ -100,6 +100,17 @@ def _headline(run: Run, metrics: Mapping[str, Any], capture: Capture | None) -> 
     if run.splat_path.is_file():
         facts.append((f"{run.splat_path.stat().st_size / 1e6:.1f} MB", run.splat_path.name))
     return facts
+
+
+def _pose_errors(metrics: Mapping[str, Any]) -> list[str]:
+    """A table of the cameras' errors against true ones, where somebody had some."""
+    rows = []
+    for which, errors in mapping(metrics, "poses").items():
+        values = [mapping(metrics, "poses", which).get(key) for key in ("rotation_mean_deg", "ate", "auc_5", "auc_30")]
+        if isinstance(errors, dict) and all(map(is_number, values)):
+            rows.append((which, *(f"{value:.3f}" for value in values)))
+    head = ("Cameras", "Rotation, degrees", "ATE", "AUC at 5 degrees", "AUC at 30 degrees")
+    return [paragraph("Against the true cameras:", "small soft"), table(head, rows, 1)] if rows else []
 
 
 def _training(metrics: Mapping[str, Any]) -> list[str]:

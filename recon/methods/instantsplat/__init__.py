@@ -11,9 +11,9 @@ def _suits(inputs: Inputs) -> Suitability:
     views = len(inputs.dataset.train)
     if inputs.depth_is_given:
         return Suitability(0.9, "the network that placed the photographs has given their depth")
-    if inputs.cameras_are_estimated and 2 <= views <= FEW_VIEWS:
-        return Suitability(0.8, f"{views} photographs are few, and their cameras had to be estimated")
-    return Suitability(0.2, "it is made for few photographs without cameras")
+    if 2 <= views <= FEW_VIEWS:
+        return Suitability(0.8, f"{views} photographs are few, and dense stereo knows more of them than sparse points")
+    return Suitability(0.2, "it is made for few photographs")
 
 
 def _initialise(inputs: Inputs, config: InstantSplatConfig) -> GaussianSplatting:

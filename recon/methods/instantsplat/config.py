@@ -15,7 +15,7 @@ from ..method_contract import Inputs, background_of
 from .co_visibility import Rule
 
 RATE_HORIZON = 30_000  # steps over which the means' rate falls to a hundredth, however few are taken
-FEW_VIEWS = 24  # up to so many photographs without cameras are InstantSplat's
+FEW_VIEWS = 24  # up to so many photographs are InstantSplat's, wherever their cameras come from
 
 
 @dataclass(frozen=True)
