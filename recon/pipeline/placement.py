@@ -16,6 +16,7 @@ from ...scene.progress import Progress, silent
 from ...scene.readers import save_capture
 from ...scene.run import Run
 from ..evidence.depth_file import save_stereo
+from ..evidence.visual_hull import visual_hull
 from .reconstruct_config import ReconstructConfig
 
 if TYPE_CHECKING:
@@ -99,15 +100,23 @@ def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progr
 
     train = capture.split()[0]
     points = triangulate(capture.subset(train), PosesConfig(seed=config.seed), progress)
+    note = f"{reason}; {len(points)} were triangulated from matches between the {len(train)} training photographs."
     if len(points) < MIN_POINTS:
-        return capture, (
-            f"{reason}, and matches between the photographs gave only {len(points)}: training starts from random ones."
+        matched, hull = len(points), visual_hull(capture.subset(train))
+        few = f"{reason}, and matches between the photographs gave only {matched}"
+        if hull is None or len(hull) < MIN_POINTS:
+            return capture, (
+                f"{few}: training knows nothing of where things are, and new views will be poor; photographs from in "
+                "between would help."
+            )
+        points = hull
+        note = (
+            f"{few}: training starts from {len(hull)} on the visual hull of the transparent photographs, which holds "
+            "more than the object."
         )
     assert points.seen_view is not None
     points = replace(points, seen_view=torch.tensor(train)[points.seen_view])
-    return replace(capture, points=points), (
-        f"{reason}; {len(points)} were triangulated from matches between the {len(train)} training photographs."
-    )
+    return replace(capture, points=points), note
 
 
 def _without_test_points(capture: Capture) -> Capture:

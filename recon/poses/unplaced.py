@@ -68,8 +68,8 @@ def _reason(view: int, names: list[str], graph: ViewGraph, placed: list[int], gr
     if placed and not set(group) & set(placed):
         partner = max(graph.links[view], key=lambda v: graph.links[view][v])
         return (
-            f"{name} is not joined to the others: it matches {names[partner]} but none of the {len(placed)} photographs "
-            f"that were placed; one that shows parts of both would join them, if they are of one scene."
+            f"{name} is not joined to the others: it matches {names[partner]} but none of the {len(placed)} "
+            f"photographs that were placed; one that shows parts of both would join them, if they are of one scene."
         )
     linked = sorted(graph.links[view], key=lambda v: -graph.links[view][v])
     inliers = graph.links[view][linked[0]]
