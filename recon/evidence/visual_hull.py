@@ -6,6 +6,8 @@ only thing known about where the object is.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ SIDE_PX = 400  # longer side at which silhouettes are looked up
 OPAQUE = 0.5  # alpha from which a pixel is of the object
 COARSE, FINE = 48, 96  # voxels a side, of the whole room and of what is left of it
 MAX_POINTS = 20_000
-_SEEN_WITHIN = 2.0  # voxels behind the nearest surface of a pixel
+_SEEN_WITHIN = 3.0  # voxels behind the nearest surface of a pixel
 
 
 def visual_hull(capture: Capture) -> PointCloud | None:
@@ -133,9 +135,15 @@ def _seen(views: list[_View], xyz: Tensor, voxel: float) -> PointCloud:
     seen_point, seen_view = [], []
     for view in views:
         pixel, depth, there = view.project(xyz)
+        if not bool(there.any()):
+            continue
+        # Cells as wide as two voxels, so that no gap between points in front lets those behind be seen.
+        width = view.pixels.shape[1]
+        step = max(1, math.ceil(2 * voxel * float(view.K[0, 0]) / float(depth[there].min())))
+        cell = (pixel // width // step) * width + pixel % width // step
         nearest = torch.full((view.pixels[..., 0].numel(),), torch.inf, dtype=torch.float64)
-        nearest.scatter_reduce_(0, pixel[there], depth[there], "amin")
-        rows = (there & (depth <= nearest[pixel] + _SEEN_WITHIN * voxel)).nonzero()[:, 0]
+        nearest.scatter_reduce_(0, cell[there], depth[there], "amin")
+        rows = (there & (depth <= nearest[cell] + _SEEN_WITHIN * voxel)).nonzero()[:, 0]
         total[rows] += view.pixels[..., :3].reshape(-1, 3)[pixel[rows]]
         count[rows] += 1
         seen_point.append(rows)
