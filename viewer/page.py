@@ -11,11 +11,13 @@ import viser
 from ..scene.splat import BLACK, Color
 from . import markup
 from .clock import Clock, joined
+from .movement import Movement
 from .panel_context import Context
 from .pilot import Pilot
 from .server import ViewerServer
 from .shortcuts import Shortcuts
 from .subjects.canvas import Canvas
+from .subjects.splat_subject import SplatSubject
 from .subjects.subject import Subject
 from .worker import Worker
 
@@ -43,6 +45,8 @@ class Page:
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
+        self._movement = Movement(server, self._set_moving)
+        self.context.pilot.on_move = self._movement.moved
         self._match_background()
         self._set_first_view()
         server.flush()  # the picture is on its way while the panel is made
@@ -53,6 +57,7 @@ class Page:
 
     def close(self) -> None:
         """Ends the page's own work; the server is the caller's."""
+        self._movement.close()
         self.context.pilot.close()
         self.context.worker.close()
 
@@ -75,6 +80,14 @@ class Page:
 
         subject.draw(Canvas(context.server, context.stage, context.worker, path, visit))
         context.clock.on_change(follow)
+
+    def _set_moving(self, moving: bool) -> None:
+        def set_all() -> None:
+            for subject in self.context.of_kind(SplatSubject):
+                if subject.drawn is not None:
+                    subject.drawn.set_moving(moving)
+
+        self.context.worker.submit(set_all, replaces="/moving")
 
     def _start_view(self) -> None:
         server = self.context.server

@@ -22,6 +22,7 @@ class Pilot:
         self._up = up
         self._rides: dict[int, threading.Event] = {}
         self._closed = threading.Event()
+        self.on_move: Callable[[], object] = lambda: None  # called whenever a camera is moved from here
 
     def close(self) -> None:
         self._closed.set()
@@ -52,6 +53,7 @@ class Pilot:
             time.sleep(1 / FRAMES_PER_SECOND)
 
     def place(self, client: viser.ClientHandle, view: Viewpoint) -> None:
+        self.on_move()
         with client.atomic():
             client.camera.up_direction = self._up if view.up is None else view.up
             client.camera.position, client.camera.look_at, client.camera.fov = view.position, view.look_at, view.fov_rad
