@@ -12,10 +12,11 @@ from fewview.render.paths import look_at
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import FewviewError
 from fewview.scene.formats import load_splat
+from fewview.viewer.app import serve
 from fewview.viewer.share import write_share
 from fewview.viewer.share.share_page import CANNOT_RUN
 from fewview.viewer.subjects.loader import load_subject
-from support.browser import PATIENCE_MS, screenshot
+from support.browser import PATIENCE_MS, open_viewer, screenshot
 from support.browser import browser as browser
 from support.shared_page import SharedPage
 from support.small_run import small_run
@@ -113,3 +114,19 @@ def test_without_webgl_one_sentence_says_so(browser, page_path):
     tab.goto(page_path.as_uri())
     tab.get_by_text(CANNOT_RUN).first.wait_for(timeout=PATIENCE_MS)
     tab.context.close()
+
+
+def test_the_viewer_hands_the_page_out(browser, page_path, tmp_path):
+    run = page_path.parent / "run"
+    server, page = serve(load_subject(run), port=0)
+    try:
+        tab = open_viewer(browser, server)
+        with tab.expect_download(timeout=PATIENCE_MS) as download:
+            tab.get_by_role("button", name="Download as one page", exact=True).click()
+        download.value.save_as(tmp_path / "scene.html")
+        carried = SharedPage(tmp_path / "scene.html")
+        (tmp_path / "a.compressed.ply").write_bytes(carried.carried("splat"))
+        assert len(load_splat(tmp_path / "a.compressed.ply").gaussians) == 400
+    finally:
+        page.close()
+        server.stop()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import viser
 
 from ...render.paths import orbit
+from ...scene.errors import FewviewError
 from ...scene.formats import file_for_viewers, format_name
 from ...scene.one_moment import one_moment
 from .. import markup
@@ -17,6 +20,7 @@ from ..layers.ground_layer import draw_ground
 from ..layers.layer import Layer
 from ..panel_context import Context
 from ..pilot import FRAMES_PER_SECOND
+from ..share import write_share
 from ..stage import vertical_fov
 from ..subjects.drawn_splat import FEW_GAUSSIANS, MANY_GAUSSIANS, DrawnSplat
 from ..subjects.photographs import Photographs
@@ -55,6 +59,7 @@ class SceneTab:
         with gui.add_folder("View"):
             self._build_view()
         self._build_download()
+        self._build_share()
         if any(subject.splat is not None or subject.photographs is not None for subject in context.subjects):
             gui.add_html(markup.small(COLOR_NOTE))
         for subject in context.subjects:
@@ -200,6 +205,38 @@ class SceneTab:
                 self._context.notify("One moment of it", lost[0], event.client)
 
         button.on_click(send)
+
+    def _build_share(self) -> None:
+        """A button for the page of `fewview share`, made from what is shown: one file that opens anywhere."""
+        context, subject = self._context, self._context.active
+        if not isinstance(subject, SplatSubject):
+            return
+        button = context.server.gui.add_button(
+            "Download as one page", hint="The splat and its viewer in one HTML file, to send to others."
+        )
+
+        def make(client: Any) -> None:
+            if subject.splat is None or subject.drawn is None:
+                context.notify("Nothing to share", "There is no splat yet.", client)
+                return
+            try:
+                with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
+                    path = Path(folder) / "scene.html"
+                    shared = write_share(
+                        subject.splat, path, subject.title, subject.cameras, time_s=subject.drawn.time_s
+                    )
+                    client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+            except FewviewError as error:
+                context.notify("Not done", str(error), client)
+                return
+            if shared.notes:
+                context.notify("One page", " ".join(shared.notes), client)
+
+        def pressed(event: Any) -> None:
+            if event.client is not None:
+                context.worker.submit(lambda: make(event.client))
+
+        button.on_click(pressed)
 
 
 def _switch(box: viser.GuiCheckboxHandle, _client: viser.ClientHandle | None) -> None:
