@@ -131,10 +131,16 @@ def rasterization(
         covars = symmetric_matrices(upper_triangle(covars))
     flat = {"means": means, "opacities": opacities, "viewmats": viewmats, "Ks": Ks, "colors": colors}
     flat |= {"quats": quats, "scales": scales} if covars is None else {"covars": covars}
-    flat = {name: tensor.reshape(B, *tensor.shape[len(batch) :]) for name, tensor in flat.items()}
+    # The gradient of one scene passes as it is; picking it out of a batch would fill and copy a tensor for each input.
+    each = {
+        name: (tensor.reshape(tensor.shape[len(batch) :]),)
+        if B == 1
+        else tensor.reshape(B, *tensor.shape[len(batch) :]).unbind()
+        for name, tensor in flat.items()
+    }
     projected = []
     for b in range(B):
-        scene = {name: tensor[b] for name, tensor in flat.items()}
+        scene = {name: scenes[b] for name, scenes in each.items()}
         own_colors = scene.pop("colors")
         radii, *others = project_scene(**scene, options=options, camera_model=camera_model)
         seen_colors = _seen_colors(own_colors, sh_degree, scene["means"], scene["viewmats"], radii)

@@ -96,6 +96,14 @@ def forward(scene: Scene) -> tuple[torch.Tensor, dict]:
     return colors[0], meta
 
 
+def pairs_of(meta: dict) -> int:
+    """(Gaussian, tile) pairs of the first image, by the kernels' own rule of the ellipse."""
+    lists = _native.TileLists()
+    names = ("radii", "means2d", "depths", "conics", "opacities")
+    lists.bin(meta["width"], meta["height"], *(meta[name][0].detach().contiguous().numpy() for name in names))
+    return lists.n_pairs
+
+
 def adam(scene: Scene, meta: dict, step: int) -> None:
     visible = (meta["radii"][0] > 0).all(-1).to(torch.uint8).numpy()
     for name, tensor in scene.tensors.items():
@@ -120,7 +128,7 @@ def step_times(scene: Scene, repeats: int) -> tuple[dict[str, float], int]:
         marks.append(time.perf_counter())
         adam(scene, meta, step)
         marks.append(time.perf_counter())
-        pairs = meta._images[0].lists.n_pairs
+        pairs = pairs_of(meta)
         if step > 3:
             for name, a, b in zip(times, marks[:-1], marks[1:], strict=False):
                 times[name].append(b - a)
@@ -219,7 +227,7 @@ def print_large() -> None:
             start = time.perf_counter()
             _, meta = forward(scene)
             seconds.append(time.perf_counter() - start)
-            pairs = meta._images[0].lists.n_pairs
+            pairs = pairs_of(meta)
     print(statistics.median(seconds[1:]), pairs, peak_bytes() - before)
 
 
