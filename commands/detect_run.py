@@ -31,7 +31,7 @@ from ..scene.datasets.lidar_detections import (
     write_kitti,
 )
 from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import write_bytes
+from ..scene.files import file_sha256, write_bytes
 from ..scene.progress import duration
 from .device import set_threads
 from .options import Common
@@ -185,17 +185,9 @@ def _about(options: Options, tokens: tuple[str, ...], sweeps: int) -> dict[str, 
     weights = f"random {options.preset} {options.seed}"
     if options.weights is not None:
         path = options.weights / WEIGHTS_FILE if options.weights.is_dir() else options.weights
-        weights = _digest(path)
+        weights = file_sha256(path)
     samples = hashlib.sha256("\n".join(tokens).encode()).hexdigest()
     return {"weights": weights, "samples": samples, "sweeps": sweeps, "mixed_precision": options.mixed_precision}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _make_folder(folder: Path, resume: bool) -> None:

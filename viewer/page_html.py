@@ -58,8 +58,11 @@ _SCRIPT = """<script>
 
 def answer(request: Request) -> Response | None:
     """The response to a page that asks if the server lives; None for any other request."""
-    if request.path != ALIVE_PATH:
-        return None
+    return no_content() if request.path == ALIVE_PATH else None
+
+
+def no_content() -> Response:
+    """The response to a page that wants to know no more than that it was heard."""
     status = http.HTTPStatus.NO_CONTENT
     return Response(status.value, status.phrase, Headers({"Connection": "close"}))
 

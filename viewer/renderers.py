@@ -6,12 +6,12 @@ are given less to draw.
 
 from __future__ import annotations
 
-import http
 import threading
 from collections.abc import Callable
 
-from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+
+from .page_html import no_content
 
 PATH = "/renderer"
 
@@ -42,5 +42,4 @@ class Renderers:
                 self._has_card, waiting, self._waiting = True, self._waiting, []
             for then in waiting:
                 then()
-        status = http.HTTPStatus.NO_CONTENT
-        return Response(status.value, status.phrase, Headers({"Connection": "close"}))
+        return no_content()

@@ -6,7 +6,6 @@ another. Nothing needs it: without it a splat is in the frame that its format pr
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import BadInputError
-from ..files import read_json, write_json
+from ..files import file_sha256, read_json, write_json
 from ..geometry import Similarity
 from ..splat import Axis
 
@@ -52,7 +51,7 @@ def write_side_file(splat_path: Path, side: SideFile) -> None:
     length = 1.0 if side.up is None else math.hypot(*side.up)
     table = {
         _KIND: VERSION,
-        "file": {"bytes": splat_path.stat().st_size, "sha256": _sha256(splat_path)},
+        "file": {"bytes": splat_path.stat().st_size, "sha256": file_sha256(splat_path)},
         "world_from_file": (matrix + 0.0).tolist(),  # without the sign of zeros
         "up": None if side.up is None else [value / length for value in side.up],
         "antialiased": side.antialiased,
@@ -87,7 +86,7 @@ def read_side_file(splat_path: Path, *, even_if_changed: bool = False) -> tuple[
     file = table.get("file")
     size = file.get("bytes") if isinstance(file, dict) else None
     notes: tuple[str, ...] = ()
-    if not isinstance(file, dict) or size != splat_path.stat().st_size or file.get("sha256") != _sha256(splat_path):
+    if not isinstance(file, dict) or size != splat_path.stat().st_size or file.get("sha256") != file_sha256(splat_path):
         if not even_if_changed:
             return None, (f"{path.name} was written for another file than {splat_path.name}, so it was not used.",)
         notes = (
@@ -144,11 +143,3 @@ def _up(path: Path, value: Any) -> Axis | None:
         raise BadInputError(f"{path}: 'up' should be a unit vector or null, found {str(value)[:60]}.")
     x, y, z = numbers
     return x, y, z
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
