@@ -33,6 +33,8 @@ class Options(Common):
     views: int | None = None
     # Longer side of the photographs that are written, in pixels.
     resolution: int = 1600
+    # Leave out photographs whose camera is less likely right than this, 0 to 1.
+    min_confidence: float = 0.0
     # Refuse photographs with more pixels than this, in millions.
     max_megapixels: float = 100.0
     # Accept data sets that name files outside their own folder.
@@ -45,6 +47,7 @@ def run(options: Options) -> None:
     config = ReconstructConfig(
         views=options.views,
         resolution=options.resolution,
+        min_confidence=options.min_confidence,
         max_megapixels=options.max_megapixels,
         allow_outside=options.allow_outside,
         device=device.type,

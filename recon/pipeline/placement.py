@@ -38,7 +38,9 @@ def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator
     from ..poses import PosesConfig
     from ..poses.choose_estimator import estimator_for
 
-    settings = PosesConfig(seed=config.seed, hold_focal=config.focal_px is not None)
+    settings = PosesConfig(
+        seed=config.seed, hold_focal=config.focal_px is not None, min_confidence=config.min_confidence
+    )
     return estimator_for(config.stereo, settings, config.device)
 
 
@@ -67,7 +69,8 @@ def place(
         capture, depths = poses.capture, poses.depths
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())
-        stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds}
+        confidence = dict(zip(capture.names, poses.confidence, strict=True))
+        stage = {"cameras": "estimated", "stats": poses.stats, "seconds": poses.seconds, "confidence": confidence}
         notes += poses.notes
         if capture.test:
             notes.append(

@@ -47,6 +47,8 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
+    # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
+    min_confidence: float = 0.0
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.
@@ -79,6 +81,8 @@ class ReconstructConfig:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
         if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
             raise BadInputError(f"--focal-px {self.focal_px} cannot be used: pixels, more than 0, are expected.")
+        if not 0 <= self.min_confidence <= 1:
+            raise BadInputError(f"--min-confidence {self.min_confidence} cannot be used: 0 to 1 is expected.")
         if not self.max_megapixels > 0:
             raise BadInputError(f"--max-megapixels {self.max_megapixels} cannot be used: more than 0 is expected.")
 

@@ -7,8 +7,9 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 import torch
 
@@ -16,18 +17,28 @@ from ...scene.capture import Capture, Frame, fit_size
 from ...scene.progress import Progress
 from .features import Features, Matcher
 from .quarter_turns import turned_back, turns_that_join
+from .repetition import repeated
 from .verification import Pair
 from .workers import each
+
+# Matching costs the square of the keypoints: half of them take a quarter of the time and find half of the matches,
+# which is as good where a pair has many, and where it has none. Few photographs have few pairs to hold on to.
+COARSE_FROM = 9  # photographs
+COARSE_KEYPOINTS = 1024
+SURE = 80  # matches of the strongest keypoints that more would add nothing to
+HOPELESS = 8  # matches that chance gives
 
 
 @dataclass(frozen=True)
 class Image:
-    """A photograph once its features are known; its pixels are not kept."""
+    """A photograph once its features are known; of its pixels a small grey copy is kept."""
 
     features: Features
     colors: np.ndarray  # [N, 3] uint8 sRGB at the keypoints
     sharpness: float  # mean absolute Laplacian, relative to the contrast
     digest: bytes = b""  # of the pixels: the same photograph twice has the same
+    grey: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # [H, W] copy that features are of
+    repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # [N] keypoints with a look-alike in it
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,8 @@ class Correspondences:
         for a, b in zip(self.images, other.images, strict=True):
             xy_px = torch.cat([a.features.xy_px, b.features.xy_px])
             features = replace(a.features, xy_px=xy_px, descriptors=torch.zeros(len(xy_px), 0))
-            images.append(Image(features, np.concatenate([a.colors, b.colors]), a.sharpness, a.digest))
+            colors, repeats = (np.concatenate(parts) for parts in ((a.colors, b.colors), (a.repeated, b.repeated)))
+            images.append(replace(a, features=features, colors=colors, repeated=repeats))
         matches = {}
         for first, second in sorted(self.matches.keys() | other.matches.keys()):
             shift = np.array([len(self.images[first].features), len(self.images[second].features)])
@@ -79,8 +91,10 @@ def find_correspondences(
     with timed("matching", seconds):
         pairs = pairs_of([e.as_matched for e in found])
 
+        coarse_first = len(capture) >= COARSE_FROM
+
         def match(pair: Pair) -> np.ndarray:
-            return matcher.match(found[pair[0]].as_matched, found[pair[1]].as_matched)
+            return _match(matcher, found[pair[0]].as_matched, found[pair[1]].as_matched, coarse_first)
 
         matches = dict(zip(pairs, each("Matching photographs", match, pairs, progress), strict=True))
         if matcher.upright_only:
@@ -95,6 +109,15 @@ def find_correspondences(
             again = [pair for pair in pairs if turns[pair[0]] or turns[pair[1]]]
             matches |= dict(zip(again, each("Matching turned photographs", match, again, progress), strict=True))
     return Correspondences([e.image for e in found], matches)
+
+
+def _match(matcher: Matcher, a: Features, b: Features, coarse_first: bool) -> np.ndarray:
+    """Matches of all keypoints, or with `coarse_first` of the strongest alone where these settle it."""
+    if coarse_first and max(len(a), len(b)) > COARSE_KEYPOINTS:
+        coarse = matcher.match(*(_rows(f, torch.arange(len(f)) < COARSE_KEYPOINTS) for f in (a, b)))
+        if len(coarse) >= SURE or len(coarse) < HOPELESS:
+            return coarse
+    return matcher.match(a, b)
 
 
 @dataclass(frozen=True)
@@ -115,7 +138,8 @@ def _extract(capture: Capture, index: int, matcher: Matcher, side_px: int, turns
     features, turned = _rows(features, keep), _rows(turned, keep)
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-    return _Extracted(Image(features, colors, sharpness_of(image), hashlib.blake2b(pixels.tobytes()).digest()), turned)
+    digest, grey = hashlib.blake2b(pixels.tobytes()).digest(), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return _Extracted(Image(features, colors, sharpness_of(image), digest, grey, repeated(turned)), turned)
 
 
 def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:

@@ -20,12 +20,15 @@ class PosesConfig:
     neighbours: int = 8  # likely partners that each photograph is matched with, beyond `all_pairs_up_to`
     distortion: Literal["auto", "on", "off"] = "auto"  # radial lens distortion; auto: from 7 photographs on
     hold_focal: bool = False  # whether focal lengths that the frames state are exact and stay as they are
+    min_confidence: float = 0.0  # cameras that are less likely right are left out; see `Poses.confidence`
     seed: int = 0  # of the robust estimators; the same seed gives the same cameras
 
     def __post_init__(self) -> None:
         for name, least in (("image_side_px", 64), ("keypoints", 0), ("all_pairs_up_to", 2), ("neighbours", 1)):
             if getattr(self, name) < least:
                 raise BadInputError(f"{name} should be at least {least}, found {getattr(self, name)}.")
+        if not 0 <= self.min_confidence <= 1:
+            raise BadInputError(f"min_confidence should be in 0 to 1, found {self.min_confidence}.")
 
     def keypoints_for(self, n_images: int) -> int:
         """Features an image: matching costs their square for each pair, and pairs grow with the images."""

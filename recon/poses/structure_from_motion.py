@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,13 +17,23 @@ from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_r
 from .features import Features
 from .focal_prior import Lenses, group_lenses
 from .gps_scale import in_metres
-from .held_out import register_held_out
+from .held_out import camera_of, register_held_out
+from .judge.confidence import (
+    confidence_of_cameras,
+    confidence_of_registered,
+    look_alike_reasons,
+    looks_of_registered,
+    notes_on_confidence,
+    refused_reasons,
+)
+from .judge.misleading_pairs import SeparatedModel, separated
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
 from .pair_selection import choose_pairs
 from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
+from .still_background import STILL_BACKGROUND, without_still_background
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Pair, ViewGraph, verify
 
@@ -62,7 +73,9 @@ def estimate_poses(
         )
     seconds: dict[str, float] = {}
     kinds = matcher_kinds(config.features, len(capture))
-    correspondences, graph, model, names = None, None, None, []
+    correspondences: Correspondences | None = None
+    found_model: SeparatedModel | None = None
+    names, notes = list[str](), list[str]()
     held_out = set(capture.test or ())
 
     def likely_pairs(features: list[Features]) -> list[Pair]:
@@ -75,20 +88,25 @@ def estimate_poses(
         duplicates = find_duplicates(found, held_out)
         if len(duplicates) < len(capture) - 1:
             found = found.without(duplicates)
+        turning = without_still_background(found)
+        if turning is not None:
+            found, notes = turning, [STILL_BACKGROUND]
         refuse_still_camera(capture, found)
         correspondences = found if correspondences is None else correspondences.joined(found)
         names.append(matcher.name)
         lenses = _lenses(capture, correspondences)
-        new_graph, new_model = _place(capture, correspondences, lenses, held_out, config, seconds, progress)
-        if graph is None or _n_views(new_model) >= _n_views(model):
-            graph, model, used = new_graph, new_model, correspondences
-        if _n_views(model) == len(capture) - len(held_out | set(duplicates)):
+        new = _place(capture, correspondences, lenses, held_out, config, seconds, progress)
+        if found_model is None or _n_views(new.model) >= _n_views(found_model.model):
+            found_model, used = new, correspondences
+        if _n_views(found_model.model) == len(capture) - len(held_out | set(duplicates)):
             break
-    assert graph is not None
+    assert found_model is not None
+    graph, model = found_model.graph, found_model.model
     sharpness = np.array([image.sharpness for image in used.images])
     blurred = _without_blurred_views(model, sharpness)
     mapped = [] if model is None else model.views
     unplaced = reasons_for_unplaced(capture, graph, sorted({*mapped, *held_out}), sharpness)
+    unplaced |= look_alike_reasons(capture.names, mapped, [*unplaced], found_model.misleading)
     unplaced |= blur_reasons(capture, blurred, sharpness) | duplicate_reasons(capture, duplicates)
     if model is None:
         raise FewviewError(_failure(capture, unplaced))
@@ -97,12 +115,26 @@ def estimate_poses(
             capture, used, lenses, model, sorted(held_out - set(duplicates)), config.seed
         )
     unplaced |= reasons
+    with timed("judging", seconds):
+        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images)}
+        cameras = {view: (pose, camera_of(lenses, model, view)) for view, pose in registered.items()}
+        for view, look in looks_of_registered(found_model, used.images, cameras).items():
+            confidence[view] = confidence_of_registered(look)
+    refused = refused_reasons(capture.names, confidence, config.min_confidence)
+    unplaced |= refused
+    registered = {view: pose for view, pose in registered.items() if view not in refused}
+    _let_go(model, refused.keys() & set(model.views))
+    if len(model.views) < 2:
+        raise FewviewError(_failure(capture, unplaced))
     placed = placed_capture(capture, model, lenses, registered, [image.colors for image in used.images], unplaced)
     placed, scale = in_metres(placed)
     stats = _stats(names, graph, model, placed)
     if scale is not None:
         stats["scale"] = scale.as_stats()
-    return Poses(placed, sorted([*model.views, *registered]), unplaced, seconds, stats)
+    views = sorted([*model.views, *registered])
+    believed = tuple(confidence[view] for view in views)
+    notes += notes_on_confidence([capture.names[view] for view in views], believed)
+    return Poses(placed, views, unplaced, seconds, stats, believed, notes=tuple(notes))
 
 
 def _lenses(capture: Capture, correspondences: Correspondences) -> Lenses:
@@ -118,16 +150,19 @@ def _place(
     config: PosesConfig,
     seconds: dict[str, float],
     progress: Progress,
-) -> tuple[ViewGraph, Model | None]:
+) -> SeparatedModel:
     features = [image.features for image in correspondences.images]
     matches = {pair: m for pair, m in correspondences.matches.items() if not held_out & set(pair)}
     with timed("verification", seconds):
         cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
         graph = verify(features, matches, cameras, config.seed, progress)
         refuse_pure_rotation(capture, graph, lenses)
-    with timed("mapping", seconds), quiet_pycolmap():
-        model = solve(graph, lenses, config, progress)
-        return graph, _without_weak_views(model)
+
+    def solved(some: ViewGraph) -> Model | None:
+        with timed("mapping", seconds), quiet_pycolmap():
+            return _without_weak_views(solve(some, lenses, config, progress))
+
+    return separated(graph, solved, [image.grey for image in correspondences.images])
 
 
 def _n_views(model: Model | None) -> int:
@@ -143,8 +178,7 @@ def _without_weak_views(model: Model | None) -> Model | None:
         weak = [v for v in model.views if reconstruction.image(v + 1).num_points3D < MIN_SEEN]
         if not weak:
             return model if len(model.views) >= 2 else None
-        for view in weak:
-            reconstruction.deregister_frame(reconstruction.image(view + 1).frame_id)
+        _let_go(model, weak)
 
 
 def _without_blurred_views(model: Model | None, sharpness: np.ndarray) -> list[int]:
@@ -152,9 +186,13 @@ def _without_blurred_views(model: Model | None, sharpness: np.ndarray) -> list[i
     if model is None:
         return []
     blurred = too_blurred(model.views, sharpness)
-    for view in blurred:
-        model.reconstruction.deregister_frame(model.reconstruction.image(view + 1).frame_id)
+    _let_go(model, blurred)
     return blurred
+
+
+def _let_go(model: Model, views: Collection[int]) -> None:
+    for view in sorted(views):
+        model.reconstruction.deregister_frame(model.reconstruction.image(view + 1).frame_id)
 
 
 def _failure(capture: Capture, unplaced: dict[int, str]) -> str:

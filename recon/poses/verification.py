@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pycolmap
@@ -31,6 +32,10 @@ class ViewGraph:
             count = len(self.geometries[a, b].inlier_matches)
             links[a][b], links[b][a] = count, count
         object.__setattr__(self, "links", links)
+
+    def without(self, pairs: Collection[Pair]) -> ViewGraph:
+        """The same, with nothing verified between these pairs."""
+        return replace(self, geometries={pair: g for pair, g in self.geometries.items() if pair not in set(pairs)})
 
     def components(self) -> list[list[int]]:
         """Sets of views joined by verified pairs, largest first (then the one with more inliers)."""

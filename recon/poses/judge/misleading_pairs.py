@@ -1,0 +1,108 @@
+"""Groups of photographs that look-alikes glued together, taken apart: they do not show what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..mapping import Model
+from ..verification import MIN_INLIERS, Pair, ViewGraph
+from .second_look import MAX_POINTS, NO_LOOK, Comparisons, PairLook, looks_of, second_look
+
+MIN_EXPECTED = 20  # points that one photograph must show of another's before what it shows counts
+LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked at, as far as their number goes
+# Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
+# more agree, or more are matched.
+MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
+MAX_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class SeparatedModel:
+    """A model after groups that contradict each other were taken apart in the view graph."""
+
+    graph: ViewGraph  # without the pairs that misled the mapping
+    model: Model | None
+    comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
+    misleading: dict[Pair, PairLook] = field(default_factory=dict)  # pairs taken out, and what their groups had shown
+
+
+def separated(
+    graph: ViewGraph, solve: Callable[[ViewGraph], Model | None], grey: Sequence[np.ndarray]
+) -> SeparatedModel:
+    """Solve a view graph, look again, and solve it once more without the pairs that misled it, until none does.
+
+    Groups of photographs that only such pairs joined fall apart: the largest is placed.
+    """
+    misleading: dict[Pair, PairLook] = {}
+    model = solve(graph)
+    for rounds_left in reversed(range(MAX_ROUNDS)):
+        if model is None:
+            break
+        comparisons = second_look(model, grey)
+        wrong = misleading_pairs(graph, model, looks_of(comparisons))
+        if not wrong or not rounds_left:
+            return SeparatedModel(graph, model, comparisons, misleading)
+        misleading |= wrong
+        graph = graph.without(wrong)
+        model = solve(graph)
+    return SeparatedModel(graph, None, {}, misleading)
+
+
+def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook]) -> dict[Pair, PairLook]:
+    """Verified pairs between groups of a model's views that contradict each other, with what the groups show.
+
+    Groups grow along the pairs that share most points; two that meet are not joined where they contradict each other.
+    Of the pairs between them those with more matches than the one over which they met are kept: fewer matches are no
+    better than those that misled, and each pair alone would join the groups in another wrong way. Only the weakest such
+    places are given back: what misled there may bend the rest of the model, which is looked at again without it.
+    """
+    group = {view: [view] for view in model.views}
+    wrong: dict[Pair, PairLook] = {}
+    found: list[tuple[int, dict[Pair, PairLook]]] = []
+    for (a, b), count in sorted(shared_points(model).items(), key=lambda item: (-item[1], item[0])):
+        if group[a] is group[b] or (a, b) in wrong:
+            continue
+        across = [pair for pair in looks if _joins(pair, group[a], group[b])]
+        look = sum((looks[pair] for pair in across), NO_LOOK)
+        if _contradicts(look, count):
+            met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0
+            between = {
+                pair: look
+                for pair, geometry in graph.geometries.items()
+                if _joins(pair, group[a], group[b]) and len(geometry.inlier_matches) <= max(met, count)
+            }
+            wrong |= between
+            found.append((count, between))
+            continue
+        group[a].extend(group[b])
+        for view in group[b]:
+            group[view] = group[a]
+    weakest = max(MIN_INLIERS, min((count for count, _ in found), default=0))
+    return {pair: look for count, between in found if count <= weakest for pair, look in between.items()}
+
+
+def shared_points(model: Model) -> dict[Pair, int]:
+    """Number of points of a model that each pair of its views observes, for pairs with any."""
+    counts: dict[Pair, int] = {}
+    for point in model.reconstruction.points3D.values():
+        views = sorted({element.image_id - 1 for element in point.track.elements})
+        for i, a in enumerate(views):
+            for b in views[i + 1 :]:
+                counts[a, b] = counts.get((a, b), 0) + 1
+    return counts
+
+
+def _joins(pair: Pair, a: Sequence[int], b: Sequence[int]) -> bool:
+    return (pair[0] in a and pair[1] in b) or (pair[0] in b and pair[1] in a)
+
+
+def _contradicts(look: PairLook, shared: int) -> bool:
+    return (
+        look.expected >= max(MIN_EXPECTED, LOOKED_AT * min(shared, MAX_POINTS))
+        and look.conflicting > MOST_CONFLICTING * look.expected
+        and look.agreeing < LEAST_AGREEING * look.expected
+        and look.matched < LEAST_MATCHED * look.expected
+    )
