@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...render import render
+from ...render import Rendering, render
 from ...scene.cameras import Cameras
 from ...scene.geometry import se3_exp
 from ...scene.progress import Progress, silent
 from ...scene.splat import Splat, StaticSplat
+from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset, View
 from ..optimise.trainer import torch_threads
+from .half_image import fitted_colours, halves
 
 MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken
 HUBER = 1.5  # times the mean absolute difference: larger ones count less than their squares
@@ -48,14 +50,18 @@ def refine_held_out(
     dataset: Dataset,
     *,
     config: RefineConfig = RefineConfig(),
+    fit_colours: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set with each held-out camera where the render is nearest to its photograph; never further than now."""
+    """The data set with each held-out camera where the render is nearest to its photograph; never further than now.
+
+    With `fit_colours` the rendered colours are fitted to each photograph on its left half first.
+    """
     cam_from_world = dataset.cameras.cam_from_world.clone()
     with torch_threads(1, cam_from_world.device):
         for done, index in enumerate(dataset.test):
             progress("aligning held-out cameras", done, len(dataset.test))
-            refined = refine_camera(splat, dataset, index, config=config)
+            refined = refine_camera(splat, dataset, index, config=config, fit_colours=fit_colours)
             cam_from_world[index] = refined.cam_from_world
     progress("aligning held-out cameras", len(dataset.test), len(dataset.test))
     return replace(dataset, cameras=replace(dataset.cameras, cam_from_world=cam_from_world))
@@ -67,6 +73,7 @@ def refine_camera(
     index: int,
     *,
     config: RefineConfig = RefineConfig(),
+    fit_colours: bool = False,
 ) -> RefinedCamera:
     """Fit one camera by Gauss-Newton on a left-multiplied twist, coarse sizes first; the best is kept.
 
@@ -81,6 +88,8 @@ def refine_camera(
         depth = _median_depth(frozen, camera)
         for level in reversed(range(len(config.linearisations))):
             at = _Alignment(frozen, camera, dataset.view(index, level), depth)
+            if fit_colours:  # where the coarser sizes have led, and the same for all that is compared at this size
+                at.fit_colours(twist)
             error, covered = at.error(start)
             best = error
             if bool(twist.any()):
@@ -116,9 +125,18 @@ class _Alignment:
         self._background = torch.tensor(splat.background, device=view.K.device)
         self._target = view.target(self._background)
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._colours: Tensor | None = None  # [3, 4]
         focal_px = float(view.K[0, 0] + view.K[1, 1]) / 2
         # What moves the picture by about a pixel: radians, and the same seen across the scene's depth.
         self._unit = torch.tensor([1 / focal_px] * 3 + [depth / focal_px] * 3, device=view.K.device)
+
+    def fit_colours(self, twist: Tensor) -> None:
+        """Draw in the colours of the photograph from now on, as its left half shows them from there."""
+        drawn = self._render(twist)
+        covered = drawn.alpha > 0
+        left = halves(covered if self._view.mask is None else covered & self._view.mask)[0]
+        self._colours = fitted_colours(drawn.rgb, drawn.alpha, self._target, left, self._background)
+        self._last = None
 
     def error(self, twist: Tensor) -> tuple[float, int]:
         """Mean absolute difference where the splat shows something, and how many pixels that is.
@@ -167,11 +185,16 @@ class _Alignment:
         """Colours [H, W, 3] and which pixels [H, W] count; the last twist that was tried is often where one stands."""
         if self._last is not None and self._last[0] is twist:
             return self._last[1:]
-        moved = _moved(self._camera, twist, self._view)
-        drawn = render(self._splat.gaussians, moved, background=self._background, antialiased=self._splat.antialiased)
-        covered = drawn.alpha > 0
-        self._last = twist, drawn.rgb, covered if self._view.mask is None else covered & self._view.mask
+        drawn = self._render(twist)
+        rgb, covered = drawn.rgb, drawn.alpha > 0
+        if self._colours is not None:
+            rgb = transformed(self._colours, rgb, drawn.alpha, self._background)
+        self._last = twist, rgb, covered if self._view.mask is None else covered & self._view.mask
         return self._last[1:]
+
+    def _render(self, twist: Tensor) -> Rendering:
+        moved = _moved(self._camera, twist, self._view)
+        return render(self._splat.gaussians, moved, background=self._background, antialiased=self._splat.antialiased)
 
 
 def _median_depth(splat: StaticSplat, camera: Cameras) -> float:
