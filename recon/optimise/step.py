@@ -127,7 +127,7 @@ class Step:
         if self._appearance is not None:
             image = within_range(image, target)
         if self._config.transient_masks and self.index >= self._config.transient_from * self.steps:
-            lasting = lasting_pixels((image.detach() - target).abs().mean(-1), self._config.transient_share, mask)
+            lasting = lasting_pixels(image - target, self._config.transient_share, mask)
             mask = lasting if mask is None else mask & lasting
         if mask is not None:  # black on both sides, so that SSIM's windows see nothing of what does not count
             image, target = image * mask[..., None], target * mask[..., None]

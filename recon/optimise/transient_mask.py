@@ -1,9 +1,10 @@
 """Masks over what stands in one photograph alone, such as people who walk through, told by the residuals.
 
-What the other photographs do not confirm stays far from the picture: pixels whose residual, averaged over a window,
-is among the largest of their view are left out of the loss (RobustNeRF, Sabour et al. 2023, section 4; SpotLessSplats,
-Sabour et al. 2024). Their rules take a fixed share of every photograph; here a pixel must also stand out from the
-view's median, so that photographs without transient things lose little.
+What the other photographs do not confirm stays far from the picture: pixels whose residual is among the largest of
+their view are left out of the loss (RobustNeRF, Sabour et al. 2023, section 4; SpotLessSplats, Sabour et al. 2024).
+Their rules take a fixed share of every photograph, and cannot tell a passer-by from detail that is not learned yet, and
+never is when it is left out. Here the residual is averaged with its sign over a window: a blurred picture of the
+lasting scene has the right mean colour, a passer-by has another one. And a pixel must stand out from its view.
 """
 
 from __future__ import annotations
@@ -12,37 +13,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW = 1 / 24  # side of the window, in the photograph's longer side: people are larger, edges are thinner
-STANDS_OUT = 3.0  # times the median of the averaged residuals
+WINDOW = 1 / 16  # side of the window, in the photograph's longer side: people are larger, detail is smaller
+STANDS_OUT = 4.0  # times the median of the averaged residuals of the view
+LEAST = 0.06  # of full scale: averaged residuals below are no reason
 
 
 def lasting_pixels(
-    residual: Tensor,  # [H, W] >= 0, e.g. the mean absolute difference of the channels
+    residual: Tensor,  # [H, W, 3] picture minus photograph
     share: float,  # of the pixels at most to leave out, in [0, 1)
     counts: Tensor | None = None,  # [H, W] bool, the pixels that count at all; all when None
 ) -> Tensor:
     """Mask [H, W] of the pixels to train on: False where the averaged residual is too large for the lasting scene."""
-    residual = residual.detach()
-    if counts is not None:
-        residual = residual * counts
-    height, width = residual.shape
+    height, width = residual.shape[:2]
+    residual = residual.detach().permute(2, 0, 1)
     radius = max(1, round(WINDOW * max(height, width) / 2))
-    averaged = _box(residual, radius)
-    if counts is not None:
-        averaged = averaged / _box(counts.to(residual), radius).clamp_min(1e-6)
+    if counts is None:
+        averaged = _box(residual, radius)
+    else:
+        averaged = _box(residual * counts, radius) / _box(counts.to(residual)[None], radius).clamp_min(1e-6)
+    averaged = averaged.abs().mean(0)
     known = averaged.flatten() if counts is None else averaged[counts]
-    if len(known) == 0 or share <= 0:
-        return torch.ones_like(residual, dtype=torch.bool)
+    rank = len(known) - int(share * len(known))
+    if rank == len(known):
+        return torch.ones_like(averaged, dtype=torch.bool)
     # kthvalue and not quantile, which refuses more than 2^24 values.
-    rank = min(len(known), max(1, len(known) - int(share * len(known))))
-    threshold = torch.maximum(known.kthvalue(rank).values, STANDS_OUT * known.median())
+    threshold = torch.maximum(known.kthvalue(max(1, rank)).values, STANDS_OUT * known.median()).clamp_min(LEAST)
     return averaged <= threshold
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
-    """Means [H, W] over squares of 2 * radius + 1, of the part that is inside the picture."""
-    for size_at in (0, 1):
-        shape = (2 * radius + 1, 1) if size_at == 0 else (1, 2 * radius + 1)
-        pad = (radius, 0) if size_at == 0 else (0, radius)
-        values = F.avg_pool2d(values[None, None], shape, stride=1, padding=pad, count_include_pad=False)[0, 0]
-    return values
+    """Means [C, H, W] over squares of 2 * radius + 1, of the part that is inside the picture."""
+    side = 2 * radius + 1
+    values = F.avg_pool2d(values, (side, 1), stride=1, padding=(radius, 0), count_include_pad=False)
+    return F.avg_pool2d(values, (1, side), stride=1, padding=(0, radius), count_include_pad=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..optimise.appearance import CLIPPED_HIGH, CLIPPED_LOW
 
-HOLD = 1e-4  # weight of staying at the identity, in squared colour: a half of one colour leaves the rest undetermined
+HOLD = 1e-5  # weight of staying at the identity, in squared colour: a half of one colour leaves the rest undetermined
 
 
 def halves(counts: Tensor) -> tuple[Tensor, Tensor]:
