@@ -65,7 +65,7 @@ def test_a_drawn_view_learns_and_the_mean_stays_the_identity() -> None:
 def test_measured_gains_are_where_it_starts() -> None:
     dataset = tiny_dataset(3)
     log_gains = torch.tensor([[0.3, 0.2, 0.1], [0.0, 0.0, 0.0], [-0.3, -0.2, -0.1]])
-    gains = PhotographGains(log_gains, torch.ones(3, dtype=torch.bool))
+    gains = PhotographGains(log_gains, torch.ones(3, dtype=torch.bool), 0.3)
     shown = Appearance(dataset, TrainConfig(), gains).transforms()[:, :, :3]
     assert torch.equal(shown, torch.diag_embed(shown.diagonal(dim1=1, dim2=2))), "no channel leaks into another"
     differences = (log_gains.exp() - log_gains.exp().mean(0)).diagonal(0)

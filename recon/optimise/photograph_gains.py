@@ -14,6 +14,7 @@ from .dataset import Dataset, View
 MEASURED_SIDE_PX = 240  # longer side of the photographs at most: a pixel is then the mean of a patch, free of noise
 DARK, BRIGHT = 0.04, 0.95  # sRGB: beyond them noise and clipping say nothing of the exposure
 MIN_SHARED = 12  # points that two photographs must share, so that the median of their ratios means something
+NEAREST = 2  # photographs that a photograph is compared with: an exposure that drifts over a walk is no disagreement
 MAX_POINTS = 4000  # evenly chosen of more; medians need no more
 MAX_PAIRS = 4_000_000  # of observations of one point
 
@@ -24,12 +25,9 @@ class PhotographGains:
 
     log_gains: Tensor  # [V, 3] float32 natural logarithms of factors on sRGB values, in the order of `Dataset.train`
     linked: Tensor  # [V] bool, False where a photograph shares too little with the others; its gains are 0
-
-    @property
-    def disagreement(self) -> float:
-        """Root mean square of the logarithms over linked photographs and channels; 0 where fewer than two are."""
-        known = self.log_gains[self.linked]
-        return math.sqrt(float((known**2).mean())) if len(known) > 1 else 0.0
+    disagreement: (
+        float  # logarithm by which a photograph differs from those that show most of the same, root mean square
+    )
 
 
 def photograph_gains(dataset: Dataset) -> PhotographGains:
@@ -45,7 +43,7 @@ def photograph_gains(dataset: Dataset) -> PhotographGains:
     first, second = _pairs(point, len(dataset.points) if dataset.points is not None else 0)
     log_gains, linked = torch.zeros(views, 3), torch.zeros(views, dtype=torch.bool)
     if len(first) == 0:
-        return PhotographGains(log_gains, linked)
+        return PhotographGains(log_gains, linked, 0.0)
     lower, upper = torch.minimum(view[first], view[second]), torch.maximum(view[first], view[second])
     swapped = view[first] > view[second]
     ratio = colours[first].log() - colours[second].log()  # [P, 3]
@@ -53,7 +51,7 @@ def photograph_gains(dataset: Dataset) -> PhotographGains:
     pair, inverse, count = torch.unique(lower * views + upper, return_inverse=True, return_counts=True)
     enough = count >= MIN_SHARED
     if not bool(enough.any()):
-        return PhotographGains(log_gains, linked)
+        return PhotographGains(log_gains, linked, 0.0)
     medians = torch.stack([_medians(ratio[:, c], inverse, count) for c in range(3)], -1)[enough]  # [E, 3]
     lower, upper, weight = pair[enough] // views, pair[enough] % views, count[enough].double()
     laplacian, right = torch.zeros(views, views, dtype=torch.float64), torch.zeros(views, 3, dtype=torch.float64)
@@ -65,7 +63,13 @@ def photograph_gains(dataset: Dataset) -> PhotographGains:
     # logarithms' mean zero.
     solved = torch.linalg.pinv(laplacian, hermitian=True) @ right
     linked[torch.cat([lower, upper])] = True
-    return PhotographGains((solved * linked[:, None]).float(), linked)
+    shared, squared = torch.zeros(views, views), torch.zeros(views, views)
+    for a, b in ((lower, upper), (upper, lower)):
+        shared[a, b], squared[a, b] = weight.float(), (medians**2).mean(-1)
+    most = shared.topk(min(NEAREST, views - 1), dim=1)
+    # Two photographs that differ by chance alone differ by twice the variance of one.
+    differences = squared.gather(1, most.indices)[most.values > 0] / 2
+    return PhotographGains((solved * linked[:, None]).float(), linked, math.sqrt(float(differences.mean())))
 
 
 def _observed_colours(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor]:
