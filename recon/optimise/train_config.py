@@ -31,7 +31,7 @@ class TrainConfig:
     appearance_lr: float = 1e-2  # Learning rate of those transforms at the start; it falls to a tenth.
     transient_masks: bool = False  # Leave out what stands in one photograph alone, such as people, by its residual.
     transient_share: float = 0.2  # Share of a photograph that is left out at most.
-    transient_from: float = 0.1  # Fraction of the run after which it is.
+    transient_from: float = 0.5  # Fraction of the run after which it is.
     checkpoint_every_s: float = 60.0  # Seconds between checkpoints; 0 for none by time.
     checkpoint_every_steps: int = 0  # Steps between checkpoints; 0 for none by count.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 WINDOW = 1 / 16  # side of the window, in the photograph's longer side: people are larger, detail is smaller
 STANDS_OUT = 4.0  # times the median of the averaged residuals of the view
+CELLS = 4  # to half a window: finer ones take longer and tell no more
 LEAST = 0.06  # of full scale: averaged residuals below are no reason
 
 
@@ -25,20 +26,25 @@ def lasting_pixels(
 ) -> Tensor:
     """Mask [H, W] of the pixels to train on: False where the averaged residual is too large for the lasting scene."""
     height, width = residual.shape[:2]
-    residual = residual.detach().permute(2, 0, 1)
     radius = max(1, round(WINDOW * max(height, width) / 2))
-    if counts is None:
-        averaged = _box(residual, radius)
-    else:
-        averaged = _box(residual * counts, radius) / _box(counts.to(residual)[None], radius).clamp_min(1e-6)
-    averaged = averaged.abs().mean(0)
-    known = averaged.flatten() if counts is None else averaged[counts]
-    rank = len(known) - int(share * len(known))
-    if rank == len(known):
-        return torch.ones_like(averaged, dtype=torch.bool)
+    cell = max(1, radius // CELLS)  # windows are looked at in cells of so many pixels a side
+    residual = residual.detach().permute(2, 0, 1)
+    weight = residual.new_ones(1, height, width) if counts is None else counts.to(residual)[None]
+    residual, weight = _cells(residual * weight, cell), _cells(weight, cell)
+    averaged = (_box(residual, radius // cell) / _box(weight, radius // cell).clamp_min(1e-6)).abs().mean(0)
+    known = averaged[weight[0] > 0]
+    most = int(share * (height * width if counts is None else int(counts.sum())) / cell**2)
+    if most == 0 or len(known) <= most:
+        return torch.ones(height, width, dtype=torch.bool, device=residual.device)
     # kthvalue and not quantile, which refuses more than 2^24 values.
-    threshold = torch.maximum(known.kthvalue(max(1, rank)).values, STANDS_OUT * known.median()).clamp_min(LEAST)
-    return averaged <= threshold
+    largest = known.kthvalue(len(known) - most).values
+    lasting = averaged <= torch.maximum(largest, STANDS_OUT * known.median()).clamp_min(LEAST)
+    return lasting.repeat_interleave(cell, 0).repeat_interleave(cell, 1)[:height, :width]
+
+
+def _cells(values: Tensor, cell: int) -> Tensor:
+    """Means [C, ceil(H / cell), ceil(W / cell)] over cells, of the part that is inside the picture."""
+    return F.avg_pool2d(values, cell, ceil_mode=True)
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
