@@ -16,9 +16,12 @@ from fewview.recon.optimise.train_config import TrainConfig
 from fewview.recon.optimise.trainer import fit
 from fewview.recon.optimise.transient_mask import lasting_pixels
 from fewview.render import render
+from fewview.scene.capture import evenly_spaced
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.point_cloud import PointCloud
+from fewview.scene.readers import read_capture
+from support.data import shared_data
 from support.few_views import few_views, masked, wall_and_ball
 from torch import Tensor
 
@@ -184,3 +187,12 @@ def test_masks_keep_people_out_of_the_scene() -> None:
     crowded = with_people(scene())
     without, with_masks = (error(trained(crowded, transient_masks=asked)) for asked in (False, True))
     assert with_masks < 0.9 * without
+
+
+def test_auto_tells_a_phones_automatic_exposure_from_different_cameras() -> None:
+    """Real photographs: the fox, whose exposure drifts, and the same through other cameras."""
+    folder = shared_data("fox")
+    capture = read_capture(folder / "colmap_half", images=folder / "images")
+    dataset = Dataset.from_capture(capture.subset(evenly_spaced(range(len(capture)), 6)), max_side=240)
+    assert not choose_appearance(dataset, AUTO).used
+    assert choose_appearance(through(dataset, torch.cat([GAINS, 0.6 * GAINS[3:4]])), AUTO).used

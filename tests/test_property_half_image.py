@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fewview.commands.summary import quality
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.pipeline.evaluate import evaluate
 from fewview.recon.pipeline.half_image import fitted_colours, halves
@@ -110,6 +111,7 @@ def test_a_run_is_measured_as_it_was_trained_and_says_so(tmp_path: Path, used: b
         assert ("unfitted" in found) == used
         assert sum("left half" in note for note in notes) == int(used)
         assert (found["mean"]["psnr"] > 40) == used
+        assert ("the right half of 2 held-out photographs" in quality(metrics)) == used
     page = write_report(run).read_text(encoding="utf-8")
     assert ("right half" in page) == used
     assert ("Said by the test." in page) == used

@@ -186,4 +186,6 @@ def _sheet_picture(picture: Picture, held_out: bool, level: Level) -> str:
 
 
 def split_words(metrics: Mapping[str, Any]) -> str:
-    return "held out" if any(map(is_held_out, ranked_views(metrics))) else "training views"
+    """The photographs, or the part of them, that the figures are of."""
+    split = "held out" if any(map(is_held_out, ranked_views(metrics))) else "training views"
+    return f"{split}, right halves" if mapping(metrics, "eval", "unfitted") else split
