@@ -25,9 +25,7 @@ class TrainConfig:
     pose_rotation_lr: float = 1e-3  # Learning rate of the cameras' rotations, radians.
     pose_translation_lr: float = 1e-3  # Learning rate of the cameras' translations, in units of the scene scale.
     pose_lr_final: float = 0.01  # Factor on both at the end of the run, reached log-linearly.
-    appearance: Literal["auto", "on", "off"] = (
-        "auto"  # A colour transform of each photograph; auto where they disagree.
-    )
+    appearance: Literal["auto", "on", "off"] = "auto"  # Colour transforms of photographs; auto where they disagree.
     appearance_lr: float = 1e-2  # Learning rate of those transforms at the start; it falls to a tenth.
     transient_masks: bool = False  # Leave out what stands in one photograph alone, such as people, by its residual.
     transient_share: float = 0.2  # Share of a photograph that is left out at most.
