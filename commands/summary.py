@@ -52,7 +52,7 @@ def lines_of(run: Run) -> list[str]:
 
 
 def quality(metrics: Mapping[str, Any]) -> str:
-    """`PSNR 24.31 dB, SSIM 0.812 on 7 held-out photographs`."""
+    """`PSNR 24.31 dB, SSIM 0.812 on 7 held-out photographs`; on their right halves where colours were fitted."""
     evaluation = metrics.get("eval")
     if not evaluation or not evaluation["views"]:
         return ""
@@ -62,7 +62,8 @@ def quality(metrics: Mapping[str, Any]) -> str:
         figures.append(f"LPIPS {mean['lpips']:.3f}")
     kind = "held-out" if evaluation["split"] == "test" else "training"
     hint = "" if kind == "held-out" else "; --eval holds some out for an honest figure"
-    return f"{', '.join(figures)} on {count} {kind} photograph{'' if count == 1 else 's'}{hint}"
+    part = "the right half of " if "unfitted" in evaluation else ""
+    return f"{', '.join(figures)} on {part}{count} {kind} photograph{'' if count == 1 else 's'}{hint}"
 
 
 def _photographs(metrics: Mapping[str, Any]) -> str:

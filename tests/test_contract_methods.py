@@ -78,10 +78,15 @@ def test_the_loss_falls(name: str) -> None:
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
+DISAGREEING = {"appearance": "on", "transient_masks": True}  # photographs of different cameras with people in them
+
+
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("stops", [[1], [5, 6], [7, 11]], ids=str)
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, name: str, stops: list[int]) -> None:
-    whole = fit(*model_of(name))
+@pytest.mark.parametrize(("stops", "asked"), [([1], {}), ([5, 6], {}), ([7, 11], {}), ([5, 6], DISAGREEING)], ids=str)
+def test_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path: Path, name: str, stops: list[int], asked: dict[str, Any]
+) -> None:
+    whole = fit(*model_of(name, **asked))
     run = Run.create(tmp_path / "run", {})
     for i, stop in enumerate(stops):
 
@@ -89,12 +94,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, name: str,
             if step == stop:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        part = fit(*model_of(name), run=run, resume=i > 0, callbacks=[interrupt])
+        part = fit(*model_of(name, **asked), run=run, resume=i > 0, callbacks=[interrupt])
         assert (part.interrupted, part.step) == (True, stop)
-    resumed = fit(*model_of(name), run=run, resume=True)
+    resumed = fit(*model_of(name, **asked), run=run, resume=True)
     assert resumed.step == whole.step
+    assert resumed.appearance.used == ("appearance" in asked)
     assert all(same_bits(a, b) for a, b in zip(moments_of(resumed), moments_of(whole), strict=True))
     assert torch.equal(resumed.cameras.cam_from_world, whole.cameras.cam_from_world)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_colour_transforms_and_masks_reach_every_method_and_change_nothing_when_off(name: str) -> None:
+    plain, off = fit(*model_of(name)), fit(*model_of(name, appearance="off"))
+    transforms, masks = fit(*model_of(name, appearance="on")), fit(*model_of(name, transient_masks=True))
+    assert same_bits(plain.splat.at(), off.splat.at())
+    assert not same_bits(plain.splat.at(), transforms.splat.at())
+    assert not same_bits(plain.splat.at(), masks.splat.at())
 
 
 @pytest.mark.parametrize("name", METHODS)

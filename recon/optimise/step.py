@@ -13,9 +13,11 @@ from ...render import rasterization
 from ...render.loss import l1_dssim
 from ...scene.cameras import Cameras
 from ...scene.gaussians import Gaussians
+from .appearance import Appearance, within_range
 from .dataset import Dataset, View
 from .gaussian_dropout import dropped_opacities
 from .train_config import TrainConfig
+from .transient_mask import lasting_pixels
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Step:
         pose: Callable[[int], Tensor],
         background: Tensor | None,
         generator: torch.Generator,
+        appearance: Appearance | None = None,
     ) -> None:
         self.index = index  # of the run, from 0
         self.steps = steps  # of the whole run
@@ -64,7 +67,7 @@ class Step:
         self.background = background  # [3] of this step; None for black
         self.level = config.coarse_level(index)
         self.renders: dict[int, Render] = {}  # of this step's views, as they were drawn
-        self._config, self._splat, self._pose = config, splat, pose
+        self._config, self._splat, self._pose, self._appearance = config, splat, pose, appearance
 
     def camera(self, view: int) -> Cameras:
         """The camera [] of a view at this step's size, as far as it is refined; differentiable in its pose."""
@@ -107,6 +110,12 @@ class Step:
         size = int(camera.width), int(camera.height)
         return self._draw(self._splat(time_s), camera.cam_from_world, camera.K, *size, depth=depth)
 
+    def as_photographed(self, view: int, render: Render) -> Tensor:
+        """The rendered picture [H, W, 3] in the colours of a training photograph, where these are learned."""
+        if self._appearance is None:
+            return render.rgb
+        return self._appearance.shown(view, render.rgb, render.alpha, self.background)
+
     def photometric(self) -> Tensor:
         """Mean over the views of (1 - w) L1 + w (1 - SSIM) between picture and photograph (3DGS, equation 7)."""
         losses = [self._photometric(view) for view in self.views]
@@ -114,7 +123,12 @@ class Step:
 
     def _photometric(self, view: int) -> Tensor:
         render = self.renders.get(view) or self.draw(view)
-        image, (target, mask) = render.rgb, self.target(view)
+        image, (target, mask) = self.as_photographed(view, render), self.target(view)
+        if self._appearance is not None:
+            image = within_range(image, target)
+        if self._config.transient_masks and self.index >= self._config.transient_from * self.steps:
+            lasting = lasting_pixels(image - target, self._config.transient_share, mask)
+            mask = lasting if mask is None else mask & lasting
         if mask is not None:  # black on both sides, so that SSIM's windows see nothing of what does not count
             image, target = image * mask[..., None], target * mask[..., None]
         return l1_dssim(image, target, self._config.dssim_weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from ...scene.errors import BadInputError
 
@@ -25,14 +25,22 @@ class TrainConfig:
     pose_rotation_lr: float = 1e-3  # Learning rate of the cameras' rotations, radians.
     pose_translation_lr: float = 1e-3  # Learning rate of the cameras' translations, in units of the scene scale.
     pose_lr_final: float = 0.01  # Factor on both at the end of the run, reached log-linearly.
+    appearance: Literal["auto", "on", "off"] = "auto"  # Colour transforms of photographs; auto where they disagree.
+    appearance_lr: float = 1e-2  # Learning rate of those transforms at the start; it falls to a tenth.
+    transient_masks: bool = False  # Leave out what stands in one photograph alone, such as people, by its residual.
+    transient_share: float = 0.2  # Share of a photograph that is left out at most.
+    transient_from: float = 0.5  # Fraction of the run after which it is.
     checkpoint_every_s: float = 60.0  # Seconds between checkpoints; 0 for none by time.
     checkpoint_every_steps: int = 0  # Steps between checkpoints; 0 for none by count.
 
     def __post_init__(self) -> None:
         at_least(self, 1, "steps")
-        at_least(self, 0, "coarse_levels", "pose_rotation_lr", "pose_translation_lr")
+        at_least(self, 0, "coarse_levels", "pose_rotation_lr", "pose_translation_lr", "appearance_lr")
         at_least(self, 0, "checkpoint_every_s", "checkpoint_every_steps")
         fraction(self, "dssim_weight", "coarse_until", "pose_lr_final", "gaussian_dropout")
+        fraction(self, "transient_share", "transient_from")
+        if self.appearance not in ("auto", "on", "off"):
+            raise BadInputError(f"appearance is '{self.appearance}'; auto, on or off is expected.")
         if len(self.background) != 3 or not all(0 <= c <= 1 for c in self.background):
             raise BadInputError(f"background is {self.background}; three numbers from 0 to 1 are expected.")
 

@@ -20,6 +20,8 @@ from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.splat import Splat
 from .adam import update as update_column
+from .appearance import Appearance
+from .appearance_choice import AppearanceChoice, choose_appearance
 from .camera_refinement import CameraRefinement
 from .contract import Model, Stage
 from .dataset import Dataset, ViewOrder
@@ -44,6 +46,7 @@ class FitResult:
     loss: float  # of the last step that was run; NaN when there was none to run
     seconds: float  # of training, over all parts of the run
     notes: tuple[str, ...]  # sentences for the person, e.g. about a damaged checkpoint
+    appearance: AppearanceChoice  # whether each photograph had a colour transform, and why
 
 
 def fit(
@@ -88,6 +91,7 @@ def fit(
                 loss=loss,
                 seconds=trainer.seconds(),
                 notes=tuple(notes),
+                appearance=trainer.appearance_choice,
             )
 
 
@@ -99,6 +103,10 @@ class Trainer:
         self.device = _device(model)
         self.dataset = dataset.to(self.device)
         self.poses = CameraRefinement(self.dataset.cameras, config, dataset.scene_scale)
+        self.appearance_choice = choose_appearance(self.dataset, config)
+        self.appearance = (
+            Appearance(self.dataset, config, self.appearance_choice.gains) if self.appearance_choice.used else None
+        )
         self.order = ViewOrder(dataset.train)
         self.view_generator = torch.Generator().manual_seed(config.seed)
         self.model_generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -138,6 +146,8 @@ class Trainer:
         for optimiser in self._module_optimisers.values():
             optimiser.update(step.stage_step)
         self.poses.update(self.step)
+        if self.appearance is not None:
+            self.appearance.update(step.views, self.step)
         self.model.after_step(step)
         self.step += 1
         return self.loss
@@ -160,6 +170,7 @@ class Trainer:
             pose=self.poses.pose,
             background=background,
             generator=self.model_generator,
+            appearance=self.appearance,
         )
 
     # -- stages -----------------------------------------------------------------------------------------------------
@@ -246,6 +257,8 @@ class Trainer:
         parts |= {f"modules/{name}": module.state_dict() for name, module in self.model.modules.items()}
         parts |= {f"moments/{key}": optimiser.state() for key, optimiser in self._module_optimisers.items()}
         parts |= {"model": self.model.state(), "cameras": self.poses.table.state()}
+        if self.appearance is not None:
+            parts["appearance"] = self.appearance.table.state()
         parts["order"] = {"waiting": self.order.waiting}
         generators = {"view": self.view_generator.get_state(), "model": self.model_generator.get_state()}
         parts["generator"] = generators | {"global": torch.get_rng_state()}
@@ -266,6 +279,8 @@ class Trainer:
             optimiser.load_state(checkpoint.part(f"moments/{key}"))
         self.model.load_state(checkpoint.part("model"))
         self.poses.table.load_state(checkpoint.part("cameras"))
+        if self.appearance is not None:
+            self.appearance.table.load_state(checkpoint.part("appearance"))
         self.order.waiting = checkpoint.tensors["order/waiting"]
         self.view_generator.set_state(checkpoint.tensors["generator/view"])
         self.model_generator.set_state(checkpoint.tensors["generator/model"])

@@ -19,7 +19,9 @@ from ...scene.png import write_png
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.splat import Splat
+from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset
+from .half_image import fitted_colours, halves
 
 MAX_PSNR_DB = 100.0  # stands for infinity (equal images), which JSON cannot hold
 MAX_TRAINING_VIEWS = 8  # measured when nothing is held out: enough to see whether the training went well
@@ -31,21 +33,26 @@ def evaluate(
     dataset: Dataset,
     splat: Splat,  # on the data set's device
     progress: Progress = silent,
+    *,
+    fit_colours: bool = False,
 ) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of the held-out views, or of some training views where none is held out.
 
     Writes each rendered view to `run/renders/eval/` and gives what metrics.json keeps as `eval`. Pixels that a mask
-    excludes do not count.
+    excludes do not count. With `fit_colours` the colours of each picture are fitted to its photograph on the left half
+    and the figures are of the right half; those of whole pictures without that are beside them, as `unfitted`.
     """
     split = "test" if dataset.test else "train"
     indices = dataset.test or evenly_spaced(dataset.train, MAX_TRAINING_VIEWS)
     photos = {entry["name"]: entry["file_path"] for entry in read_json(run.cameras_path)["frames"]}
     views = []
     for done, index in enumerate(indices, start=1):
-        views.append(_measure(run, dataset, index, photos[dataset.names[index]], splat) | {"split": split})
+        views.append(_measure(run, dataset, index, photos[dataset.names[index]], splat, fit_colours) | {"split": split})
         so_far = [view["psnr"] for view in views if view["psnr"] is not None]
         progress("evaluating", done, len(indices), {"mean PSNR": math.fsum(so_far) / len(so_far)} if so_far else {})
     result: dict[str, Any] = {"views": views, "mean": _mean(views), "split": split}
+    if fit_colours:
+        result["unfitted"] = _mean([view["unfitted"] for view in views])
     if (reason := lpips_missing()) is not None:
         result["lpips_missing"] = reason
     return result
@@ -57,27 +64,42 @@ def _measure(
     index: int,
     photo: str,  # its file in the run
     splat: Splat,
+    fit_colours: bool,
 ) -> dict[str, Any]:
     view, name = dataset.view(index), dataset.names[index]
     gaussians, background = splat.at(dataset.time_s(index)), torch.tensor(splat.background, device=view.K.device)
-    target = view.target(background)
+    target, mask = view.target(background), view.mask
+    if mask is not None and not bool(mask.any()):
+        mask = None
     drawn = render(gaussians, dataset.cameras[index], background=background, antialiased=splat.antialiased)
-    image = drawn.rgb.clamp(0, 1)
-    # As the published figures are: measured on the picture that is written, with 8 bits.
-    image = (image * 255).round() / 255
+    image = _as_written(drawn.rgb)
+    figures: dict[str, Any] = _figures(image, target, mask)
+    if fit_colours:
+        left, right = halves(torch.ones_like(drawn.alpha, dtype=torch.bool) if mask is None else mask)
+        colours = fitted_colours(drawn.rgb, drawn.alpha, target, left, background)
+        image = _as_written(transformed(colours, drawn.rgb, drawn.alpha, background))
+        begin = image.shape[1] // 2
+        half = None if mask is None or not bool(right.any()) else right[:, begin:]
+        figures = _figures(image[:, begin:], target[:, begin:], half) | {"unfitted": figures}
     file = f"renders/eval/{PurePosixPath(photo).name}"
     _write_png(run, file, image)
+    return {"name": name, **figures, "render": file, "photo": photo}
+
+
+def _as_written(picture: Tensor) -> Tensor:
+    """The picture with 8 bits: published figures are measured on what is written."""
+    return (picture.clamp(0, 1) * 255).round() / 255
+
+
+def _figures(image: Tensor, target: Tensor, mask: Tensor | None) -> dict[str, float | None]:
     counted_image, counted_target = image, target
-    if view.mask is not None and bool(view.mask.any()):
-        image = torch.where(view.mask[..., None], image, target)
-        counted_image, counted_target = image[view.mask][:, None], target[view.mask][:, None]
+    if mask is not None:
+        image = torch.where(mask[..., None], image, target)
+        counted_image, counted_target = image[mask][:, None], target[mask][:, None]
     return {
-        "name": name,
         "psnr": min(psnr(counted_image, counted_target), MAX_PSNR_DB),
         "ssim": ssim(image, target),
         "lpips": lpips(image, target),
-        "render": file,
-        "photo": photo,
     }
 
 

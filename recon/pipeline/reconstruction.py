@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...render.aim import world_up
 from ...scene.capture import Capture
@@ -85,7 +86,11 @@ def train(
         model, prepared.dataset, chosen, run=run, resume=True, progress=progress, callbacks=[curve, *callbacks]
     )
     run.add_metrics(
-        notes=[*prepared.choice.notes, *result.notes],
+        notes=[
+            *prepared.choice.notes,
+            *result.notes,
+            *([result.appearance.reason] if result.appearance.used else []),
+        ],
         seconds={**prepared.seconds, "training": result.seconds},
         training={
             "method": prepared.choice.method.name,
@@ -95,6 +100,7 @@ def train(
             "curve": curve.points,
             "background": list(result.splat.background),  # for those who render the splat later
             "settings": settings(chosen),
+            "appearance": {"used": result.appearance.used, "reason": result.appearance.reason},
         },
     )
     if result.interrupted and not keep_when_stopped():
@@ -112,25 +118,30 @@ def train(
 def measure(run: Run, dataset: Dataset, progress: Progress = silent, *, again: bool = False) -> None:
     """Compare the splat with the photographs and put `eval` into metrics.json; once, unless `again`.
 
-    Held-out cameras that had to be estimated are fitted to the splat first, once, and both figures are kept.
+    Held-out cameras that had to be estimated are fitted to the splat first, once, and both figures are kept. Where
+    training photographs had a colour transform each, measuring follows the half-image protocol.
     """
-    known = run.metrics().get("eval")
+    metrics = run.metrics()
+    known, colours = metrics.get("eval"), _had_colour_transforms(metrics)
     if known is not None and not again:
         return
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
     splat = load_run_splat(run).to(dataset.cameras.K.device).moved(to_world.inverse())
     started = time.perf_counter()
-    result = evaluate(run, normalised, splat, progress)
+    result = evaluate(run, normalised, splat, progress, fit_colours=colours)
     if known is not None and "before_alignment" in known:
         result["before_alignment"] = known["before_alignment"]
     elif dataset.test and run.cameras_are_estimated():
-        aligned = refine_held_out(splat, normalised, progress=progress)
+        aligned = refine_held_out(splat, normalised, fit_colours=colours, progress=progress)
         fitted, cam_from_world = list(dataset.test), dataset.cameras.cam_from_world.clone()
         cam_from_world[fitted] = aligned.cameras[fitted].transformed(to_world).cam_from_world
         save_cameras(run, replace(dataset.cameras, cam_from_world=cam_from_world))
-        result = evaluate(run, aligned, splat, progress) | {"before_alignment": result["mean"]}
+        before = result["mean"]
+        result = evaluate(run, aligned, splat, progress, fit_colours=colours) | {"before_alignment": before}
     notes = [_alignment_note(result["before_alignment"])] if "before_alignment" in result else []
+    if "unfitted" in result:
+        notes.append(_half_image_note(result["unfitted"]))
     # Measured again, it leaves the time of the reconstruction as it was.
     seconds = {"evaluation": time.perf_counter() - started} if known is None else {}
     run.add_metrics(notes=notes, seconds=seconds, eval=result)
@@ -140,4 +151,19 @@ def _alignment_note(before: Mapping[str, float]) -> str:
     return (
         "The cameras of the held-out photographs were fitted to the finished splat before it was measured, as is usual "
         f"where none are given; without that it has {before['psnr']:.2f} dB, SSIM {before['ssim']:.3f}."
+    )
+
+
+def _had_colour_transforms(metrics: Mapping[str, Any]) -> bool:
+    """True where the training photographs had colour transforms, as the run says itself."""
+    training = metrics.get("training")
+    appearance = training.get("appearance") if isinstance(training, dict) else None
+    return isinstance(appearance, dict) and appearance.get("used") is True
+
+
+def _half_image_note(unfitted: Mapping[str, float]) -> str:
+    return (
+        "The colours of each measured photograph were fitted on its left half and the figures are of its right half, "
+        "as is usual where training photographs have colour transforms; without that, on whole pictures, it has "
+        f"{unfitted['psnr']:.2f} dB, SSIM {unfitted['ssim']:.3f}."
     )

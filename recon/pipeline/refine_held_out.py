@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...render import render
+from ...render import Rendering, render
 from ...scene.cameras import Cameras
 from ...scene.geometry import se3_exp
 from ...scene.progress import Progress, silent
 from ...scene.splat import Splat, StaticSplat
+from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset, View
 from ..optimise.trainer import torch_threads
+from .half_image import fitted_colours
 
 MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken
 HUBER = 1.5  # times the mean absolute difference: larger ones count less than their squares
@@ -48,14 +50,18 @@ def refine_held_out(
     dataset: Dataset,
     *,
     config: RefineConfig = RefineConfig(),
+    fit_colours: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set with each held-out camera where the render is nearest to its photograph; never further than now."""
+    """The data set with each held-out camera where the render is nearest to its photograph; never further than now.
+
+    With `fit_colours` the rendered colours follow each photograph, through a transform that is found with the camera.
+    """
     cam_from_world = dataset.cameras.cam_from_world.clone()
     with torch_threads(1, cam_from_world.device):
         for done, index in enumerate(dataset.test):
             progress("aligning held-out cameras", done, len(dataset.test))
-            refined = refine_camera(splat, dataset, index, config=config)
+            refined = refine_camera(splat, dataset, index, config=config, fit_colours=fit_colours)
             cam_from_world[index] = refined.cam_from_world
     progress("aligning held-out cameras", len(dataset.test), len(dataset.test))
     return replace(dataset, cameras=replace(dataset.cameras, cam_from_world=cam_from_world))
@@ -67,6 +73,7 @@ def refine_camera(
     index: int,
     *,
     config: RefineConfig = RefineConfig(),
+    fit_colours: bool = False,
 ) -> RefinedCamera:
     """Fit one camera by Gauss-Newton on a left-multiplied twist, coarse sizes first; the best is kept.
 
@@ -80,7 +87,7 @@ def refine_camera(
     with torch.no_grad():
         depth = _median_depth(frozen, camera)
         for level in reversed(range(len(config.linearisations))):
-            at = _Alignment(frozen, camera, dataset.view(index, level), depth)
+            at = _Alignment(frozen, camera, dataset.view(index, level), depth, fit_colours)
             error, covered = at.error(start)
             best = error
             if bool(twist.any()):
@@ -108,14 +115,34 @@ def refine_camera(
     return RefinedCamera((se3_exp(twist) @ camera.cam_from_world).detach(), tuple(losses))
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """A rendered picture as it is compared with the photograph."""
+
+    rgb: Tensor  # [H, W, 3]
+    covered: Tensor  # [H, W] bool, pixels that count
+    drawn: Rendering  # before its colours were fitted
+    background: Tensor  # [3]
+    colours: Tensor | None = None  # [3, 4] that were fitted
+
+    def by_colours(self) -> Tensor:
+        """Changes of the colours [H * W * 3, 12] with the transform."""
+        alpha = self.drawn.alpha[..., None]
+        shown = torch.cat([self.drawn.rgb - (1 - alpha) * self.background, alpha], -1) * self.covered[..., None]
+        changes = shown.new_zeros(len(shown.flatten(0, 1)), 3, 3, 4)
+        for channel in range(3):
+            changes[:, channel, channel] = shown.flatten(0, 1)
+        return changes.reshape(-1, 12)
+
+
 class _Alignment:
     """One photograph at one size, and the pictures of a splat from where a twist [6] moves its camera."""
 
-    def __init__(self, splat: StaticSplat, camera: Cameras, view: View, depth: float) -> None:
-        self._splat, self._camera, self._view = splat, camera, view
+    def __init__(self, splat: StaticSplat, camera: Cameras, view: View, depth: float, fit_colours: bool) -> None:
+        self._splat, self._camera, self._view, self._fit_colours = splat, camera, view, fit_colours
         self._background = torch.tensor(splat.background, device=view.K.device)
         self._target = view.target(self._background)
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, _Picture] | None = None
         focal_px = float(view.K[0, 0] + view.K[1, 1]) / 2
         # What moves the picture by about a pixel: radians, and the same seen across the scene's depth.
         self._unit = torch.tensor([1 / focal_px] * 3 + [depth / focal_px] * 3, device=view.K.device)
@@ -125,8 +152,9 @@ class _Alignment:
 
         So no camera is drawn to what the splat lacks.
         """
-        drawn, covered = self._draw(twist)
-        difference = (drawn - self._target).abs() * covered[..., None]
+        drawn = self._draw(twist)
+        covered = drawn.covered
+        difference = (drawn.rgb - self._target).abs() * covered[..., None]
         return float(difference.sum()) / (3 * max(int(covered.sum()), 1)), int(covered.sum())
 
     def error_if_seen(self, twist: Tensor, covered_at_start: int) -> float:
@@ -140,38 +168,55 @@ class _Alignment:
 
     def jacobian(self, twist: Tensor, difference_px: float) -> Tensor:
         """Changes of the colours [H * W * 3, 6] with the twist, by pixels of movement; zero where nothing is drawn."""
-        columns = []
+        columns, colours = [], self._draw(twist).colours
         for axis in range(6):
             offset = torch.zeros_like(twist)
             offset[axis] = difference_px * self._unit[axis]
-            ahead, seen_ahead = self._draw(twist + offset)
-            behind, seen_behind = self._draw(twist - offset)
-            change = (ahead - behind) * (seen_ahead & seen_behind)[..., None]
+            ahead, behind = self._picture(twist + offset, colours), self._picture(twist - offset, colours)
+            change = (ahead.rgb - behind.rgb) * (ahead.covered & behind.covered)[..., None]
             columns.append(change.flatten() / (2 * difference_px))
         return torch.stack(columns, -1)
 
     def step(self, twist: Tensor, jacobian: Tensor) -> tuple[Tensor, float]:
         """A change [6] of the twist, and by about how many pixels it moves the picture."""
-        drawn, covered = self._draw(twist)
-        residual = ((drawn - self._target) * covered[..., None]).flatten()
+        drawn = self._draw(twist)
+        covered = drawn.covered
+        residual = ((drawn.rgb - self._target) * covered[..., None]).flatten()
+        if self._fit_colours:  # or they would take back what the camera should explain
+            jacobian = torch.cat([jacobian, drawn.by_colours()], -1)
         size = residual.abs()
         threshold = HUBER * float(size.sum()) / (3 * max(int(covered.sum()), 1))
         weight = threshold / size.clamp(min=max(threshold, 1e-6))
         weighted = jacobian * weight[:, None]
         normal, gradient = (weighted.T @ jacobian).double(), (weighted.T @ residual).double()
-        normal += torch.eye(6, dtype=torch.float64, device=normal.device) * (1e-6 * normal.diagonal().max() + 1e-12)
-        change = -torch.linalg.solve(normal, gradient).to(twist.dtype) * self._unit
+        normal += torch.eye(len(normal), dtype=torch.float64, device=normal.device) * (
+            1e-6 * normal[:6, :6].diagonal().max() + 1e-12
+        )
+        change = -torch.linalg.solve(normal, gradient)[:6].to(twist.dtype) * self._unit
         return change, self.moved_px(change)
 
-    def _draw(self, twist: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours [H, W, 3] and which pixels [H, W] count; the last twist that was tried is often where one stands."""
-        if self._last is not None and self._last[0] is twist:
-            return self._last[1:]
-        moved = _moved(self._camera, twist, self._view)
-        drawn = render(self._splat.gaussians, moved, background=self._background, antialiased=self._splat.antialiased)
+    def _draw(self, twist: Tensor) -> _Picture:
+        """The picture from there in its best colours; the last twist that was tried is often where one stands."""
+        if self._last is None or self._last[0] is not twist:
+            self._last = twist, self._picture(twist, None)
+        return self._last[1]
+
+    def _picture(self, twist: Tensor, colours: Tensor | None) -> _Picture:
+        """The picture from there, in given colours [3, 4] where some are."""
+        drawn = self._render(twist)
         covered = drawn.alpha > 0
-        self._last = twist, drawn.rgb, covered if self._view.mask is None else covered & self._view.mask
-        return self._last[1:]
+        if self._view.mask is not None:
+            covered = covered & self._view.mask
+        if not self._fit_colours:
+            return _Picture(drawn.rgb, covered, drawn, self._background)
+        if colours is None:
+            colours = fitted_colours(drawn.rgb, drawn.alpha, self._target, covered, self._background)
+        rgb = transformed(colours, drawn.rgb, drawn.alpha, self._background)
+        return _Picture(rgb, covered, drawn, self._background, colours)
+
+    def _render(self, twist: Tensor) -> Rendering:
+        moved = _moved(self._camera, twist, self._view)
+        return render(self._splat.gaussians, moved, background=self._background, antialiased=self._splat.antialiased)
 
 
 def _median_depth(splat: StaticSplat, camera: Cameras) -> float:

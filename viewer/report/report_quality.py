@@ -95,10 +95,27 @@ def quality(metrics: Mapping[str, Any], pictures: Pictures, level: Level) -> lis
                 "warn",
             )
         )
+    parts += _half_image(metrics)
     missing = mapping(metrics, "eval").get("lpips_missing")
     parts.append(paragraph(f"{MEASURES} {missing or LPIPS}", "soft small"))
     parts += [_all_figures(metrics, views), *_ranked(views, pictures, level)]
     return parts
+
+
+def _half_image(metrics: Mapping[str, Any]) -> list[str]:
+    """The way of measuring where photographs had colour transforms, with the reason and the figures without it."""
+    unfitted = mapping(metrics, "eval", "unfitted")
+    if not unfitted:
+        return []
+    psnr, ssim, lpips = figures(unfitted)
+    whole = f"PSNR {psnr} dB, SSIM {ssim}" + ("" if lpips == "-" else f", LPIPS {lpips}")
+    reason = mapping(metrics, "training", "appearance").get("reason", "")
+    return [
+        paragraph(
+            f"{reason} So the colours of each picture below were fitted to its photograph on the left half, and its "
+            f"figures are of the right half. Whole pictures without that have on average {whole}."
+        )
+    ]
 
 
 def _all_figures(metrics: Mapping[str, Any], views: list[Mapping[str, Any]]) -> str:
@@ -169,4 +186,6 @@ def _sheet_picture(picture: Picture, held_out: bool, level: Level) -> str:
 
 
 def split_words(metrics: Mapping[str, Any]) -> str:
-    return "held out" if any(map(is_held_out, ranked_views(metrics))) else "training views"
+    """The photographs, or the part of them, that the figures are of."""
+    split = "held out" if any(map(is_held_out, ranked_views(metrics))) else "training views"
+    return f"{split}, right halves" if mapping(metrics, "eval", "unfitted") else split
