@@ -23,6 +23,7 @@ def result_of(run: Run) -> dict[str, Any]:
         "report": _existing(run.report_path),
         "placed": metrics.get("placed"),
         "unplaced": metrics.get("unplaced", {}),
+        "confidence": run.camera_confidence(),
         "gaussians": training.get("gaussians"),
         "steps": training.get("steps"),
         "eval": {"split": evaluation.get("split"), **(evaluation.get("mean") or {})},

@@ -30,6 +30,8 @@ from typing import Any
 from .errors import BadInputError
 from .files import read_json, write_json
 
+SURE = 0.7  # confidence from which a camera is taken as right; below it the photograph is named
+
 
 @dataclass(frozen=True)
 class Run:
@@ -171,6 +173,16 @@ class Run:
         """True where the cameras were found from the photographs, and not given."""
         stage = read_json(self.poses_path) if self.poses_path.is_file() else None
         return isinstance(stage, dict) and stage.get("cameras") == "estimated"
+
+    def camera_confidence(self) -> dict[str, float]:
+        """Belief in [0, 1] in the estimated camera of each photograph, by name; only those of which something is said.
+
+        Raises BadInputError where poses.json is no JSON.
+        """
+        stage = read_json(self.poses_path) if self.poses_path.is_file() else None
+        said = stage.get("confidence") if isinstance(stage, dict) else None
+        pairs = said.items() if isinstance(said, dict) else ()
+        return {name: float(c) for name, c in pairs if isinstance(c, int | float) and 0 <= c <= 1}
 
     def update_metrics(self, **values: Any) -> None:
         """Merge top-level entries into metrics.json."""

@@ -4,8 +4,7 @@ Cameras choose exposure and white balance anew for each photograph, and phones t
 explain that does it with view-dependent colours and floaters. Here the rendered picture of a training photograph goes
 through a transform of its own, a 3 x 3 matrix and an offset, before it is compared; the scene itself stays without.
 
-Affine, as the exposure of the released 3DGS code (Kerbl et al. 2024, Hierarchical 3D
-Gaussians), and not
+Affine, as the exposure of the released 3DGS code (Kerbl et al. 2024, Hierarchical 3D Gaussians), and not
 a bilateral grid (Wang et al. 2024, Bilateral Guided Radiance Field Processing): gains, white balance and most of a
 contrast curve are affine; twelve numbers cannot repaint a photograph, which thousands in a grid can where few others
 show the same; and what is fitted on one half of a held-out photograph holds for the other.

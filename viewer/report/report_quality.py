@@ -8,7 +8,7 @@ from typing import Any
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.files import read_json
-from ...scene.run import Run
+from ...scene.run import SURE, Run
 from ..pictures import ERROR_RANGE
 from .report_page import figure, folded, paragraph, table, text
 from .report_pictures import Level, Picture, Pictures, View, sized
@@ -57,12 +57,29 @@ def what_went_in(
             parts.append(
                 paragraph(f"{len(pictures.sheet)} of {len(capture)} photographs, evenly chosen.", "soft small")
             )
+    parts += _unsure(run)
     if unplaced := mapping(metrics, "unplaced"):
         parts.append(paragraph(f"{len(unplaced)} could not be used:", "warn"))
         parts.append(
             _table(("Photograph", "Why"), [(str(k), str(v)) for k, v in unplaced.items()], 2, "could not be used")
         )
     return parts
+
+
+def _unsure(run: Run) -> list[str]:
+    """The photographs whose estimated camera may be wrong, and how likely it is right."""
+    try:
+        confidence = run.camera_confidence()
+    except BadInputError:
+        return []
+    unsure = sorted((c, name) for name, c in confidence.items() if c < SURE)
+    if not unsure:
+        return []
+    rows = [(name, f"{c:.0%}") for c, name in unsure]
+    return [
+        paragraph(f"{len(unsure)} of {len(confidence)} estimated cameras are not sure:", "warn"),
+        _table(("Photograph", "Likely right"), rows, 2, "not sure"),
+    ]
 
 
 def _how_placed(run: Run) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pycolmap
 
+from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
 from .misleading_pairs import MIN_EXPECTED, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 
-UNSURE = 0.7  # confidence below which a camera is named as one to look at
 MAX_NAMED = 4
 
 # Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene" on 840
@@ -60,7 +60,7 @@ def confidence_of_registered(look: PairLook) -> float | None:
 
 def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]) -> list[str]:
     """A sentence about the cameras that are not sure, if there are any."""
-    unsure = sorted((c, name) for c, name in zip(confidence, names, strict=True) if c is not None and c < UNSURE)
+    unsure = sorted((c, name) for c, name in zip(confidence, names, strict=True) if c is not None and c < SURE)
     if not unsure:
         return []
     shown = ", ".join(f"{name} ({c:.0%})" for c, name in unsure[:MAX_NAMED])

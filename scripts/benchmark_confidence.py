@@ -1,0 +1,117 @@
+"""Confidence of estimated cameras against their errors: how many that are told as sure are wrong.
+
+    python scripts/benchmark_confidence.py DATA... [--subsets 0] [--views 3 8] [--seed 0] [--sure 0.7] [--side 960]
+
+DATA is anything with true cameras, such as the scenes of `make_look_alikes.py`. With `--subsets` so many random choices
+of `--views` photographs of each are placed instead of all. A camera is right when its rotation is within 5 degrees and
+its centre within a quarter of the scene's radius of the truth, after the alignment that most cameras agree with. It is
+refused when it is not placed or its confidence is below `--sure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark_poses import at_size
+from fewview.recon.poses import PosesConfig, estimate_poses
+from fewview.scene import Capture, FewviewError
+from fewview.scene.geometry import align_similarity
+from fewview.scene.readers import read_capture
+
+RIGHT_DEG, RIGHT_CENTRE = 5.0, 0.25
+BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
+
+
+def angle_deg(rotation: np.ndarray) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+
+def errors(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation errors in degrees and centre errors in scene radii (nan for under three good ones), cam_from_world [N].
+
+    The world is turned as the camera says with which most others agree within 5 degrees.
+    """
+    best = min(
+        (
+            np.array([angle_deg(a[:3, :3] @ turn.T @ b[:3, :3].T) for a, b in zip(found, true, strict=True)])
+            for turn in (b[:3, :3].T @ a[:3, :3] for a, b in zip(found, true, strict=True))
+        ),
+        key=lambda e: (-(e < RIGHT_DEG).sum(), np.minimum(e, 20).sum()),
+    )
+    good = np.flatnonzero(best < RIGHT_DEG)
+    centres = [torch.from_numpy(np.stack([-p[:3, :3].T @ p[:3, 3] for p in poses])) for poses in (found, true)]
+    off = np.full(len(found), np.nan)
+    radius = float((centres[1] - centres[1].mean(0)).norm(dim=1).max())
+    kept = good
+    for _ in range(4 if len(good) >= 3 else 0):  # the few whose centre is far off have no say
+        aligned = align_similarity(centres[1][kept], centres[0][kept])(centres[0])
+        off = (aligned - centres[1]).norm(dim=1).numpy() / radius
+        kept = good[np.argsort(off[good])[: max(3, int(0.8 * len(good)))]]
+    return best, off
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--subsets", type=int, default=0)
+    parser.add_argument("--views", nargs=2, type=int, default=(3, 8))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sure", type=float, default=0.7)
+    parser.add_argument("--side", type=int, default=960)
+    args = parser.parse_args()
+    rng = np.random.default_rng(args.seed)
+    rows: dict[str, list[tuple[float, bool]]] = defaultdict(list)  # confidence (-1: not placed) and whether right
+    for path in args.data:
+        capture = read_capture(path)
+        capture = replace(capture, frames=tuple(at_size(frame, args.side) for frame in capture.frames))
+        kind = path.name.split("_", 1)[-1]
+        for _ in range(max(1, args.subsets)):
+            chosen = np.arange(len(capture))
+            if args.subsets:
+                chosen = np.sort(rng.choice(len(capture), int(rng.integers(args.views[0], args.views[1] + 1)), False))
+            rows[kind] += judged(capture.subset(chosen.tolist()))
+            print(path.name, chosen.tolist() if args.subsets else "", report(rows[kind], args.sure), flush=True)
+    every = [row for kind in rows for row in rows[kind]]
+    print("\n| kind | photographs | told as sure | of these wrong | right ones refused |\n|---|---|---|---|---|")
+    for kind, some in [*sorted(rows.items()), ("all", every)]:
+        print(f"| {kind} | {len(some)} | {report(some, args.sure)} |")
+    print("\n| confidence | cameras | right |\n|---|---|---|")
+    for low, high in itertools.pairwise(BINS):
+        inside = [right for confidence, right in every if low <= confidence < high or confidence == high == 1]
+        print(f"| {low:g} to {high:g} | {len(inside)} | {np.mean(inside) if inside else 0:.3f} |")
+
+
+def judged(capture: Capture) -> list[tuple[float, bool]]:
+    """Confidence and truth of every photograph; those that are not placed have -1 and are neither right nor wrong."""
+    started = time.perf_counter()
+    try:
+        poses = estimate_poses(replace(capture, cameras=None, points=None), PosesConfig())
+    except FewviewError as error:
+        print(f"  {error} ({time.perf_counter() - started:.0f} s)")
+        return [(-1.0, False)] * len(capture)
+    assert capture.cameras is not None
+    assert poses.capture.cameras is not None
+    true = capture.cameras.cam_from_world.double().numpy()[poses.placed]
+    rotation, centre = errors(poses.capture.cameras.cam_from_world.double().numpy(), true)
+    right = (rotation <= RIGHT_DEG) & ~(np.nan_to_num(centre) > RIGHT_CENTRE)
+    placed = [(float(c or 0.0), bool(r)) for c, r in zip(poses.confidence, right, strict=True)]
+    return placed + [(-1.0, False)] * len(poses.unplaced)
+
+
+def report(rows: list[tuple[float, bool]], sure: float) -> str:
+    told = [right for confidence, right in rows if confidence >= sure]
+    right = [confidence for confidence, is_right in rows if is_right]
+    refused = np.mean([confidence < sure for confidence in right]) if right else 0.0
+    wrong = 1 - np.mean(told) if told else 0.0
+    return f"{len(told)} | {sum(not r for r in told)} ({wrong:.1%}) | {refused:.1%} of {len(right)}"
+
+
+if __name__ == "__main__":
+    main()
