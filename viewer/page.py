@@ -42,10 +42,10 @@ class Page:
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
+        self._movement = Movement(server, self._follow)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
-        self._movement = Movement(server, self._set_moving)
         self.context.pilot.on_move = self._movement.moved
         self._match_background()
         self._set_first_view()
@@ -78,16 +78,21 @@ class Page:
             if context.clock.moves(subject.timeline):
                 context.worker.submit(lambda: subject.show_moment(moment), replaces=f"{path}/moment")
 
-        subject.draw(Canvas(context.server, context.stage, context.worker, path, visit))
+        subject.draw(Canvas(context.server, context.stage, context.worker, path, self._movement.again, visit))
         context.clock.on_change(follow)
 
-    def _set_moving(self, moving: bool) -> None:
-        def set_all() -> None:
-            for subject in self.context.of_kind(SplatSubject):
-                if subject.drawn is not None:
-                    subject.drawn.set_moving(moving)
+    def _follow(self, client: viser.ClientHandle, moving: bool) -> None:
+        """A browser's camera begins to move or has come to rest."""
 
-        self.context.worker.submit(set_all, replaces="/moving")
+        def draw() -> None:
+            for subject in self.context.of_kind(SplatSubject):
+                if subject.drawn is not None and moving:
+                    subject.drawn.moves(client)
+                elif subject.drawn is not None:
+                    subject.drawn.rests(client)
+
+        if not (moving and self.context.server.renderers.has_card):  # with one all is drawn at all times
+            self.context.worker.submit(draw, replaces=f"/moving/{client.client_id}")
 
     def _start_view(self) -> None:
         server = self.context.server
@@ -95,6 +100,8 @@ class Page:
         # No lights or pictures from elsewhere: the page must work without a network.
         server.scene.configure_environment_map(None)
         server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False, brand_color=ACCENT)
+        if hasattr(server.gui, "main_panel"):  # older releases know floating only
+            server.gui.main_panel.dock_right()  # beside the canvas: a panel over it would hide half of the scene
 
     def _set_first_view(self) -> None:
         context, start = self.context, self.context.server.initial_camera

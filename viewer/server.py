@@ -16,7 +16,7 @@ import viser
 import viser.infra._infra as viser_infra
 import websockets
 import websockets.asyncio.server
-from viser._messages import FileTransferPart, FileTransferStartUpload
+from viser._messages import FileTransferPart, FileTransferStartUpload, SceneNodeUpdateMessage
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -75,6 +75,11 @@ class ViewerServer(viser.ViserServer):
     def request_share_url(self, verbose: bool = True) -> str | None:
         """Never: the tunnel would publish the scene on somebody else's server, and any browser could ask for it."""
         return None
+
+    def update_for(self, client: viser.ClientHandle, node: viser.SceneNodeHandle, **properties: Any) -> None:
+        """Change properties of a shared node in one browser only, until they are changed for all."""
+        # A node of the browser's own under the same name would not do: releases of viser differ in what hides what.
+        client._websock_connection.queue_message(SceneNodeUpdateMessage(node.name, properties))
 
     def _refuse_large_uploads(self) -> None:
         """viser gathers a whole upload before it asks anybody; the announcement is answered here, after viser's own."""

@@ -35,8 +35,8 @@ FEW_NOTE = (
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 COLOR_NOTE = (
-    "The 3D view draws each Gaussian in one colour for all directions, the mean of what the photographs' cameras see, "
-    "as this page's renderer knows no more. The rendering beside a photograph is exact."
+    "While its camera moves, the 3D view draws each Gaussian in one colour for all directions; a moment after it has "
+    "come to rest, in the colours that are seen from there."
 )
 
 
