@@ -39,6 +39,7 @@ class Page:
             Pilot(server, stage.up.numpy().astype(float)),
             Worker(lambda error: self.context.notify("That did not work", str(error))),
             Shortcuts(server),
+            self._add,
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
@@ -51,9 +52,6 @@ class Page:
         self._set_first_view()
         server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
-        active = self.context.active
-        if active.photographs is not None and active.cameras is not None:
-            active.look_through(active.photographs.middle_view())
 
     def close(self) -> None:
         """Ends the page's own work; the server is the caller's."""
@@ -81,6 +79,14 @@ class Page:
         subject.draw(Canvas(context.server, context.stage, context.worker, path, self._movement.again, visit))
         context.clock.on_change(follow)
 
+    def _add(self, subject: Subject) -> None:
+        """Show one more subject, on the stage that there is."""
+        subjects = self.context.subjects
+        subjects.append(subject)
+        self._put(subject, f"/{len(subjects) - 1}")
+        subject.on_change(self._set_header)
+        self._set_header()
+
     def _follow(self, client: viser.ClientHandle, moving: bool) -> None:
         """A browser's camera begins to move or has come to rest."""
 
@@ -106,6 +112,7 @@ class Page:
     def _set_first_view(self) -> None:
         context, start = self.context, self.context.server.initial_camera
         view = context.first_view()
+        context.active.look_from(view, context.stage)
         start.position, start.look_at, start.up, start.fov = view.position, view.look_at, context.pilot.up, view.fov_rad
         for client in context.server.get_clients().values():  # a browser that was here before the scene
             context.pilot.place(client, view)
