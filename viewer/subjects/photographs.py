@@ -174,7 +174,7 @@ class Photographs:
         self._hide_frusta()
 
     def look_from(self, view: Viewpoint, stage: Stage) -> None:
-        """What stands before the middle of a view of the scene is not drawn."""
+        """Hide the frusta that stand before the middle of a view of the scene."""
         self._in_the_way = self._nearer(camera_of(view, stage), MIDDLE)
         self._hide_frusta()
 
