@@ -41,6 +41,7 @@ from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
 from fewview.viewer.movement import STILL_SECONDS
 from fewview.viewer.server import ViewerServer
+from fewview.viewer.stage import vertical_fov
 from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.splat_subject import SplatSubject
@@ -224,6 +225,19 @@ def glossy(gaussians: Gaussians) -> Gaussians:
     return replace(gaussians, sh=sh)
 
 
+def page_picture(client: Any, wxyz: Any, position: Any, fov: float, width: int, height: int) -> np.ndarray:
+    """uint8 [H, W, 3] that the page draws from a place once it has drawn all that it was sent."""
+    before = None
+    while True:
+        picture = client.get_render(
+            height, width, wxyz=wxyz, position=position, fov=fov, transport_format="png"
+        )[..., :3]  # fmt: skip
+        if before is not None and np.array_equal(before, picture):
+            return picture
+        before = picture
+        time.sleep(STILL_SECONDS)
+
+
 def run_alike(options: argparse.Namespace) -> None:
     """From a few cameras: the page without its panel against our rendering, moving and at rest, over all and object."""
     found = load_subject(options.input)
@@ -248,14 +262,15 @@ def run_alike(options: argparse.Namespace) -> None:
             subject.drawn.draws_all = True
             for name in subject.layers.keys() & {"cameras", "held_out"}:
                 subject.layers[name].wanted = False
-            time.sleep(5)
+            tab.evaluate("fetch('renderer?software=0')")  # draw all of it, also while it moves
             for index in options.views:
+                view = capture.cameras[index]
+                camera = context.stage.camera(*context.stage.pose(view), vertical_fov(view), width, height)
                 for at_rest in (False, True):
                     subject.drawn.follows_cameras = at_rest
-                    context.pilot.place(client, context.stage.view_of(capture.cameras[index]))
-                    time.sleep(2 * STILL_SECONDS)
-                    seen = client.get_render(height, width, transport_format="png")[..., :3]
-                    camera = context.camera_of(client, height)
+                    context.pilot.place(client, context.stage.view_of(view))
+                    subject.drawn.rests(client)
+                    seen = page_picture(client, *context.stage.pose(view), vertical_fov(view), width, height)
                     with torch.no_grad():
                         drawn = render(splat.gaussians, camera, antialiased=splat.antialiased)
                     ours = drawn.rgb.clamp(0, 1).numpy()

@@ -111,6 +111,27 @@ def test_a_resting_camera_gets_the_colours_that_it_sees(sent) -> None:
     assert len(found) == 2
 
 
+def test_colours_of_another_place_are_dropped_on_the_way(sent) -> None:
+    page, found = sent(glossy_gaussians())
+    drawn = page.context.subjects[0].drawn
+    browser = a_browser()
+    page._follow_far(browser)  # it has no colours of its own yet
+    drawn.rests(browser)
+    browser.camera.position = np.array([0.4, 0.0, -5.0])  # near to where they were seen
+    page._follow_far(browser)
+    assert not drawn.is_astray(browser)
+    browser.camera.position = np.array([3.0, 0.0, -4.0])
+    assert drawn.is_astray(browser)
+    for _ in range(3):
+        page._follow_far(browser)
+    page.context.worker.close()
+    assert 1 <= len(found) <= 2  # one job may have been waiting when the worker was closed
+    drawn.drop_colors(browser)
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[1][1], drawn._views._drawing.arrays.packed())
+    assert not drawn.is_astray(browser)
+
+
 def test_nothing_is_sent_for_a_splat_of_one_colour_for_each_gaussian(sent) -> None:
     page, found = sent(small_gaussians())
     page.context.subjects[0].drawn.rests(a_browser())

@@ -31,9 +31,13 @@ class Movement:
     """
 
     def __init__(
-        self, server: ViewerServer, tell: Callable[[viser.ClientHandle, bool], object], still_s: float = STILL_SECONDS
+        self,
+        server: ViewerServer,
+        tell: Callable[[viser.ClientHandle, bool], object],
+        still_s: float = STILL_SECONDS,
+        on_step: Callable[[viser.ClientHandle], object] = lambda _: None,  # called for every change of a camera
     ) -> None:
-        self._tell, self._still_s = tell, still_s
+        self._tell, self._still_s, self._on_step = tell, still_s, on_step
         self._changed = threading.Condition()
         self._watched: dict[int, _Watched] = {}
         self._ended = False
@@ -68,6 +72,7 @@ class Movement:
             self._changed.notify()
         if begins:
             self._tell(client, True)
+        self._on_step(client)
 
     def again(self) -> None:
         """Tell of the browsers that rest once more: what they see has changed, and then not for a while."""

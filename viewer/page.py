@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ class Page:
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
-        self._movement = Movement(server, self._follow)
+        self._movement = Movement(server, self._follow, on_step=self._follow_far)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
@@ -99,6 +100,14 @@ class Page:
 
         if not (moving and self.context.server.renderers.has_card):  # with one all is drawn at all times
             self.context.worker.submit(draw, replaces=f"/moving/{client.client_id}")
+
+    def _follow_far(self, client: viser.ClientHandle) -> None:
+        """A browser's camera is on its way: colours that it saw elsewhere may not do any more."""
+        for subject in self.context.of_kind(SplatSubject):
+            if subject.drawn is not None and subject.drawn.is_astray(client):
+                self.context.worker.submit(
+                    functools.partial(subject.drawn.drop_colors, client), replaces=f"/astray/{client.client_id}"
+                )
 
     def _start_view(self) -> None:
         server = self.context.server

@@ -64,14 +64,16 @@ _SCRIPT = """<script>
         input.dispatchEvent(new Event("change", {bubbles: true}));
     });
 
+    const folded = new WeakSet();
     const fold = new MutationObserver(() => {
         const sheet = document.querySelector("[style*='position: fixed'][style*='max-height: 60%']");
         const bar = sheet && sheet.querySelector("[style*='cursor: pointer'][style*='height: 3.5em']");
-        if (!bar) return;
-        fold.disconnect();
+        if (!bar || folded.has(bar)) return;
+        folded.add(bar);
         bar.click();
     });
     fold.observe(document, {childList: true, subtree: true});
+    addEventListener("pointerdown", () => fold.disconnect(), {once: true});
     setTimeout(() => fold.disconnect(), FOLD_WITHIN_MS);
 
     addEventListener("DOMContentLoaded", () => {

@@ -88,6 +88,15 @@ class DrawnSplat:
         center = self._canvas.stage.world(client.camera.position)
         self._views.rests(client, center, true_colors=self.follows_cameras)
 
+    def is_astray(self, client: viser.ClientHandle) -> bool:
+        """True when a browser's camera has gone far from where its colours were seen."""
+        stage = self._canvas.stage
+        return self._views.is_astray(client, stage.world(client.camera.position), stage.center)
+
+    def drop_colors(self, client: viser.ClientHandle) -> None:
+        """Draw the colours of all directions in a browser."""
+        self._views.drop_colors(client)
+
     def _draw(self, part: Splat) -> None:
         gaussians = part.at(self.time_s)
         colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint
