@@ -13,7 +13,7 @@ from ..layers.splat_layer import SplatArrays, colors_from, is_view_dependent, mo
 from ..server import ViewerServer
 
 # Of the distance to the subject: farther from where colours were seen, those of all directions are nearer to the truth.
-# On the fox (19 photographs, degree 3) those of a photograph 0.2 to 0.3 away are 3 to 7 dB nearer, 0.76 away 3 dB farther.
+# On the fox (19 views, degree 3) those of a photograph 0.2 to 0.3 away are 3 to 7 dB nearer, 0.76 away 3 dB farther.
 ASTRAY = 0.3
 MOVING_GAUSSIANS = 30_000  # what of a splat is drawn while the camera moves: about 0.7 s a frame on two cores
 
@@ -91,7 +91,7 @@ class SplatViews:
                 self._send(client, wanted, drawing, drawing.arrays)
 
     def is_astray(self, client: viser.ClientHandle, center: Tensor, focus: Tensor) -> bool:
-        """True when a browser at `center` [3] has colours that were seen too far from there, on the way about `focus`."""
+        """True when a browser at `center` [3] has colours that were seen too far from there; `focus` [3] is the subject."""
         seen_from = self._seen_from.get(client.client_id)
         return seen_from is not None and bool((center - seen_from).norm() > ASTRAY * (seen_from - focus).norm())
 
