@@ -95,7 +95,7 @@ class ViewerServer(viser.ViserServer):
                 client.add_notification(
                     "Too large",
                     f"{message.filename[:80]} has {message.size_bytes / 1e6:,.0f} MB; at most "
-                    f"{MAX_UPLOAD_BYTES / 1e6:,.0f} MB can be loaded here.",
+                    f"{MAX_UPLOAD_BYTES / 1e6:,.0f} MB can be loaded here. Name a larger splat after `fewview view`.",
                 )
 
         def part(client_id: Any, message: FileTransferPart) -> None:

@@ -91,7 +91,7 @@ class SplatViews:
                 self._send(client, wanted, drawing, drawing.arrays)
 
     def is_astray(self, client: viser.ClientHandle, center: Tensor, focus: Tensor) -> bool:
-        """True when a browser at `center` [3] has colours that were seen too far from there; `focus` [3] is the subject."""
+        """True when a browser at `center` [3] has colours seen too far from there; `focus` [3] is the subject."""
         seen_from = self._seen_from.get(client.client_id)
         return seen_from is not None and bool((center - seen_from).norm() > ASTRAY * (seen_from - focus).norm())
 
