@@ -75,7 +75,7 @@ def test_a_resting_camera_sees_colours_that_depend_on_the_direction(browser):
             return 0.0
         solid = expected.alpha.reshape(seen.shape[:2]) > 0.5
         solid[: solid.shape[0] // 2, :] = False  # notices lie over the upper part
-        return psnr(seen[solid], expected.rgb.clamp(0, 1)[solid])
+        return psnr(seen[solid][None], expected.rgb.clamp(0, 1)[solid][None])
 
     # With one colour for all directions it is below 20 dB. Two renderers that store colours in 8 bits and covariances
     # in 16 differ by some steps of the 255: four of them everywhere are 36 dB.
