@@ -1,7 +1,7 @@
 """The viewer in a real browser: time to the first picture, memory, likeness to our renderer, and its cost to training.
 
     python scripts/benchmark_viewer.py first SPLAT [--gaussians 300000 1000000]   from the command to the picture
-    python scripts/benchmark_viewer.py alike RUN [--gaussians 300000]             PSNR of the page to our renderings
+    python scripts/benchmark_viewer.py alike RUN [--gaussians 300000] [--glossy]  PSNR of the page to our renderings
     python scripts/benchmark_viewer.py live PHOTOGRAPHS [--repeats 3]             training with and without a viewer
 
 Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
@@ -39,9 +39,13 @@ from fewview.scene.geometry import rotation_from_quat
 from fewview.scene.one_moment import one_moment
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
+from fewview.viewer.movement import STILL_SECONDS
+from fewview.viewer.server import ViewerServer
+from fewview.viewer.stage import vertical_fov
 from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.splat_subject import SplatSubject
+from fewview.viewer.subjects.splat_views import SplatViews
 from PIL import Image
 
 FLAGS = [
@@ -186,43 +190,102 @@ def run_first(options: argparse.Namespace) -> None:
             print(f"{count:>9,} Gaussians  " + "  ".join(f"{n} {v:.2f}" for n, v in medians.items()), flush=True)
 
 
+class Sent:
+    """Updates for single browsers in a `with`: their bytes, and the processor's milliseconds that each took to make."""
+
+    def __init__(self) -> None:
+        self.bytes: list[int] = []
+        self.made_ms: list[float] = []
+
+    def __enter__(self) -> Sent:
+        self._send, self._rests = ViewerServer.update_for, SplatViews.rests
+
+        def send(server: ViewerServer, client: Any, node: Any, **properties: Any) -> None:
+            self.bytes.append(properties["buffer"].nbytes)
+            self._send(server, client, node, **properties)
+
+        def rests(views: SplatViews, *a: Any, **k: Any) -> None:
+            started, before = time.thread_time(), len(self.bytes)
+            self._rests(views, *a, **k)
+            if len(self.bytes) > before:
+                self.made_ms.append(1000 * (time.thread_time() - started))
+
+        ViewerServer.update_for, SplatViews.rests = send, rests  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ViewerServer.update_for, SplatViews.rests = self._send, self._rests  # type: ignore[method-assign]
+
+
+def glossy(gaussians: Gaussians) -> Gaussians:
+    """The splat with linear harmonics by which each channel of a colour swings by 0.3, along an axis of its own."""
+    sh = torch.zeros(len(gaussians), 4, 3)
+    sh[:, 0] = 0.6 * gaussians.sh[:, 0]
+    sh[:, 1:] = 0.3 / 0.4886025119029199 * torch.eye(3)
+    return replace(gaussians, sh=sh)
+
+
+def page_picture(client: Any, wxyz: Any, position: Any, fov: float, width: int, height: int) -> np.ndarray:
+    """uint8 [H, W, 3] that the page draws from a place once it has drawn all that it was sent."""
+    before = None
+    while True:
+        picture = client.get_render(
+            height, width, wxyz=wxyz, position=position, fov=fov, transport_format="png"
+        )[..., :3]  # fmt: skip
+        if before is not None and np.array_equal(before, picture):
+            return picture
+        before = picture
+        time.sleep(STILL_SECONDS)
+
+
 def run_alike(options: argparse.Namespace) -> None:
-    """From a few cameras: the page without its panel, against our rendering with all harmonics and with the page's."""
+    """From a few cameras: the page without its panel against our rendering, moving and at rest, over all and object."""
     found = load_subject(options.input)
     assert found.splat is not None
     assert found.photographs is not None
-    capture = found.photographs.capture
+    capture, (width, height) = found.photographs.capture, options.size
     assert capture.cameras is not None
     for count in options.gaussians:
-        splat = replace(one_moment(found.splat)[0], gaussians=grown(found.splat.at(), count))
+        gaussians = grown(found.splat.at(), count)
+        splat = replace(one_moment(found.splat)[0], gaussians=glossy(gaussians) if options.glossy else gaussians)
         subject = SplatSubject(found.title, splat, capture)
         server, page = serve(subject, port=0)
         context = page.context
-        with chromium() as browser:
-            tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        with chromium() as browser, Sent() as sent:
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab.set_default_timeout(900_000)
             tab.goto(server.url)
-            tab.wait_for_selector("canvas[data-engine]", timeout=120_000)
             while not server.get_clients():
-                time.sleep(0.05)
+                tab.wait_for_timeout(50)
             client = next(iter(server.get_clients().values()))
             assert subject.drawn is not None
             subject.drawn.draws_all = True
             for name in subject.layers.keys() & {"cameras", "held_out"}:
                 subject.layers[name].wanted = False
-            time.sleep(5)
+            tab.evaluate("fetch('renderer?software=0')")  # draw all of it, also while it moves
             for index in options.views:
-                context.pilot.place(client, context.stage.view_of(capture.cameras[index]))
-                time.sleep(3)
-                seen = client.get_render(HEIGHT, WIDTH, transport_format="png")[..., :3]
-                camera = context.camera_of(client, HEIGHT)
-                with torch.no_grad():
-                    ours = render(splat.gaussians, camera, antialiased=splat.antialiased).rgb.clamp(0, 1).numpy()
-                error = ((seen / 255.0 - ours) ** 2).mean()
-                print(f"{count:,} Gaussians, view {index}: {-10 * np.log10(error):.2f} dB", flush=True)
-                if options.pictures is not None:
-                    pair = np.concatenate([seen, np.rint(255 * ours).astype(np.uint8)], axis=1)
-                    options.pictures.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(pair).save(options.pictures / f"{count}_{index}.png")
+                view = capture.cameras[index]
+                camera = context.stage.camera(*context.stage.pose(view), vertical_fov(view), width, height)
+                for at_rest in (False, True):
+                    subject.drawn.follows_cameras = at_rest
+                    context.pilot.place(client, context.stage.view_of(view))
+                    subject.drawn.rests(client)
+                    seen = page_picture(client, *context.stage.pose(view), vertical_fov(view), width, height)
+                    with torch.no_grad():
+                        drawn = render(splat.gaussians, camera, antialiased=splat.antialiased)
+                    ours = drawn.rgb.clamp(0, 1).numpy()
+                    error = ((seen / 255.0 - ours) ** 2).mean(-1)
+                    solid = error[drawn.alpha.numpy().reshape(error.shape) > 0.5]
+                    print(
+                        f"{count:,} Gaussians, view {index}, {'at rest' if at_rest else 'one colour'}: "
+                        f"{-10 * np.log10(error.mean()):.2f} dB, {-10 * np.log10(solid.mean()):.2f} dB over the object",
+                        flush=True,
+                    )
+                    if options.pictures is not None:
+                        pair = np.concatenate([seen, np.rint(255 * ours).astype(np.uint8)], axis=1)
+                        options.pictures.mkdir(parents=True, exist_ok=True)
+                        Image.fromarray(pair).save(options.pictures / f"{count}_{index}_{int(at_rest)}.png")
+        print(f"an update: {max(sent.bytes, default=0):,} bytes, made in {statistics.median(sent.made_ms):.1f} ms")
         page.close()
         server.stop()
 
@@ -294,6 +357,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--size", type=int, nargs=2, default=[WIDTH, HEIGHT])
+    parser.add_argument("--glossy", action="store_true", help="give the splat strong harmonics, for alike")
     options = parser.parse_args()
     {"first": run_first, "alike": run_alike, "live": run_live}[options.what](options)
 

@@ -20,6 +20,7 @@ from fewview.scene.formats import load_splat
 from fewview.scene.gaussians import SH_C0, Gaussians
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
+from fewview.viewer.layers.camera_layer import frustum_depths
 from fewview.viewer.subjects.drawn_splat import MANY_GAUSSIANS
 from fewview.viewer.subjects.splat_subject import SplatSubject
 from PIL import Image
@@ -30,7 +31,7 @@ COUNT = int(os.environ.get("FEWVIEW_TOUR_GAUSSIANS", "30000"))
 WIDTH, HEIGHT = 900, 600
 FREE_COLUMNS = slice(0, 500)  # of the page, left of the panel
 NOTICE_PX = 200  # of the page, where it says that it is drawn without a graphics card
-MIN_DB = 28.0  # the page knows one colour for all directions and has a softer cut-off: 30 to 35 dB in practice
+MIN_DB = 28.0  # while it moves, the page knows one colour for all directions: 30 to 35 dB in practice
 
 
 def ball() -> Gaussians:
@@ -85,7 +86,7 @@ def likeness(page, tab, client) -> float:
     camera = page.context.camera_of(client)
     with torch.no_grad():
         ours = render(panel.bench.session.left(), camera)
-    seen = screenshot(tab).astype(np.float32) / 255
+    seen = screenshot(tab)[:, : ours.rgb.shape[1]].astype(np.float32) / 255  # the panel is beside it
     inside = ours.alpha.numpy() > 0.5
     inside[:200] = False  # the browser's notice about software rendering, as high as its font makes it
     inside[:, FREE_COLUMNS.stop :] = False
@@ -152,8 +153,8 @@ def test_a_click_on_a_camera_flies_there(tour):
 def _pictures_of_frusta(page, view):
     """[x, y] where the middle of each frustum's picture is seen by a camera [], in pixels; None behind it."""
     cameras = page.context.active.cameras
-    depth = page.context.active.photographs.frustum_size / page.context.stage.scale
-    middle = cameras.centers + depth * cameras.world_from_cam[:, :3, 2]
+    depths = frustum_depths(cameras, page.context.active.photographs.frustum_size / page.context.stage.scale)
+    middle = cameras.centers + depths[:, None] * cameras.world_from_cam[:, :3, 2]
     for point in middle:
         in_camera = view.cam_from_world[:3, :3] @ point + view.cam_from_world[:3, 3]
         pixel = view.K @ in_camera

@@ -12,7 +12,7 @@ from fewview.viewer.app import how_to_open, serve
 from fewview.viewer.layers.camera_layer import frustum_size
 from fewview.viewer.layers.splat_layer import splat_arrays
 from fewview.viewer.live_viewer import LiveViewer
-from fewview.viewer.pictures import error_map, opaque, side_by_side
+from fewview.viewer.pictures import error_map, opaque, side_by_side, wiped
 from fewview.viewer.report import write_report
 from fewview.viewer.stage import Stage
 from fewview.viewer.subjects import drawn_splat
@@ -191,6 +191,11 @@ def test_pictures():
     left, right = np.zeros((4, 6, 3), np.uint8), np.full((4, 6, 3), 255, np.uint8)
     assert side_by_side(left, right, 2).shape == (10, 6, 3)  # wide ones above each other
     assert side_by_side(left.swapaxes(0, 1), right.swapaxes(0, 1), 2).shape == (6, 10, 3)
+    line = wiped(left, right, 0.5)
+    assert line.shape == left.shape
+    assert line[0, :, 0].tolist() == [0, 0, 255, 255, 255, 255]  # two columns of the line, which is white
+    assert np.array_equal(wiped(left, right, 1.0), left)
+    assert np.array_equal(wiped(left, right, -3.0), right)
     assert error_map(left, left).max() <= 4  # the colour map's black is (0, 0, 4)
     assert error_map(left, right)[0, 0].min() > 150
     half = np.dstack([np.full((1, 1, 3), 200, np.uint8), np.full((1, 1, 1), 0, np.uint8)])

@@ -1,69 +1,148 @@
-"""A page without a graphics card draws less while its camera moves, and all again when it rests."""
+"""A browser without a graphics card is sent less while its camera moves; one whose camera rests, what it sees there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from fewview.scene.formats import save_splat
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
+from fewview.viewer.layers.splat_layer import colors_from, splat_arrays
 from fewview.viewer.movement import Movement
 from fewview.viewer.server import ViewerServer
-from fewview.viewer.subjects import drawn_splat
+from fewview.viewer.stage import Stage
+from fewview.viewer.subjects import splat_views
 from fewview.viewer.subjects.loader import load_subject
 from support.browser import until
-from support.small_run import small_gaussians
+from support.small_run import glossy_gaussians, small_gaussians
 
 
-def test_it_tells_of_the_first_movement_and_of_the_rest() -> None:
+def a_browser(number: int = 1, position=(0.0, 0.0, -5.0)) -> SimpleNamespace:
+    """A client of viser, as far as it is asked for here."""
+    camera = SimpleNamespace(position=np.array(position), on_update=lambda callback: None)
+    return SimpleNamespace(client_id=number, camera=camera)
+
+
+@pytest.fixture
+def server():
     server = ViewerServer("127.0.0.1", 0, "test")
-    told: list[bool] = []
-    try:
-        movement = Movement(server, told.append, still_s=0.2)
-        for _ in range(3):
-            movement.moved()
-        assert told == [True]
-        until(lambda: told == [True, False])
-        movement.moved()
-        movement.close()
-        assert told == [True, False, True, False]
-        movement.moved()
-        assert told == [True, False, True, False]
-    finally:
-        server.stop()
+    yield server
+    server.stop()
 
 
-def test_a_graphics_card_ends_it() -> None:
-    server = ViewerServer("127.0.0.1", 0, "test")
-    told: list[bool] = []
-    try:
-        movement = Movement(server, told.append, still_s=60)
-        movement.moved()
-        for then in server.renderers._waiting:
-            then()
-        movement.moved()
-        assert told == [True, False]
-    finally:
-        server.stop()
+def test_it_tells_of_the_first_movement_and_of_the_rest_of_each_browser(server) -> None:
+    told: list[tuple[int, bool]] = []
+    movement = Movement(server, lambda client, moving: told.append((client.client_id, moving)), still_s=0.2)
+    one, two = a_browser(1), a_browser(2)
+    for _ in range(3):
+        movement.moved(one)
+    assert told == [(1, True)]
+    until(lambda: told == [(1, True), (1, False)])
+    movement.moved(two)
+    movement.close()
+    assert told[2:] == [(2, True), (2, False)]
+    movement.moved(one)
+    assert len(told) == 4
 
 
-def test_the_page_draws_less_while_it_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn_splat, "MOVING_GAUSSIANS", 100)
-    counts: list[int] = []
-    draw = drawn_splat.draw_splat
-    monkeypatch.setattr(drawn_splat, "draw_splat", lambda *a: counts.append(len(a[2].centers)) or draw(*a))  # type: ignore[func-returns-value]
-    save_splat(tmp_path / "a.ply", StaticSplat(small_gaussians()))
-    server, page = serve(load_subject(tmp_path / "a.ply"), port=0)
-    try:
-        page._set_moving(True)
-        until(lambda: len(counts) == 2)
-        page._set_moving(False)
-        until(lambda: len(counts) == 3)
-        assert counts[0] == counts[2] > 300
-        assert counts[1] == 100
-        subject = page.context.subjects[0]
-        assert len(subject.drawn.gaussians) == 400  # what is measured and edited stays whole
-    finally:
+def test_browsers_that_rest_are_told_of_again_when_the_scene_has_changed(server) -> None:
+    told: list[tuple[int, bool]] = []
+    movement = Movement(server, lambda client, moving: told.append((client.client_id, moving)), still_s=0.1)
+    movement.moved(a_browser())
+    until(lambda: told == [(1, True), (1, False)])
+    movement.again()
+    until(lambda: told == [(1, True), (1, False), (1, False)])
+    movement.close()
+    assert len(told) == 3
+
+
+@pytest.fixture
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A page with a splat, and the buffers that are sent to single browsers: [(browser, uint32 [n, 8])]."""
+    found: list[tuple[int, np.ndarray]] = []
+    monkeypatch.setattr(
+        ViewerServer, "update_for", lambda _, client, node, buffer: found.append((client.client_id, buffer))
+    )
+
+    def page_of(gaussians):
+        save_splat(tmp_path / "a.ply", StaticSplat(gaussians))
+        pages.append(serve(load_subject(tmp_path / "a.ply"), port=0))
+        return pages[-1][1], found
+
+    pages: list = []
+    yield page_of
+    for server, page in pages:
         page.close()
         server.stop()
+
+
+def test_less_is_drawn_while_a_camera_moves(sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splat_views, "MOVING_GAUSSIANS", 100)
+    page, found = sent(small_gaussians())
+    page._follow(a_browser(), True)
+    page._follow(a_browser(2), False)  # never had less
+    page._follow(a_browser(), False)
+    page.context.worker.close()
+    if len(found) == 2:  # one job may have taken the place of another that waited
+        assert [len(buffer) for _, buffer in found] == [100, 400]
+    assert {browser for browser, _ in found} <= {1}
+    assert len(page.context.subjects[0].drawn.gaussians) == 400  # what is measured and edited stays whole
+
+
+def test_a_resting_camera_gets_the_colours_that_it_sees(sent) -> None:
+    gaussians = glossy_gaussians()
+    page, found = sent(gaussians)
+    drawn = page.context.subjects[0].drawn
+    for browser in (a_browser(1, (0, 0, -5)), a_browser(2, (3, 1, 4)), a_browser(1, (0, 0, -5))):
+        drawn.rests(browser)
+    assert [browser for browser, _ in found] == [1, 2]  # nothing for a camera that has not moved
+    for (_, buffer), position in zip(found, [(0, 0, -5), (3, 1, 4)], strict=True):
+        expected = colors_from(drawn.gaussians, page.context.stage.world(np.array(position))).clamp(0, 1).numpy()
+        colors = np.ascontiguousarray(buffer[:, 7:]).view(np.uint8)[:, :3]
+        # Half a step of 8 bits, and a little for float32.
+        np.testing.assert_allclose(colors / 255, expected, atol=0.51 / 255)
+    drawn.show(replace(drawn.splat), torch.rand(len(gaussians), 3))  # colours of a selection, not the splat's
+    drawn.rests(a_browser(1, (1, 1, 1)))
+    assert len(found) == 2
+
+
+def test_colours_of_another_place_are_dropped_on_the_way(sent) -> None:
+    page, found = sent(glossy_gaussians())
+    drawn = page.context.subjects[0].drawn
+    browser = a_browser()
+    page._follow_far(browser)  # it has no colours of its own yet
+    drawn.rests(browser)
+    browser.camera.position = np.array([0.4, 0.0, -5.0])  # near to where they were seen
+    page._follow_far(browser)
+    assert not drawn.is_astray(browser)
+    browser.camera.position = np.array([3.0, 0.0, -4.0])
+    assert drawn.is_astray(browser)
+    for _ in range(3):
+        page._follow_far(browser)
+    page.context.worker.close()
+    assert 1 <= len(found) <= 2  # one job may have been waiting when the worker was closed
+    drawn.drop_colors(browser)
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[1][1], drawn._views._drawing.arrays.packed())
+    assert not drawn.is_astray(browser)
+
+
+def test_nothing_is_sent_for_a_splat_of_one_colour_for_each_gaussian(sent) -> None:
+    page, found = sent(small_gaussians())
+    page.context.subjects[0].drawn.rests(a_browser())
+    assert found == []
+
+
+def test_packed_arrays_are_what_viser_makes_of_them(server) -> None:
+    gaussians = small_gaussians()
+    arrays = splat_arrays(gaussians, Stage.of(None, gaussians))
+    node = server.scene.add_gaussian_splats("/splat", arrays.centers, arrays.covariances, arrays.rgbs, arrays.opacities)
+    packed = arrays.packed()
+    np.testing.assert_array_equal(packed[:, :7], node.buffer[:, :7])
+    ours, theirs = (np.ascontiguousarray(buffer[:, 7:]).view(np.uint8).astype(int) for buffer in (packed, node.buffer))
+    assert np.abs(ours - theirs).max() <= 1  # viser cuts off where we round

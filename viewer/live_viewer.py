@@ -66,6 +66,8 @@ class LiveViewer:
         port = 0 if port_problem(host, port) else port
         self._capture, self._subject = capture, SplatSubject(title, None, capture)
         self._server, self._page = serve(self._subject, host=host, port=port, token=chosen_token(token))
+        assert self._subject.drawn is not None
+        self._subject.drawn.follows_cameras = False  # the training needs the processor
         self._seconds_between, self._save_to = seconds_between, save_to
         self._not_before = 0.0
         self._waiting: queue.Queue[_State | None] = queue.Queue(1)

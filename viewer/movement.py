@@ -1,63 +1,113 @@
-"""`Movement`: when cameras of browsers move and when they rest, for pages that draw less while they move."""
+"""`Movement`: when the camera of a browser moves and when it rests, for pages that draw less and more by it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import viser
 
 from .server import ViewerServer
 
 STILL_SECONDS = 2.5  # a browser that takes a second for a frame tells of its camera as seldom
+STILL_WITH_CARD_SECONDS = 0.4  # one that draws fluently tells of it twenty times in a second
+
+
+@dataclass
+class _Watched:
+    """One browser: when it is to be told that it rests, and whether it was told that it moves."""
+
+    client: viser.ClientHandle
+    rests_at: float | None  # on the monotonic clock; None once it was told
+    moving: bool = False
 
 
 class Movement:
-    """Calls `tell(True)` when a camera begins to move and `tell(False)` when all have rested for a while.
+    """Calls `tell(client, True)` when a camera begins to move and `tell(client, False)` when it has rested for a while.
 
-    It ends with the first browser that has a graphics card: that one draws everything all the time.
+    A browser that comes is told of once it has rested. After `again` all that rest are told of once more.
     """
 
-    def __init__(self, server: ViewerServer, tell: Callable[[bool], object], still_s: float = STILL_SECONDS) -> None:
-        self._tell, self._still_s = tell, still_s
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
+    def __init__(
+        self,
+        server: ViewerServer,
+        tell: Callable[[viser.ClientHandle, bool], object],
+        still_s: float = STILL_SECONDS,
+        on_step: Callable[[viser.ClientHandle], object] = lambda _: None,  # called for every change of a camera
+    ) -> None:
+        self._tell, self._still_s, self._on_step = tell, still_s, on_step
+        self._changed = threading.Condition()
+        self._watched: dict[int, _Watched] = {}
         self._ended = False
+        self._thread = threading.Thread(target=self._wait_for_rests, daemon=True)
+        self._thread.start()
         server.on_client_connect(self._watch)
+        server.on_client_disconnect(self._forget)
         for client in server.get_clients().values():
             self._watch(client)
-        server.renderers.when_card(self.close)
+        server.renderers.when_card(self._be_quick)
 
     def close(self) -> None:
-        """No more calls; the last one is that nothing moves."""
-        with self._lock:
-            moving, self._ended = self._timer is not None, True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        if moving:
-            self._tell(False)
+        """No more calls; who was told that it moves is told that it rests."""
+        with self._changed:
+            moving = [seen.client for seen in self._watched.values() if seen.moving]
+            self._watched.clear()
+            self._ended = True
+            self._changed.notify()
+        for client in moving:
+            self._tell(client, False)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
-    def moved(self) -> None:
-        """A camera has moved."""
-        with self._lock:
+    def moved(self, client: viser.ClientHandle) -> None:
+        """The camera of a browser has moved."""
+        with self._changed:
             if self._ended:
                 return
-            begins = self._timer is None
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = threading.Timer(self._still_s, self._rested)
-            self._timer.daemon = True
-            self._timer.start()
+            seen = self._watched.setdefault(client.client_id, _Watched(client, None))
+            seen.rests_at = time.monotonic() + self._still_s
+            begins, seen.moving = not seen.moving, True
+            self._changed.notify()
         if begins:
-            self._tell(True)
+            self._tell(client, True)
+        self._on_step(client)
+
+    def again(self) -> None:
+        """Tell of the browsers that rest once more: what they see has changed, and then not for a while."""
+        with self._changed:
+            for seen in self._watched.values():
+                if not seen.moving:
+                    seen.rests_at = time.monotonic() + self._still_s
+            self._changed.notify()
+
+    def _be_quick(self) -> None:
+        self._still_s = min(self._still_s, STILL_WITH_CARD_SECONDS)
 
     def _watch(self, client: viser.ClientHandle) -> None:
-        client.camera.on_update(lambda _: self.moved())
+        with self._changed:
+            if not self._ended and client.client_id not in self._watched:
+                self._watched[client.client_id] = _Watched(client, time.monotonic() + self._still_s)
+                self._changed.notify()
+        client.camera.on_update(lambda _: self.moved(client))
 
-    def _rested(self) -> None:
-        with self._lock:
-            if self._ended or self._timer is None or self._timer is not threading.current_thread():
-                return
-            self._timer = None
-        self._tell(False)
+    def _forget(self, client: viser.ClientHandle) -> None:
+        with self._changed:
+            self._watched.pop(client.client_id, None)
+
+    def _wait_for_rests(self) -> None:
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                times = [seen.rests_at for seen in self._watched.values() if seen.rests_at is not None]
+                now = time.monotonic()
+                if not times or min(times) > now:
+                    self._changed.wait(min(times) - now if times else None)
+                    continue
+                resting = [s for s in self._watched.values() if s.rests_at is not None and s.rests_at <= now]
+                for seen in resting:
+                    seen.rests_at, seen.moving = None, False
+            for seen in resting:
+                self._tell(seen.client, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,21 +40,19 @@ class Page:
             Pilot(server, stage.up.numpy().astype(float)),
             Worker(lambda error: self.context.notify("That did not work", str(error))),
             Shortcuts(server),
+            self._add,
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
+        self._movement = Movement(server, self._follow, on_step=self._follow_far)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
-        self._movement = Movement(server, self._set_moving)
         self.context.pilot.on_move = self._movement.moved
         self._match_background()
         self._set_first_view()
         server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
-        active = self.context.active
-        if active.photographs is not None and active.cameras is not None:
-            active.look_through(active.photographs.middle_view())
 
     def close(self) -> None:
         """Ends the page's own work; the server is the caller's."""
@@ -78,16 +77,37 @@ class Page:
             if context.clock.moves(subject.timeline):
                 context.worker.submit(lambda: subject.show_moment(moment), replaces=f"{path}/moment")
 
-        subject.draw(Canvas(context.server, context.stage, context.worker, path, visit))
+        subject.draw(Canvas(context.server, context.stage, context.worker, path, self._movement.again, visit))
         context.clock.on_change(follow)
 
-    def _set_moving(self, moving: bool) -> None:
-        def set_all() -> None:
-            for subject in self.context.of_kind(SplatSubject):
-                if subject.drawn is not None:
-                    subject.drawn.set_moving(moving)
+    def _add(self, subject: Subject) -> None:
+        """Show one more subject, on the stage that there is."""
+        subjects = self.context.subjects
+        subjects.append(subject)
+        self._put(subject, f"/{len(subjects) - 1}")
+        subject.on_change(self._set_header)
+        self._set_header()
 
-        self.context.worker.submit(set_all, replaces="/moving")
+    def _follow(self, client: viser.ClientHandle, moving: bool) -> None:
+        """A browser's camera begins to move or has come to rest."""
+
+        def draw() -> None:
+            for subject in self.context.of_kind(SplatSubject):
+                if subject.drawn is not None and moving:
+                    subject.drawn.moves(client)
+                elif subject.drawn is not None:
+                    subject.drawn.rests(client)
+
+        if not (moving and self.context.server.renderers.has_card):  # with one all is drawn at all times
+            self.context.worker.submit(draw, replaces=f"/moving/{client.client_id}")
+
+    def _follow_far(self, client: viser.ClientHandle) -> None:
+        """A browser's camera is on its way: colours that it saw elsewhere may not do any more."""
+        for subject in self.context.of_kind(SplatSubject):
+            if subject.drawn is not None and subject.drawn.is_astray(client):
+                self.context.worker.submit(
+                    functools.partial(subject.drawn.drop_colors, client), replaces=f"/astray/{client.client_id}"
+                )
 
     def _start_view(self) -> None:
         server = self.context.server
@@ -95,10 +115,13 @@ class Page:
         # No lights or pictures from elsewhere: the page must work without a network.
         server.scene.configure_environment_map(None)
         server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False, brand_color=ACCENT)
+        if hasattr(server.gui, "main_panel"):  # older releases know floating only
+            server.gui.main_panel.dock_right()  # beside the canvas: a panel over it would hide half of the scene
 
     def _set_first_view(self) -> None:
         context, start = self.context, self.context.server.initial_camera
         view = context.first_view()
+        context.active.look_from(view, context.stage)
         start.position, start.look_at, start.up, start.fov = view.position, view.look_at, context.pilot.up, view.fov_rad
         for client in context.server.get_clients().values():  # a browser that was here before the scene
             context.pilot.place(client, view)

@@ -1,4 +1,7 @@
-"""Additions to viser's page: its title, a report of what draws it, and a word when the server has gone."""
+"""Additions to viser's page: its title, a report of what draws it, and a word when the server has gone.
+
+They also take a file that is dropped on the page, and fold the panel of a phone.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from ..scene.zlib_order import can_compress
 
 ALIVE_PATH = "/alive"
 ASK_ALIVE_MS = 4000
+FOLD_WITHIN_MS = 20_000
 # The page's own program sets no title but its name. The names of renderers are those in software of Chromium, Firefox
-# and Mesa, and of Windows without a driver. Whoever wants to know if the server lives asks twice before it says no: one
-# answer may be late while a large scene is sent.
+# and Mesa, and of Windows without a driver. viser's button for uploads does all that is to be done with a file that is
+# dropped. In a narrow window viser has its panel at the bottom, open over most of the picture. Whoever wants to know if
+# the server lives asks twice before it says no: one answer may be late while a large scene is sent.
 _SCRIPT = """<script>
 {
     const gl = document.createElement("canvas").getContext("webgl2");
@@ -47,6 +52,30 @@ _SCRIPT = """<script>
         gone.style.display = missed > 1 ? "block" : "none";
         setTimeout(ask, ASK_ALIVE_MS);
     };
+
+    const holdsFiles = event => event.dataTransfer && event.dataTransfer.types.includes("Files");
+    addEventListener("dragover", event => { if (holdsFiles(event)) event.preventDefault(); });
+    addEventListener("drop", event => {
+        if (!holdsFiles(event)) return;
+        event.preventDefault();
+        const input = document.querySelector("input[type=file][accept*='.ply']");
+        if (!input || !event.dataTransfer.files.length) return;
+        input.files = event.dataTransfer.files;
+        input.dispatchEvent(new Event("change", {bubbles: true}));
+    });
+
+    const folded = new WeakSet();
+    const fold = new MutationObserver(() => {
+        const sheet = document.querySelector("[style*='position: fixed'][style*='max-height: 60%']");
+        const bar = sheet && sheet.querySelector("[style*='cursor: pointer'][style*='height: 3.5em']");
+        if (!bar || folded.has(bar)) return;
+        folded.add(bar);
+        bar.click();
+    });
+    fold.observe(document, {childList: true, subtree: true});
+    addEventListener("pointerdown", () => fold.disconnect(), {once: true});
+    setTimeout(() => fold.disconnect(), FOLD_WITHIN_MS);
+
     addEventListener("DOMContentLoaded", () => {
         keepTitle();
         document.body.append(gone);
@@ -75,6 +104,7 @@ def completed(response: Response, title: str) -> Response:
     page = gzip.decompress(response.body) if packed else response.body
     safe_title = json.dumps(title).replace("<", "\\u003c")  # a name may hold the end of a script
     script = _SCRIPT.replace("TITLE", safe_title, 1).replace("ASK_ALIVE_MS", str(ASK_ALIVE_MS))
+    script = script.replace("FOLD_WITHIN_MS", str(FOLD_WITHIN_MS))
     page = page.replace(b"<title>Viser</title>", f"<title>{html.escape(title)}</title>".encode(), 1)
     page = page.replace(b"<head>", b"<head>" + script.encode(), 1)
     if packed and not can_compress():

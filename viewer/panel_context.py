@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ class Context:
     pilot: Pilot
     worker: Worker
     shortcuts: Shortcuts
+    add: Callable[[Subject], None]  # show one more subject
 
     def of_kind(self, kind: type[S]) -> list[S]:
         """The subjects of a kind, the active one first."""

@@ -67,6 +67,19 @@ def error_map(
     return np.ascontiguousarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1])
 
 
+def wiped(left: np.ndarray, right: np.ndarray, share: float) -> np.ndarray:
+    """uint8 pictures [H, W, 3] of one size: the first left of a line, the second right of it.
+
+    `share` in [0, 1] is how much of the width the first has.
+    """
+    width = left.shape[1]
+    column = round(min(max(share, 0.0), 1.0) * width)
+    picture = np.concatenate([left[:, :column], right[:, column:]], axis=1)
+    if 0 < column < width:
+        picture[:, column - 1 : column + 1] = 255
+    return picture
+
+
 def side_by_side(left: np.ndarray, right: np.ndarray, gap_px: int = 6) -> np.ndarray:
     """uint8 pictures [H, W, 3] of one size next to each other when upright, above each other when wide."""
     axis = 1 if left.shape[0] >= left.shape[1] else 0

@@ -22,7 +22,8 @@ class Pilot:
         self._up = up
         self._rides: dict[int, threading.Event] = {}
         self._closed = threading.Event()
-        self.on_move: Callable[[], object] = lambda: None  # called whenever a camera is moved from here
+        # Called whenever a camera is moved from here.
+        self.on_move: Callable[[viser.ClientHandle], object] = lambda _: None
 
     def close(self) -> None:
         self._closed.set()
@@ -53,7 +54,7 @@ class Pilot:
             time.sleep(1 / FRAMES_PER_SECOND)
 
     def place(self, client: viser.ClientHandle, view: Viewpoint) -> None:
-        self.on_move()
+        self.on_move(client)
         with client.atomic():
             client.camera.up_direction = self._up if view.up is None else view.up
             client.camera.position, client.camera.look_at, client.camera.fov = view.position, view.look_at, view.fov_rad

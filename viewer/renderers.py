@@ -24,6 +24,12 @@ class Renderers:
         self._has_card = False
         self._waiting: list[Callable[[], object]] = []
 
+    @property
+    def has_card(self) -> bool:
+        """True once a browser with a graphics card has been there."""
+        with self._lock:
+            return self._has_card
+
     def when_card(self, then: Callable[[], object]) -> None:
         """Call `then` when the first browser with a graphics card is there, at once if one has been."""
         with self._lock:

@@ -16,7 +16,7 @@ import viser
 import viser.infra._infra as viser_infra
 import websockets
 import websockets.asyncio.server
-from viser._messages import FileTransferPart, FileTransferStartUpload
+from viser._messages import FileTransferPart, FileTransferStartUpload, SceneNodeUpdateMessage
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -76,6 +76,11 @@ class ViewerServer(viser.ViserServer):
         """Never: the tunnel would publish the scene on somebody else's server, and any browser could ask for it."""
         return None
 
+    def update_for(self, client: viser.ClientHandle, node: viser.SceneNodeHandle, **properties: Any) -> None:
+        """Change properties of a shared node in one browser only, until they are changed for all."""
+        # A node of the browser's own under the same name would not do: releases of viser differ in what hides what.
+        client._websock_connection.queue_message(SceneNodeUpdateMessage(node.name, properties))
+
     def _refuse_large_uploads(self) -> None:
         """viser gathers a whole upload before it asks anybody; the announcement is answered here, after viser's own."""
         uploads = self.gui._current_file_upload_states
@@ -90,7 +95,7 @@ class ViewerServer(viser.ViserServer):
                 client.add_notification(
                     "Too large",
                     f"{message.filename[:80]} has {message.size_bytes / 1e6:,.0f} MB; at most "
-                    f"{MAX_UPLOAD_BYTES / 1e6:,.0f} MB can be loaded here.",
+                    f"{MAX_UPLOAD_BYTES / 1e6:,.0f} MB can be loaded here. Name a larger splat after `fewview view`.",
                 )
 
         def part(client_id: Any, message: FileTransferPart) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from fewview.scene.run import Run
 from fewview.scene.splat import StaticSplat
 
 WIDTH, HEIGHT = 96, 64
+SH_C1 = 0.4886025119029199  # of the linear harmonics
 
 
 def small_cameras(count: int = 5) -> Cameras:
@@ -33,6 +35,16 @@ def small_gaussians(count: int = 400, seed: int = 0) -> Gaussians:
     sh[:, 0] = ((means + 1) / 2 - 0.5) / SH_C0
     quats = torch.tensor([1.0, 0, 0, 0]).repeat(count, 1)
     return Gaussians(means, quats, torch.full((count, 3), math.log(0.12)), torch.full((count,), 2.0), sh)
+
+
+def glossy_gaussians(count: int = 400, seed: int = 0) -> Gaussians:
+    """The cube in colours that depend strongly on the direction: a colour swings by up to 0.4 about its mean."""
+    gaussians = small_gaussians(count, seed)
+    rng = torch.Generator().manual_seed(seed + 1)
+    sh = gaussians.sh.clone()
+    sh[:, 0] *= 0.4
+    sh[:, 1:] = 0.4 / SH_C1 * torch.nn.functional.normalize(torch.randn(3, 3, generator=rng), dim=0)
+    return replace(gaussians, sh=sh)
 
 
 def small_capture(names: list[str] | None = None) -> Capture:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import viser
+from torch import Tensor
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
@@ -59,18 +60,41 @@ def draw_cameras(
     return handles
 
 
-def blocking(cameras: Cameras, index: int, reach: float, near: float) -> set[int]:
-    """The camera itself and those that stand between it and its subject.
+def frustum_depths(cameras: Cameras, size: float) -> Tensor:
+    """Distances [n] from each camera to the picture that is drawn in its frustum, for a frustum of a size.
 
-    `reach` is how far a frustum extends from its camera, `near` how far away its subject is, in world units.
+    viser makes all frusta of one size equally large in volume, whatever their lenses (CameraFrustumVariants.tsx).
     """
-    pose, K = cameras.cam_from_world[index], cameras.K[index]
-    x, y, z = (cameras.centers @ pose[:3, :3].T + pose[:3, 3]).unbind(-1)
-    z = z + reach  # where a frustum's picture is
-    inside = (x.abs() * K[0, 0] < 0.8 * cameras.width[index] * z) & (
-        y.abs() * K[1, 1] < 0.8 * cameras.height[index] * z
-    )
-    return {index, *torch.nonzero(inside & (z < near) & (z > 0)).flatten().tolist()}
+    return size / (_half_sizes(cameras).prod(-1) / 3).pow(1 / 3)
+
+
+def frusta_before(
+    cameras: Cameras,
+    view: Cameras,  # []
+    size: float,
+    zone: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Depths [n] before `view` at which frusta of a size, in world units, begin; infinity where none of one is seen.
+
+    Counted is what is seen within a zone about the picture's middle, a share of its width and of its height.
+    """
+    across = torch.linspace(-1, 1, 7)
+    grid = torch.cartesian_prod(torch.tensor([0.1, 0.4, 0.7, 1.0]), across, across)  # of depth, width and height
+    half = _half_sizes(cameras)
+    depth = frustum_depths(cameras, size)[:, None] * grid[:, 0]
+    inside = torch.stack([depth * half[:, :1] * grid[:, 1], depth * half[:, 1:] * grid[:, 2], depth], dim=-1)
+    pose = cameras.world_from_cam
+    world = inside @ pose[:, :3, :3].transpose(-1, -2) + pose[:, None, :3, 3]  # [n, S, 3]
+    seen = world @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+    x, y, z = seen.unbind(-1)
+    width, height = (share * float(side) for share, side in zip(zone, (view.width, view.height), strict=True))
+    within = (z > 0) & (x.abs() * view.K[0, 0] < width / 2 * z) & (y.abs() * view.K[1, 1] < height / 2 * z)
+    return torch.where(within, z, torch.inf).min(dim=1).values
+
+
+def _half_sizes(cameras: Cameras) -> Tensor:
+    """Half the width and height [n, 2] of each camera's picture at depth 1."""
+    return torch.stack([cameras.width, cameras.height], dim=-1) / (2 * cameras.K[:, [0, 1], [0, 1]])
 
 
 def _clicked(on_click: Callable[[int, viser.ClientHandle], None], index: int, event: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,24 @@ class SplatArrays:
     covariances: np.ndarray  # [N, 3, 3] float32
     rgbs: np.ndarray  # [N, 3] float32 in [0, 1]
     opacities: np.ndarray  # [N, 1] float32
+
+    def rows(self, rows: np.ndarray) -> SplatArrays:
+        """Some of the Gaussians, by their indices [M]."""
+        return SplatArrays(self.centers[rows], self.covariances[rows], self.rgbs[rows], self.opacities[rows])
+
+    def colored(self, colors: Tensor) -> SplatArrays:
+        """The same in other colours [N, 3]."""
+        return replace(self, rgbs=colors.nan_to_num(0.5).clamp(0, 1).float().numpy())
+
+    def packed(self) -> np.ndarray:
+        """uint32 [N, 8], as viser's `GaussianSplatHandle.buffer` describes it: its whole state of a splat."""
+        buffer = np.zeros((len(self.centers), 8), np.uint32)
+        buffer[:, :3] = np.ascontiguousarray(self.centers, np.float32).view(np.uint32)
+        upper = self.covariances.reshape(-1, 9)[:, [0, 1, 2, 4, 5, 8]]
+        buffer[:, 4:7] = np.ascontiguousarray(upper, np.float16).view(np.uint32)
+        rgba = np.rint(255 * np.hstack([self.rgbs, self.opacities])).astype(np.uint8)
+        buffer[:, 7:] = rgba.view(np.uint32)
+        return buffer
 
 
 def drawable(gaussians: Gaussians) -> Tensor:
@@ -65,8 +83,9 @@ def splat_arrays(gaussians: Gaussians, stage: Stage, colors: Tensor | None = Non
 def view_colors(gaussians: Gaussians, cameras: Cameras | None) -> Tensor:
     """Colours [N, 3] that the splat has on average for the cameras that it was made from.
 
-    The page's renderer knows one colour for all directions. From where the photographs were taken this one is nearer
-    to the truth than the constant term, which is the mean over all directions, most of which nobody has seen.
+    The page's renderer knows one colour for all directions, and until a camera rests (`colors_from`) it is this one.
+    From where the photographs were taken it is nearer to the truth than the constant term, which is the mean over all
+    directions, most of which nobody has seen.
     """
     if cameras is None or len(cameras) == 0 or gaussians.sh_degree == 0:
         return gaussians.base_colors
@@ -75,6 +94,17 @@ def view_colors(gaussians: Gaussians, cameras: Cameras | None) -> Tensor:
     for center in cameras.centers[chosen].float():
         basis += sh_basis(gaussians.sh_degree, gaussians.means - center)
     return 0.5 + torch.einsum("nk,nkc->nc", basis / len(chosen), gaussians.sh)
+
+
+def is_view_dependent(gaussians: Gaussians) -> bool:
+    """True when some colour depends on the direction that it is seen from."""
+    return gaussians.sh_degree > 0 and bool(gaussians.sh[:, 1:].any())
+
+
+def colors_from(gaussians: Gaussians, center: Tensor) -> Tensor:
+    """Colours [N, 3] that a camera at `center` [3] in the world sees, all spherical harmonics counted."""
+    basis = sh_basis(gaussians.sh_degree, gaussians.means - center)
+    return 0.5 + torch.einsum("nk,nkc->nc", basis, gaussians.sh)
 
 
 def draw_splat(

@@ -44,21 +44,26 @@ class FilmTab:
         self._timed: tuple[float, ...] = ()  # seconds that the timeline shows
         self._previewing: set[int] = set()
         self._film = FilmExport(context, lambda: self._path)
+        self._build_first()
+        self._film.build()
         self._build_key_frames()
         self._build_times()
         self._build_picture()
         self._build_files()
-        self._film.build()
         self._show()
 
     # -- controls ---------------------------------------------------------------------------------------------------
 
-    def _build_key_frames(self) -> None:
+    def _build_first(self) -> None:
+        """Begin with what every film needs: a key frame, and the export, which is not to be searched for."""
         gui = self._context.server.gui
         self._facts = gui.add_html("")
         self._on_click(
             gui.add_button("Add key frame", hint="Where you look from now, after the chosen one."), self._add
         )
+
+    def _build_key_frames(self) -> None:
+        gui = self._context.server.gui
         self._chosen = gui.add_number("Key frame", 1, min=1, max=1, step=1)
         self._on_change(self._chosen, self._show)
         buttons = gui.add_button_group("", ("Fly to", "Replace", "Delete"))

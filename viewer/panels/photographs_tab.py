@@ -15,7 +15,7 @@ from ..layers.depth_layer import depth_picture, trust_picture
 from ..layers.layer import Layer
 from ..layers.points_layer import draw_tracks, tracks_of
 from ..panel_context import Context
-from ..pictures import error_map, render_rgb8, resize_to, side_by_side, thumbnail
+from ..pictures import error_map, render_rgb8, resize_to, side_by_side, thumbnail, wiped
 
 COMPARE_PX = 560  # longer side of the photograph and of what stands beside it
 RENDERING, ERROR, DEPTH, CONFIDENCE = "rendering", "error map", "depth", "confidence"
@@ -37,6 +37,7 @@ class PhotographsTab:
         self._capture, self._cameras = self._photographs.capture, self._photographs.cameras
         self._path = f"/{context.subjects.index(self._subject)}/tracks"
         self._index = 0
+        self._shown: tuple[np.ndarray, np.ndarray | None] = (np.full((2, 2, 3), 255, np.uint8), None)
         self._build()
         self._photographs.on_view(self._viewed)
         self._subject.on_change(self._splat_changed)
@@ -61,13 +62,18 @@ class PhotographsTab:
         if beside:
             self._beside = gui.add_dropdown("Beside it", beside, initial_value=beside[0])
             self._beside.on_update(lambda _: self._look())
+        # All pictures but the photograph's own are of its size, so that one may be drawn over the other.
+        self._wipe = gui.add_checkbox("Wipe", False, visible=bool(beside), hint="One picture over the other.")
+        self._wipe.on_update(lambda _: self._arrange())
+        self._line = gui.add_slider("Photograph up to", 0.0, 1.0, 0.01, 0.5, visible=False)
+        self._line.on_update(lambda _: self._arrange())
         points = self._capture.points
         self._tracks: viser.GuiCheckboxHandle | None = None
         if points is not None and points.seen_point is not None and self._cameras is not None:
             self._tracks = gui.add_checkbox("Lines to the sparse points that it sees", False)
             self._tracks.on_update(lambda _: self._draw_tracks())
         self._caption = gui.add_html(markup.small("Choose a photograph here, or click a camera in the 3D view."))
-        self._picture = gui.add_image(np.full((2, 2, 3), 255, np.uint8), visible=False)
+        self._picture = gui.add_image(self._shown[0], visible=False)
 
     def _step(self, by: int, client: viser.ClientHandle | None) -> None:
         self._choose((self._index + by) % len(self._capture), client)
@@ -101,15 +107,27 @@ class PhotographsTab:
         index = self._index
         name, kind = self._capture.names[index], "held out from training" if self._is_held_out(index) else ""
         try:
-            self._picture.image = photo = thumbnail(self._capture, index, COMPARE_PX, self._photographs.background)
+            photo = thumbnail(self._capture, index, COMPARE_PX, self._photographs.background)
+            self._shown = photo, None
+            self._arrange()
             self._picture.visible = True
             self._caption.content = markup.caption(name, kind, "" if self._beside is None else "looking ...")
             picture, facts = self._counterpart(index, photo)
             if picture is not None:
-                self._picture.image = side_by_side(resize_to(photo, picture.shape[1], picture.shape[0]), picture)
+                self._shown = resize_to(photo, picture.shape[1], picture.shape[0]), picture
+                self._arrange()
             self._caption.content = markup.caption(name, kind, *facts)
         except Exception as error:  # a photograph that has gone is told here, where people look for it
             self._caption.content = markup.caption(name, str(error))
+
+    def _arrange(self) -> None:
+        """Put the photograph and what belongs to it together, beside each other or with a line between them."""
+        photo, picture = self._shown
+        self._line.visible = self._wipe.value
+        if picture is not None:
+            wipe = self._wipe.value
+            photo = wiped(photo, picture, self._line.value) if wipe else side_by_side(photo, picture)
+        self._picture.image = photo
 
     def _counterpart(self, index: int, photo: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
         """(the picture beside the photograph, facts for its caption)."""

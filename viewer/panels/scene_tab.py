@@ -27,6 +27,7 @@ from ..subjects.photographs import Photographs
 from ..subjects.splat_subject import SplatSubject
 from ..subjects.subject import Subject, bounds
 from ..viewpoint import Viewpoint
+from .open_file import OpenFile
 
 FEW_NOTE = (
     f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with "
@@ -35,8 +36,8 @@ FEW_NOTE = (
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 COLOR_NOTE = (
-    "The 3D view draws each Gaussian in one colour for all directions, the mean of what the photographs' cameras see, "
-    "as this page's renderer knows no more. The rendering beside a photograph is exact."
+    "While its camera moves, the 3D view draws each Gaussian in one colour for all directions; a moment after it has "
+    "come to rest, in the colours that are seen from there."
 )
 
 
@@ -58,6 +59,8 @@ class SceneTab:
                 self._build_subject(subject, f"/{i}/depth")
         with gui.add_folder("View"):
             self._build_view()
+        self._opened = gui.add_folder("Opened here", visible=False)
+        OpenFile(context, self._show_opened)
         self._build_download()
         self._build_share()
         if any(subject.splat is not None or subject.photographs is not None for subject in context.subjects):
@@ -106,6 +109,13 @@ class SceneTab:
             every.value = True  # type: ignore[misc]  # viser's setter is overloaded
 
         server.renderers.when_card(lambda: worker.submit(tick))
+
+    def _show_opened(self, subject: Subject) -> None:
+        """Toggles of a subject that came later."""
+        self._opened.visible = True
+        with self._opened, self._context.server.gui.add_folder(subject.title):
+            self._build_subject(subject, f"/{self._context.subjects.index(subject)}/depth")
+        subject.on_change(self._match_boxes)
 
     def _match_boxes(self) -> None:
         for layer, box in self._boxes:
@@ -159,8 +169,9 @@ class SceneTab:
             if not context.pilot.stop(client):
                 self._orbit(client)
             return
-        context.active.look_through(None)
-        context.pilot.fly(client, context.first_view())
+        view = context.first_view()
+        context.active.look_from(view, context.stage)
+        context.pilot.fly(client, view)
 
     def _orbit(self, client: viser.ClientHandle) -> None:
         context, cameras = self._context, self._cameras

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import viser
 
+from ..server import ViewerServer
 from ..stage import Stage
 from ..worker import Worker
 
@@ -15,8 +16,9 @@ from ..worker import Worker
 class Canvas:
     """The place on a page that a subject draws in; all its nodes lie under `path`."""
 
-    server: viser.ViserServer
+    server: ViewerServer
     stage: Stage
     worker: Worker
     path: str
+    redrawn: Callable[[], object]  # what browsers see has changed, other than by their cameras
     visit: Callable[[int, viser.ClientHandle], None]  # somebody clicked on the camera of this photograph

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import viser
 from torch import Tensor
 
 from ...scene.cameras import Cameras
 from ...scene.gaussians import Gaussians
 from ...scene.splat import Splat
 from ..layers.layer import Layer
-from ..layers.splat_layer import draw_splat, most_visible, splat_arrays, view_colors
+from ..layers.splat_layer import draw_splat, drawable, most_visible, splat_arrays, view_colors
 from .canvas import Canvas
+from .splat_views import MOVING_GAUSSIANS, SplatViews
 
 MANY_GAUSSIANS = 120_000  # what a browser without a graphics card draws in about a second: larger splats are thinned
 FEW_GAUSSIANS = 60_000  # to this
-MOVING_GAUSSIANS = 30_000  # and smaller ones to this while the camera moves: about 0.7 s a frame on two cores
 
 
 class DrawnSplat:
@@ -27,7 +28,8 @@ class DrawnSplat:
         self._tint: Tensor | None = None
         self._part_tint: Tensor | None = None
         self._draws_all = False
-        self._moving = False
+        self._views = SplatViews(canvas.server)
+        self.follows_cameras = True  # False leaves out the colours that a resting camera sees
         self._colors: tuple[Tensor, Tensor] | None = None  # harmonics, and the colours [N, 3] that came of them
 
     @property
@@ -77,23 +79,37 @@ class DrawnSplat:
         assert self._part is not None
         self._draw(self._part)
 
-    def set_moving(self, moving: bool) -> None:
-        """Draw less while the camera moves, and all again when it rests."""
-        if moving == self._moving:
-            return
-        self._moving = moving
-        if self._part is not None and len(self._part) > MOVING_GAUSSIANS:
-            self._draw(self._part)
+    def moves(self, client: viser.ClientHandle) -> None:
+        """Draw less in a browser whose camera moves."""
+        self._views.moves(client)
+
+    def rests(self, client: viser.ClientHandle) -> None:
+        """Draw all in a browser whose camera has come to rest, in the colours that are seen from there."""
+        center = self._canvas.stage.world(client.camera.position)
+        self._views.rests(client, center, true_colors=self.follows_cameras)
+
+    def is_astray(self, client: viser.ClientHandle) -> bool:
+        """True when a browser's camera has gone far from where its colours were seen."""
+        stage = self._canvas.stage
+        return self._views.is_astray(client, stage.world(client.camera.position), stage.center)
+
+    def drop_colors(self, client: viser.ClientHandle) -> None:
+        """Draw the colours of all directions in a browser."""
+        self._views.drop_colors(client)
 
     def _draw(self, part: Splat) -> None:
         gaussians = part.at(self.time_s)
         colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint
-        if self._moving and len(gaussians) > MOVING_GAUSSIANS:
-            rows = most_visible(gaussians, MOVING_GAUSSIANS)
-            gaussians, colors = gaussians[rows], colors[rows]
-        arrays = splat_arrays(gaussians, self._canvas.stage, colors)
-        path = f"{self._canvas.path}/splat"
-        self._layer.replace([draw_splat(self._canvas.server, path, arrays, self._layer.seen)])
+        kept = drawable(gaussians)
+        gaussians, colors = gaussians[kept].detach().to("cpu"), colors[kept]
+        arrays = shown = splat_arrays(gaussians, self._canvas.stage, colors)
+        thinned = self._views.is_thinned(len(gaussians))
+        if thinned:
+            shown = arrays.rows(most_visible(gaussians, MOVING_GAUSSIANS).numpy())
+        node = draw_splat(self._canvas.server, f"{self._canvas.path}/splat", shown, self._layer.seen)
+        self._layer.replace([node])
+        self._views.renew(node, gaussians, arrays, tinted=self._part_tint is not None, thinned=thinned)
+        self._canvas.redrawn()
 
     def _colors_of(self, gaussians: Gaussians) -> Tensor:
         """Colours [N, 3], worked out anew only for other harmonics: at each moment they would cost half of a redraw.

@@ -16,7 +16,7 @@ from ...scene.errors import FewviewError
 from ...scene.run import Run
 from ...scene.splat import BLACK, Color
 from ..clock import Timeline
-from ..layers.camera_layer import blocking, draw_cameras, frustum_size
+from ..layers.camera_layer import draw_cameras, frusta_before, frustum_size
 from ..layers.contact_sheet_layer import MAX_PHOTOGRAPHS, cells, draw_photograph
 from ..layers.layer import Layer
 from ..layers.points_layer import draw_points
@@ -25,8 +25,10 @@ from ..stage import FOCUS_DISTANCE, Stage
 from ..viewpoint import Viewpoint
 from ..worker import IDLE
 from .canvas import Canvas
+from .first_view import MIDDLE, camera_of, view_from_behind
 
 NEAR = 0.6  # of the distance to the subject: what stands nearer is in the way
+WIDER = 1.6  # a window shows more to the sides than a photograph
 
 
 class Photographs:
@@ -102,12 +104,10 @@ class Photographs:
         return int((self.cameras.centers - self.cameras.centers.mean(dim=0)).norm(dim=-1).argmin())
 
     def first_view(self, stage: Stage) -> Viewpoint | None:
-        """From the middle photograph, where cameras are known."""
+        """From behind the middle photograph, where cameras are known: the scene, and some of the cameras."""
         if self.cameras is None or len(self.cameras) == 0:
             return None
-        view = stage.view_of(self.cameras[self.middle_view()])
-        # In front of that camera's own photograph.
-        return Viewpoint(view.position + 0.15 * (view.look_at - view.position), view.look_at, view.fov_rad)
+        return view_from_behind(self.cameras, self.middle_view(), frustum_size(self.cameras, stage), stage)
 
     # -- on a page --------------------------------------------------------------------------------------------------
 
@@ -168,12 +168,20 @@ class Photographs:
 
     def look_through(self, index: int | None) -> None:
         """The camera that is looked through, and what stands before it, are not drawn: they would cover everything."""
-        if index is None or self.cameras is None:
-            self._in_the_way = set()
-        else:
-            reach, near = self.frustum_size / self._scale, NEAR * FOCUS_DISTANCE / self._scale
-            self._in_the_way = blocking(self.cameras, index, reach, near)
+        self._in_the_way = set()
+        if index is not None and self.cameras is not None:
+            self._in_the_way = {index, *self._nearer(self.cameras[index], (WIDER, 1.0))}
         self._hide_frusta()
+
+    def look_from(self, view: Viewpoint, stage: Stage) -> None:
+        """Hide the frusta that stand before the middle of a view of the scene."""
+        self._in_the_way = self._nearer(camera_of(view, stage), MIDDLE)
+        self._hide_frusta()
+
+    def _nearer(self, view: Cameras, zone: tuple[float, float]) -> set[int]:
+        assert self.cameras is not None
+        depths = frusta_before(self.cameras, view, self.frustum_size / self._scale, zone)
+        return set(torch.nonzero(depths < NEAR * FOCUS_DISTANCE / self._scale).flatten().tolist())
 
     def looked_through(self, index: int) -> None:
         """`look_through` by a person, of which others are to know."""

@@ -94,6 +94,11 @@ class Subject(abc.ABC):
         if self.photographs is not None:
             self.photographs.look_through(index)
 
+    def look_from(self, view: Viewpoint, stage: Stage) -> None:
+        """A browser stands somewhere among the cameras: what covers the middle of the picture is hidden."""
+        if self.photographs is not None and self.photographs.cameras is not None:
+            self.photographs.look_from(view, stage)
+
     def visited(self, index: int) -> None:
         """Somebody has chosen a photograph and is flown to its camera."""
         if self.photographs is not None:
@@ -136,6 +141,15 @@ def bounds(subjects: list[Subject], stage: Stage) -> np.ndarray:
     xyz = stage.place(torch.cat(clouds))
     xyz = xyz[np.isfinite(xyz).all(1)][:: max(1, len(xyz) // 50_000)]
     return np.percentile(xyz, (2, 98), axis=0) if len(xyz) else usual
+
+
+def view_of_bounds(subject: Subject, stage: Stage, up: np.ndarray) -> Viewpoint:
+    """A view from the front of all that a subject shows, wherever it is on the page; `up` [3] is the page's."""
+    low, high = bounds([subject], stage)
+    away = 1.2 * float(np.linalg.norm(high - low)) / 2 / np.tan(BARE_FOV_RAD / 2)
+    front = level_view(up).position
+    center = (low + high) / 2
+    return Viewpoint(center + max(away, 0.1) * front / np.linalg.norm(front), center, BARE_FOV_RAD)
 
 
 def level_view(up: np.ndarray) -> Viewpoint:
