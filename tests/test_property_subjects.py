@@ -11,8 +11,9 @@ import pytest
 import torch
 from fewview.render.camera_path import CameraPath
 from fewview.render.film import film_moments, film_pictures
+from fewview.scene.files import write_json
 from fewview.scene.formats import load_splat, save_splat
-from fewview.scene.readers import save_capture
+from fewview.scene.readers import load_run_capture, save_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
@@ -25,6 +26,7 @@ from fewview.viewer.subjects import drawn_splat
 from fewview.viewer.subjects.capture_subject import CaptureSubject
 from fewview.viewer.subjects.driving_subject import DrivingSubject
 from fewview.viewer.subjects.loader import load_subject
+from fewview.viewer.subjects.photographs import Photographs
 from fewview.viewer.subjects.points_subject import PointsSubject
 from fewview.viewer.subjects.splat_subject import SplatSubject
 from fewview.viewer.subjects.subject import Subject, bounds
@@ -240,3 +242,15 @@ def test_a_run_shows_its_notes(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run")
     run.update_metrics(notes=["The photographs have times, and 3dgs does not use them."])
     assert load_subject(run).notes == ("The photographs have times, and 3dgs does not use them.",)
+
+
+def test_cameras_that_are_not_sure_are_named_and_coloured(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    capture = load_run_capture(run)
+    write_json(run.poses_path, {"confidence": {name: 0.9 for name in capture.names} | {capture.names[1]: 0.4}})
+    photographs = Photographs(capture, run)
+    assert photographs.unsure() == {1}
+    assert "1 camera not sure (red)" in photographs.words()
+    assert not Photographs(capture).unsure()
+    write_json(run.poses_path, {"confidence": {capture.names[0]: "high", capture.names[1]: 7}})
+    assert not photographs.unsure()

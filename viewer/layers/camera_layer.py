@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ...scene.geometry import quat_from_rotation
 from ..stage import Stage, vertical_fov
 
 CAMERA_COLOR, HELD_OUT_COLOR = (72, 133, 255), (240, 150, 40)  # to be seen on black and on white
+UNSURE_COLOR = (225, 60, 70)  # of cameras that may be wrong
 
 
 def frustum_size(cameras: Cameras, stage: Stage) -> float:
@@ -35,8 +36,9 @@ def draw_cameras(
     stage: Stage,
     size: float,
     on_click: Callable[[int, viser.ClientHandle], None],
+    unsure: Collection[int] = (),
 ) -> list[viser.CameraFrustumHandle]:
-    """Frusta without pictures, which come later; held-out views have a colour of their own."""
+    """Frusta without pictures, which come later; held-out views and unsure cameras have colours of their own."""
     cameras = capture.cameras
     assert cameras is not None
     held_out = set(capture.test or ())
@@ -51,7 +53,7 @@ def draw_cameras(
             scale=size,
             thickness=1.5,
             thickness_units="screen",
-            color=HELD_OUT_COLOR if i in held_out else CAMERA_COLOR,
+            color=UNSURE_COLOR if i in unsure else HELD_OUT_COLOR if i in held_out else CAMERA_COLOR,
             wxyz=rotations[i],
             position=positions[i],
         )

@@ -12,8 +12,8 @@ from ...recon.evidence.depth_file import load_stereo
 from ...recon.evidence.depth_maps import Stereo
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
-from ...scene.errors import FewviewError
-from ...scene.run import Run
+from ...scene.errors import BadInputError, FewviewError
+from ...scene.run import SURE, Run
 from ...scene.splat import BLACK, Color
 from ..clock import Timeline
 from ..layers.camera_layer import draw_cameras, frusta_before, frustum_size
@@ -68,11 +68,22 @@ class Photographs:
         return {"photographs": len(self.capture), "sparse points": points}
 
     def words(self) -> tuple[str, ...]:
-        """The times at which they were taken, for the page's header; nothing where there is one time or none."""
+        """The times at which they were taken and the cameras that are not sure, for the page's header."""
+        told = []
         times = self.capture.times_s
-        if times is None or self.capture.duration_s == 0:
-            return ()
-        return (f"taken from {float(times.min()):g} s to {float(times.max()):g} s",)
+        if times is not None and self.capture.duration_s > 0:
+            told.append(f"taken from {float(times.min()):g} s to {float(times.max()):g} s")
+        if unsure := len(self.unsure()):
+            told.append(f"{unsure} camera{'s' if unsure > 1 else ''} not sure (red)")
+        return tuple(told)
+
+    def unsure(self) -> set[int]:
+        """The photographs whose estimated camera may be wrong."""
+        try:
+            confidence = {} if self.run is None else self.run.camera_confidence()
+        except BadInputError:
+            return set()
+        return {i for i, name in enumerate(self.capture.names) if confidence.get(name, 1.0) < SURE}
 
     def time_of(self, index: int) -> float | None:
         """The moment at which a photograph was taken, None where it does not say."""
@@ -126,7 +137,13 @@ class Photographs:
     def _draw_cameras(self, canvas: Canvas, cameras: Cameras) -> None:
         self.frustum_size = frustum_size(cameras, canvas.stage)
         self.frusta = draw_cameras(
-            canvas.server, f"{canvas.path}/cameras", self.capture, canvas.stage, self.frustum_size, canvas.visit
+            canvas.server,
+            f"{canvas.path}/cameras",
+            self.capture,
+            canvas.stage,
+            self.frustum_size,
+            canvas.visit,
+            self.unsure(),
         )
         held_out = set(self.capture.test or ())
         trained = [f for i, f in enumerate(self.frusta) if i not in held_out]
