@@ -162,7 +162,11 @@ def _place(
         with timed("mapping", seconds), quiet_pycolmap():
             return _without_weak_views(solve(some, lenses, config, progress))
 
-    return separated(graph, solved, [image.grey for image in correspondences.images])
+    with timed("judging", seconds):
+        mapping_s = seconds.get("mapping", 0.0)
+        found = separated(graph, solved, [image.grey for image in correspondences.images])
+    seconds["judging"] -= seconds["mapping"] - mapping_s
+    return found
 
 
 def _n_views(model: Model | None) -> int:
