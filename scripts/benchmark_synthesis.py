@@ -4,12 +4,12 @@
 
 DATA are captures of one object each with true cameras and a transparent background. A sequence is --views photographs,
 drawn at random from those that are not held out. Each camera is turned about the point that all of them look at, by a
-rotation vector of independent normal numbers whose root mean square angle is --noise degrees: estimators place an object
-that is cropped in the picture where the crop shows it, so that their errors are turns about it, roll among them. Outliers
-are turned by 60 to 180 degrees about a random axis instead. R@5 and R@15 are shares of pairs of views whose relative
-rotation is off by less; CC@0.1 is the share of cameras within a tenth of the scene's size of their true place after the
-best similarity, the size being the largest distance of any of the capture's cameras from their mean. An outlier is
-corrected when it is within 15 degrees of its true rotation relative to the other views.
+rotation vector of independent normal numbers whose root mean square angle is --noise degrees: estimators place an
+object that is cropped in the picture where the crop shows it, so that their errors are turns about it, roll among
+them. Outliers are turned by 60 to 180 degrees about a random axis instead. R@5 and R@15 are shares of pairs of views
+whose relative rotation is off by less; CC@0.1 is the share of cameras within a tenth of the scene's size of their true
+place after the best similarity, the size being the largest distance of any of the capture's cameras from their mean. An
+outlier is corrected when it is within 15 degrees of its true rotation relative to the other views.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 
 import torch
 from fewview.recon.optimise.dataset import Dataset
-from fewview.recon.pipeline.analysis_by_synthesis import Synthesis, SynthesisConfig, synthesise
 from fewview.recon.pipeline.synthesis.look_at_frame import look_at_from_world
 from fewview.recon.pipeline.synthesis.object_views import object_views, with_cameras
+from fewview.recon.pipeline.synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
 from fewview.recon.poses import align_cameras, pair_errors
 from fewview.scene import Capture
 from fewview.scene.geometry import rotation_angle, se3_exp

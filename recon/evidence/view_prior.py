@@ -67,6 +67,6 @@ def multi_view_sds(
 
 
 def distillation_loss(latent: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient by the latent [...] is exactly the given one [...]: 0.5 |z - stopgrad(z - gradient)|^2."""
+    """A scalar whose gradient by the latent [...] is the given one [...]: 0.5 |z - stopgrad(z - gradient)|^2."""
     goal = (latent - gradient).detach()
     return 0.5 * (latent - goal).square().sum()

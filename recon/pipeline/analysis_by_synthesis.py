@@ -1,201 +1,162 @@
-"""Analysis by synthesis: better cameras for photographs of one object, by making the object from them (SparseAGS).
+"""Analysis by synthesis after any pose estimator: better cameras for photographs of one object (SparseAGS).
 
-Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis by Generative Synthesis", NeurIPS 2024. The
-object and all cameras are fitted together; a view without which the others agree better is taken out, and its camera is
-looked for everywhere around the object that the others make. The paper's prior of a diffusion model is optional here.
+Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis by Generative Synthesis", NeurIPS 2024: the
+object is made from the photographs, the cameras move to where it looks like them, and what contradicts the others, or was
+not placed at all, is looked for everywhere around the object.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...scene.errors import BadInputError
-from ...scene.gaussians import Gaussians
-from ...scene.geometry import Similarity
+from ...scene.cameras import Cameras
+from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from ..evidence.view_prior import ViewPrior
 from ..optimise.dataset import Dataset
-from ..optimise.trainer import torch_threads
-from ..poses.pose_errors import align_cameras
-from .synthesis.joint_fit import JointFitConfig, JointResult, fit_jointly
-from .synthesis.look_at_frame import look_at_from_world
-from .synthesis.object_views import with_cameras
-from .synthesis.outlier_test import Inliers, Removal, find_inliers, view_distances
-from .synthesis.pose_rounds import FoundPoses, Photograph, RoundsConfig, reconsidered, refine_candidates
-from .synthesis.pose_search import SearchConfig, coarse_candidates
+from ..poses.pose_estimator import PoseHypotheses, Poses
+from .synthesis.object_views import object_views, with_cameras
+from .synthesis.pose_rounds import FoundPoses, Photograph, reconsidered
+from .synthesis.pose_search import distinct
+from .synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
 
-MIN_VIEWS = 3  # that an object can be made from
+OTHER_EXPLANATION_DEG = 20.0  # least turn between hypotheses: nearer ones are the same camera, not yet refined to the end
+OTHERS_KEPT = 4
 
 
-@dataclass(frozen=True)
-class SynthesisConfig:
-    """Settings of analysis by synthesis."""
-
-    side_px: int = 64  # of the square pictures of the object
-    fit: JointFitConfig = field(default_factory=JointFitConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    rounds: RoundsConfig = field(default_factory=RoundsConfig)
-    # Mean distance that the other views must gain by the removal of one. The paper's 0.05 is one of LPIPS.
-    outlier_threshold: float = 0.05
-    repeats: int = 1  # how many times object and cameras are fitted again in the end, the object from scratch
-    left_out_scores: bool = True  # whether each view is also measured in an object made without it
-
-    def __post_init__(self) -> None:
-        if self.side_px < 32:
-            raise BadInputError(f"side_px is {self.side_px}; at least 32 pixels are expected.")
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    """Cameras that agree, and the object that they agree on."""
-
-    cam_from_world: Tensor  # [N, 4, 4] in the look-at frame
-    gaussians: Gaussians  # in the same frame
-    look_at_from_given: Similarity  # float64; from the world of the given cameras, as nearly as they agree with these
-    distances: Tensor  # [N] of appearance, of each view from the object made of all
-    left_out: Tensor | None  # [N] the same from an object made without the view; None where it was not asked for
-    removed: list[int]  # views that were outliers, in the order in which they were found
-    corrected: list[int]  # those of them, and of the unknown ones, whose camera the search gave
-    tried: list[Removal]  # the rounds of the outlier test
-    found: dict[int, FoundPoses]  # what the search gave for each view that it looked for
-    seconds: dict[str, float]  # wall time of each part
-
-
-def synthesise(
-    views: Dataset,  # square pictures of the object, cameras in any world frame
-    unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
-    config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
+def refined_by_synthesis(
+    poses: Poses,
+    photographs: Capture | None = None,
+    config: SynthesisConfig = SynthesisConfig(),
     *,
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
-) -> Synthesis:
-    """Fit object and cameras, take out the views that contradict the others, and look for their cameras.
+) -> Poses:
+    """The same photographs with cameras that agree with one object; also those that had none, where they agree, too.
 
-    Raises BadInputError for fewer than three views with poses.
+    `photographs` is the capture that the poses were estimated from; without it nothing unplaced is looked for. Alpha or
+    masks say what the object is; without either the whole picture is taken for it. Photographs that are held out have no
+    say, and are fitted to the finished object. The world stays the given one as nearly as the cameras allow. Points and
+    depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer than three placed
+    photographs to learn from, and for silhouettes that cannot be used.
     """
-    known = [view for view in range(len(views)) if view not in set(unknown)]
-    if len(known) < MIN_VIEWS:
-        raise BadInputError(
-            f"{len(known)} of {len(views)} photographs have cameras; analysis by synthesis makes the object from at "
-            f"least {MIN_VIEWS}. Place more of them first."
+    given = poses.capture
+    assert given.cameras is not None
+    held_out = set(given.test or ())
+    learning = [i for i in range(len(given)) if i not in held_out]
+    lost = [] if photographs is None else sorted(set(poses.unplaced) - set(photographs.test or ()))
+    joined = _joined(given.subset(learning), photographs, lost)
+    views = object_views(joined, config.side_px)
+    unknown = range(len(learning), len(joined))
+    made = synthesise(views, unknown, config, view_prior=view_prior, progress=progress)
+    to_given = made.look_at_from_given.inverse()
+    assert joined.cameras is not None
+    cameras = replace(joined.cameras, cam_from_world=made.cam_from_world).transformed(to_given)
+    # By view of the capture that the poses were estimated from.
+    refined = {poses.placed[i]: (given.frames[i], cameras[k]) for k, i in enumerate(learning)}
+    names = [poses.placed[i] for i in learning] + lost
+    for k in made.views[len(learning) :]:
+        refined[names[k]] = joined.frames[k], cameras[k]
+    for i in sorted(held_out):
+        refined[poses.placed[i]] = given.frames[i], _registered(given.subset([i]), made, config)
+    placed = sorted(refined)
+    belief = dict(zip(poses.placed, poses.confidence, strict=True))
+    capture = Capture(
+        tuple(refined[view][0] for view in placed),
+        given.source,
+        cameras=Cameras.stack([refined[view][1] for view in placed]),
+        test=None if given.test is None else tuple(placed.index(poses.placed[i]) for i in sorted(held_out)),
+        notes=given.notes,
+        cameras_are_estimated=given.cameras_are_estimated,
+        origin=given.origin,
+    )
+    hypotheses = {
+        names[k]: _hypotheses(found, joined.cameras[k], made, to_given)
+        for k, found in made.found.items()
+        if k in made.views
+    }
+    return Poses(
+        capture,
+        placed,
+        {view: reason for view, reason in poses.unplaced.items() if view not in refined},
+        poses.seconds | {f"synthesis, {part}": seconds for part, seconds in made.seconds.items()},
+        poses.stats | {"placed": len(placed), "synthesis": _stats(made, [joined.names[k] for k in range(len(joined))])},
+        tuple(belief.get(view) for view in placed),
+        dict(poses.hypotheses) | hypotheses,
+        notes=(*poses.notes, *_notes(made, joined.names, len(learning))),
+    )
+
+
+def _joined(known: Capture, photographs: Capture | None, lost: Sequence[int]) -> Capture:
+    """The placed photographs, then the others with lenses like theirs and poses that mean nothing."""
+    assert known.cameras is not None
+    if photographs is None or not lost:
+        return replace(known, points=None, test=None)
+    frames = [photographs.frames[view] for view in lost]
+    cameras = known.cameras
+    longer = torch.maximum(cameras.width, cameras.height)
+    focal = (cameras.K[:, 0, 0] / longer).median()
+    guessed = [
+        Cameras.pinhole(torch.eye(4), focal * max(frame.width, frame.height), frame.width, frame.height)
+        for frame in frames
+    ]
+    every = Cameras.stack([replace(cameras[i], times_s=None) for i in range(len(cameras))] + guessed)
+    return replace(known, frames=(*known.frames, *frames), cameras=every, points=None, test=None)
+
+
+def _registered(one: Capture, made: Synthesis, config: SynthesisConfig) -> Cameras:
+    """The camera [] of a held-out photograph, moved to where the finished object looks like it."""
+    assert one.cameras is not None
+    views = object_views(replace(one, points=None, test=None), config.side_px)
+    views = views.transformed(made.look_at_from_given)
+    pose = reconsidered(made.gaussians, Photograph(views, 0), views.cameras.cam_from_world[0], config.rounds)
+    moved = replace(one.cameras, cam_from_world=pose[None]).transformed(made.look_at_from_given.inverse())
+    return moved[0]
+
+
+def _hypotheses(found: FoundPoses, lens: Cameras, made: Synthesis, to_given: Any) -> PoseHypotheses:
+    """The best of those that differ; their scores are distances of appearance, negated."""
+    order = found.distance.argsort()
+    poses, distance = found.cam_from_world[order], found.distance[order]
+    chosen = distinct(poses, OTHER_EXPLANATION_DEG)[:OTHERS_KEPT]
+    lenses = Cameras.stack([replace(lens, times_s=None)] * len(chosen))
+    return PoseHypotheses(replace(lenses, cam_from_world=poses[chosen]).transformed(to_given), -distance[chosen])
+
+
+def _stats(made: Synthesis, names: Sequence[str]) -> dict[str, Any]:
+    """Figures for reports, photographs by name."""
+    left_out = None
+    if made.left_out is not None:
+        left_out = {names[view]: round(float(made.left_out[view]), 4) for view in made.views}
+    return {
+        "distance": {names[view]: round(float(made.distances[view]), 4) for view in made.views},
+        "distance_when_left_out": left_out,
+        "removed": [names[view] for view in made.removed],
+        "corrected": [names[view] for view in made.corrected],
+    }
+
+
+def _notes(made: Synthesis, names: Sequence[str], placed_before: int) -> list[str]:
+    """Sentences for the person about the cameras that were doubted, and those that were found."""
+    notes = [
+        f"The cameras were refined by making the object from the {len(made.views)} photographs; points that the first "
+        "estimate gave belong to the old cameras and are left out."
+    ]
+    for view in made.removed:
+        outcome = (
+            "its camera was found anew by searching around the object"
+            if view in made.corrected
+            else "the search found nothing better than its first camera, which was kept near where it was"
         )
-    return _Run(views, known, sorted(unknown), config, view_prior, progress).result()
-
-
-class _Run:
-    """One run, and what it knows so far."""
-
-    def __init__(
-        self,
-        views: Dataset,
-        known: list[int],
-        unknown: list[int],
-        config: SynthesisConfig,
-        view_prior: ViewPrior | None,
-        progress: Progress,
-    ) -> None:
-        self.given, self.known, self.unknown = views, known, unknown
-        self.config, self.view_prior, self.progress = config, view_prior, progress
-        self.seconds: dict[str, float] = {}
-
-    def result(self) -> Synthesis:
-        with torch_threads(1, torch.device("cpu")):
-            views = self._looking_at(self.given, self.known)
-            with self._timed("outliers"):
-                inliers = find_inliers(views, self.known, self._fit, self.config.outlier_threshold)
-            views = with_cameras(views, inliers.fit.cam_from_world)
-            fit, corrected, found = self._corrected(views, inliers)
-            views = with_cameras(views, fit.cam_from_world)
-            for _ in range(self.config.repeats):
-                with self._timed("fit again"):
-                    views = self._looking_at(views, list(range(len(views))))
-                    fit = self._fit(views, range(len(views)))
-                    views = with_cameras(views, fit.cam_from_world)
-            left_out = self._left_out(views) if self.config.left_out_scores else None
-        given = self.given.cameras.cam_from_world
-        agreed = inliers.views
-        return Synthesis(
-            fit.cam_from_world,
-            fit.gaussians,
-            align_cameras(given[agreed], fit.cam_from_world[agreed]),
-            view_distances(views, fit),
-            left_out,
-            inliers.removed,
-            corrected,
-            inliers.tried,
-            found,
-            self.seconds,
-        )
-
-    def _fit(self, views: Dataset, chosen: Sequence[int]) -> JointResult:
-        return fit_jointly(views, chosen, self.config.fit, view_prior=self.view_prior)
-
-    def _looking_at(self, views: Dataset, trusted: list[int]) -> Dataset:
-        """The views in the look-at frame of the cameras that are trusted."""
-        return views.transformed(look_at_from_world(views.cameras[torch.tensor(trusted)]))
-
-    def _corrected(self, views: Dataset, inliers: Inliers) -> tuple[JointResult, list[int], dict[int, FoundPoses]]:
-        """An object of all views, the views whose camera the search gave, and what it gave."""
-        lost = inliers.removed + self.unknown
-        if not lost:
-            return inliers.fit, [], {}
-        gaussians, c = inliers.fit.gaussians, self.config
-        searched, initial = views.cameras.cam_from_world.clone(), views.cameras.cam_from_world.clone()
-        trusted = views.cameras.cam_from_world[inliers.views]
-        found: dict[int, FoundPoses] = {}
-        with self._timed("search"):
-            for view in lost:
-                photograph = Photograph(views, view)
-                starts = coarse_candidates(gaussians, views, view, trusted, c.search)
-                found[view] = refine_candidates(gaussians, photograph, starts, c.rounds, c.fit.seed)
-                searched[view] = found[view].cam_from_world[0]
-                if view in inliers.removed:
-                    initial[view] = reconsidered(gaussians, photograph, initial[view], c.rounds, c.fit.seed)
-                else:
-                    initial[view] = searched[view]
-        with self._timed("comparison"):
-            everything = range(len(views))
-            a = self._fit(with_cameras(views, searched), everything)
-            if not inliers.removed:
-                return a, lost, found
-            b = self._fit(with_cameras(views, initial), everything)
-            if self._better(views, a, b, inliers.removed):
-                return a, lost, found
-            return b, list(self.unknown), found
-
-    def _better(self, views: Dataset, a: JointResult, b: JointResult, lost: list[int]) -> bool:
-        """The released rule: A is no worse in the mean, and better for each former outlier in both errors."""
-        distances = [view_distances(views, fit) for fit in (a, b)]
-        if float(distances[0].mean()) > float(distances[1].mean()):
-            return False
-        for view in lost:
-            photograph = Photograph(views, view)
-            errors = [
-                float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)
-            ]
-            if not (errors[0] < errors[1] and distances[0][view] < distances[1][view]):
-                return False
-        return True
-
-    def _left_out(self, views: Dataset) -> Tensor:
-        """Distance [N] of each view from an object that the others make, all cameras as they are."""
-        everything, errors = list(range(len(views))), torch.zeros(len(views))
-        still = replace(self.config.fit, camera_lr=0.0, camera_lr_final=0.0)
-        with self._timed("left out"):
-            for view in everything:
-                fit = fit_jointly(views, [other for other in everything if other != view], still)
-                errors[view] = view_distances(views, fit)[view]
-        return errors
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        self.progress(f"analysis by synthesis: {name}", 0, 1)
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        notes.append(f"{names[view]} contradicted the other photographs; {outcome}.")
+    for view in range(placed_before, len(names)):
+        if view in made.views:
+            notes.append(f"{names[view]}, which was not placed before, was found by searching around the object.")
+        else:
+            notes.append(f"{names[view]} was searched for around the object, and fits nowhere.")
+    return notes

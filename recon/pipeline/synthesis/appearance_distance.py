@@ -1,8 +1,8 @@
 """A distance between pictures that looks at structure: multi-scale SSIM and gradients, in the place of LPIPS.
 
-LPIPS needs weights that most computers lack, and pictures larger than these. Structural similarity (Wang et al. 2003, at
-three scales) and the difference of gradients both vanish where an empty background meets an empty background, so that
-their mean over a picture grows with the object; divided by the object's share of the picture it does not.
+LPIPS needs weights that most computers lack, and pictures larger than these. Structural similarity (Wang et al. 2003,
+at three scales) and the difference of gradients both vanish where an empty background meets an empty background, so
+that their mean over a picture grows with the object; divided by the object's share of the picture it does not.
 """
 
 from __future__ import annotations

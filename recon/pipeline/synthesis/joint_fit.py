@@ -1,8 +1,8 @@
 """The joint fit: Gaussians made from nothing but the photographs, and the cameras moved to where they agree with them.
 
-SparseAGS (Zhao and Tulsiani 2024), stage 1: every step draws all photographs over white, none of the cameras is anchored,
-and the losses grow linearly over the run. A camera moves by a twist on the world's side of its pose, cam_from_world
-exp(twist): a turn about the object, which keeps it in the picture.
+SparseAGS (Zhao and Tulsiani 2024), stage 1: every step draws all photographs over white, none of the cameras is
+anchored, and the losses grow linearly over the run. A camera moves by a twist on the world's side of its pose,
+cam_from_world exp(twist): a turn about the object, which keeps it in the picture.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class JointFitConfig(TrainConfig):
     steps: int = 200
     background: tuple[float, float, float] = WHITE
     coarse_levels: int = 1  # The first half of the run sees pictures of half the size.
-    gaussians: int = 4000
+    gaussians: int = 2000
     rgb_weight: float = 10_000.0  # Of the squared error of colours at the end of the run.
     alpha_weight: float = 1_000.0  # Of the squared error of alpha.
     means_lr: float = 1e-2
@@ -75,14 +75,14 @@ class JointResult:
 def fit_jointly(
     views: Dataset,  # square pictures in the look-at frame
     chosen: Sequence[int],  # views that are fitted
-    config: JointFitConfig = JointFitConfig(),  # noqa: B008
+    config: JointFitConfig = JointFitConfig(),
     *,
     view_prior: ViewPrior | None = None,
 ) -> JointResult:
     """Make the object from the chosen views, from scratch, and move their cameras with it."""
     fitted = replace(views, train=tuple(chosen))
     generator = torch.Generator().manual_seed(config.seed)
-    model = JointFit(grey_ball(config.gaussians, object_radius(views), generator), fitted, config, view_prior)
+    model = JointFit(grey_ball(config.gaussians, object_radius(views, chosen), generator), fitted, config, view_prior)
     fit(model, fitted, config)
     return JointResult(model.splat().detach(), model.poses().detach())
 
@@ -154,9 +154,7 @@ class JointFit(Model):
         assert self._view_prior is not None
         novel = novel_camera(cameras, step.generator)
         image, _ = draw(self.splat(), novel)
-        gradient = self._view_prior.gradient(
-            image[0].detach(), novel[0], photographs, cameras, step.index / step.steps
-        )
+        gradient = self._view_prior.gradient(image[0].detach(), novel[0], photographs, cameras, step.index / step.steps)
         return distillation_loss(image[0], gradient)
 
     def after_step(self, step: Step) -> None:
@@ -171,7 +169,7 @@ class JointFit(Model):
 
 
 def targets(views: Dataset, level: int = 0) -> tuple[Tensor, Tensor | None]:
-    """Colours over white [N, H, W, 3] and alpha [N, H, W], None without silhouettes, of the pictures halved so often."""
+    """Colours over white [N, H, W, 3] and alpha [N, H, W] (None without silhouettes), halved so often."""
     pictures = [views.view(i, level) for i in range(len(views))]
     colors = torch.stack([picture.target(torch.tensor(WHITE)) for picture in pictures])
     if pictures[0].pixels.shape[-1] == 3:

@@ -1,7 +1,7 @@
 """The look-at frame: the world that analysis by synthesis works in, whatever frame the cameras came in.
 
-SparseAGS (Zhao and Tulsiani 2024): the origin is where the optical axes cross, the mean distance of the cameras to it is
-1.85, and the up axis is the direction in which the cameras' x axes vary least.
+SparseAGS (Zhao and Tulsiani 2024): the origin is where the optical axes cross, the mean distance of the cameras to it
+is 1.85, and the up axis is the direction in which the cameras' x axes vary least.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -62,15 +63,14 @@ def area_fractions(views: Dataset) -> Tensor:
     )
 
 
-def object_radius(views: Dataset) -> float:
-    """Median radius of the discs that cover as much as the silhouettes, at the cameras' distance from the origin.
+def object_radius(views: Dataset, chosen: Sequence[int]) -> float:
+    """Median radius of the discs that cover as much as the chosen views' silhouettes, at their cameras' distances.
 
     World units, for cameras in the look-at frame.
     """
-    distances = views.cameras.centers.norm(dim=-1)
-    focal = views.cameras.K[:, 0, 0]
-    area_px = area_fractions(views) * views.cameras.width * views.cameras.height
-    return float(((area_px / math.pi).sqrt() / focal * distances).median())
+    cameras = views.cameras[torch.tensor(list(chosen))]
+    area_px = area_fractions(views)[list(chosen)] * cameras.width * cameras.height
+    return float(((area_px / math.pi).sqrt() / cameras.K[:, 0, 0] * cameras.centers.norm(dim=-1)).median())
 
 
 def _with_alpha(capture: Capture, index: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The outlier test: a view is out where the others agree better without it.
 
-SparseAGS, outlier detection, as released: greedy, one view a round, the worst first; each round makes the object anew. A
-good view that merely shows a hard side is protected by the rule that takes a removal back.
+SparseAGS, outlier detection, as released: greedy, one view a round, the worst first; each round makes the object anew.
+A good view that merely shows a hard side is protected by the rule that takes a removal back.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def find_inliers(
     views: Dataset,  # in the look-at frame
     candidates: Sequence[int],  # views to begin with
     fit_views: Callable[[Dataset, Sequence[int]], JointResult],
-    threshold: float,  # least improvement of the others' mean distance
+    least_gain: float,  # share of the others' mean distance that a removal has to take away
 ) -> Inliers:
     """Remove views one by one while the others gain by it."""
     inliers = sorted(candidates)
@@ -68,7 +68,7 @@ def find_inliers(
         before = float(distances[others].mean())
         without = fit_views(with_cameras(views, fit.cam_from_world), others)
         after = float(view_distances(views, without)[others].mean())
-        out = before - after >= threshold
+        out = before - after >= least_gain * before
         tried.append(Removal(worst, before, after, out))
         if not out:
             break

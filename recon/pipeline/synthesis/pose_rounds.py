@@ -2,7 +2,7 @@
 
 SparseAGS, outlier correction: each round begins with the best of the one before and copies of them, moved a little at
 random; in the end candidates are ranked by the sum of their ranks by squared error and by appearance. The released
-schedule steps its learning rate inside of loops that also reset it; here each round has its own, which falls to a tenth.
+schedule steps its learning rate inside of loops that also reset it; here each round has its own, falling to a tenth.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def refine_candidates(
     gaussians: Gaussians,
     photograph: Photograph,
     starts: Tensor,  # [M, 4, 4]
-    config: RoundsConfig = RoundsConfig(),  # noqa: B008
+    config: RoundsConfig = RoundsConfig(),
     seed: int = 0,
 ) -> FoundPoses:
     """Candidates at the end of all rounds, ranked."""
@@ -104,7 +104,7 @@ def reconsidered(
     gaussians: Gaussians,
     photograph: Photograph,
     pose: Tensor,  # [4, 4]
-    config: RoundsConfig = RoundsConfig(),  # noqa: B008
+    config: RoundsConfig = RoundsConfig(),
     seed: int = 0,
 ) -> Tensor:
     """A pose [4, 4] that was given up, moved to where it is best near where it was."""

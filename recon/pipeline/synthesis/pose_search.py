@@ -21,7 +21,6 @@ from ...optimise.dataset import Dataset
 from .joint_fit import draw, targets
 from .novel_views import elevations, on_sphere
 
-
 CROWDED = 40  # times as many candidates are looked through for distinct ones
 
 

@@ -1,0 +1,225 @@
+"""Analysis by synthesis of small pictures: object and cameras fitted together, outliers taken out and looked for.
+
+Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis by Generative Synthesis", NeurIPS 2024.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ....scene.errors import BadInputError
+from ....scene.gaussians import Gaussians
+from ....scene.geometry import Similarity
+from ....scene.progress import Progress, silent
+from ...evidence.view_prior import ViewPrior
+from ...optimise.dataset import Dataset
+from ...optimise.trainer import torch_threads
+from ...poses.pose_errors import align_cameras
+from .joint_fit import JointFitConfig, JointResult, fit_jointly
+from .look_at_frame import look_at_from_world
+from .object_views import with_cameras
+from .outlier_test import Inliers, Removal, find_inliers, view_distances
+from .pose_rounds import FoundPoses, Photograph, RoundsConfig, reconsidered, refine_candidates
+from .pose_search import SearchConfig, coarse_candidates
+
+MIN_VIEWS = 3  # that an object can be made from
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """Settings of analysis by synthesis."""
+
+    side_px: int = 64  # of the square pictures of the object
+    fit: JointFitConfig = field(default_factory=JointFitConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    # Share of the other views' mean distance that the removal of an outlier takes away. The paper's limit is 0.05 of
+    # LPIPS, whatever the object; a share means the same for objects that are easy to make and for those that are not.
+    outlier_gain: float = 0.15
+    repeats: int = 1  # how many times object and cameras are fitted again in the end, the object from scratch
+    left_out_scores: bool = True  # whether each view is also measured in an object made without it
+
+    def __post_init__(self) -> None:
+        if self.side_px < 32:
+            raise BadInputError(f"side_px is {self.side_px}; at least 32 pixels are expected.")
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Cameras that agree, and the object that they agree on."""
+
+    cam_from_world: Tensor  # [N, 4, 4] in the look-at frame
+    gaussians: Gaussians  # in the same frame
+    look_at_from_given: Similarity  # float64; from the world of the given cameras, as nearly as they agree with these
+    views: list[int]  # that the object is made of: all but unknown ones that could not be placed
+    distances: Tensor  # [N] of appearance, of each view from the object
+    left_out: Tensor | None  # [N] the same from an object made without the view; None where it was not asked for
+    removed: list[int]  # views that were outliers, in the order in which they were found
+    corrected: list[int]  # those of them, and of the unknown ones, whose camera the search gave
+    tried: list[Removal]  # the rounds of the outlier test
+    found: dict[int, FoundPoses]  # what the search gave for each view that it looked for
+    seconds: dict[str, float]  # wall time of each part
+
+
+def synthesise(
+    views: Dataset,  # square pictures of the object, cameras in any world frame
+    unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
+    config: SynthesisConfig = SynthesisConfig(),
+    *,
+    view_prior: ViewPrior | None = None,
+    progress: Progress = silent,
+) -> Synthesis:
+    """Fit object and cameras, take out the views that contradict the others, and look for their cameras.
+
+    Raises BadInputError for fewer than three views with poses.
+    """
+    known = [view for view in range(len(views)) if view not in set(unknown)]
+    if len(known) < MIN_VIEWS:
+        raise BadInputError(
+            f"{len(known)} of {len(views)} photographs have cameras; analysis by synthesis makes the object from at "
+            f"least {MIN_VIEWS}. Place more of them first."
+        )
+    return _Run(views, known, sorted(unknown), config, view_prior, progress).result()
+
+
+@dataclass(frozen=True)
+class _Corrected:
+    """An object of all views that have a place, and where the places of the others come from."""
+
+    fit: JointResult
+    views: list[int]
+    corrected: list[int]  # whose camera the search gave
+    found: dict[int, FoundPoses]  # what it gave
+
+
+class _Run:
+    """One run, and what it knows so far."""
+
+    def __init__(
+        self,
+        views: Dataset,
+        known: list[int],
+        unknown: list[int],
+        config: SynthesisConfig,
+        view_prior: ViewPrior | None,
+        progress: Progress,
+    ) -> None:
+        self.given, self.known, self.unknown = views, known, unknown
+        self.config, self.view_prior, self.progress = config, view_prior, progress
+        self.seconds: dict[str, float] = {}
+
+    def result(self) -> Synthesis:
+        with torch_threads(1, torch.device("cpu")):
+            views = self._looking_at(self.given, self.known)
+            with self._timed("outliers"):
+                inliers = find_inliers(views, self.known, self._fit, self.config.outlier_gain)
+            corrected = self._corrected(with_cameras(views, inliers.fit.cam_from_world), inliers)
+            fit, chosen = corrected.fit, corrected.views
+            views = with_cameras(views, fit.cam_from_world)
+            for _ in range(self.config.repeats):
+                with self._timed("fit again"):
+                    views = self._looking_at(views, chosen)
+                    fit = self._fit(views, chosen)
+                    views = with_cameras(views, fit.cam_from_world)
+            left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
+        agreed = inliers.views
+        return Synthesis(
+            fit.cam_from_world,
+            fit.gaussians,
+            align_cameras(self.given.cameras.cam_from_world[agreed], fit.cam_from_world[agreed]),
+            chosen,
+            view_distances(views, fit),
+            left_out,
+            inliers.removed,
+            corrected.corrected,
+            inliers.tried,
+            corrected.found,
+            self.seconds,
+        )
+
+    def _fit(self, views: Dataset, chosen: Sequence[int]) -> JointResult:
+        return fit_jointly(views, chosen, self.config.fit, view_prior=self.view_prior)
+
+    def _looking_at(self, views: Dataset, trusted: list[int]) -> Dataset:
+        """The views in the look-at frame of the cameras that are trusted."""
+        return views.transformed(look_at_from_world(views.cameras[torch.tensor(trusted)]))
+
+    def _corrected(self, views: Dataset, inliers: Inliers) -> _Corrected:
+        """All views with cameras again, as far as these can be found."""
+        lost = inliers.removed + self.unknown
+        if not lost:
+            return _Corrected(inliers.fit, list(range(len(views))), [], {})
+        gaussians, c = inliers.fit.gaussians, self.config
+        searched, initial = (views.cameras.cam_from_world.clone() for _ in range(2))
+        trusted = views.cameras.cam_from_world[inliers.views]
+        found: dict[int, FoundPoses] = {}
+        with self._timed("search"):
+            for view in lost:
+                photograph = Photograph(views, view)
+                starts = coarse_candidates(gaussians, views, view, trusted, c.search)
+                found[view] = refine_candidates(gaussians, photograph, starts, c.rounds, c.fit.seed)
+                searched[view] = initial[view] = found[view].cam_from_world[0]
+                if view in inliers.removed:
+                    given = views.cameras.cam_from_world[view]
+                    initial[view] = reconsidered(gaussians, photograph, given, c.rounds, c.fit.seed)
+        with self._timed("comparison"):
+            everything = list(range(len(views)))
+            fit, corrected = self._fit(with_cameras(views, searched), everything), lost
+            if inliers.removed:
+                without = self._fit(with_cameras(views, initial), everything)
+                if not self._better(views, fit, without, inliers.removed):
+                    fit, corrected = without, list(self.unknown)
+        return self._trusted(views, inliers, fit, corrected, found)
+
+    def _trusted(
+        self, views: Dataset, inliers: Inliers, fit: JointResult, corrected: list[int], found: dict[int, FoundPoses]
+    ) -> _Corrected:
+        """The same without views that nobody had placed and that the inliers agree worse with."""
+        chosen = list(range(len(views)))
+        alone = float(view_distances(views, inliers.fit)[inliers.views].mean())
+        doubted = list(self.unknown)
+        with self._timed("doubts"):
+            while doubted:
+                distances = view_distances(views, fit)
+                if alone > (1 - self.config.outlier_gain) * float(distances[inliers.views].mean()):
+                    break
+                worst = max(doubted, key=lambda view: float(distances[view]))
+                doubted.remove(worst)
+                chosen.remove(worst)
+                fit = self._fit(with_cameras(views, fit.cam_from_world), chosen)
+        return _Corrected(fit, chosen, [view for view in corrected if view in chosen], found)
+
+    def _better(self, views: Dataset, a: JointResult, b: JointResult, lost: list[int]) -> bool:
+        """The released rule: A is no worse in the mean, and better for each former outlier in both errors."""
+        distances = [view_distances(views, fit) for fit in (a, b)]
+        if float(distances[0].mean()) > float(distances[1].mean()):
+            return False
+        for view in lost:
+            photograph = Photograph(views, view)
+            errors = [float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)]
+            if not (errors[0] < errors[1] and distances[0][view] < distances[1][view]):
+                return False
+        return True
+
+    def _left_out(self, views: Dataset, chosen: list[int]) -> Tensor:
+        """Distance [N] of each view from an object that the others make, all cameras as they are."""
+        errors = torch.full((len(views),), torch.nan)
+        still = replace(self.config.fit, camera_lr=0.0, camera_lr_final=0.0)
+        with self._timed("left out"):
+            for view in chosen:
+                fit = fit_jointly(views, [other for other in chosen if other != view], still)
+                errors[view] = view_distances(views, fit)[view]
+        return errors
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        self.progress(f"analysis by synthesis: {name}", 0, 1)
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
