@@ -12,20 +12,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from ..evidence.view_prior import ViewPrior
-from ..optimise.dataset import Dataset
 from ..poses.pose_estimator import PoseHypotheses, Poses
-from .synthesis.object_views import object_views, with_cameras
+from .synthesis.object_views import object_views
 from .synthesis.pose_rounds import FoundPoses, Photograph, reconsidered
 from .synthesis.pose_search import distinct
 from .synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
 
-OTHER_EXPLANATION_DEG = 20.0  # least turn between hypotheses: nearer ones are the same camera, not yet refined to the end
+OTHER_EXPLANATION_DEG = (
+    20.0  # least turn between hypotheses: nearer ones are the same camera, not yet refined to the end
+)
 OTHERS_KEPT = 4
 
 

@@ -27,7 +27,7 @@ from ...optimise.dataset import Dataset
 from ...optimise.mcmc_strategy import relocate_dead
 from ...optimise.step import Step
 from ...optimise.table import Table
-from ...optimise.train_config import TrainConfig, at_least
+from ...optimise.train_config import TrainConfig, at_least, fraction
 from ...optimise.trainer import fit
 from .novel_views import novel_camera
 from .object_views import object_radius
@@ -58,10 +58,12 @@ class JointFitConfig(TrainConfig):
     color_lr: float = 0.01
     camera_lr: float = 2.5e-3  # Radians, and lengths.
     camera_lr_final: float = 2.5e-4
+    camera_warm_up: float = 0.2  # Share of the run in which the cameras' rate rises: the object is still a grey ball.
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "gaussians")
+        fraction(self, "camera_warm_up")
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ class JointFit(Model):
             "gaussians.log_scales": lambda _: c.scale_lr,
             "gaussians.opacity_logits": lambda _: c.opacity_lr,
             "gaussians.sh": lambda _: c.color_lr / SH_C0,
-            "cameras.twists": lambda step: log_linear(c.camera_lr, c.camera_lr_final, step / c.steps),
+            "cameras.twists": self._camera_rate,
         }
         optimisers = {name: Optimiser(rate) for name, rate in rates.items()}
         return [Stage(c.steps, optimisers, views_per_step=len(self._views.train), name="object and cameras")]
+
+    def _camera_rate(self, step: int) -> float:
+        c, progress = self.config, step / self.config.steps
+        rise = min(1.0, progress / c.camera_warm_up) if c.camera_warm_up > 0 else 1.0
+        return rise * log_linear(c.camera_lr, c.camera_lr_final, progress)
 
     def splat(self, time_s: float | None = None) -> Gaussians:
         return Gaussians(**self.table)

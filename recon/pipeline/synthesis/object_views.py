@@ -110,7 +110,7 @@ def _resized(pixels: np.ndarray, side_px: int) -> Tensor:
     values = pixels.astype(np.float32)
     if pixels.shape[-1] == 4:
         values[..., :3] *= values[..., 3:] / 255
-    small = cv2.resize(values, (side_px, side_px), interpolation=method)
+    small: np.ndarray = cv2.resize(values, (side_px, side_px), interpolation=method)
     if pixels.shape[-1] == 4:
         small[..., :3] *= 255 / np.maximum(small[..., 3:], 1e-3)
     return torch.from_numpy(np.clip(np.rint(small), 0, 255).astype(np.uint8))

@@ -1,7 +1,8 @@
 """The outlier test: a view is out where the others agree better without it.
 
 SparseAGS, outlier detection, as released: greedy, one view a round, the worst first; each round makes the object anew.
-A good view that merely shows a hard side is protected by the rule that takes a removal back.
+A good view that merely shows a hard side is protected by the rule that takes a removal back. Unlike there each round
+begins with the cameras as they were given: an outlier drags those of the others away while it is among them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def view_distances(views: Dataset, fit: JointResult) -> Tensor:
 
 
 def find_inliers(
-    views: Dataset,  # in the look-at frame
+    views: Dataset,
     candidates: Sequence[int],  # views to begin with
     fit_views: Callable[[Dataset, Sequence[int]], JointResult],
     least_gain: float,  # share of the others' mean distance that a removal has to take away
@@ -66,7 +67,7 @@ def find_inliers(
         worst = max(inliers, key=lambda view: float(distances[view]))
         others = [view for view in inliers if view != worst]
         before = float(distances[others].mean())
-        without = fit_views(with_cameras(views, fit.cam_from_world), others)
+        without = fit_views(views, others)
         after = float(view_distances(views, without)[others].mean())
         out = before - after >= least_gain * before
         tried.append(Removal(worst, before, after, out))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ....scene.errors import BadInputError
 from ....scene.gaussians import Gaussians
-from ....scene.geometry import Similarity
+from ....scene.geometry import Similarity, se3_from, se3_inverse
 from ....scene.progress import Progress, silent
 from ...evidence.view_prior import ViewPrior
 from ...optimise.dataset import Dataset
@@ -41,7 +41,7 @@ class SynthesisConfig:
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     # Share of the other views' mean distance that the removal of an outlier takes away. The paper's limit is 0.05 of
     # LPIPS, whatever the object; a share means the same for objects that are easy to make and for those that are not.
-    outlier_gain: float = 0.15
+    outlier_gain: float = 0.16
     repeats: int = 1  # how many times object and cameras are fitted again in the end, the object from scratch
     left_out_scores: bool = True  # whether each view is also measured in an object made without it
 
@@ -116,19 +116,18 @@ class _Run:
 
     def result(self) -> Synthesis:
         with torch_threads(1, torch.device("cpu")):
-            views = self._looking_at(self.given, self.known)
             with self._timed("outliers"):
-                inliers = find_inliers(views, self.known, self._fit, self.config.outlier_gain)
-            corrected = self._corrected(with_cameras(views, inliers.fit.cam_from_world), inliers)
+                inliers = find_inliers(self.given, self.known, self._fit, self.config.outlier_gain)
+            at_search = with_cameras(self.given, inliers.fit.cam_from_world)
+            corrected = self._corrected(at_search, inliers)
             fit, chosen = corrected.fit, corrected.views
-            views = with_cameras(views, fit.cam_from_world)
             for _ in range(self.config.repeats):
                 with self._timed("fit again"):
-                    views = self._looking_at(views, chosen)
-                    fit = self._fit(views, chosen)
-                    views = with_cameras(views, fit.cam_from_world)
+                    fit = self._fit(with_cameras(self.given, fit.cam_from_world), chosen)
+            views = with_cameras(self.given, fit.cam_from_world)
             left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
         agreed = inliers.views
+        now_from_search = align_cameras(inliers.fit.cam_from_world[agreed], fit.cam_from_world[agreed])
         return Synthesis(
             fit.cam_from_world,
             fit.gaussians,
@@ -139,16 +138,14 @@ class _Run:
             inliers.removed,
             corrected.corrected,
             inliers.tried,
-            corrected.found,
+            {view: _moved(found, now_from_search) for view, found in corrected.found.items()},
             self.seconds,
         )
 
     def _fit(self, views: Dataset, chosen: Sequence[int]) -> JointResult:
-        return fit_jointly(views, chosen, self.config.fit, view_prior=self.view_prior)
-
-    def _looking_at(self, views: Dataset, trusted: list[int]) -> Dataset:
-        """The views in the look-at frame of the cameras that are trusted."""
-        return views.transformed(look_at_from_world(views.cameras[torch.tensor(trusted)]))
+        """The joint fit in the look-at frame of the chosen cameras, which drift from any other."""
+        looking_at = views.transformed(look_at_from_world(views.cameras[torch.tensor(list(chosen))]))
+        return fit_jointly(looking_at, chosen, self.config.fit, view_prior=self.view_prior)
 
     def _corrected(self, views: Dataset, inliers: Inliers) -> _Corrected:
         """All views with cameras again, as far as these can be found."""
@@ -223,3 +220,11 @@ class _Run:
         self.progress(f"analysis by synthesis: {name}", 0, 1)
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _moved(found: FoundPoses, new_from_world: Similarity) -> FoundPoses:
+    """The same cameras in another frame."""
+    world_from_cam = se3_inverse(found.cam_from_world.double())
+    centers = new_from_world(world_from_cam[:, :3, 3])
+    rotations = new_from_world.rotation @ world_from_cam[:, :3, :3]
+    return replace(found, cam_from_world=se3_inverse(se3_from(rotations, centers)).float())
