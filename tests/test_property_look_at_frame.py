@@ -80,10 +80,10 @@ def test_masks_are_silhouettes_and_whole_pictures_have_none() -> None:
 def test_silhouettes_that_cannot_be_used_are_named() -> None:
     whole = photographed(cameras_around(3), lumpy_object())
     opaque = replace(whole.frames[1], load=lambda: np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(BadInputError, match="1.png of lumpy object has neither transparency nor a mask"):
+    with pytest.raises(BadInputError, match=r"1\.png of lumpy object has neither transparency nor a mask"):
         object_views(replace(whole, frames=(whole.frames[0], opaque, whole.frames[2])), 32)
     empty = replace(opaque, load_mask=lambda: np.zeros((64, 64), bool))
-    with pytest.raises(BadInputError, match="mask of 1.png is empty"):
+    with pytest.raises(BadInputError, match=r"mask of 1\.png is empty"):
         object_views(replace(whole, frames=(whole.frames[0], empty, whole.frames[2])), 32)
     with pytest.raises(BadInputError, match="has no cameras to begin with"):
         object_views(replace(whole, cameras=None), 32)

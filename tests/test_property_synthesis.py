@@ -163,7 +163,7 @@ def test_an_outlier_is_put_back_where_it_belongs(capture, true: Tensor) -> None:
 
 def test_without_removals_the_result_is_that_of_one_fit(capture, true: Tensor) -> None:
     views = small_views(capture, disturbed(true, 3))
-    once = synthesise(views, config=SynthesisConfig(side_px=32, fit=FIT, repeats=0, left_out_scores=False))
+    once = synthesise(views, config=CONFIG)
     fitted = fit_jointly(views.transformed(look_at_from_world(views.cameras)), range(VIEWS), FIT)
     assert not once.removed
     assert torch.equal(once.cam_from_world, fitted.cam_from_world)
@@ -173,7 +173,7 @@ def test_without_removals_the_result_is_that_of_one_fit(capture, true: Tensor) -
 def test_a_view_without_a_camera_is_found_and_scored(capture, true: Tensor) -> None:
     start = disturbed(true, 3)
     start[5] = torch.eye(4)
-    config = SynthesisConfig(side_px=32, fit=FIT, search=SearchConfig(kept=12), repeats=0)
+    config = SynthesisConfig(side_px=32, fit=FIT, search=SearchConfig(kept=12))
     made = synthesise(small_views(capture, start), [5], config)
     assert made.corrected == [5]
     assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15

@@ -1,8 +1,8 @@
 """Analysis by synthesis after any pose estimator: better cameras for photographs of one object (SparseAGS).
 
-Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis by Generative Synthesis", NeurIPS 2024: the
-object is made from the photographs, the cameras move to where it looks like them, and what contradicts the others, or was
-not placed at all, is looked for everywhere around the object.
+Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis by Generative Synthesis", NeurIPS 2024:
+the object is made from the photographs, the cameras move to where it looks like them, and what contradicts the others,
+or was not placed at all, is looked for everywhere around the object.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from .synthesis.pose_rounds import FoundPoses, Photograph, reconsidered
 from .synthesis.pose_search import distinct
 from .synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
 
-OTHER_EXPLANATION_DEG = (
-    20.0  # least turn between hypotheses: nearer ones are the same camera, not yet refined to the end
-)
+OTHER_EXPLANATION_DEG = 20.0  # least turn between hypotheses: nearer ones are one camera, refined more or less
 OTHERS_KEPT = 4
 
 
 def refined_by_synthesis(
     poses: Poses,
     photographs: Capture | None = None,
-    config: SynthesisConfig = SynthesisConfig(),
+    config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
@@ -40,9 +38,9 @@ def refined_by_synthesis(
     """The same photographs with cameras that agree with one object; also those that had none, where they agree, too.
 
     `photographs` is the capture that the poses were estimated from; without it nothing unplaced is looked for. Alpha or
-    masks say what the object is; without either the whole picture is taken for it. Photographs that are held out have no
-    say, and are fitted to the finished object. The world stays the given one as nearly as the cameras allow. Points and
-    depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer than three placed
+    masks say what the object is; without either the whole picture is taken for it. Photographs that are held out have
+    no say, and are fitted to the finished object. The world stays the given one as nearly as the cameras allow. Points
+    and depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer than three placed
     photographs to learn from, and for silhouettes that cannot be used.
     """
     given = poses.capture

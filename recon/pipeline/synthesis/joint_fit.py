@@ -46,7 +46,6 @@ class JointFitConfig(TrainConfig):
 
     steps: int = 200
     background: tuple[float, float, float] = WHITE
-    coarse_levels: int = 1  # The first half of the run sees pictures of half the size.
     gaussians: int = 2000
     rgb_weight: float = 10_000.0  # Of the squared error of colours at the end of the run.
     alpha_weight: float = 1_000.0  # Of the squared error of alpha.

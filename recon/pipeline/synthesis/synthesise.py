@@ -41,8 +41,7 @@ class SynthesisConfig:
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     # Share of the other views' mean distance that the removal of an outlier takes away. The paper's limit is 0.05 of
     # LPIPS, whatever the object; a share means the same for objects that are easy to make and for those that are not.
-    outlier_gain: float = 0.16
-    repeats: int = 1  # how many times object and cameras are fitted again in the end, the object from scratch
+    outlier_gain: float = 0.12
     left_out_scores: bool = True  # whether each view is also measured in an object made without it
 
     def __post_init__(self) -> None:
@@ -121,9 +120,6 @@ class _Run:
             at_search = with_cameras(self.given, inliers.fit.cam_from_world)
             corrected = self._corrected(at_search, inliers)
             fit, chosen = corrected.fit, corrected.views
-            for _ in range(self.config.repeats):
-                with self._timed("fit again"):
-                    fit = self._fit(with_cameras(self.given, fit.cam_from_world), chosen)
             views = with_cameras(self.given, fit.cam_from_world)
             left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
         agreed = inliers.views
@@ -156,6 +152,7 @@ class _Run:
         searched, initial = (views.cameras.cam_from_world.clone() for _ in range(2))
         trusted = views.cameras.cam_from_world[inliers.views]
         found: dict[int, FoundPoses] = {}
+        moved: list[int] = []  # removed views that the search has a better camera for than one near the given one
         with self._timed("search"):
             for view in lost:
                 photograph = Photograph(views, view)
@@ -165,12 +162,17 @@ class _Run:
                 if view in inliers.removed:
                     given = views.cameras.cam_from_world[view]
                     initial[view] = reconsidered(gaussians, photograph, given, c.rounds, c.fit.seed)
+                    pair = torch.stack([searched[view], initial[view]])
+                    if all(bool(error[0] < error[1]) for error in photograph.errors(gaussians, pair)):
+                        moved.append(view)
+                    else:
+                        searched[view] = initial[view]
         with self._timed("comparison"):
             everything = list(range(len(views)))
-            fit, corrected = self._fit(with_cameras(views, searched), everything), lost
-            if inliers.removed:
+            fit, corrected = self._fit(with_cameras(views, searched), everything), moved + self.unknown
+            if moved:
                 without = self._fit(with_cameras(views, initial), everything)
-                if not self._better(views, fit, without, inliers.removed):
+                if not self._better(views, fit, without, moved):
                     fit, corrected = without, list(self.unknown)
         return self._trusted(views, inliers, fit, corrected, found)
 
@@ -193,7 +195,11 @@ class _Run:
         return _Corrected(fit, chosen, [view for view in corrected if view in chosen], found)
 
     def _better(self, views: Dataset, a: JointResult, b: JointResult, lost: list[int]) -> bool:
-        """The released rule: A is no worse in the mean, and better for each former outlier in both errors."""
+        """The released rule: A is no worse in the mean, and better for each view that it has elsewhere in both errors.
+
+        There all former outliers are elsewhere or none; here those whose given camera is the better one stay near it, so
+        that a good view that was removed does not decide about the others.
+        """
         distances = [view_distances(views, fit) for fit in (a, b)]
         if float(distances[0].mean()) > float(distances[1].mean()):
             return False
