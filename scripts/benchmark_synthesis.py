@@ -121,7 +121,7 @@ def row(noise: float, n_outliers: int, runs: list[dict]) -> str:
 
     pairs = [f"{mean('before', i):.2f} → {mean('after', i):.2f}" for i in range(3)]
     pairs.append(f"{mean('before', 3):.1f}° → {mean('after', 3):.1f}°")
-    first = sum(run["tried"][0][0] in run["outliers"] for run in runs if run["outliers"] and run["tried"])
+    first = sum(run["removed"][0] in run["outliers"] for run in runs if run["outliers"] and run["removed"])
     wrong = sum(view not in run["outliers"] for run in runs for view in run["removed"])
     errors = [error for run in runs for error in run["outlier_errors"]]
     corrected = sum(error < CORRECTED_DEG for error in errors)

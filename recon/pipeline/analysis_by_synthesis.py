@@ -18,7 +18,7 @@ from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from ..evidence.view_prior import ViewPrior
 from ..poses.pose_estimator import PoseHypotheses, Poses
-from .synthesis.object_views import object_views
+from .synthesis.object_views import has_silhouette, object_views
 from .synthesis.pose_rounds import FoundPoses, Photograph, reconsidered
 from .synthesis.pose_search import distinct
 from .synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
@@ -48,6 +48,8 @@ def refined_by_synthesis(
     held_out = set(given.test or ())
     learning = [i for i in range(len(given)) if i not in held_out]
     lost = [] if photographs is None else sorted(set(poses.unplaced) - set(photographs.test or ()))
+    if photographs is not None and any(has_silhouette(given, i) for i in learning):
+        lost = [view for view in lost if has_silhouette(photographs, view)]
     joined = _joined(given.subset(learning), photographs, lost)
     views = object_views(joined, config.side_px)
     unknown = range(len(learning), len(joined))

@@ -44,7 +44,7 @@ class JointFitConfig(TrainConfig):
     Rates are those of the released code but for the cameras', which has 2.5e-4 over 500 steps.
     """
 
-    steps: int = 200
+    steps: int = 400
     background: tuple[float, float, float] = WHITE
     gaussians: int = 2000
     rgb_weight: float = 10_000.0  # Of the squared error of colours at the end of the run.

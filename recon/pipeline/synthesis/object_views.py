@@ -73,6 +73,12 @@ def object_radius(views: Dataset, chosen: Sequence[int]) -> float:
     return float(((area_px / math.pi).sqrt() / cameras.K[:, 0, 0] * cameras.centers.norm(dim=-1)).median())
 
 
+def has_silhouette(capture: Capture, index: int) -> bool:
+    """Whether alpha or a mask says what the object in a photograph is."""
+    frame = capture.frames[index]
+    return frame.load_mask is not None or frame.load().shape[-1] == 4
+
+
 def _with_alpha(capture: Capture, index: int) -> np.ndarray:
     """uint8 [H, W, 4] where something says what the object is, else [H, W, 3]."""
     frame = capture.frames[index]

@@ -24,7 +24,7 @@ from ...poses.pose_errors import align_cameras
 from .joint_fit import JointFitConfig, JointResult, fit_jointly
 from .look_at_frame import look_at_from_world
 from .object_views import with_cameras
-from .outlier_test import Inliers, Removal, find_inliers, view_distances
+from .outlier_test import Inliers, OutlierConfig, Trial, find_inliers, view_distances
 from .pose_rounds import FoundPoses, Photograph, RoundsConfig, reconsidered, refine_candidates
 from .pose_search import SearchConfig, coarse_candidates
 
@@ -37,11 +37,12 @@ class SynthesisConfig:
 
     side_px: int = 64  # of the square pictures of the object
     fit: JointFitConfig = field(default_factory=JointFitConfig)
+    trial: JointFitConfig = field(default_factory=lambda: JointFitConfig(steps=150))  # of objects that are compared
     search: SearchConfig = field(default_factory=SearchConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
-    # Share of the other views' mean distance that the removal of an outlier takes away. The paper's limit is 0.05 of
-    # LPIPS, whatever the object; a share means the same for objects that are easy to make and for those that are not.
-    outlier_gain: float = 0.12
+    outliers: OutlierConfig = field(default_factory=OutlierConfig)
+    # Share of the errors near the given camera of a removed view that a camera from elsewhere may have, to be taken.
+    advantage: float = 0.8
     left_out_scores: bool = True  # whether each view is also measured in an object made without it
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class Synthesis:
     left_out: Tensor | None  # [N] the same from an object made without the view; None where it was not asked for
     removed: list[int]  # views that were outliers, in the order in which they were found
     corrected: list[int]  # those of them, and of the unknown ones, whose camera the search gave
-    tried: list[Removal]  # the rounds of the outlier test
+    tried: list[Trial]  # views that were left out for a trial, in that order
     found: dict[int, FoundPoses]  # what the search gave for each view that it looked for
     seconds: dict[str, float]  # wall time of each part
 
@@ -89,9 +90,9 @@ def synthesise(
 
 @dataclass(frozen=True)
 class _Corrected:
-    """An object of all views that have a place, and where the places of the others come from."""
+    """Cameras of all views that have a place, and where the places of the doubtful ones come from."""
 
-    fit: JointResult
+    cam_from_world: Tensor  # [N, 4, 4]
     views: list[int]
     corrected: list[int]  # whose camera the search gave
     found: dict[int, FoundPoses]  # what it gave
@@ -116,11 +117,11 @@ class _Run:
     def result(self) -> Synthesis:
         with torch_threads(1, torch.device("cpu")):
             with self._timed("outliers"):
-                inliers = find_inliers(self.given, self.known, self._fit, self.config.outlier_gain)
-            at_search = with_cameras(self.given, inliers.fit.cam_from_world)
-            corrected = self._corrected(at_search, inliers)
-            fit, chosen = corrected.fit, corrected.views
-            views = with_cameras(self.given, fit.cam_from_world)
+                inliers = find_inliers(self.given, self.known, self._trial, self.config.outliers)
+            corrected = self._corrected(with_cameras(self.given, inliers.fit.cam_from_world), inliers)
+            with self._timed("fit"):
+                fit = self._fit(with_cameras(self.given, corrected.cam_from_world), corrected.views, self.config.fit)
+            views, chosen = with_cameras(self.given, fit.cam_from_world), corrected.views
             left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
         agreed = inliers.views
         now_from_search = align_cameras(inliers.fit.cam_from_world[agreed], fit.cam_from_world[agreed])
@@ -138,43 +139,74 @@ class _Run:
             self.seconds,
         )
 
-    def _fit(self, views: Dataset, chosen: Sequence[int]) -> JointResult:
+    def _trial(self, views: Dataset, chosen: Sequence[int]) -> JointResult:
+        return self._fit(views, chosen, self.config.trial)
+
+    def _fit(self, views: Dataset, chosen: Sequence[int], config: JointFitConfig) -> JointResult:
         """The joint fit in the look-at frame of the chosen cameras, which drift from any other."""
         looking_at = views.transformed(look_at_from_world(views.cameras[torch.tensor(list(chosen))]))
-        return fit_jointly(looking_at, chosen, self.config.fit, view_prior=self.view_prior)
+        return fit_jointly(looking_at, chosen, config, view_prior=self.view_prior)
 
     def _corrected(self, views: Dataset, inliers: Inliers) -> _Corrected:
         """All views with cameras again, as far as these can be found."""
-        lost = inliers.removed + self.unknown
-        if not lost:
-            return _Corrected(inliers.fit, list(range(len(views))), [], {})
+        everything = list(range(len(views)))
+        if not inliers.removed and not self.unknown:
+            return _Corrected(self.given.cameras.cam_from_world, everything, [], {})
+        with self._timed("search"):
+            found, searched, near = self._searched(views, inliers)
+            moved = [view for view in inliers.removed if not torch.equal(searched[view], near[view])]
+        with self._timed("comparison"):
+            fit = self._trial(with_cameras(views, searched), everything)
+            if moved:
+                fit, moved = self._compared(views, searched, near, fit, moved)
+        return self._trusted(views, inliers, fit, moved + self.unknown, found)
+
+    def _searched(self, views: Dataset, inliers: Inliers) -> tuple[dict[int, FoundPoses], Tensor, Tensor]:
+        """What the search gives for each view without a trusted camera, and two sets of cameras [N, 4, 4].
+
+        In the first each removed view has the better one of both ways, in the second the best near the given one.
+        """
         gaussians, c = inliers.fit.gaussians, self.config
-        searched, initial = (views.cameras.cam_from_world.clone() for _ in range(2))
+        searched, near = (views.cameras.cam_from_world.clone() for _ in range(2))
         trusted = views.cameras.cam_from_world[inliers.views]
         found: dict[int, FoundPoses] = {}
-        moved: list[int] = []  # removed views that the search has a better camera for than one near the given one
-        with self._timed("search"):
-            for view in lost:
-                photograph = Photograph(views, view)
-                starts = coarse_candidates(gaussians, views, view, trusted, c.search)
-                found[view] = refine_candidates(gaussians, photograph, starts, c.rounds, c.fit.seed)
-                searched[view] = initial[view] = found[view].cam_from_world[0]
-                if view in inliers.removed:
-                    given = views.cameras.cam_from_world[view]
-                    initial[view] = reconsidered(gaussians, photograph, given, c.rounds, c.fit.seed)
-                    pair = torch.stack([searched[view], initial[view]])
-                    if all(bool(error[0] < error[1]) for error in photograph.errors(gaussians, pair)):
-                        moved.append(view)
-                    else:
-                        searched[view] = initial[view]
-        with self._timed("comparison"):
-            everything = list(range(len(views)))
-            fit, corrected = self._fit(with_cameras(views, searched), everything), moved + self.unknown
-            if moved:
-                without = self._fit(with_cameras(views, initial), everything)
-                if not self._better(views, fit, without, moved):
-                    fit, corrected = without, list(self.unknown)
-        return self._trusted(views, inliers, fit, corrected, found)
+        for view in inliers.removed + self.unknown:
+            photograph = Photograph(views, view)
+            starts = coarse_candidates(gaussians, views, view, trusted, c.search)
+            found[view] = refine_candidates(gaussians, photograph, starts, c.rounds, c.fit.seed)
+            searched[view] = found[view].cam_from_world[0]
+            if view in self.unknown:
+                near[view] = searched[view]
+                continue
+            near[view] = reconsidered(gaussians, photograph, near[view], c.rounds, c.fit.seed)
+            errors = photograph.errors(gaussians, torch.stack([searched[view], near[view]]))
+            if not all(bool(error[0] < c.advantage * error[1]) for error in errors):
+                searched[view] = near[view]
+        return found, searched, near
+
+    def _compared(
+        self, views: Dataset, searched: Tensor, near: Tensor, a: JointResult, moved: list[int]
+    ) -> tuple[JointResult, list[int]]:
+        """The object of all views with the cameras that deserve it, and the views whose camera the search gave.
+
+        The released rule keeps the searched cameras (A) where the mean distance is no larger than with the given ones
+        (B) and each former outlier is better in both errors, all or none. Here each view is judged for itself, so that
+        a good view that was removed does not decide about the others; where they differ, a third object is made.
+        """
+        b = self._trial(with_cameras(views, near), range(len(views)))
+        distances = [view_distances(views, fit) for fit in (a, b)]
+        kept = []
+        for view in moved:
+            photograph = Photograph(views, view)
+            error = [float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)]
+            if error[0] < error[1] and distances[0][view] < distances[1][view]:
+                kept.append(view)
+        if kept and kept != moved:
+            mixed = near.clone()
+            mixed[kept] = searched[kept]
+            a = self._trial(with_cameras(views, mixed), range(len(views)))
+            distances[0] = view_distances(views, a)
+        return (a, kept) if kept and float(distances[0].mean()) <= float(distances[1].mean()) else (b, [])
 
     def _trusted(
         self, views: Dataset, inliers: Inliers, fit: JointResult, corrected: list[int], found: dict[int, FoundPoses]
@@ -186,34 +218,18 @@ class _Run:
         with self._timed("doubts"):
             while doubted:
                 distances = view_distances(views, fit)
-                if alone > (1 - self.config.outlier_gain) * float(distances[inliers.views].mean()):
+                if alone > (1 - self.config.outliers.least_gain) * float(distances[inliers.views].mean()):
                     break
                 worst = max(doubted, key=lambda view: float(distances[view]))
                 doubted.remove(worst)
                 chosen.remove(worst)
-                fit = self._fit(with_cameras(views, fit.cam_from_world), chosen)
-        return _Corrected(fit, chosen, [view for view in corrected if view in chosen], found)
-
-    def _better(self, views: Dataset, a: JointResult, b: JointResult, lost: list[int]) -> bool:
-        """The released rule: A is no worse in the mean, and better for each view that it has elsewhere in both errors.
-
-        There all former outliers are elsewhere or none; here those whose given camera is the better one stay near it, so
-        that a good view that was removed does not decide about the others.
-        """
-        distances = [view_distances(views, fit) for fit in (a, b)]
-        if float(distances[0].mean()) > float(distances[1].mean()):
-            return False
-        for view in lost:
-            photograph = Photograph(views, view)
-            errors = [float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)]
-            if not (errors[0] < errors[1] and distances[0][view] < distances[1][view]):
-                return False
-        return True
+                fit = self._trial(with_cameras(views, fit.cam_from_world), chosen)
+        return _Corrected(fit.cam_from_world, chosen, [view for view in corrected if view in chosen], found)
 
     def _left_out(self, views: Dataset, chosen: list[int]) -> Tensor:
         """Distance [N] of each view from an object that the others make, all cameras as they are."""
         errors = torch.full((len(views),), torch.nan)
-        still = replace(self.config.fit, camera_lr=0.0, camera_lr_final=0.0)
+        still = replace(self.config.trial, camera_lr=0.0, camera_lr_final=0.0)
         with self._timed("left out"):
             for view in chosen:
                 fit = fit_jointly(views, [other for other in chosen if other != view], still)
