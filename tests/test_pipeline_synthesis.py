@@ -32,7 +32,7 @@ def photographs() -> Capture:
 
 
 def estimated(photographs: Capture, degrees: float = 3.0) -> Poses:
-    """What an estimator might give: all photographs but one, each a little off."""
+    """Poses that an estimator might give: all photographs but one, each a little off."""
     assert photographs.cameras is not None
     placed = [view for view in range(VIEWS) if view != LOST]
     known = photographs.subset(placed)
@@ -98,6 +98,20 @@ def test_a_held_out_photograph_has_no_say(photographs: Capture, refined: Poses) 
     # The same photographs and settings give the same bits.
     assert torch.equal(again.capture.cameras.cam_from_world[learned], refined.capture.cameras.cam_from_world[learned])
     assert not torch.equal(again.capture.cameras.cam_from_world, refined.capture.cameras.cam_from_world)
+
+
+def test_a_photograph_without_a_mask_keeps_its_camera(photographs: Capture) -> None:
+    poses = estimated(photographs)
+    bare = poses.capture.frames[0]
+    opaque = replace(bare, load=lambda: bare.load()[..., :3])
+    capture = replace(poses.capture, frames=(opaque, *poses.capture.frames[1:]))
+    refined = refined_by_synthesis(replace(poses, capture=capture), config=CONFIG)
+    assert refined.placed == poses.placed
+    assert refined.capture.cameras is not None
+    assert poses.capture.cameras is not None
+    assert torch.equal(refined.capture.cameras.cam_from_world[0], poses.capture.cameras.cam_from_world[0])
+    assert not torch.equal(refined.capture.cameras.cam_from_world[1], poses.capture.cameras.cam_from_world[1])
+    assert any("0.png has no mask of the object" in note for note in refined.notes)
 
 
 def test_too_few_photographs_are_refused_in_one_sentence(photographs: Capture) -> None:

@@ -29,7 +29,7 @@ OTHERS_KEPT = 4
 
 def refined_by_synthesis(
     poses: Poses,
-    photographs: Capture | None = None,
+    photographs: Capture | None = None,  # that the poses were estimated from
     config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
     view_prior: ViewPrior | None = None,
@@ -37,19 +37,22 @@ def refined_by_synthesis(
 ) -> Poses:
     """The same photographs with cameras that agree with one object; also those that had none, where they agree, too.
 
-    `photographs` is the capture that the poses were estimated from; without it nothing unplaced is looked for. Alpha or
-    masks say what the object is; without either the whole picture is taken for it. Photographs that are held out have
-    no say, and are fitted to the finished object. The world stays the given one as nearly as the cameras allow. Points
-    and depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer than three placed
-    photographs to learn from, and for silhouettes that cannot be used.
+    Without `photographs` nothing that is unplaced is looked for. Alpha or masks say what the object is; where only some
+    photographs have them the others keep their cameras, and where none has the whole picture is taken for it. Held-out
+    photographs have no say, and are fitted to the finished object. The world stays the given one as nearly as the
+    cameras allow. Points and depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer
+    than three placed photographs to learn from, and for silhouettes that cannot be used.
     """
     given = poses.capture
     assert given.cameras is not None
     held_out = set(given.test or ())
     learning = [i for i in range(len(given)) if i not in held_out]
     lost = [] if photographs is None else sorted(set(poses.unplaced) - set(photographs.test or ()))
-    if photographs is not None and any(has_silhouette(given, i) for i in learning):
-        lost = [view for view in lost if has_silhouette(photographs, view)]
+    bare: list[int] = []  # without a silhouette where others have one
+    if any(has_silhouette(given, i) for i in learning):
+        bare = [i for i in learning if not has_silhouette(given, i)]
+        learning = [i for i in learning if i not in bare]
+        lost = [view for view in lost if photographs is not None and has_silhouette(photographs, view)]
     joined = _joined(given.subset(learning), photographs, lost)
     views = object_views(joined, config.side_px)
     unknown = range(len(learning), len(joined))
@@ -62,6 +65,8 @@ def refined_by_synthesis(
     names = [poses.placed[i] for i in learning] + lost
     for k in made.views[len(learning) :]:
         refined[names[k]] = joined.frames[k], cameras[k]
+    for i in bare:
+        refined[poses.placed[i]] = given.frames[i], replace(given.cameras[i], times_s=None)
     for i in sorted(held_out):
         refined[poses.placed[i]] = given.frames[i], _registered(given.subset([i]), made, config)
     placed = sorted(refined)
@@ -88,7 +93,7 @@ def refined_by_synthesis(
         poses.stats | {"placed": len(placed), "synthesis": _stats(made, [joined.names[k] for k in range(len(joined))])},
         tuple(belief.get(view) for view in placed),
         dict(poses.hypotheses) | hypotheses,
-        notes=(*poses.notes, *_notes(made, joined.names, len(learning))),
+        notes=(*poses.notes, *_notes(made, joined.names, len(learning), [given.names[i] for i in bare])),
     )
 
 
@@ -141,11 +146,15 @@ def _stats(made: Synthesis, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _notes(made: Synthesis, names: Sequence[str], placed_before: int) -> list[str]:
+def _notes(made: Synthesis, names: Sequence[str], placed_before: int, bare: Sequence[str]) -> list[str]:
     """Sentences for the person about the cameras that were doubted, and those that were found."""
     notes = [
         f"The cameras were refined by making the object from the {len(made.views)} photographs; points that the first "
         "estimate gave belong to the old cameras and are left out."
+    ]
+    notes += [
+        f"{name} has no mask of the object and the others do: it had no part in that, and its camera is as it was."
+        for name in bare
     ]
     for view in made.removed:
         outcome = (

@@ -74,7 +74,7 @@ def object_radius(views: Dataset, chosen: Sequence[int]) -> float:
 
 
 def has_silhouette(capture: Capture, index: int) -> bool:
-    """Whether alpha or a mask says what the object in a photograph is."""
+    """True where alpha or a mask says what the object in a photograph is."""
     frame = capture.frames[index]
     return frame.load_mask is not None or frame.load().shape[-1] == 4
 

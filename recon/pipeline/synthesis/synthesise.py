@@ -162,7 +162,7 @@ class _Run:
         return self._trusted(views, inliers, fit, moved + self.unknown, found)
 
     def _searched(self, views: Dataset, inliers: Inliers) -> tuple[dict[int, FoundPoses], Tensor, Tensor]:
-        """What the search gives for each view without a trusted camera, and two sets of cameras [N, 4, 4].
+        """Cameras that the search gives for each view without a trusted one, and two sets of cameras [N, 4, 4].
 
         In the first each removed view has the better one of both ways, in the second the best near the given one.
         """
