@@ -152,8 +152,9 @@ def main() -> None:
     for noise in args.noise:
         for n_outliers in args.outliers:
             runs = []
-            for name, capture in captures.items():
-                for seed in range(args.first, args.first + args.sequences):
+            for number, (name, capture) in enumerate(captures.items()):
+                for sequence in range(args.sequences):
+                    seed = args.first + sequence * len(captures) + number
                     made = case(capture, args.views, args.side, noise, n_outliers, seed)
                     found = figures(made, config)
                     runs.append(found)

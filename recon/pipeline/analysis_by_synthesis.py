@@ -40,8 +40,8 @@ def refined_by_synthesis(
     Without `photographs` nothing that is unplaced is looked for. Alpha or masks say what the object is; where only some
     photographs have them the others keep their cameras, and where none has the whole picture is taken for it. Held-out
     photographs have no say, and are fitted to the finished object. The world stays the given one as nearly as the
-    cameras allow. Points and depths belong to the cameras as they were, and are left out. Raises BadInputError for fewer
-    than three placed photographs to learn from, and for silhouettes that cannot be used.
+    cameras allow. Points and depths belong to the cameras as they were, and are left out. Raises BadInputError for
+    fewer than three placed photographs to learn from, and for silhouettes that cannot be used.
     """
     given = poses.capture
     assert given.cameras is not None
