@@ -26,7 +26,8 @@ import torch
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.pipeline.synthesis.look_at_frame import look_at_from_world
 from fewview.recon.pipeline.synthesis.object_views import object_views, with_cameras
-from fewview.recon.pipeline.synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
+from fewview.recon.pipeline.synthesis.synthesis_config import SynthesisConfig
+from fewview.recon.pipeline.synthesis.synthesise import Synthesis, synthesise
 from fewview.recon.poses import align_cameras, pair_errors
 from fewview.scene import Capture
 from fewview.scene.geometry import rotation_angle, se3_exp

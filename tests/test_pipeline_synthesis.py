@@ -10,7 +10,7 @@ import torch
 from fewview.recon.pipeline.analysis_by_synthesis import refined_by_synthesis
 from fewview.recon.pipeline.synthesis.joint_fit import JointFitConfig
 from fewview.recon.pipeline.synthesis.pose_search import SearchConfig
-from fewview.recon.pipeline.synthesis.synthesise import SynthesisConfig
+from fewview.recon.pipeline.synthesis.synthesis_config import SynthesisConfig
 from fewview.recon.poses import Poses, pair_errors
 from fewview.scene import BadInputError, Capture
 from fewview.scene.geometry import Similarity, so3_exp

@@ -18,7 +18,8 @@ from fewview.recon.pipeline.synthesis.pose_rounds import (
     refine_candidates,
 )
 from fewview.recon.pipeline.synthesis.pose_search import SearchConfig, coarse_candidates, distinct
-from fewview.recon.pipeline.synthesis.synthesise import SynthesisConfig, synthesise
+from fewview.recon.pipeline.synthesis.synthesis_config import SynthesisConfig
+from fewview.recon.pipeline.synthesis.synthesise import synthesise
 from fewview.recon.poses import pair_errors
 from fewview.scene import BadInputError
 from fewview.scene.geometry import rotation_angle, se3_exp, so3_exp

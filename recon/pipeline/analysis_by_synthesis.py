@@ -21,7 +21,8 @@ from ..poses.pose_estimator import PoseHypotheses, Poses
 from .synthesis.object_views import has_silhouette, object_views
 from .synthesis.pose_rounds import FoundPoses, Photograph, reconsidered
 from .synthesis.pose_search import distinct
-from .synthesis.synthesise import Synthesis, SynthesisConfig, synthesise
+from .synthesis.synthesis_config import SynthesisConfig
+from .synthesis.synthesise import Synthesis, synthesise
 
 OTHER_EXPLANATION_DEG = 20.0  # least turn between hypotheses: nearer ones are one camera, refined more or less
 OTHERS_KEPT = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,33 +21,15 @@ from ...evidence.view_prior import ViewPrior
 from ...optimise.dataset import Dataset
 from ...optimise.trainer import torch_threads
 from ...poses.pose_errors import align_cameras
+from .correction import Corrected, Correction
 from .joint_fit import JointFitConfig, JointResult, fit_jointly
 from .look_at_frame import look_at_from_world
 from .object_views import with_cameras
-from .outlier_test import Inliers, OutlierConfig, Trial, find_inliers, view_distances
-from .pose_rounds import FoundPoses, Photograph, RoundsConfig, reconsidered, refine_candidates
-from .pose_search import SearchConfig, coarse_candidates
+from .outlier_test import Trial, find_inliers, view_distances
+from .pose_rounds import FoundPoses
+from .synthesis_config import SynthesisConfig
 
 MIN_VIEWS = 3  # that an object can be made from
-
-
-@dataclass(frozen=True)
-class SynthesisConfig:
-    """Settings of analysis by synthesis."""
-
-    side_px: int = 64  # of the square pictures of the object
-    fit: JointFitConfig = field(default_factory=JointFitConfig)
-    trial: JointFitConfig = field(default_factory=lambda: JointFitConfig(steps=150))  # of objects that are compared
-    search: SearchConfig = field(default_factory=SearchConfig)
-    rounds: RoundsConfig = field(default_factory=RoundsConfig)
-    outliers: OutlierConfig = field(default_factory=OutlierConfig)
-    # Share of the errors near the given camera of a removed view that a camera from elsewhere may have, to be taken.
-    advantage: float = 0.8
-    left_out_scores: bool = True  # whether each view is also measured in an object made without it
-
-    def __post_init__(self) -> None:
-        if self.side_px < 32:
-            raise BadInputError(f"side_px is {self.side_px}; at least 32 pixels are expected.")
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ class Synthesis:
 def synthesise(
     views: Dataset,  # square pictures of the object, cameras in any world frame
     unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
-    config: SynthesisConfig = SynthesisConfig(),
+    config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
@@ -86,16 +68,6 @@ def synthesise(
             f"least {MIN_VIEWS}. Place more of them first."
         )
     return _Run(views, known, sorted(unknown), config, view_prior, progress).result()
-
-
-@dataclass(frozen=True)
-class _Corrected:
-    """Cameras of all views that have a place, and where the places of the doubtful ones come from."""
-
-    cam_from_world: Tensor  # [N, 4, 4]
-    views: list[int]
-    corrected: list[int]  # whose camera the search gave
-    found: dict[int, FoundPoses]  # what it gave
 
 
 class _Run:
@@ -118,13 +90,17 @@ class _Run:
         with torch_threads(1, torch.device("cpu")):
             with self._timed("outliers"):
                 inliers = find_inliers(self.given, self.known, self._trial, self.config.outliers)
-            corrected = self._corrected(with_cameras(self.given, inliers.fit.cam_from_world), inliers)
+            corrected, start = None, self.given.cameras.cam_from_world
+            if inliers.removed or self.unknown:
+                with self._timed("correction"):
+                    corrected = Correction(self.given, self._trial, self.config).of(inliers, self.unknown)
+                start = corrected.fit.cam_from_world
+            chosen = self.known if corrected is None else corrected.views
             with self._timed("fit"):
-                fit = self._fit(with_cameras(self.given, corrected.cam_from_world), corrected.views, self.config.fit)
-            views, chosen = with_cameras(self.given, fit.cam_from_world), corrected.views
+                fit = self._fit(with_cameras(self.given, start), chosen, self.config.fit)
+            views = with_cameras(self.given, fit.cam_from_world)
             left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
         agreed = inliers.views
-        now_from_search = align_cameras(inliers.fit.cam_from_world[agreed], fit.cam_from_world[agreed])
         return Synthesis(
             fit.cam_from_world,
             fit.gaussians,
@@ -133,9 +109,9 @@ class _Run:
             view_distances(views, fit),
             left_out,
             inliers.removed,
-            corrected.corrected,
+            [] if corrected is None else corrected.corrected,
             inliers.tried,
-            {view: _moved(found, now_from_search) for view, found in corrected.found.items()},
+            {} if corrected is None else _found_now(corrected, fit.cam_from_world),
             self.seconds,
         )
 
@@ -146,85 +122,6 @@ class _Run:
         """The joint fit in the look-at frame of the chosen cameras, which drift from any other."""
         looking_at = views.transformed(look_at_from_world(views.cameras[torch.tensor(list(chosen))]))
         return fit_jointly(looking_at, chosen, config, view_prior=self.view_prior)
-
-    def _corrected(self, views: Dataset, inliers: Inliers) -> _Corrected:
-        """All views with cameras again, as far as these can be found."""
-        everything = list(range(len(views)))
-        if not inliers.removed and not self.unknown:
-            return _Corrected(self.given.cameras.cam_from_world, everything, [], {})
-        with self._timed("search"):
-            found, searched, near = self._searched(views, inliers)
-            moved = [view for view in inliers.removed if not torch.equal(searched[view], near[view])]
-        with self._timed("comparison"):
-            fit = self._trial(with_cameras(views, searched), everything)
-            if moved:
-                fit, moved = self._compared(views, searched, near, fit, moved)
-        return self._trusted(views, inliers, fit, moved + self.unknown, found)
-
-    def _searched(self, views: Dataset, inliers: Inliers) -> tuple[dict[int, FoundPoses], Tensor, Tensor]:
-        """Cameras that the search gives for each view without a trusted one, and two sets of cameras [N, 4, 4].
-
-        In the first each removed view has the better one of both ways, in the second the best near the given one.
-        """
-        gaussians, c = inliers.fit.gaussians, self.config
-        searched, near = (views.cameras.cam_from_world.clone() for _ in range(2))
-        trusted = views.cameras.cam_from_world[inliers.views]
-        found: dict[int, FoundPoses] = {}
-        for view in inliers.removed + self.unknown:
-            photograph = Photograph(views, view)
-            starts = coarse_candidates(gaussians, views, view, trusted, c.search)
-            found[view] = refine_candidates(gaussians, photograph, starts, c.rounds, c.fit.seed)
-            searched[view] = found[view].cam_from_world[0]
-            if view in self.unknown:
-                near[view] = searched[view]
-                continue
-            near[view] = reconsidered(gaussians, photograph, near[view], c.rounds, c.fit.seed)
-            errors = photograph.errors(gaussians, torch.stack([searched[view], near[view]]))
-            if not all(bool(error[0] < c.advantage * error[1]) for error in errors):
-                searched[view] = near[view]
-        return found, searched, near
-
-    def _compared(
-        self, views: Dataset, searched: Tensor, near: Tensor, a: JointResult, moved: list[int]
-    ) -> tuple[JointResult, list[int]]:
-        """The object of all views with the cameras that deserve it, and the views whose camera the search gave.
-
-        The released rule keeps the searched cameras (A) where the mean distance is no larger than with the given ones
-        (B) and each former outlier is better in both errors, all or none. Here each view is judged for itself, so that
-        a good view that was removed does not decide about the others; where they differ, a third object is made.
-        """
-        b = self._trial(with_cameras(views, near), range(len(views)))
-        distances = [view_distances(views, fit) for fit in (a, b)]
-        kept = []
-        for view in moved:
-            photograph = Photograph(views, view)
-            error = [float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)]
-            if error[0] < error[1] and distances[0][view] < distances[1][view]:
-                kept.append(view)
-        if kept and kept != moved:
-            mixed = near.clone()
-            mixed[kept] = searched[kept]
-            a = self._trial(with_cameras(views, mixed), range(len(views)))
-            distances[0] = view_distances(views, a)
-        return (a, kept) if kept and float(distances[0].mean()) <= float(distances[1].mean()) else (b, [])
-
-    def _trusted(
-        self, views: Dataset, inliers: Inliers, fit: JointResult, corrected: list[int], found: dict[int, FoundPoses]
-    ) -> _Corrected:
-        """The same without views that nobody had placed and that the inliers agree worse with."""
-        chosen = list(range(len(views)))
-        alone = float(view_distances(views, inliers.fit)[inliers.views].mean())
-        doubted = list(self.unknown)
-        with self._timed("doubts"):
-            while doubted:
-                distances = view_distances(views, fit)
-                if alone > (1 - self.config.outliers.least_gain) * float(distances[inliers.views].mean()):
-                    break
-                worst = max(doubted, key=lambda view: float(distances[view]))
-                doubted.remove(worst)
-                chosen.remove(worst)
-                fit = self._trial(with_cameras(views, fit.cam_from_world), chosen)
-        return _Corrected(fit.cam_from_world, chosen, [view for view in corrected if view in chosen], found)
 
     def _left_out(self, views: Dataset, chosen: list[int]) -> Tensor:
         """Distance [N] of each view from an object that the others make, all cameras as they are."""
@@ -244,9 +141,13 @@ class _Run:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def _moved(found: FoundPoses, new_from_world: Similarity) -> FoundPoses:
-    """The same cameras in another frame."""
-    world_from_cam = se3_inverse(found.cam_from_world.double())
-    centers = new_from_world(world_from_cam[:, :3, 3])
-    rotations = new_from_world.rotation @ world_from_cam[:, :3, :3]
-    return replace(found, cam_from_world=se3_inverse(se3_from(rotations, centers)).float())
+def _found_now(corrected: Corrected, cam_from_world: Tensor) -> dict[int, FoundPoses]:
+    """Each search's cameras in the frame that the trusted views [N, 4, 4] have now."""
+    now = {}
+    for view, found in corrected.found.items():
+        trusted, then = corrected.trusted[view]
+        move = align_cameras(then, cam_from_world[trusted])
+        world_from_cam = se3_inverse(found.cam_from_world.double())
+        moved = se3_from(move.rotation @ world_from_cam[:, :3, :3], move(world_from_cam[:, :3, 3]))
+        now[view] = replace(found, cam_from_world=se3_inverse(moved).float())
+    return now
