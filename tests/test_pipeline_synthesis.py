@@ -40,9 +40,8 @@ def estimated(photographs: Capture, degrees: float = 3.0) -> Poses:
     there = known.cameras.transformed(WORLD.inverse())
     turns = torch.randn(len(placed), 3, generator=torch.Generator().manual_seed(2)) * np.deg2rad(degrees) / 3**0.5
     off = replace(there, cam_from_world=turned(there.cam_from_world, turns)).transformed(WORLD)
-    return Poses(
-        replace(known, cameras=off), placed, {LOST: f"{LOST}.png is lost."}, {"mapping": 1.0}, {"points": 9}, (0.5,) * 7
-    )
+    capture = replace(known, cameras=off, notes=(f"Not placed: {LOST}.png is lost.", "Taken in the rain."))
+    return Poses(capture, placed, {LOST: f"{LOST}.png is lost."}, {"mapping": 1.0}, {"points": 9}, (0.5,) * 7)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +69,7 @@ def test_cameras_are_better_and_the_lost_one_is_found(photographs: Capture, refi
 def test_the_result_says_where_it_comes_from(refined: Poses) -> None:
     assert refined.capture.points is None
     assert refined.depths is None
+    assert refined.capture.notes == ("Taken in the rain.",)
     assert refined.capture.test == (HELD_OUT,)
     assert refined.confidence[LOST] is None
     assert refined.confidence[0] == 0.5

@@ -71,13 +71,14 @@ def refined_by_synthesis(
     for i in sorted(held_out):
         refined[poses.placed[i]] = given.frames[i], _registered(given.subset([i]), made, config)
     placed = sorted(refined)
+    outdated = {f"Not placed: {poses.unplaced[view]}" for view in poses.unplaced if view in refined}
     belief = dict(zip(poses.placed, poses.confidence, strict=True))
     capture = Capture(
         tuple(refined[view][0] for view in placed),
         given.source,
         cameras=Cameras.stack([refined[view][1] for view in placed]),
         test=None if given.test is None else tuple(placed.index(poses.placed[i]) for i in sorted(held_out)),
-        notes=given.notes,
+        notes=tuple(note for note in given.notes if note not in outdated),
         cameras_are_estimated=given.cameras_are_estimated,
         origin=given.origin,
     )

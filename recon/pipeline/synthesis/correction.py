@@ -31,10 +31,9 @@ class Corrected:
     fit: JointResult
     views: list[int]
     corrected: list[int]  # whose camera the search gave
-    found: dict[int, FoundPoses] = field(default_factory=dict)  # of each of them, in the frame of the search
-    trusted: dict[int, tuple[list[int], Tensor]] = field(
-        default_factory=dict
-    )  # views, and their cameras, in that frame
+    # Results of the searches, and the trusted views with their cameras at that time, which say in what frame.
+    found: dict[int, FoundPoses] = field(default_factory=dict)
+    trusted: dict[int, tuple[list[int], Tensor]] = field(default_factory=dict)
 
 
 class Correction:
@@ -115,7 +114,10 @@ class Correction:
     # -- views that nobody had placed -------------------------------------------------------------------------------
 
     def _place_one(self, so_far: Corrected, remaining: Sequence[int]) -> int | None:
-        """Add the view that is nearest to the object, and from which the others do not suffer as from an outlier."""
+        """Add the view that is nearest to the object, and from which the others do not suffer as from a clear outlier.
+
+        Any view costs the others something where they are few.
+        """
         found = {view: self._remember(so_far, so_far.fit, view, so_far.views) for view in remaining}
         shares = area_fractions(self._views)
         alone = float(view_distances(self._views, so_far.fit)[so_far.views].mean())
@@ -124,7 +126,7 @@ class Correction:
             poses[view] = found[view].cam_from_world[0]
             fit = self._fit(with_cameras(self._views, poses), [*so_far.views, view])
             together = float(view_distances(self._views, fit)[so_far.views].mean())
-            if Trial(view, before=together, after=alone).gain < self._config.outliers.least_gain:
+            if Trial(view, before=together, after=alone).gain < self._config.outliers.clear_gain:
                 so_far.fit, so_far.views = fit, sorted([*so_far.views, view])
                 so_far.corrected.append(view)
                 return view
