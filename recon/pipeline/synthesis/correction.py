@@ -114,9 +114,9 @@ class Correction:
     # -- views that nobody had placed -------------------------------------------------------------------------------
 
     def _place_one(self, so_far: Corrected, remaining: Sequence[int]) -> int | None:
-        """Add the view that is nearest to the object, and from which the others do not suffer as from a clear outlier.
+        """Add the view that is nearest to the object, and from which the others do not suffer as from an outlier.
 
-        Any view costs the others something where they are few.
+        Where few views are there an object can be made for almost any camera, so that the least sign of suffering counts.
         """
         found = {view: self._remember(so_far, so_far.fit, view, so_far.views) for view in remaining}
         shares = area_fractions(self._views)
@@ -126,7 +126,7 @@ class Correction:
             poses[view] = found[view].cam_from_world[0]
             fit = self._fit(with_cameras(self._views, poses), [*so_far.views, view])
             together = float(view_distances(self._views, fit)[so_far.views].mean())
-            if Trial(view, before=together, after=alone).gain < self._config.outliers.clear_gain:
+            if Trial(view, before=together, after=alone).gain < self._config.outliers.least_gain:
                 so_far.fit, so_far.views = fit, sorted([*so_far.views, view])
                 so_far.corrected.append(view)
                 return view
