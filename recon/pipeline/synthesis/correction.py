@@ -116,7 +116,7 @@ class Correction:
     def _place_one(self, so_far: Corrected, remaining: Sequence[int]) -> int | None:
         """Add the view that is nearest to the object, and from which the others do not suffer as from an outlier.
 
-        Where few views are there an object can be made for almost any camera, so that the least sign of suffering counts.
+        Where few views are there an object can be made for almost any camera, so that the least sign of it counts.
         """
         found = {view: self._remember(so_far, so_far.fit, view, so_far.views) for view in remaining}
         shares = area_fractions(self._views)
