@@ -44,19 +44,19 @@ class JointFitConfig(TrainConfig):
     Rates are those of the released code but for the cameras', which has 2.5e-4 over 500 steps.
     """
 
-    steps: int = 400
-    background: tuple[float, float, float] = WHITE
-    gaussians: int = 2000
+    steps: int = 400  # Each draws all photographs.
+    background: tuple[float, float, float] = WHITE  # Of the splat that comes out; photographs are always over white.
+    gaussians: int = 2000  # Their number stays; the released code begins with 25,000.
     rgb_weight: float = 10_000.0  # Of the squared error of colours at the end of the run.
     alpha_weight: float = 1_000.0  # Of the squared error of alpha.
-    means_lr: float = 1e-2
-    means_lr_final: float = 2e-4
-    quat_lr: float = 0.005
-    scale_lr: float = 0.005
-    opacity_lr: float = 0.05
-    color_lr: float = 0.01
-    camera_lr: float = 2.5e-3  # Radians, and lengths.
-    camera_lr_final: float = 2.5e-4
+    means_lr: float = 1e-2  # Learning rate of positions, lengths.
+    means_lr_final: float = 2e-4  # At the end, reached log-linearly.
+    quat_lr: float = 0.005  # Learning rate of rotations.
+    scale_lr: float = 0.005  # Learning rate of log-scales.
+    opacity_lr: float = 0.05  # Learning rate of opacity logits.
+    color_lr: float = 0.01  # Learning rate of colours, sRGB in [0, 1].
+    camera_lr: float = 2.5e-3  # Learning rate of the cameras' twists, radians and lengths.
+    camera_lr_final: float = 2.5e-4  # At the end, reached log-linearly.
     camera_warm_up: float = 0.2  # Share of the run in which the cameras' rate rises: the object is still a grey ball.
 
     def __post_init__(self) -> None:
@@ -160,7 +160,8 @@ class JointFit(Model):
         assert self._view_prior is not None
         novel = novel_camera(cameras, step.generator)
         image, _ = draw(self.splat(), novel)
-        gradient = self._view_prior.gradient(image[0].detach(), novel[0], photographs, cameras, step.index / step.steps)
+        known = replace(cameras, cam_from_world=cameras.cam_from_world.detach())
+        gradient = self._view_prior.gradient(image[0].detach(), novel[0], photographs, known, step.index / step.steps)
         return distillation_loss(image[0], gradient)
 
     def after_step(self, step: Step) -> None:
