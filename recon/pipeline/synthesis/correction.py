@@ -1,0 +1,138 @@
+"""Correction: cameras for the views that were taken out, and for those that never had any.
+
+SparseAGS, outlier correction. A camera is looked for everywhere around the object that the trusted views make, and near
+where it was given; objects of all views decide between the two. Views that nobody placed are then placed one by one,
+the likeliest first, because each of them adds a side to the object by which the next is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...optimise.dataset import Dataset
+from .joint_fit import JointResult
+from .object_views import area_fractions, with_cameras
+from .outlier_test import Inliers, Trial, view_distances
+from .pose_rounds import FoundPoses, Photograph, reconsidered, refine_candidates
+from .pose_search import coarse_candidates
+from .synthesis_config import SynthesisConfig
+
+FitViews = Callable[[Dataset, Sequence[int]], JointResult]  # (views with their cameras, those to fit)
+
+
+@dataclass
+class Corrected:
+    """Cameras of all views that have a place, and where the places of the doubtful ones come from."""
+
+    fit: JointResult
+    views: list[int]
+    corrected: list[int]  # whose camera the search gave
+    # Results of the searches, and the trusted views with their cameras at that time, which say in what frame.
+    found: dict[int, FoundPoses] = field(default_factory=dict)
+    trusted: dict[int, tuple[list[int], Tensor]] = field(default_factory=dict)
+
+
+class Correction:
+    """The cameras that a run corrects, with its settings."""
+
+    def __init__(self, views: Dataset, fit_views: FitViews, config: SynthesisConfig) -> None:
+        self._views, self._fit, self._config = views, fit_views, config
+
+    def of(self, inliers: Inliers, unknown: Sequence[int]) -> Corrected:
+        """Places for the removed views, then for those of the unknown ones that agree with the others."""
+        known = sorted(inliers.views + inliers.removed)
+        so_far = Corrected(inliers.fit, known, [])
+        if inliers.removed:
+            self._put_back(so_far, inliers)
+        remaining = list(unknown)
+        while remaining:
+            view = self._place_one(so_far, remaining)
+            if view is None:
+                break
+            remaining.remove(view)
+        return so_far
+
+    def search(self, fit: JointResult, view: int, trusted: Sequence[int]) -> FoundPoses:
+        """Cameras of a view everywhere around the object of a fit."""
+        c, views = self._config, with_cameras(self._views, fit.cam_from_world)
+        starts = coarse_candidates(fit.gaussians, views, view, fit.cam_from_world[list(trusted)], c.search)
+        return refine_candidates(fit.gaussians, Photograph(views, view), starts, c.rounds, c.fit.seed)
+
+    # -- views that were removed ------------------------------------------------------------------------------------
+
+    def _put_back(self, so_far: Corrected, inliers: Inliers) -> None:
+        """All known views, the removed ones where they agree best.
+
+        In one set of cameras each removed view has the better one of both ways, in the other the best near the given
+        one. From elsewhere it comes only where both errors are clearly smaller there.
+        """
+        c, gaussians = self._config, inliers.fit.gaussians
+        views = with_cameras(self._views, inliers.fit.cam_from_world)
+        searched, near = (inliers.fit.cam_from_world.clone() for _ in range(2))
+        moved: list[int] = []
+        for view in inliers.removed:
+            photograph = Photograph(views, view)
+            found = self._remember(so_far, inliers.fit, view, inliers.views)
+            near[view] = reconsidered(gaussians, photograph, near[view], c.rounds, c.fit.seed)
+            errors = photograph.errors(gaussians, torch.stack([found.cam_from_world[0], near[view]]))
+            if all(bool(error[0] < c.advantage * error[1]) for error in errors):
+                moved.append(view)
+            searched[view] = found.cam_from_world[0] if view in moved else near[view]
+        fit = self._fit(with_cameras(views, searched), so_far.views)
+        if moved:
+            fit, moved = self._compared(views, searched, near, fit, moved, so_far.views)
+        so_far.fit, so_far.corrected = fit, moved
+
+    def _compared(
+        self, views: Dataset, searched: Tensor, near: Tensor, a: JointResult, moved: list[int], known: list[int]
+    ) -> tuple[JointResult, list[int]]:
+        """The object of all views with the cameras that deserve it, and the views whose camera the search gave.
+
+        The released rule keeps the searched cameras (A) where the mean distance is no larger than with the given ones
+        (B) and each former outlier is better in both errors, all or none. Here each view is judged for itself, so that
+        a good view that was removed does not decide about the others; where they differ, a third object is made.
+        """
+        b = self._fit(with_cameras(views, near), known)
+        distances = [view_distances(views, fit) for fit in (a, b)]
+        kept = []
+        for view in moved:
+            photograph = Photograph(views, view)
+            error = [float(photograph.squared_error(fit.gaussians, fit.cam_from_world[view][None])) for fit in (a, b)]
+            if error[0] < error[1] and distances[0][view] < distances[1][view]:
+                kept.append(view)
+        if kept and kept != moved:
+            mixed = near.clone()
+            mixed[kept] = searched[kept]
+            a = self._fit(with_cameras(views, mixed), known)
+            distances[0] = view_distances(views, a)
+        return (a, kept) if kept and float(distances[0][known].mean()) <= float(distances[1][known].mean()) else (b, [])
+
+    # -- views that nobody had placed -------------------------------------------------------------------------------
+
+    def _place_one(self, so_far: Corrected, remaining: Sequence[int]) -> int | None:
+        """Add the view that is nearest to the object, and from which the others do not suffer as from an outlier.
+
+        Where few views are there an object can be made for almost any camera, so that the least sign of it counts.
+        """
+        found = {view: self._remember(so_far, so_far.fit, view, so_far.views) for view in remaining}
+        shares = area_fractions(self._views)
+        alone = float(view_distances(self._views, so_far.fit)[so_far.views].mean())
+        for view in sorted(remaining, key=lambda view: float(found[view].distance[0] / shares[view])):
+            poses = so_far.fit.cam_from_world.clone()
+            poses[view] = found[view].cam_from_world[0]
+            fit = self._fit(with_cameras(self._views, poses), [*so_far.views, view])
+            together = float(view_distances(self._views, fit)[so_far.views].mean())
+            if Trial(view, before=together, after=alone).gain < self._config.outliers.least_gain:
+                so_far.fit, so_far.views = fit, sorted([*so_far.views, view])
+                so_far.corrected.append(view)
+                return view
+        return None
+
+    def _remember(self, so_far: Corrected, fit: JointResult, view: int, trusted: list[int]) -> FoundPoses:
+        so_far.found[view] = self.search(fit, view, trusted)
+        so_far.trusted[view] = trusted, fit.cam_from_world[trusted]
+        return so_far.found[view]

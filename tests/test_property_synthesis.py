@@ -1,0 +1,216 @@
+"""Analysis by synthesis on a generated object: what it finds, takes out, puts back, and leaves alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from fewview.recon.pipeline.synthesis.appearance_distance import appearance_distance
+from fewview.recon.pipeline.synthesis.joint_fit import JointFitConfig, fit_jointly
+from fewview.recon.pipeline.synthesis.look_at_frame import look_at_from_world
+from fewview.recon.pipeline.synthesis.outlier_test import OutlierConfig, find_inliers, most_removals
+from fewview.recon.pipeline.synthesis.pose_rounds import (
+    Photograph,
+    RoundsConfig,
+    follow_gradient,
+    ranked,
+    refine_candidates,
+)
+from fewview.recon.pipeline.synthesis.pose_search import SearchConfig, coarse_candidates, distinct
+from fewview.recon.pipeline.synthesis.synthesis_config import SynthesisConfig
+from fewview.recon.pipeline.synthesis.synthesise import synthesise
+from fewview.recon.poses import pair_errors
+from fewview.scene import BadInputError
+from fewview.scene.geometry import rotation_angle, se3_exp, so3_exp
+from support.lumpy_object import cameras_around, lumpy_object, photographed, small_views, turned
+from support.threads import one_torch_thread as one_torch_thread
+from torch import Tensor
+
+FIT, TRIAL = (JointFitConfig(steps=steps, gaussians=400) for steps in (80, 50))
+CONFIG = SynthesisConfig(side_px=32, fit=FIT, trial=TRIAL, search=SearchConfig(kept=12), left_out_scores=False)
+VIEWS, BAD = 8, 3
+GROSS = torch.tensor([0.3, 0.4, 2.0])  # 118 degrees
+
+
+@pytest.fixture(scope="module")
+def capture():
+    return photographed(cameras_around(VIEWS), lumpy_object())
+
+
+@pytest.fixture(scope="module")
+def true(capture) -> Tensor:
+    return capture.cameras.cam_from_world
+
+
+def disturbed(true: Tensor, degrees: float, seed: int = 1) -> Tensor:
+    turns = torch.randn(len(true), 3, generator=torch.Generator().manual_seed(seed)) * math.radians(degrees) / 3**0.5
+    return turned(true, turns)
+
+
+def turn_deg(a: Tensor, b: Tensor) -> Tensor:
+    """Angles [...] between the rotations of poses [..., 4, 4]."""
+    return torch.rad2deg(rotation_angle(a[..., :3, :3] @ b[..., :3, :3].transpose(-1, -2)))
+
+
+# -- with the object known ----------------------------------------------------------------------------------------
+
+
+def test_a_camera_that_is_a_little_off_comes_back(capture, true: Tensor) -> None:
+    """Five degrees, and five percent of the distance, with the exact object."""
+    views = small_views(capture, side_px=64)
+    off = turned(true[:1], torch.tensor([[0.05, -0.05, 0.05]]))
+    off[:, 2, 3] *= 1.05
+    assert 4.9 < float(turn_deg(off, true[:1])) < 5.1
+    photograph = Photograph(views, 0)
+    found = follow_gradient(lumpy_object(), photograph, off, steps=60, rate=1e-2)
+    assert float(turn_deg(found, true[:1])) < 0.5
+    assert float((found[0, :3, 3] - true[0, :3, 3]).norm()) < 0.02 * 1.85
+
+
+def test_a_lost_camera_is_found_whatever_its_roll(capture, true: Tensor) -> None:
+    """The rolls of the search are those of the photograph: it is turned by 130 degrees, and found."""
+    rolled = true.clone()
+    rolled[2] = se3_exp(torch.tensor([0, 0, math.radians(130), 0, 0, 0.0])) @ true[2]
+    cameras = capture.cameras
+    taken = photographed(type(cameras)(rolled, cameras.K, cameras.width, cameras.height), lumpy_object())
+    others = true[[v for v in range(VIEWS) if v != 2]]
+    views = small_views(taken)
+    starts = coarse_candidates(lumpy_object(), views, 2, others, CONFIG.search)
+    # A grid of 15 degrees in three angles: the nearest of its members is within about 13.
+    assert float(turn_deg(starts, rolled[2].expand_as(starts)).min()) < 15
+    found = refine_candidates(lumpy_object(), Photograph(views, 2), starts, CONFIG.rounds)
+    assert float(turn_deg(found.cam_from_world[0], rolled[2])) < 2
+    assert float(found.squared_error[0]) == pytest.approx(float(found.squared_error.min()), rel=0.5)
+
+
+def test_candidates_are_ranked_by_both_errors() -> None:
+    poses = torch.eye(4).repeat(4, 1, 1)
+    poses[:, 0, 3] = torch.arange(4.0)
+    found = ranked(poses, torch.tensor([0.4, 0.1, 0.2, 0.3]), torch.tensor([4.0, 3.0, 1.0, 2.0]))
+    # Ranks 3 + 3, 0 + 2, 1 + 0, 2 + 1.
+    assert found.cam_from_world[:, 0, 3].tolist() == [2, 1, 3, 0]
+
+
+def test_distinct_poses_differ_by_the_angle() -> None:
+    angles = torch.tensor([0.0, 5.0, 11.0, 25.0, 30.0])
+    poses = torch.eye(4).repeat(5, 1, 1)
+    poses[:, :3, :3] = so3_exp(torch.deg2rad(angles)[:, None] * torch.tensor([0.0, 0, 1]))
+    assert distinct(poses, 10.0) == [0, 2, 3]
+
+
+def test_the_distance_of_appearance_is_that_of_the_object_not_of_its_background() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 32, 32, 3, generator=g)
+    assert float(appearance_distance(a, a)) == 0
+    small, padded = appearance_distance(a, b), [torch.ones(64, 64, 3), torch.ones(64, 64, 3)]
+    for picture, object_ in zip(padded, (a, b), strict=True):
+        picture[16:48, 16:48] = object_
+    large = appearance_distance(*padded, area_fraction=0.25)
+    # Windows and coarser scales look over the object's border, where the two backgrounds agree.
+    assert float(large) == pytest.approx(float(small), rel=0.15)
+    pairs = appearance_distance(torch.stack([a, b]), a)
+    assert pairs.shape == (2,)
+    assert float(pairs[0]) < float(pairs[1])
+
+
+# -- object and cameras together ----------------------------------------------------------------------------------
+
+
+def test_cameras_that_are_a_little_off_agree_better_afterwards(capture, true: Tensor) -> None:
+    start = disturbed(true, 5)
+    fitted = fit_jointly(small_views(capture, start), range(VIEWS), FIT)
+    before, after = pair_errors(start, true), pair_errors(fitted.cam_from_world, true)
+    assert after.rotation_accuracy(5) >= before.rotation_accuracy(5) + 0.15
+    assert after.rotation_accuracy(15) >= before.rotation_accuracy(15) - 0.02
+
+
+def test_views_that_are_not_chosen_stay_where_they_are(capture, true: Tensor) -> None:
+    start = disturbed(true, 5)
+    fitted = fit_jointly(small_views(capture, start), [0, 1, 4, 5, 6], FIT)
+    assert torch.equal(fitted.cam_from_world[[2, 3, 7]], start[[2, 3, 7]])
+    assert not torch.equal(fitted.cam_from_world[0], start[0])
+
+
+def test_removals_have_the_published_limits() -> None:
+    assert [most_removals(n) for n in (3, 4, 5, 6, 7, 8, 10, 16)] == [0, 1, 1, 2, 3, 4, 4, 4]
+
+
+def test_an_outlier_is_found_first_and_a_good_view_is_not_removed(capture, true: Tensor) -> None:
+    start = disturbed(true, 5)
+    start[BAD] = turned(true[BAD][None], GROSS[None])[0]
+    inliers = find_inliers(
+        small_views(capture, start),
+        range(VIEWS),
+        lambda views, chosen: fit_jointly(views, chosen, FIT),
+    )
+    assert inliers.removed == [BAD]
+    outlier, *good = inliers.tried
+    assert outlier.view == BAD
+    assert len(good) == OutlierConfig().tries
+    assert all(outlier.gain > 3 * abs(trial.gain) for trial in good)
+
+
+def test_an_outlier_is_put_back_where_it_belongs(capture, true: Tensor) -> None:
+    start = disturbed(true, 5)
+    start[BAD] = turned(true[BAD][None], GROSS[None])[0]
+    made = synthesise(small_views(capture, start), config=CONFIG)
+    assert made.removed == [BAD]
+    assert made.corrected == [BAD]
+    assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15
+    assert made.views == list(range(VIEWS))
+
+
+def test_without_removals_the_result_is_that_of_one_fit(capture, true: Tensor) -> None:
+    views = small_views(capture, disturbed(true, 3))
+    once = synthesise(views, config=CONFIG)
+    fitted = fit_jointly(views.transformed(look_at_from_world(views.cameras)), range(VIEWS), FIT)
+    assert not once.removed
+    assert torch.equal(once.cam_from_world, fitted.cam_from_world)
+    assert torch.equal(once.gaussians.means, fitted.gaussians.means)
+
+
+def test_a_view_without_a_camera_is_found_and_scored(capture, true: Tensor) -> None:
+    start = disturbed(true, 3)
+    start[5] = torch.eye(4)
+    config = SynthesisConfig(side_px=32, fit=FIT, trial=TRIAL, search=SearchConfig(kept=12))
+    made = synthesise(small_views(capture, start), [5], config)
+    assert made.corrected == [5]
+    assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15
+    assert made.left_out is not None
+    # A view that the object was not made from fits it worse than one that it was made from.
+    assert bool((made.left_out > made.distances).all())
+
+
+def test_two_views_are_too_few(capture, true: Tensor) -> None:
+    with pytest.raises(BadInputError, match="2 of 8 photographs have cameras"):
+        synthesise(small_views(capture, true), range(2, VIEWS), CONFIG)
+
+
+class _Towards:
+    """A view prior that wants every new view to be of one colour, and remembers where it looked from."""
+
+    def __init__(self, color: Tensor) -> None:
+        self.color, self.distances = color, []
+
+    def gradient(self, image, camera, photographs, cameras, progress) -> Tensor:
+        assert image.shape == photographs.shape[1:]
+        assert len(cameras) == len(photographs)
+        assert 0 <= progress < 1
+        self.distances.append(float(camera.centers.norm()))
+        return 100 * (image - self.color) * (image < 0.99)
+
+
+def test_a_view_prior_has_its_say_about_sides_that_no_photograph_shows(capture, true: Tensor) -> None:
+    views = small_views(capture, true)
+    prior = _Towards(torch.tensor([0.0, 0.0, 1.0]))
+    alone, guided = (fit_jointly(views, range(VIEWS), FIT, view_prior=p) for p in (None, prior))
+    blue = [float(fit.gaussians.base_colors.mean(0)[2]) for fit in (alone, guided)]
+    assert blue[1] > blue[0]
+    assert len(prior.distances) == FIT.steps
+    assert all(1.5 < distance < 2.2 for distance in prior.distances)
+
+
+def test_the_rounds_begin_without_noise() -> None:
+    """Candidates of the grid are refined where they are; copies with noise come later."""
+    assert RoundsConfig().rounds[0].noise == 0
