@@ -33,6 +33,9 @@ class Options(Common):
     views: int | None = None
     # Longer side of the photographs that are written, in pixels.
     resolution: int = 1600
+    # Improve cameras of photographs of one object with masks or transparency by making the object from them, and look
+    # around it for photographs that could not be placed; takes minutes.
+    synthesis: bool = False
     # Leave out photographs whose camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # Refuse photographs with more pixels than this, in millions.
@@ -48,6 +51,7 @@ def run(options: Options) -> None:
         views=options.views,
         resolution=options.resolution,
         min_confidence=options.min_confidence,
+        synthesis=options.synthesis,
         max_megapixels=options.max_megapixels,
         allow_outside=options.allow_outside,
         device=device.type,

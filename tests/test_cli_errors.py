@@ -58,6 +58,7 @@ def test_photographs_that_show_nothing_in_common(
         ("--max-gaussians", "0"),
         ("--sh-degree", "7"),
         ("--max-megapixels", "0"),
+        ("--min-confidence", "1.5"),
         ("--threads", "0"),
         ("--seed", "-1"),
     ],

@@ -72,7 +72,8 @@ def refined_by_synthesis(
         refined[poses.placed[i]] = given.frames[i], _registered(given.subset([i]), made, config)
     placed = sorted(refined)
     outdated = {f"Not placed: {poses.unplaced[view]}" for view in poses.unplaced if view in refined}
-    belief = dict(zip(poses.placed, poses.confidence, strict=True))
+    corrected = {names[view] for view in made.corrected}  # their confidence was of another camera
+    belief = {v: c for v, c in zip(poses.placed, poses.confidence, strict=True) if v not in corrected}
     capture = Capture(
         tuple(refined[view][0] for view in placed),
         given.source,

@@ -18,6 +18,7 @@ from ...scene.run import Run
 from ..evidence.depth_file import save_stereo
 from ..evidence.visual_hull import visual_hull
 from .reconstruct_config import ReconstructConfig
+from .synthesis.object_views import has_silhouette
 
 if TYPE_CHECKING:
     from ..poses import PoseEstimator
@@ -28,11 +29,18 @@ MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than
 def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator | None:
     """The pose estimator that was asked for, loaded before anything that takes long; None where there are cameras."""
     if capture.cameras is not None:
+        if config.synthesis:
+            raise BadInputError(f"{capture.source} has cameras, and --synthesis is for estimated ones: leave it out.")
         if config.stereo is None:
             return None
         raise BadInputError(
             f"{capture.source} has cameras, and --stereo is for photographs without: leave it out, or give the folder "
             "of the photographs alone."
+        )
+    if config.synthesis and not any(has_silhouette(capture, i) for i in range(len(capture))):
+        raise BadInputError(
+            f"--synthesis needs to know what the object is, and no photograph of {capture.source} has a mask or is "
+            "transparent: give masks (a folder masks/ beside the photographs), or leave it out."
         )
     # Imported here: the matchers take seconds to load, which inputs with cameras need not wait for.
     from ..poses import PosesConfig
@@ -66,6 +74,10 @@ def place(
     if estimator is not None:
         before = capture
         poses = estimator.place(before, progress)
+        if config.synthesis:
+            from .analysis_by_synthesis import refined_by_synthesis  # imported here: few ask for it
+
+            poses = refined_by_synthesis(poses, before, progress=progress)
         capture, depths = poses.capture, poses.depths
         unplaced = {before.names[i]: reason for i, reason in poses.unplaced.items()}
         seconds["poses"] = sum(poses.seconds.values())

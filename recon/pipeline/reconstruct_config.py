@@ -47,6 +47,9 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
+    # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
+    # and look around it for photographs that could not be placed; takes minutes.
+    synthesis: bool = False
     # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
