@@ -43,7 +43,9 @@ def render_sequence(
     low, high = np.sin(np.radians(ELEVATION_DEG))
     elevations = np.arcsin(rng.uniform(low, high, views))
     distance = rng.uniform(1.05, 1.4) / np.sin(fov / 2)
-    poses = np.stack([_pose(rng, a, e, distance * rng.uniform(0.9, 1.15)) for a, e in zip(azimuths, elevations, strict=True)])
+    poses = np.stack(
+        [_pose(rng, a, e, distance * rng.uniform(0.9, 1.15)) for a, e in zip(azimuths, elevations, strict=True)]
+    )
     pictures = np.stack([scene.draw(pose, focal_px, side_px) for pose in poses])
     return Sequence(name, pictures, poses, focal_px)
 
