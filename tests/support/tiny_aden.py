@@ -46,9 +46,7 @@ class TrainedTiny:
     wins: Tensor  # [M] over the whole training
 
 
-def trained(
-    data: TokenSet, config: AdenConfig = CONFIG, is_spread: bool = True, **schedule: object
-) -> TrainedTiny:
+def trained(data: TokenSet, config: AdenConfig = CONFIG, is_spread: bool = True, **schedule: object) -> TrainedTiny:
     """A network after a short training on pairs; its queries start at poses of the data, or, not spread, anywhere."""
     torch.manual_seed(1)
     network = Aden(config, CHANNELS)
