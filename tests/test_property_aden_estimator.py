@@ -22,8 +22,8 @@ WIDTH, HEIGHT, SIDE = 96, 64, 64
 VIEWS, HELD_OUT, BARE = 5, 1, 3
 TRAIN = [0, 2, 4]
 CONFIG = AdenConfig(
-    side_px=SIDE, grid=4, width=16, heads=2, pair_layers=1, match_heads=2, fused=16, hypotheses=40, query_width=8,
-    generator_width=16, scorer_width=16,
+    side_px=SIDE, grid=4, look=4, hidden=16, fused=16, heads=2, hypotheses=40, query_width=8, generator_width=16,
+    scorer_width=16,
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from fewview.recon.poses.networks.aden.image_encoder import ImageEncoder, read_b
 from fewview.recon.poses.networks.aden.model import Aden
 from fewview.scene.errors import BadInputError
 
-CONFIG = AdenConfig(grid=2, width=8, heads=2, pair_layers=1, match_heads=2, fused=8, hypotheses=5)
+CONFIG = AdenConfig(grid=2, look=2, hidden=8, fused=8, heads=2, hypotheses=5)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_encoder_gives_a_grid_of_three_scales(written: tuple[Path, ImageEnco
 def test_the_published_design_has_one_token_for_each_photograph() -> None:
     with torch.device("meta"):
         network = Aden(AdenConfig.paper(), 3584)
-    assert network.fusion.places == 1
+    assert network.fusion.at.shape == (1, 2)
     assert network.config.hypotheses == 500
     assert AdenConfig.from_dict(AdenConfig.paper().as_dict()) == AdenConfig.paper()
 
@@ -83,8 +83,8 @@ def _underscored(name: str) -> str:
     [
         ({}, "settings cannot be read"),
         ({"aden_settings": "{"}, "settings cannot be read"),
-        ({"aden_settings": json.dumps({**CONFIG.as_dict(), "width": 0})}, "whole sizes"),
-        ({"aden_settings": json.dumps({**CONFIG.as_dict(), "width": 9})}, "the heads divide"),
+        ({"aden_settings": json.dumps({**CONFIG.as_dict(), "look": 0})}, "expected sizes"),
+        ({"aden_settings": json.dumps({**CONFIG.as_dict(), "fused": 9})}, "the heads divide"),
         ({"aden_settings": json.dumps({**CONFIG.as_dict(), "backbone": "vgg"})}, "expected the backbone"),
         ({"aden_settings": json.dumps({**CONFIG.as_dict(), "more": 1})}, "expected the settings"),
         ({"aden_settings": json.dumps({**CONFIG.as_dict(), "fused": 16})}, "has shape"),

@@ -70,6 +70,7 @@ def main() -> None:
     print(f"{tuple(data.tokens.shape)} tokens, {time.process_time() - started:.0f} s of processor time", flush=True)
     torch.manual_seed(0)
     network = Aden(config, encoder.channels)
+    network.fusion.set_statistics(data.tokens[::5, ::6])
     network.generator.start_at(starting_poses(data.cam_from_world, config.hypotheses))
     task = AdenTraining(data, network, AdenSchedule(steps=options.steps, mode=options.mode))
     sums: dict[str, float] = {}

@@ -33,13 +33,13 @@ class AdenSchedule:
     """Settings of a training."""
 
     steps: int = 4000
-    photographs: int = 32  # of a step that are not a reference, about
+    photographs: int = 64  # of a step that are not a reference, about
     most_views: int = 8  # N is drawn from 2 to this
-    near_share: float = 0.4  # of sequences whose photographs are drawn from the half that is nearest to the reference
+    near_share: float = 0.5  # of sequences whose photographs are drawn from the half that is nearest to the reference
     hypotheses: int = 128  # of the M that take part in a step; the others rest
     query_noise: float = 0.1  # over the spread of the queries
-    # paper: winner takes all, and the truth is the only positive. robust: the next best learn, too, in the first third,
-    # proposals near the truth are positives, too, and poses by chance are negatives.
+    # paper: winner takes all, and the truth is the only positive among the proposals. robust: the next best learn, too,
+    # in the first third; proposals and poses by chance are compared with the truth, which is not among them.
     mode: Literal["paper", "robust"] = "robust"
     rate: float = 2e-3  # the highest
     weight_decay: float = 0.01
@@ -132,7 +132,7 @@ class AdenTraining:
         generator = winner_loss(found.winners, found.truth, others)
         if self.schedule.mode == "paper":
             return {"generator": generator, "discriminator": contrastive_loss(found.logits)}
-        soft = soft_contrastive_loss(found.logits, found.truth, found.poses)
+        soft = soft_contrastive_loss(found.logits[:, 1:], found.truth, found.candidates)
         return {"generator": generator, "discriminator": soft}
 
     def optimizer(self, network: nn.Module) -> Optimizer:

@@ -20,11 +20,11 @@ class AdenConfig:
     backbone: Backbone = "efficientnet-lite0"
     side_px: int = 160  # of the square crop
     grid: int = 10  # tokens along each side of the crop
-    width: int = 96  # of a token
-    heads: int = 4
-    pair_layers: int = 2  # of attention within a photograph, once it has been compared with the reference
-    match_heads: int = 4  # similarities by which places of two photographs are compared
+    look: int = 12  # numbers that a token keeps of what it looks like
+    hidden: int = 256  # width of what reads the matches
+    dropout_percent: int = 10
     fused: int = 192  # width of a photograph's vector
+    heads: int = 4
     fusion_layers: int = 1  # of attention between photographs
     hypotheses: int = 500  # M
     query_width: int = 64
@@ -34,7 +34,7 @@ class AdenConfig:
     @classmethod
     def paper(cls) -> AdenConfig:
         """The published design with the widths of RelPose++ (arXiv 2305.04926), where ADen's are not known."""
-        return cls("resnet50", 224, 1, 512, 8, 1, 8, 2096, 8, 500, 256, 512, 256)
+        return cls("resnet50", 224, 1, 2048, 2096, 10, 2096, 8, 8, 500, 256, 512, 256)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,6 +50,8 @@ class AdenConfig:
         if config.backbone not in ("efficientnet-lite0", "resnet50"):
             raise ValueError(f"expected the backbone efficientnet-lite0 or resnet50, found {config.backbone!r}")
         wrong = [k for k, v in sizes.items() if type(v) is not int or not 1 <= v <= 8192]
-        if wrong or config.width % config.heads or config.fused % config.heads:
-            raise ValueError(f"expected whole sizes from 1 to 8192, and widths that the heads divide, found {values}")
+        if wrong or config.dropout_percent > 90 or config.fused % config.heads:
+            raise ValueError(
+                f"expected sizes up to 8192, a dropout up to 90, and a width that the heads divide: {values}"
+            )
         return config

@@ -13,6 +13,7 @@ from .hypothesis_losses import rotation_distance
 from .view_fusion import ViewFusion, encode_octaves
 
 POSE_OCTAVES = 8
+SMOOTH_OCTAVES = 3
 POSE_NUMBERS = 12  # of a rotation matrix and a translation
 
 
@@ -23,7 +24,8 @@ class Proposals:
     winners: Tensor  # [V, k, 7] the proposals nearest to the truth in rotation, the nearest first; with gradient
     truth: Tensor  # [V, 7]
     poses: Tensor  # [V, m, 7] all that were proposed, without gradient
-    logits: Tensor  # [V, 1 + m (+ others)] of the truth, of `poses` and of poses by chance
+    candidates: Tensor  # [V, m (+ others), 7] these and poses by chance
+    logits: Tensor  # [V, 1 + m (+ others)] of the truth and of the candidates
     winning_query: Tensor  # [V] int64
 
 
@@ -63,9 +65,9 @@ class Aden(nn.Module):
         views = torch.arange(len(fused), device=fused.device)[:, None]
         queries, noise = chance.queries[nearest], chance.noise[views, nearest]
         winners = self.generator(fused, queries, noise)
-        candidates = [truth[:, None], poses, *([] if chance.others is None else [chance.others])]
-        logits = self.scorer(fused, torch.cat(candidates, dim=1))
-        return Proposals(winners, truth, poses, logits, queries[:, 0])
+        candidates = poses if chance.others is None else torch.cat([poses, chance.others], dim=1)
+        logits = self.scorer(fused, torch.cat([truth[:, None], candidates], dim=1))
+        return Proposals(winners, truth, poses, candidates, logits, queries[:, 0])
 
     def propose(
         self,
@@ -123,8 +125,12 @@ class PoseScorer(nn.Module):
         super().__init__()
         self.from_view = nn.Linear(fused, width)
         self.from_pose = nn.Linear(2 * numbers * POSE_OCTAVES, width)
-        self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
         self.out = nn.Linear(width, 1)
+        # Beside RelPose++'s network, the log-density of an exponential family in the low octaves: it learns at once.
+        self.smooth = nn.Linear(fused, 2 * numbers * SMOOTH_OCTAVES)
+        nn.init.zeros_(self.smooth.weight)
+        nn.init.zeros_(self.smooth.bias)
         nn.init.zeros_(self.out.weight)  # no pose is better than another before training: the loss begins at ln(M + 1)
 
     def forward(
@@ -135,4 +141,6 @@ class PoseScorer(nn.Module):
         """Logits [V, m]."""
         rotation = rotation_from_quat(poses[..., :4]).flatten(-2)
         encoded = encode_octaves(torch.cat([rotation, poses[..., 4:]], dim=-1), POSE_OCTAVES)
-        return self.out(self.hidden(self.from_view(fused)[:, None] + self.from_pose(encoded)))[..., 0]
+        detailed = self.out(self.hidden(self.from_view(fused)[:, None] + self.from_pose(encoded)))[..., 0]
+        smooth = self.smooth(fused)
+        return detailed + (encoded[..., : smooth.shape[-1]] @ smooth[..., None])[..., 0]
