@@ -188,8 +188,8 @@ def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
         noise = chance.noise[torch.arange(len(fused))[:, None], nearest]
         winners = heads.generator(fused, chance.queries[nearest], noise)
         loss = winner_loss(winners, truth, 0.5 * math.log2(max(1, chance.winners)) / 4)
-        candidates = torch.cat([truth[:, None], poses, *([] if chance.others is None else [chance.others])], 1)
-        loss = loss + soft_contrastive_loss(heads.scorer(fused, candidates), truth, poses)
+        candidates = poses if chance.others is None else torch.cat([poses, chance.others], 1)
+        loss = loss + soft_contrastive_loss(heads.scorer(fused, candidates), truth, candidates)
         loss = loss + winner_loss(heads.regression(fused, torch.zeros(1, dtype=torch.int64), None), truth)
         grid = nn.functional.normalize(torch.randn(512, 4, generator=torch.Generator().manual_seed(step)), dim=1)
         loss = loss + heads.grid.loss(fused, truth[:, :4], grid)

@@ -266,7 +266,7 @@ def test_shuffled_photographs_teach_the_discriminator_nothing() -> None:
     order = torch.randperm(data.tokens.shape[0] * data.tokens.shape[1], generator=torch.Generator().manual_seed(3))
     shuffled = type(data)(data.tokens.flatten(0, 1)[order].view_as(data.tokens), data.descriptors, data.cam_from_world)
     with torch.random.fork_rng():
-        network = trained(shuffled).network
+        network = trained(shuffled, mode="paper").network
     task = AdenTraining(shuffled, network, AdenSchedule(hypotheses=64, mode="paper", photographs=200, seed=8))
     with torch.no_grad():
         loss = float(task.loss(network, task.batch(0))["discriminator"])

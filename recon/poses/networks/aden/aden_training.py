@@ -60,8 +60,9 @@ class PoseBatch:
     chance: Chance
 
     def to(self, device: torch.device) -> PoseBatch:
-        chance = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self.chance).items()}
-        return PoseBatch(self.tokens.to(device), self.descriptors.to(device), self.truth.to(device), Chance(**chance))
+        return PoseBatch(
+            self.tokens.to(device), self.descriptors.to(device), self.truth.to(device), self.chance.to(device)
+        )
 
 
 class AdenTraining:

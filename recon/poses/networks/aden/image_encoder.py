@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class ImageEncoder(nn.Module):
     def _stages(self, images: Tensor) -> list[Tensor]:
         if isinstance(self.trunk, EfficientNetLite0):
             return self.trunk(images)
-        net = self.trunk
+        net: Any = self.trunk
         x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
         second = net.layer2(net.layer1(x))
         third = net.layer3(second)

@@ -38,6 +38,10 @@ class Chance:
     winners: int  # k
     others: Tensor | None  # [V, o, 7] further negatives
 
+    def to(self, device: torch.device) -> Chance:
+        others = None if self.others is None else self.others.to(device)
+        return Chance(self.queries.to(device), self.noise.to(device), self.winners, others)
+
 
 class Aden(nn.Module):
     """Fusion, generator and discriminator; the backbone is not part of it, so that its tokens can be kept."""
