@@ -49,7 +49,7 @@ def test_the_encoder_gives_a_grid_of_three_scales(written: tuple[Path, ImageEnco
 def test_the_published_design_has_one_token_for_each_photograph() -> None:
     with torch.device("meta"):
         network = Aden(AdenConfig.paper(), 3584)
-    assert network.fusion.at.shape == (1, 2)
+    assert network.fusion.grid == 1
     assert network.config.hypotheses == 500
     assert AdenConfig.from_dict(AdenConfig.paper().as_dict()) == AdenConfig.paper()
 

@@ -35,21 +35,24 @@ def encode_octaves(
     return torch.stack([angles.sin(), angles.cos()], dim=-2).flatten(-3)
 
 
+def centres(grid: int) -> Tensor:
+    """Middles [grid * grid, 2] of a crop's places, x and y in [-1, 1], row by row."""
+    line = (torch.arange(grid) + 0.5) / grid * 2 - 1
+    return torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1).flip(-1)
+
+
 class ViewFusion(nn.Module):
     """Vectors of photographs 1 ... N-1 as seen from photograph 0."""
 
     mean: Tensor
     spread: Tensor
-    at: Tensor
 
     def __init__(self, config: AdenConfig, channels: int) -> None:
         super().__init__()
         places = config.grid**2
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
-        line = (torch.arange(config.grid) + 0.5) / config.grid * 2 - 1
-        at = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1).flip(-1)
-        self.register_buffer("at", at, persistent=False)  # [places, 2] x, y in [-1, 1]
+        self.grid = config.grid
         self.sharpness = nn.Parameter(torch.full((MATCHES,), math.log(MATCH_SHARPNESS)))
         self.look = nn.Linear(channels, config.look)
         self.describe = nn.Linear(2 * 6 * DESCRIPTOR_OCTAVES, config.hidden)
@@ -102,13 +105,14 @@ class ViewFusion(nn.Module):
         """The fields of matches with the reference, both ways, of each photograph [B, N, ...]; it has one itself."""
         found = []
         half = x.shape[-1] // 2
+        at = centres(self.grid).to(x)
         for sharpness, part in zip(self.sharpness.exp(), (x[..., :half], x[..., half:]), strict=True):
             unit = F.normalize(part, dim=-1)
             similar = sharpness * unit @ unit[:, :1].transpose(-1, -2)  # [B, N, places, places of the reference]
             there, back = similar.softmax(-1), similar.softmax(-2)
             sure = there * back  # of a pair of places that choose each other
             for forth, axis in ((there, -1), (back.transpose(-1, -2), -2)):
-                to = forth @ self.at - self.at
+                to = forth @ at - at
                 sharp = (forth * forth).sum(-1, keepdim=True)
                 found.append(torch.cat([to, sure.sum(axis)[..., None].sqrt(), sharp], dim=-1).flatten(2))
         return torch.cat(found, dim=-1)
