@@ -88,7 +88,9 @@ def main() -> None:
             task.wins.zero_()
             save_aden(options.output / "aden.safetensors", encoder, network)
 
-    fit(network, task, TrainRun(options.output / "checkpoints", resume=True, after_step=after_step))
+    run = TrainRun(options.output / "checkpoints", resume=True, may_differ=frozenset({"steps"}), after_step=after_step)
+    for note in fit(network, task, run).notes:
+        print(note)
     save_aden(options.output / "aden.safetensors", encoder, network)
     print(f"{options.output / 'aden.safetensors'}: {time.process_time() - started:.0f} s of processor time")
 
