@@ -1,7 +1,8 @@
 """Pose accuracy of ADen on pictures of objects that training never saw, beside simpler heads on the same features.
 
     python scripts/train_priors/object_pictures.py test -o build/objects/test
-    python scripts/benchmark_aden.py build/objects/test [--tokens build/aden/tokens --rivals 600]
+    python scripts/benchmark_aden.py build/objects/test --weights build/aden/aden.safetensors \\
+        [--tokens build/aden/tokens --rivals 600]
 
 The protocol of RelPose++ and RayDiffusion: for each sequence some orders by chance, of each the first N photographs;
 rotation accuracy over all pairs, camera centres after alignment within 0.1 of the scene's scale; means over sequences.
@@ -24,7 +25,7 @@ import torch
 from fewview.recon.poses import center_errors, pair_errors, true_scene_scale
 from fewview.recon.poses.networks.aden.aden_estimator import seen_object
 from fewview.recon.poses.networks.aden.aden_training import AdenSchedule, AdenTraining, TokenSet, starting_poses
-from fewview.recon.poses.networks.aden.aden_weights import OWN_WEIGHTS, load_aden
+from fewview.recon.poses.networks.aden.aden_weights import load_aden
 from fewview.recon.poses.networks.aden.grid_scorer import RELPOSE_GRID, GridScorer, spread_rotations
 from fewview.recon.poses.networks.aden.hypothesis_losses import (
     rotation_distance,
@@ -215,7 +216,7 @@ def compare(pairs: Pairs, heads: Heads, count: int, grids: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("objects", type=Path)
-    parser.add_argument("--weights", type=Path, default=OWN_WEIGHTS)
+    parser.add_argument("--weights", type=Path, required=True, help="of scripts/train_priors/aden.py")
     parser.add_argument("--views", type=int, nargs="*", default=[2, 5, 8])
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument("--by-name", action="store_true", help="also the figures of each sequence")

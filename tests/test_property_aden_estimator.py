@@ -88,10 +88,8 @@ def test_cameras_are_rigid_upright_and_have_the_lens_of_their_photograph(poses: 
     assert float(distance.median()) == pytest.approx(4.0, rel=1e-5)  # the object is at the origin
 
 
-def test_confidence_and_hypotheses_say_what_the_contract_asks(poses: Poses) -> None:
-    said = dict(zip(poses.placed, poses.confidence, strict=True))
-    assert said[HELD_OUT] is None
-    assert all(0 <= said[view] <= 1 for view in TRAIN)
+def test_hypotheses_are_other_poses_and_confidence_is_not_made_up(poses: Poses) -> None:
+    assert set(poses.confidence) == {None}
     assert set(poses.hypotheses) <= set(TRAIN[1:])
     assert poses.hypotheses  # a random network has many opinions
     for view, others in poses.hypotheses.items():
@@ -104,7 +102,6 @@ def test_confidence_and_hypotheses_say_what_the_contract_asks(poses: Poses) -> N
 def test_the_same_photographs_give_the_same_bits(estimator: AdenEstimator, poses: Poses) -> None:
     again = estimator.place(capture_of(pictures()))
     assert torch.equal(again.capture.cameras.cam_from_world, poses.capture.cameras.cam_from_world)
-    assert again.confidence == poses.confidence
 
 
 def test_a_held_out_photograph_changes_nothing_but_itself(estimator: AdenEstimator, poses: Poses) -> None:

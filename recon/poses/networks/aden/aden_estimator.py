@@ -19,13 +19,13 @@ from .....scene.progress import Progress, silent
 from ...focal_prior import UNKNOWN_FOCAL_RATIOS
 from ...pose_estimator import PoseHypotheses, Poses
 from ...world_frame import upright_from_world
-from .aden_weights import OWN_WEIGHTS, load_aden
+from .aden_weights import load_aden
 from .hypothesis_losses import rotation_distance
 from .image_encoder import ImageEncoder
 from .joint_selection import PairProposals, joint_poses, pose_of_added, propose_pairs
 from .model import Aden
 from .object_crops import Box, box_of, central_box, crop, normalised, on_neutral
-from .pose_targets import between, cameras_of
+from .pose_targets import cameras_of
 
 MOST_VIEWS = 12  # the number of pairs grows with its square, and training knew 8
 MIN_COVERAGE = 0.002  # of a photograph's area, below which there is no object to be seen
@@ -57,16 +57,16 @@ class AdenEstimator:
     name: str = "ADen"
 
     @classmethod
-    def load(cls, path: Path = OWN_WEIGHTS, device: torch.device | str = "cpu") -> AdenEstimator:
-        """The estimator with the weights in a file of `save_aden`: our own, unless given. Raises BadInputError."""
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> AdenEstimator:
+        """The estimator with the weights in a file of `scripts/train_priors/aden.py`. Raises BadInputError."""
         return cls(*load_aden(path, device), name=f"ADen ({path.name})")
 
     def place(self, capture: Capture, progress: Progress = silent) -> Poses:
         """Cameras of the photographs that show an object; the first of them is the reference of all others.
 
-        `confidence` is the share of probability within 15 degrees of the chosen pose, over the pairs with all other
-        photographs. `hypotheses` are
-        poses that differ from each other by more than 20 degrees. Raises FewviewError where fewer than two photographs
+        `hypotheses` are other poses, more than 20 degrees from the chosen one and from each other; their score is the
+        discriminator's probability within 15 degrees. On objects that training never saw that is not how often a pose
+        is right, so there is no `confidence`. Raises FewviewError where fewer than two photographs
         show an object, or more than twelve are given.
         """
         started = time.monotonic()
@@ -118,7 +118,6 @@ class AdenEstimator:
         upright = _upright(torch.stack([matrices[view] for view in train]))
         frames = capture.frames
         cameras = Cameras.stack([_camera(matrices[view], frames[view]) for view in placed]).transformed(upright)
-        believed = {view: _belief(pairs, poses, number) for number, view in enumerate(train)}
         others = {
             view: hypotheses
             for number, view in enumerate(train)
@@ -134,8 +133,7 @@ class AdenEstimator:
                 f"{', '.join(unmarked[:3])}."
             )
         stats = {"photographs": len(capture), "placed": len(placed), "hypotheses": self.network.config.hypotheses}
-        confidence = tuple(believed.get(view) for view in placed)
-        return Poses(subset, placed, unplaced, seconds, stats, confidence, others, notes=tuple(notes))
+        return Poses(subset, placed, unplaced, seconds, stats, hypotheses=others, notes=tuple(notes))
 
 
 def seen_object(frame: Frame, side_px: int) -> SeenObject | str:
@@ -177,12 +175,6 @@ def _upright(cam_from_world: Tensor) -> Similarity:
     origin = torch.zeros(1, 3, dtype=torch.float64)
     found = upright_from_world(cam_from_world.double(), origin, torch.zeros(count).long(), torch.arange(count))
     return Similarity(*(v.float() for v in vars(found).values()))
-
-
-def _belief(pairs: PairProposals, poses: Tensor, number: int) -> float:
-    """Mean belief in a photograph's pose over its pairs with the others."""
-    others = [k for k in range(pairs.count) if k != number]
-    return float(np.mean([pairs.belief(k, number, between(poses[number], poses[k])) for k in others]))
 
 
 def _hypotheses(

@@ -17,7 +17,6 @@ from .image_encoder import ImageEncoder
 from .model import Aden
 
 KIND = "an ADen network of this version"
-OWN_WEIGHTS = Path(__file__).parent / "aden.safetensors"
 _SETTINGS = "aden_settings"
 
 
@@ -29,7 +28,7 @@ def save_aden(path: Path, encoder: ImageEncoder, network: Aden) -> None:
     write_bytes(path, safetensors.torch.save(tensors, {_SETTINGS: json.dumps(network.config.as_dict())}))
 
 
-def load_aden(path: Path = OWN_WEIGHTS, device: torch.device | str = "cpu") -> tuple[ImageEncoder, Aden]:
+def load_aden(path: Path, device: torch.device | str = "cpu") -> tuple[ImageEncoder, Aden]:
     """The backbone and the network of a file, ready to predict.
 
     Raises BadInputError when the file is not there, not whole, or not one of `save_aden`.
