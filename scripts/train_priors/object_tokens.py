@@ -11,6 +11,7 @@ import torch
 from fewview.recon.poses.networks.aden.aden_training import TokenSet
 from fewview.recon.poses.networks.aden.image_encoder import ImageEncoder
 from fewview.recon.poses.networks.aden.object_crops import Box, box_of, central_box, crop, normalised, on_neutral
+from fewview.scene.files import write_bytes
 from object_paint import painted
 
 PLAIN_SHARE = 0.6  # of pictures without background, which is what a mask gives
@@ -55,5 +56,5 @@ def encode_sequences(pictures: Path, output: Path, encoder: ImageEncoder, side_p
         descriptors[number], cameras[number] = torch.stack(boxes).numpy(), sequence["cam_from_world"]
         if number % 20 == 19:
             print(f"encoded {number + 1} of {len(files)} sequences", flush=True)
-    safetensors.numpy.save_file({"descriptors": descriptors, "cameras": cameras}, side_file)
+    write_bytes(side_file, safetensors.numpy.save({"descriptors": descriptors, "cameras": cameras}))
     return TokenSet(torch.from_numpy(tokens), torch.from_numpy(descriptors), torch.from_numpy(cameras))
