@@ -35,7 +35,7 @@ FLOORS = {
 }
 # A paper's own folder has its `config.py` and `model.py`, so that papers can be read side by side.
 PAPERS = re.compile(
-    r"recon/methods/\w+/|recon/nerfstudio_plugin/|detect/(?!sparse/|nuscenes/|common/|tasks/|metrics/)\w+/"
+    r"recon/methods/\w+/|recon/poses/networks/\w+/|recon/nerfstudio_plugin/|detect/(?!sparse/|nuscenes/|common/|tasks/|metrics/)\w+/"
 )
 OF_A_PAPER = {"config.py", "model.py"}
 QUESTION = re.compile(r"(What|Whether|How|Which|Where|Who|When)\b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fewview.recon.poses import align_cameras, pair_errors, pose_errors
+from fewview.recon.poses import align_cameras, center_errors, pair_errors, pose_errors, true_scene_scale
 from fewview.scene.geometry import se3_from, se3_inverse, so3_exp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,3 +107,40 @@ def test_cameras_on_a_line_are_aligned_by_their_rotations() -> None:
 def test_lists_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="N >= 2"):
         pair_errors(arc(3, 0), arc(4, 0))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(SEEDS, st.integers(3, 8))
+def test_centres_are_compared_up_to_a_similarity(seed: int, n: int) -> None:
+    true = random_cameras(seed, n)
+    # Rounding of float64 products over the spread of the centres, which may be small.
+    assert float(center_errors(in_another_world(true, seed + 1), true).max()) < 1e-9
+    wrong = random_cameras(seed + 3, n)
+    before, after = center_errors(wrong, true), center_errors(in_another_world(wrong, seed), true)
+    assert torch.allclose(before, after, rtol=1e-6, atol=1e-9)
+
+
+def test_two_centres_always_fit_and_one_place_never_does() -> None:
+    true, wrong = random_cameras(0, 2), random_cameras(1, 2)
+    assert center_errors(wrong, true).tolist() == [0, 0]
+    assert bool(torch.isinf(center_errors(true[:1].expand(3, 4, 4), random_cameras(2, 3))).all())
+
+
+def test_the_scene_scale_is_that_of_the_whole_sequence() -> None:
+    true = random_cameras(4, 9)
+    wrong = random_cameras(5, 4)
+    scale = true_scene_scale(true)
+    ratio = center_errors(wrong, true[:4]) / center_errors(wrong, true[:4], scale)
+    assert torch.allclose(ratio, torch.full_like(ratio, scale / true_scene_scale(true[:4])))
+    centers = se3_inverse(true)[:, :3, 3]
+    assert scale == pytest.approx(float((centers - centers.mean(0)).norm(dim=1).max()))
+
+
+def test_a_mirrored_ring_fits_only_where_it_is_flat() -> None:
+    """The known weakness of the measure: it does not see a reflection of a turntable."""
+    angle = torch.arange(6, dtype=torch.float64) * torch.pi / 3
+    for height, fits in ((0.0, True), (0.6, False)):
+        centers = torch.stack([angle.cos(), angle.sin(), height * (2 * angle).cos() + height * angle.sin()], 1)
+        true = se3_from(torch.eye(3, dtype=torch.float64).expand(6, 3, 3), -centers)
+        mirrored = se3_from(torch.eye(3, dtype=torch.float64).expand(6, 3, 3), -centers * torch.tensor([1.0, 1, -1]))
+        assert (float(center_errors(mirrored, true).max()) < 1e-9) == fits

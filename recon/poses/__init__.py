@@ -7,8 +7,10 @@ lets it succeed on a handful of photographs, and the sentences about those that 
 from .pose_errors import PairErrors as PairErrors
 from .pose_errors import PoseErrors as PoseErrors
 from .pose_errors import align_cameras as align_cameras
+from .pose_errors import center_errors as center_errors
 from .pose_errors import pair_errors as pair_errors
 from .pose_errors import pose_errors as pose_errors
+from .pose_errors import true_scene_scale as true_scene_scale
 from .pose_estimator import PoseEstimator as PoseEstimator
 from .pose_estimator import PoseHypotheses as PoseHypotheses
 from .pose_estimator import Poses as Poses

@@ -123,6 +123,33 @@ def align_cameras(estimated: Tensor, true: Tensor) -> Similarity:
     return Similarity(scale, rotation, mean_a - scale * rotation @ mean_b)
 
 
+def center_errors(
+    estimated: Tensor,  # [N, 4, 4] cam_from_world
+    true: Tensor,  # [N, 4, 4]
+    scene_scale: float | None = None,
+) -> Tensor:
+    """Distances [N] of camera centres after alignment, in scene scales; camera-centre accuracy is the share below 0.1.
+
+    The alignment is a similarity of the centres alone (RelPose++ and RayDiffusion), so two views always fit. The scene
+    scale is `true_scene_scale` of the whole sequence; of these N cameras unless given. Estimated centres that are all
+    one place are infinitely wrong.
+    """
+    centers = [se3_inverse(p.double())[:, :3, 3] for p in (estimated, true)]
+    scale = true_scene_scale(true) if scene_scale is None else scene_scale
+    spread = (centers[0] - centers[0].mean(0)).norm(dim=1).max()
+    if float(spread) < 1e-12:
+        return torch.full((len(true),), torch.inf, dtype=torch.float64)
+    if len(true) == 2:
+        return torch.zeros(2, dtype=torch.float64)
+    return (align_similarity(centers[1], centers[0])(centers[0]) - centers[1]).norm(dim=1) / max(scale, 1e-12)
+
+
+def true_scene_scale(cam_from_world: Tensor) -> float:
+    """Largest distance of a camera centre from the mean centre of all usable cameras [N, 4, 4] of a sequence."""
+    centers = se3_inverse(cam_from_world.double())[:, :3, 3]
+    return float((centers - centers.mean(0)).norm(dim=1).max())
+
+
 def _spread(points: Tensor) -> float:
     """Second singular value over the first: 0 where all points lie on a line."""
     values = torch.linalg.svdvals(points - points.mean(0))

@@ -1,0 +1,150 @@
+"""The ADen network on tokens of a frozen backbone: a generator of poses and a discriminator between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .....scene.geometry import rotation_from_quat
+from .config import AdenConfig
+from .hypothesis_losses import rotation_distance
+from .view_fusion import ViewFusion, encode_octaves
+
+POSE_OCTAVES = 8
+SMOOTH_OCTAVES = 3
+POSE_NUMBERS = 12  # of a rotation matrix and a translation
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """A step's view of the poses that the network proposes for V photographs, and of the true ones."""
+
+    winners: Tensor  # [V, k, 7] the proposals nearest to the truth in rotation, the nearest first; with gradient
+    truth: Tensor  # [V, 7]
+    poses: Tensor  # [V, m, 7] all that were proposed, without gradient
+    candidates: Tensor  # [V, m (+ others), 7] these and poses by chance
+    logits: Tensor  # [V, 1 + m (+ others)] of the truth and of the candidates
+    winning_query: Tensor  # [V] int64
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Chance and width of one training step, drawn by the training."""
+
+    queries: Tensor  # [m] int64, which of the M take part
+    noise: Tensor  # [V, m, query_width] added to them
+    winners: int  # k
+    others: Tensor | None  # [V, o, 7] further negatives
+
+    def to(self, device: torch.device) -> Chance:
+        others = None if self.others is None else self.others.to(device)
+        return Chance(self.queries.to(device), self.noise.to(device), self.winners, others)
+
+
+class Aden(nn.Module):
+    """Fusion, generator and discriminator; the backbone is not part of it, so that its tokens can be kept."""
+
+    def __init__(self, config: AdenConfig, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.fusion = ViewFusion(config, channels)
+        self.generator = Generator(config)
+        self.scorer = PoseScorer(config.fused, config.scorer_width)
+
+    def forward(
+        self,
+        tokens: Tensor,  # [B, N, grid * grid, channels]
+        descriptors: Tensor,  # [B, N, 3]
+        truth: Tensor,  # [B, N - 1, 7]
+        chance: Chance,  # with V = B * (N - 1)
+    ) -> Proposals:
+        """Proposals for V = B * (N - 1) photographs; only the winners are made with gradient."""
+        fused, truth = self.fusion(tokens, descriptors).flatten(0, 1), truth.flatten(0, 1)
+        with torch.no_grad():
+            poses = self.generator(fused, chance.queries, chance.noise)
+            distance = rotation_distance(poses[..., :4], truth[:, None, :4])
+            nearest = distance.topk(chance.winners, dim=1, largest=False).indices
+        views = torch.arange(len(fused), device=fused.device)[:, None]
+        queries, noise = chance.queries[nearest], chance.noise[views, nearest]
+        winners = self.generator(fused, queries, noise)
+        candidates = poses if chance.others is None else torch.cat([poses, chance.others], dim=1)
+        logits = self.scorer(fused, torch.cat([truth[:, None], candidates], dim=1))
+        return Proposals(winners, truth, poses, candidates, logits, queries[:, 0])
+
+    def propose(
+        self,
+        fused: Tensor,  # [V, fused]
+    ) -> tuple[Tensor, Tensor]:
+        """All poses [V, M, 7] without noise and their logits [V, M]; the same every time."""
+        queries = torch.arange(self.config.hypotheses, device=fused.device)
+        poses = self.generator(fused, queries, None)
+        return poses, self.scorer(fused, poses)
+
+
+class Generator(nn.Module):
+    """Queries and a photograph's vector in, poses out."""
+
+    def __init__(self, config: AdenConfig) -> None:
+        super().__init__()
+        width = config.generator_width
+        self.queries = nn.Parameter(torch.randn(config.hypotheses, config.query_width))
+        # Each query starts at a pose of its own, or most of them would never be the nearest to anything.
+        self.base = nn.Parameter(torch.cat([torch.randn(config.hypotheses, 4), torch.zeros(config.hypotheses, 3)], 1))
+        self.from_query = nn.Linear(config.query_width, width)
+        self.from_view = nn.Linear(config.fused, 2 * width)
+        self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.out = nn.Linear(width, 7)
+        with torch.no_grad():
+            self.base[:, :4] /= self.base[:, :4].norm(dim=1, keepdim=True)
+            self.base[:, 6] = 1
+            self.out.weight.mul_(0.5)
+            self.out.bias.zero_()
+
+    @torch.no_grad()
+    def start_at(self, poses: Tensor) -> None:
+        """Set the poses [M, 7] from which the queries start, such as ones drawn from the training data."""
+        self.base.copy_(poses)
+
+    def forward(
+        self,
+        fused: Tensor,  # [V, fused]
+        queries: Tensor,  # [m] or [V, m] int64
+        noise: Tensor | None,  # [V, m, query_width]
+    ) -> Tensor:
+        """Poses [V, m, 7] with unit quaternions."""
+        embedded = self.queries[queries]
+        embedded = embedded if noise is None else embedded + noise
+        scale, shift = self.from_view(fused)[:, None].chunk(2, dim=-1)
+        found = self.base[queries] + self.out(self.hidden(self.from_query(embedded) * (1 + scale) + shift))
+        quats = found[..., :4]
+        return torch.cat([quats / quats.norm(dim=-1, keepdim=True).clamp_min(1e-6), found[..., 4:]], dim=-1)
+
+
+class PoseScorer(nn.Module):
+    """Logits of poses for a photograph, as RelPose++ scores rotations; the same for a quaternion and its negative."""
+
+    def __init__(self, fused: int, width: int, numbers: int = POSE_NUMBERS) -> None:
+        super().__init__()
+        self.from_view = nn.Linear(fused, width)
+        self.from_pose = nn.Linear(2 * numbers * POSE_OCTAVES, width)
+        self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.out = nn.Linear(width, 1)
+        # Beside RelPose++'s network, the log-density of an exponential family in the low octaves: it learns at once.
+        self.smooth = nn.Linear(fused, 2 * numbers * SMOOTH_OCTAVES)
+        nn.init.zeros_(self.smooth.weight)
+        nn.init.zeros_(self.smooth.bias)
+        nn.init.zeros_(self.out.weight)  # no pose is better than another before training: the loss begins at ln(M + 1)
+
+    def forward(
+        self,
+        fused: Tensor,  # [V, fused]
+        poses: Tensor,  # [V, m, 7], or [m, 4] of rotations alone for all photographs
+    ) -> Tensor:
+        """Logits [V, m]."""
+        rotation = rotation_from_quat(poses[..., :4]).flatten(-2)
+        encoded = encode_octaves(torch.cat([rotation, poses[..., 4:]], dim=-1), POSE_OCTAVES)
+        detailed = self.out(self.hidden(self.from_view(fused)[:, None] + self.from_pose(encoded)))[..., 0]
+        smooth = self.smooth(fused)
+        return detailed + (encoded[..., : smooth.shape[-1]] @ smooth[..., None])[..., 0]
