@@ -75,10 +75,9 @@ def _unsure(run: Run) -> list[str]:
     unsure = sorted((c, name) for name, c in confidence.items() if c < SURE)
     if not unsure:
         return []
-    rows = [(name, f"{c:.0%}") for c, name in unsure]
     return [
         paragraph(f"{len(unsure)} of {len(confidence)} estimated cameras are not sure:", "warn"),
-        _table(("Photograph", "Likely right"), rows, 2, "not sure"),
+        _table(("Photograph", "Likely right"), [(name, f"{c:.0%}") for c, name in unsure], 2, "not sure"),
     ]
 
 
