@@ -59,6 +59,7 @@ def test_photographs_that_show_nothing_in_common(
         ("--sh-degree", "7"),
         ("--max-megapixels", "0"),
         ("--min-confidence", "1.5"),
+        ("--min-confidence", "nan"),
         ("--threads", "0"),
         ("--seed", "-1"),
     ],
@@ -67,6 +68,14 @@ def test_values_that_cannot_be_used(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
     assert_one_sentence(fewview(capsys, "reconstruct", tmp_path, option, value), 2, f"{option} {value}")
+    assert list(here.iterdir()) == []
+
+
+def test_a_setting_that_no_method_accepts_is_refused_before_anything_is_done(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = write_capture(tmp_path / "capture")
+    assert_one_sentence(fewview(capsys, "reconstruct", capture, "--set", "appearance=maybe"), 2, "appearance=maybe")
     assert list(here.iterdir()) == []
 
 
