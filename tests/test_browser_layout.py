@@ -13,7 +13,7 @@ from fewview.viewer.panel_context import Context
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.splat_subject import SplatSubject
 from support.browser import browser as browser
-from support.browser import open_viewer, screenshot, until
+from support.browser import camera_in_page, open_viewer, screenshot, until
 from support.small_run import glossy_gaussians, small_capture, small_gaussians
 
 
@@ -68,7 +68,7 @@ def test_a_resting_camera_sees_colours_that_depend_on_the_direction(browser):
 
     def likeness() -> float:
         """PSNR in dB of the 3D view to our rendering, over the object."""
-        camera = page.context.camera_of(client)
+        camera = camera_in_page(page, client, 300)
         with torch.no_grad():
             expected = render(subject.splat.at(), camera, background=torch.zeros(3), antialiased=False)
         seen = torch.from_numpy(screenshot(tab)[:, : expected.rgb.shape[1]].copy()).float() / 255

@@ -57,6 +57,12 @@ def open_viewer(browser, server, width: int = 1000, height: int = 700):
     return tab
 
 
+def camera_in_page(page, client, height: int):
+    """The browser's camera in the pixels of a page so high: a slow one draws, and tells, fewer than it shows."""
+    camera = page.context.camera_of(client)
+    return camera.resized(round(int(camera.width) * height / int(camera.height)), height)
+
+
 def screenshot(tab, **options) -> np.ndarray:
     """uint8 [H, W, 3]"""
     return np.array(Image.open(io.BytesIO(tab.screenshot(**options))).convert("RGB"))
