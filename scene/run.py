@@ -171,18 +171,27 @@ class Run:
 
     def cameras_are_estimated(self) -> bool:
         """True where the cameras were found from the photographs, and not given."""
-        stage = read_json(self.poses_path) if self.poses_path.is_file() else None
-        return isinstance(stage, dict) and stage.get("cameras") == "estimated"
+        return self._poses_stage().get("cameras") == "estimated"
 
     def camera_confidence(self) -> dict[str, float]:
         """Belief in [0, 1] in the estimated camera of each photograph, by name; only those of which something is said.
 
         Raises BadInputError where poses.json is no JSON.
         """
-        stage = read_json(self.poses_path) if self.poses_path.is_file() else None
-        said = stage.get("confidence") if isinstance(stage, dict) else None
+        said = self._poses_stage().get("confidence")
         pairs = said.items() if isinstance(said, dict) else ()
         return {name: float(c) for name, c in pairs if isinstance(c, int | float) and 0 <= c <= 1}
+
+    def unsure_cameras(self) -> dict[str, float]:
+        """Those of `camera_confidence` that are below SURE; none where poses.json cannot be read."""
+        try:
+            return {name: c for name, c in self.camera_confidence().items() if c < SURE}
+        except BadInputError:
+            return {}
+
+    def _poses_stage(self) -> dict[str, Any]:
+        stage = read_json(self.poses_path) if self.poses_path.is_file() else None
+        return stage if isinstance(stage, dict) else {}
 
     def update_metrics(self, **values: Any) -> None:
         """Merge top-level entries into metrics.json."""

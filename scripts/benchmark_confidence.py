@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmark_poses import at_size
-from fewview.recon.poses import PosesConfig, estimate_poses
+from fewview.recon.poses import PosesConfig, estimate_poses, pair_errors
 from fewview.scene import Capture, FewviewError
 from fewview.scene.geometry import align_similarity
 from fewview.scene.readers import read_capture
@@ -29,22 +29,18 @@ RIGHT_DEG, RIGHT_CENTRE = 5.0, 0.25
 BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 
-def angle_deg(rotation: np.ndarray) -> float:
-    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
-
-
 def errors(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation errors in degrees and centre errors in scene radii (nan for under three good ones), cam_from_world [N].
 
     The world is turned as the camera says with which most others agree within 5 degrees.
     """
-    best = min(
-        (
-            np.array([angle_deg(a[:3, :3] @ turn.T @ b[:3, :3].T) for a, b in zip(found, true, strict=True)])
-            for turn in (b[:3, :3].T @ a[:3, :3] for a, b in zip(found, true, strict=True))
-        ),
-        key=lambda e: (-(e < RIGHT_DEG).sum(), np.minimum(e, 20).sum()),
-    )
+    # A camera's error in the world of another one is the error of the rotation between the two.
+    turned = np.zeros((len(found), len(found)))
+    if len(found) > 1:
+        first, second = np.triu_indices(len(found), 1)
+        turned[first, second] = pair_errors(torch.from_numpy(found), torch.from_numpy(true)).rotation_deg.numpy()
+        turned += turned.T
+    best = min(turned, key=lambda e: (-(e < RIGHT_DEG).sum(), np.minimum(e, 20).sum()))
     good = np.flatnonzero(best < RIGHT_DEG)
     centres = [torch.from_numpy(np.stack([-p[:3, :3].T @ p[:3, 3] for p in poses])) for poses in (found, true)]
     off = np.full(len(found), np.nan)

@@ -12,6 +12,7 @@ A test bed for the confidence of cameras. The same arguments and library version
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -26,12 +27,14 @@ import sample_textures as paint
 import torch
 from numpy.random import Generator
 from PIL import Image
-from sample_raycaster import Box, Lathe, Patch, Scene, linear_albedo, pose, smooth_profile
+from sample_raycaster import Box, Lathe, Scene, pose
 from torch import Tensor
 
 WIDTH, HEIGHT = 480, 360
 FINER = 1.5  # rays along a side of a pixel
 TEXELS_PER_CM = 10.0
+SEGMENTS = 30  # of a lathed body
+FACES = ("-x", "+x", "-y", "+y", "-z", "+z")  # in the order of their numbers
 SUN = torch.nn.functional.normalize(torch.tensor([0.45, 0.75, 0.5]), dim=0)
 KINDS = ("symmetric", "curls", "tiles", "turntable", "ordinary")
 
@@ -97,12 +100,14 @@ def marked(picture: np.ndarray, rng: Generator, share: float) -> np.ndarray:
     return picture
 
 
-def lit(body: Box | Lathe, albedo: Tensor, face: int) -> Patch:
-    """A patch under sun and sky, without shadows: the same from everywhere."""
+def lit(body: Box | Lathe) -> Box | Lathe:
+    """The body under sun and sky, without shadows: the same from everywhere."""
     v, u = torch.meshgrid((torch.arange(24) + 0.5) / 24, (torch.arange(48) + 0.5) / 48, indexing="ij")
-    _, normals = body.to_world(*body.surface(face, u.flatten(), v.flatten()))
-    light = 0.45 + 0.25 * normals[:, 1] + 0.6 * (normals @ SUN).clamp_min(0)
-    return Patch(albedo, light.reshape(1, 24, 48).expand(4, -1, -1).clone(), isinstance(body, Lathe))
+    for face, patch in enumerate(body.patches):
+        _, normals = body.to_world(*body.surface(face, u.flatten(), v.flatten()))
+        light = 0.45 + 0.25 * normals[:, 1] + 0.6 * (normals @ SUN).clamp_min(0)
+        patch.light = light.reshape(1, 24, 48).expand(4, -1, -1).clone()
+    return body
 
 
 def box(
@@ -110,26 +115,21 @@ def box(
     foot: tuple[float, float, float],  # cm
     painter: Callable[[int, int, int], np.ndarray],  # (face, height, width) -> sRGB
     turn_deg: float = 0.0,
-) -> Box:
-    half = torch.tensor(size) / 2
-    low, high = torch.stack([-half, half]) + torch.tensor([0, size[1] / 2, 0])
-    body = Box(pose(turn_deg), torch.tensor(foot), low, high, 0.0)
-    for face in range(6):
-        w, h = (max(8, round(s * TEXELS_PER_CM)) for s in body.face_size(face))
-        body.patches.append(lit(body, linear_albedo(painter(face, h, w)), face))
-    return body
+) -> Box | Lathe:
+    builder = make_sample.Builder(make_sample.Quality(texels_per_cm=TEXELS_PER_CM))
+    faces = {name: functools.partial(painter, face) for face, name in enumerate(FACES)}
+    builder.box(size, foot, faces, pose(turn_deg), gloss=0.0)
+    return lit(builder.bodies[0])
 
 
 def lathe(
-    profile: list[tuple[float, float]], painter: Callable[[int, int], np.ndarray], turn_deg: float = 0.0
-) -> Lathe:
-    curve = smooth_profile(profile, 30)
-    radius, (bottom, top) = curve[:, 0].max().item(), curve[:, 1].aminmax()
-    low, high = torch.tensor([-radius, bottom - 1e-3, -radius]), torch.tensor([radius, top + 1e-3, radius])
-    body = Lathe(pose(turn_deg), torch.zeros(3), low, high, 0.0, profile=curve)
-    w, h = (max(8, round(s * TEXELS_PER_CM)) for s in body.face_size(0))
-    body.patches.append(lit(body, linear_albedo(painter(h, w)), 0))
-    return body
+    outline: list[tuple[float, float]], painter: Callable[[int, int], np.ndarray], turn_deg: float = 0.0
+) -> Box | Lathe:
+    builder = make_sample.Builder(make_sample.Quality(texels_per_cm=TEXELS_PER_CM))
+    builder.lathe(
+        outline, (0.0, 0.0, 0.0), lambda _, v, __: painter(*v.shape), pose(turn_deg), gloss=0.0, segments=SEGMENTS
+    )
+    return lit(builder.bodies[0])
 
 
 def profile(rng: Generator) -> list[tuple[float, float]]:
@@ -162,13 +162,7 @@ def ground(rng: Generator, textured: bool) -> Box:
 def look_at(place: np.ndarray, target: np.ndarray, rng: Generator) -> Tensor:
     """world_from_cam [4, 4] of a camera held by hand, rolled by a few degrees."""
     forward = (target - place) / np.linalg.norm(target - place)
-    right = np.cross(forward, [0, 1, 0])
-    right /= np.linalg.norm(right)
-    down, roll = np.cross(forward, right), math.radians(rng.normal(0, 3.0))
-    c, s = math.cos(roll), math.sin(roll)
-    matrix = np.eye(4)
-    matrix[:3] = np.stack([c * right + s * down, c * down - s * right, forward, place], axis=1)
-    return torch.from_numpy(matrix).float()
+    return torch.from_numpy(make_sample.held_by_hand(place, forward, rng.normal(0, 3.0))).float()
 
 
 def ring(rng: Generator, views: int, distance_cm: float) -> list[Tensor]:

@@ -66,7 +66,7 @@ class Builder:
         low, high = torch.stack([-half, half]) + torch.tensor([0, size[1] / 2, 0])
         body = Box(pose() if turn is None else turn, torch.tensor(foot), low, high, gloss, light_texels)
         for number, name in enumerate(("-x", "+x", "-y", "+y", "-z", "+z")):
-            painter = faces.get(name, faces["other"])
+            painter = faces[name if name in faces else "other"]
             w, h = (max(8, round(s * self.quality.texels_per_cm)) for s in body.face_size(number))
             body.patches.append(Patch(linear_albedo(painter(h, w)), torch.zeros(4, 1, 1)))
         self.bodies.append(body)
@@ -439,15 +439,19 @@ def world_from_cams() -> Tensor:
         a, e = math.radians(azimuth), math.radians(elevation)
         offset = distance * np.array([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
         target = np.array([-1, 9.5, -1]) + rng.normal(0, 1.2, 3)
-        forward = -offset / distance
-        right = np.cross(forward, [0, 1, 0])
-        right /= np.linalg.norm(right)
-        down, roll = np.cross(forward, right), math.radians(rng.normal(0, 2.0))
-        c, s = math.cos(roll), math.sin(roll)
-        world_from_cam = np.eye(4)
-        world_from_cam[:3] = np.stack([c * right + s * down, c * down - s * right, forward, target + offset], axis=1)
-        poses.append(world_from_cam)
+        poses.append(held_by_hand(target + offset, -offset / distance, rng.normal(0, 2.0)))
     return torch.from_numpy(np.stack(poses)).float()
+
+
+def held_by_hand(place: np.ndarray, forward: np.ndarray, roll_deg: float) -> np.ndarray:
+    """world_from_cam [4, 4] of a camera at `place` [3] that looks along the unit vector `forward` [3], y up."""
+    right = np.cross(forward, [0, 1, 0])
+    right /= np.linalg.norm(right)
+    down, roll = np.cross(forward, right), math.radians(roll_deg)
+    c, s = math.cos(roll), math.sin(roll)
+    world_from_cam = np.eye(4)
+    world_from_cam[:3] = np.stack([c * right + s * down, c * down - s * right, forward, place], axis=1)
+    return world_from_cam
 
 
 def develop(linear: Tensor, rng: np.random.Generator, exposure: float = 1.0) -> np.ndarray:

@@ -6,12 +6,14 @@ import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ...scene.errors import BadInputError
 from ..optimise.train_config import TrainConfig
 from .method_contract import Inputs, Method
 from .setting_text import check_settings
+
+Settings = TypeVar("Settings")
 
 ROWS = {"3dgs": ".gaussian_splatting", "instantsplat": ".instantsplat"}  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
@@ -66,19 +68,25 @@ def choose(name: str, inputs: Inputs, asked: Callable[[Method], Mapping[str, Any
         chosen = method(name)
         config = _configured(chosen, inputs, asked)
         return Choice(chosen, config, f"{name} was asked for.", _time_notes(inputs, chosen))
-    found, refusals = [], []
-    for candidate in map(method, method_names()):
-        try:
-            config = _configured(candidate, inputs, asked)
-        except BadInputError as refusal:
-            refusals.append(str(refusal))
-            continue
+    found = []
+    for candidate, config in accepting(lambda candidate: _configured(candidate, inputs, asked)):
         score, because = candidate.suits(inputs)
         reason = f"{candidate.name} was chosen because {because}."
         found.append((score, Choice(candidate, config, reason, _time_notes(inputs, candidate))))
+    return max(found, key=lambda row: row[0])[1]
+
+
+def accepting(settings: Callable[[Method], Settings]) -> list[tuple[Method, Settings]]:
+    """The methods for which `settings` does not raise BadInputError, with what it gives; raises it for none."""
+    found, refusals = [], []
+    for candidate in map(method, method_names()):
+        try:
+            found.append((candidate, settings(candidate)))
+        except BadInputError as refusal:
+            refusals.append(str(refusal))
     if not found:
         raise BadInputError(f"No method accepts these settings: {refusals[0]}")
-    return max(found, key=lambda row: row[0])[1]
+    return found
 
 
 def _time_notes(inputs: Inputs, chosen: Method) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ...scene.errors import BadInputError
 from ...scene.readers.photo_folders import find_photographs
 from ...scene.run import Run
-from ..methods.registry import method, method_names
+from ..methods.registry import accepting, method
 from ..methods.setting_text import parse_settings
 
 MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX = 640, 1600
@@ -73,7 +73,7 @@ class ReconstructConfig:
             chosen = method(self.method)  # raises for a name that there is not, before anything takes long
             parse_settings(chosen, self.set)
         elif self.set:
-            _refuse_what_no_method_accepts(self.set)
+            accepting(lambda candidate: parse_settings(candidate, self.set))
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.stereo is not None and self.method == "3dgs":
@@ -94,18 +94,6 @@ class ReconstructConfig:
     @property
     def max_side_px(self) -> int:
         return self.resolution or (MAX_SIDE_CPU_PX if self.device == "cpu" else MAX_SIDE_CUDA_PX)
-
-
-def _refuse_what_no_method_accepts(settings: tuple[str, ...]) -> None:
-    refusals = []
-    for name in method_names():
-        try:
-            parse_settings(method(name), settings)
-        except BadInputError as refusal:
-            refusals.append(str(refusal))
-        else:
-            return
-    raise BadInputError(f"No method accepts these settings: {refusals[0]}")
 
 
 def options_as_json(config: ReconstructConfig) -> dict[str, Any]:

@@ -52,6 +52,12 @@ class Correspondences:
         """The same with nothing said about how these views relate to others."""
         return Correspondences(self.images, {pair: m for pair, m in self.matches.items() if not set(pair) & set(views)})
 
+    def moved_px(self, pair: Pair) -> torch.Tensor:
+        """Distances [M] between the places of matched keypoints in the two photographs of a pair."""
+        matches = self.matches[pair]
+        xy_a, xy_b = (self.images[view].features.xy_px[matches[:, k]] for k, view in enumerate(pair))
+        return (xy_a - xy_b).norm(dim=1)
+
     def joined(self, other: Correspondences) -> Correspondences:
         """Both together: the keypoints of `other` follow these, so that its indices move up. Descriptors go."""
         images = []

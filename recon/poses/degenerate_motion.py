@@ -22,11 +22,11 @@ EXIF_FACTORS = np.geomspace(0.9, 1.1, 3)  # times EXIF's, which is rounded and i
 
 def refuse_still_camera(capture: Capture, correspondences: Correspondences) -> None:
     """Raise FewviewError when everything that matches stays where it is."""
-    moved_px = []
-    for (a, b), matches in correspondences.matches.items():
-        if len(matches) >= MIN_MATCHES:
-            xy_a, xy_b = correspondences.images[a].features.xy_px, correspondences.images[b].features.xy_px
-            moved_px.append(float((xy_a[matches[:, 0]] - xy_b[matches[:, 1]]).norm(dim=1).median()))
+    moved_px = [
+        float(correspondences.moved_px(pair).median())
+        for pair, matches in correspondences.matches.items()
+        if len(matches) >= MIN_MATCHES
+    ]
     if moved_px and max(moved_px) < STILL_PX:
         raise FewviewError(
             f"The {len(capture)} photographs of {capture.source} were all taken from one place: what they share moves "

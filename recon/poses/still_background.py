@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .correspondences import Correspondences
 from .verification import MIN_INLIERS
 
@@ -26,11 +24,11 @@ def without_still_background(correspondences: Correspondences) -> Correspondence
     For photographs of an object that turns before a camera on a tripod: what is left belongs to the object, around
     which the cameras then are.
     """
-    moved_px = {}
-    for (a, b), matches in correspondences.matches.items():
-        if len(matches) >= MIN_INLIERS:
-            xy = [correspondences.images[view].features.xy_px.numpy()[matches[:, k]] for k, view in enumerate((a, b))]
-            moved_px[a, b] = np.linalg.norm(xy[0] - xy[1], axis=1)
+    moved_px = {
+        pair: correspondences.moved_px(pair).numpy()
+        for pair, matches in correspondences.matches.items()
+        if len(matches) >= MIN_INLIERS
+    }
     still = [pair for pair, moved in moved_px.items() if (moved < STILL_PX).sum() >= MIN_INLIERS]
     turning = [pair for pair, moved in moved_px.items() if (moved > MOVED_PX).sum() >= MIN_INLIERS]
     if len(still) < max(2, MOST * len(moved_px)) or len(turning) < max(2, SOME * len(moved_px)):

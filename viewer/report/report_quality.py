@@ -8,7 +8,7 @@ from typing import Any
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.files import read_json
-from ...scene.run import SURE, Run
+from ...scene.run import Run
 from ..pictures import ERROR_RANGE
 from .report_page import figure, folded, paragraph, table, text
 from .report_pictures import Level, Picture, Pictures, View, sized
@@ -68,15 +68,11 @@ def what_went_in(
 
 def _unsure(run: Run) -> list[str]:
     """The photographs whose estimated camera may be wrong, and how likely it is right."""
-    try:
-        confidence = run.camera_confidence()
-    except BadInputError:
-        return []
-    unsure = sorted((c, name) for name, c in confidence.items() if c < SURE)
+    unsure = sorted((c, name) for name, c in run.unsure_cameras().items())
     if not unsure:
         return []
     return [
-        paragraph(f"{len(unsure)} of {len(confidence)} estimated cameras are not sure:", "warn"),
+        paragraph(f"{len(unsure)} of {len(run.camera_confidence())} estimated cameras are not sure:", "warn"),
         _table(("Photograph", "Likely right"), [(name, f"{c:.0%}") for c, name in unsure], 2, "not sure"),
     ]
 

@@ -12,8 +12,8 @@ from ...recon.evidence.depth_file import load_stereo
 from ...recon.evidence.depth_maps import Stereo
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
-from ...scene.errors import BadInputError, FewviewError
-from ...scene.run import SURE, Run
+from ...scene.errors import FewviewError
+from ...scene.run import Run
 from ...scene.splat import BLACK, Color
 from ..clock import Timeline
 from ..layers.camera_layer import draw_cameras, frusta_before, frustum_size
@@ -79,11 +79,8 @@ class Photographs:
 
     def unsure(self) -> set[int]:
         """The photographs whose estimated camera may be wrong."""
-        try:
-            confidence = {} if self.run is None else self.run.camera_confidence()
-        except BadInputError:
-            return set()
-        return {i for i, name in enumerate(self.capture.names) if confidence.get(name, 1.0) < SURE}
+        unsure = {} if self.run is None else self.run.unsure_cameras()
+        return {i for i, name in enumerate(self.capture.names) if name in unsure}
 
     def time_of(self, index: int) -> float | None:
         """The moment at which a photograph was taken, None where it does not say."""

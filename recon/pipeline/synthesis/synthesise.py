@@ -5,7 +5,6 @@ Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from ....scene.progress import Progress, silent
 from ...evidence.view_prior import ViewPrior
 from ...optimise.dataset import Dataset
 from ...optimise.trainer import torch_threads
+from ...poses.correspondences import timed
 from ...poses.pose_errors import align_cameras
 from .correction import Corrected, Correction
 from .joint_fit import JointFitConfig, JointResult, fit_jointly
@@ -135,10 +135,9 @@ class _Run:
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
         self.progress(f"analysis by synthesis: {name}", 0, 1)
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        with timed(name, self.seconds):
+            yield
 
 
 def _found_now(corrected: Corrected, cam_from_world: Tensor) -> dict[int, FoundPoses]:

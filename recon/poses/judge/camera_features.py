@@ -10,7 +10,7 @@ import numpy as np
 from ..correspondences import Image
 from ..mapping import Model
 from .contested_points import contested_share
-from .misleading_pairs import MIN_EXPECTED, SeparatedModel, shared_points
+from .misleading_pairs import SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 from .second_look import NO_LOOK, looks_of
 
@@ -22,31 +22,19 @@ class CameraFeatures:
     points: int  # that it observes
     distinct: int  # of these, seen at keypoints that have no look-alike in their own photographs
     std_deg: float  # of its rotation against the others', from the observations' geometry
-    expected: int  # points of others that it must show, over all its neighbours
-    agreeing: float  # share of these that are alike
-    conflicting: float  # share of these that are not
     relit: float  # spread of the brightness ratio to its neighbours, over what is alike
     explained: float  # share of its verified matches, over all pairs, that the model has points for
-    verified: float  # share of its matches that agree with one motion of the camera
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
-    views: int  # of the model
-    taken_back: float  # share of the photographs' verified pairs that misled the mapping
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
 
     def evidence(self) -> dict[str, float]:
         """The figures as confidence weighs them, by name: the larger, the better."""
-        seen = self.expected >= MIN_EXPECTED
         return {
-            "points": float(np.log(max(1, self.points))),
             "distinct": float(np.log1p(self.distinct) - np.log1p(self.points)),
             "precise": float(-np.log(max(0.02, self.std_deg))),
-            "agreeing": self.agreeing if seen else 0.6,
-            "not_conflicting": -self.conflicting if seen else -0.2,
             "not_relit": -self.relit,
             "explained": self.explained,
             "linked": float(np.log1p(self.linked)),
-            "not_taken_back": -self.taken_back,
-            "views": float(np.log(self.views)),
             "not_contested": float(-np.sqrt(self.contested)),
         }
 
@@ -62,9 +50,6 @@ def camera_features(found: SeparatedModel, images: Sequence[Image]) -> dict[int,
     distinct = _distinct_points(model, images)
     features = {}
     for view in model.views:
-        own = [look for pair, look in looks.items() if view in pair]
-        total = sum(own, NO_LOOK)
-        weight = max(1, total.expected)
         pairs = [pair for pair in graph.geometries if view in pair]
         inliers = sum(len(graph.geometries[pair].inlier_matches) for pair in pairs)
         held = sum(min(shared.get(pair, 0), len(graph.geometries[pair].inlier_matches)) for pair in pairs)
@@ -72,15 +57,9 @@ def camera_features(found: SeparatedModel, images: Sequence[Image]) -> dict[int,
             points=model.reconstruction.image(view + 1).num_points3D,
             distinct=distinct[view],
             std_deg=std[view],
-            expected=total.expected,
-            agreeing=total.agreeing / weight,
-            conflicting=total.conflicting / weight,
-            relit=total.relit,
+            relit=sum((look for pair, look in looks.items() if view in pair), NO_LOOK).relit,
             explained=held / max(1, inliers),
-            verified=inliers / max(1, sum(graph.matches[pair] for pair in pairs)),
             linked=linked[view],
-            views=len(model.views),
-            taken_back=len(found.misleading) / max(1, len(found.misleading) + len(graph.geometries)),
             contested=contested.get(view, 0.0),
         )
     return features

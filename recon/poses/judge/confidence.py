@@ -44,11 +44,10 @@ def _logistic(evidence: Mapping[str, float]) -> float:
 def looks_of_registered(
     found: SeparatedModel, images: Sequence[Image], registered: Mapping[int, tuple[np.ndarray, pycolmap.Camera]]
 ) -> dict[int, PairLook]:
-    """Looks of photographs that were registered in a finished model, over all the views of the model."""
+    """Look of each photograph that was registered in a finished model, over all the views of the model."""
     assert found.model is not None
-    compared = second_look(found.model, [image.grey for image in images], registered) if registered else {}
-    others = {pair: look for pair, look in looks_of(compared).items() if not set(pair) <= registered.keys()}
-    return {view: sum((look for pair, look in others.items() if view in pair), NO_LOOK) for view in registered}
+    looks = looks_of(second_look(found.model, [image.grey for image in images], registered)) if registered else {}
+    return {view: sum((look for pair, look in looks.items() if view in pair), NO_LOOK) for view in registered}
 
 
 def confidence_of_registered(look: PairLook) -> float | None:

@@ -105,13 +105,16 @@ def second_look(
     """Comparisons of pairs of placed views, both ways; pairs that share no such side are left out.
 
     A patch around each point, in the plane that faces both cameras, is compared by normalised cross-correlation. Views
-    that are `registered` in a finished model observe no points: only the others' points are looked for in them.
+    that are `registered` in a finished model observe no points: the model's are looked for in them, and nothing else
+    is compared then.
     """
     xyz, views = _placed_views(model, grey, registered or {})
     # The same points of every view: what one of them shows in one photograph is known in others, too.
     first = np.random.default_rng(0).permutation(len(xyz))
     found = {}
     for a, b in _near_pairs(views):
+        if registered and (a in registered) == (b in registered):
+            continue
         for here, there in ((a, b), (b, a)):
             compared = _compared(xyz, first, views[here], views[there])
             if len(compared.point):
