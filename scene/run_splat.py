@@ -18,7 +18,7 @@ from .files import read_json, write_bytes, write_json
 from .formats import load_splat, save_splat, side_path
 from .formats.side_file import remove_side_file
 from .gaussians import Gaussians
-from .motion import MOTIONS
+from .motion_kinds import MOTIONS
 from .run import Run
 from .splat import BLACK, Color, MovingSplat, Splat, StaticSplat
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fewview.scene.control_points import ControlPointMotion
 from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat
+from fewview.scene.frame_motion import FrameMotion
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import Similarity, quat_from_rotation, quat_multiply, so3_exp
-from fewview.scene.motion import FrameMotion
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
@@ -28,8 +29,36 @@ def moving(count: int = 7, moments: int = 3) -> MovingSplat:
     means = g.means + steps[:, None, None] * torch.tensor([0.1, 0.0, -0.2])
     turns = torch.stack([quat_from_rotation(so3_exp(torch.tensor([0.0, 0.3, 0.0]) * t)) for t in steps])
     quats = quat_multiply(turns[:, None].float(), torch.nn.functional.normalize(g.quats, dim=-1))
-    motion = FrameMotion(1 + 0.5 * steps.double(), means, quats)
+    sizes = g.log_scales + 0.1 * steps[:, None, None]
+    motion = FrameMotion(1 + 0.5 * steps.double(), means, quats, sizes)
     return MovingSplat(g, antialiased=True, up=(0.0, 0.0, 1.0), background=(1.0, 1.0, 1.0), motion=motion)
+
+
+def controlled(residuals: bool, count: int = 7, moments: int = 3) -> MovingSplat:
+    """Gaussians that control points carry, some of them held back, over moments 1, 1.5, 2, ... s."""
+    g, points = random_gaussians(0, count, 1), 5
+    draw = torch.Generator().manual_seed(0)
+    weights = torch.rand(count, 2, generator=draw)
+    weights = weights / weights.sum(-1, keepdim=True) * torch.linspace(0, 1, count)[:, None]
+    motion = ControlPointMotion(
+        1 + 0.5 * torch.arange(moments, dtype=torch.float64),
+        torch.randn(points, 3, generator=draw),
+        0.3 * torch.randn(moments, points, 3, generator=draw),
+        torch.randn(moments, points, 4, generator=draw),
+        torch.randint(points, (count, 2), generator=draw).int(),
+        weights,
+        quat_residuals=0.1 * torch.randn(moments, points, 4, generator=draw) if residuals else None,
+        scale_residuals=0.01 * torch.rand(moments, points, 3, generator=draw) if residuals else None,
+    )
+    return MovingSplat(g, antialiased=True, up=(0.0, 0.0, 1.0), background=(1.0, 1.0, 1.0), motion=motion)
+
+
+KINDS = {
+    "frames": moving,
+    "turning points": lambda: controlled(False),
+    "points and residuals": lambda: controlled(True),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def test_moments_lie_between_their_neighbours() -> None:
@@ -54,20 +83,24 @@ def test_a_quaternion_and_its_negative_are_one_rotation() -> None:
     torch.testing.assert_close(other.at(1.2).quats, splat.at(1.2).quats)
 
 
-def test_moving_the_frame_and_taking_rows_commute_with_time() -> None:
-    splat = moving()
+@every_kind
+def test_moving_the_frame_and_taking_rows_commute_with_time(kind: str) -> None:
+    splat = KINDS[kind]()
     keep = torch.tensor([True, False, True, True, False, False, True])
     for moment in (1.0, 1.7):
-        torch.testing.assert_close(splat.moved(TURN).at(moment).means, splat.at(moment).moved(TURN).means)
-        ours, theirs = splat.moved(TURN).at(moment).quats, splat.at(moment).moved(TURN).quats
-        assert (ours * theirs).sum(-1).abs() == pytest.approx(torch.ones(len(splat)), abs=1e-5)
+        ours, theirs = splat.moved(TURN).at(moment), splat.at(moment).moved(TURN)
+        torch.testing.assert_close(ours.means, theirs.means)
+        torch.testing.assert_close(ours.scales, theirs.scales)
+        cosines = torch.nn.functional.cosine_similarity(ours.quats, theirs.quats, dim=-1)
+        assert cosines.abs() == pytest.approx(torch.ones(len(splat)), abs=1e-5)
         assert torch.equal(splat.rows(keep).at(moment).means, splat.at(moment).means[keep])
 
 
-def test_a_run_gives_back_its_moving_splat_and_its_first_moment_to_others(tmp_path: Path) -> None:
+@every_kind
+def test_a_run_gives_back_its_moving_splat_and_its_first_moment_to_others(tmp_path: Path, kind: str) -> None:
     run = Run.create(tmp_path / "run", {})
     run.update_metrics(training={"background": [1.0, 1.0, 1.0]})
-    splat = moving()
+    splat = KINDS[kind]()
     save_run_splat(run, splat)
     read = load_run_splat(run)
     assert isinstance(read, MovingSplat)
@@ -109,3 +142,31 @@ def test_a_damaged_motion_is_one_sentence(tmp_path: Path, damage: str) -> None:
         safetensors.torch.save_file(tensors, run.motion_path)
     with pytest.raises(BadInputError, match=r"motion\.(json|safetensors)"):
         load_run_splat(run)
+
+
+def test_neighbours_beyond_the_control_points_are_refused() -> None:
+    splat = controlled(False)
+    tensors = splat.motion.tensors()
+    for wrong in (5, -1):
+        damaged = tensors | {"neighbours": torch.full_like(tensors["neighbours"], wrong)}
+        with pytest.raises(ValueError, match="below the 5 control points"):
+            ControlPointMotion.from_tensors(damaged, len(splat))
+
+
+def test_one_rigid_motion_of_all_control_points_moves_every_gaussian_by_it() -> None:
+    splat = controlled(False)
+    turn, shift = so3_exp(torch.tensor([0.3, 1.0, -0.2])), torch.tensor([0.5, -1.0, 2.0])
+    tensors = splat.motion.tensors()
+    points, moments = tensors["points"], len(tensors["times_s"])
+    tensors |= {
+        "shifts": (points @ turn.T + shift - points).expand(moments, -1, -1),
+        "turns": quat_from_rotation(turn).float().expand(moments, len(points), 4),
+        "weights": tensors["weights"] / tensors["weights"].sum(-1, keepdim=True).clamp_min(1e-9),
+    }
+    carried = torch.arange(len(splat)) > 0  # the first has no weights at all
+    moved = ControlPointMotion.from_tensors(tensors, len(splat)).at(splat.gaussians, 1.3)
+    expected = splat.gaussians.moved(Similarity(torch.tensor(1.0), turn, shift))
+    torch.testing.assert_close(moved.means[carried], expected.means[carried])
+    assert torch.equal(moved.means[~carried], splat.gaussians.means[~carried])
+    cosines = torch.nn.functional.cosine_similarity(moved.quats, expected.quats, dim=-1).abs()
+    torch.testing.assert_close(cosines[carried], torch.ones(int(carried.sum())))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from fewview.scene.capture import Capture
-from fewview.scene.motion import FrameMotion
+from fewview.scene.frame_motion import FrameMotion
 from fewview.scene.readers import save_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import save_run_splat

@@ -14,8 +14,8 @@ from fewview.recon.optimise.contract import Model, Stage
 from fewview.recon.optimise.step import Step
 from fewview.recon.optimise.table import Table
 from fewview.recon.optimise.train_config import TrainConfig
+from fewview.scene.frame_motion import FrameMotion
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.motion import FrameMotion
 from fewview.scene.splat import MovingSplat
 from torch import Tensor, nn
 
