@@ -121,6 +121,59 @@ def patch_match(
 # lengths [N, 2], log_depth and cam_from_side. Returns the loss.
 def alignment_loss(*arguments: object) -> float: ...
 
+# Control points: N Gaussians, M points, K neighbours each (index int32 [N, K], below M).
+def nearest_points(queries: ndarray, candidates: ndarray, index: ndarray) -> None: ...  # [N, D], [M, D]
+def node_weights(
+    means: ndarray,  # [N, 3]
+    mean_hyper: ndarray,  # [N, H]
+    nodes: ndarray,  # [M, 3]
+    node_hyper: ndarray,  # [M, H]
+    log_radius: ndarray,  # [M]
+    strength_logits: ndarray,  # [M]
+    index: ndarray,
+    weights: ndarray,  # [N, K]
+) -> None: ...
+def node_weights_backward(
+    means: ndarray,
+    mean_hyper: ndarray,
+    nodes: ndarray,
+    node_hyper: ndarray,
+    log_radius: ndarray,
+    strength_logits: ndarray,
+    index: ndarray,
+    weights: ndarray,  # as they came out
+    v_weights: ndarray,
+    v_mean_hyper: ndarray,
+    v_node_hyper: ndarray,
+    v_log_radius: ndarray,
+    v_strength_logits: ndarray,
+) -> None: ...
+def carry(
+    means: ndarray,  # [N, 3]
+    nodes: ndarray,  # [M, 3]
+    transforms: ndarray,  # [M, 12] rows of [rotation | shift]
+    values: ndarray,  # [M, C]
+    index: ndarray,
+    weights: ndarray,  # [N, K]
+    moved: ndarray,  # [N, 3]
+    blend: ndarray,  # [N, C]
+) -> None: ...
+def carry_backward(
+    means: ndarray,
+    nodes: ndarray,
+    transforms: ndarray,
+    values: ndarray,
+    index: ndarray,
+    weights: ndarray,
+    v_moved: ndarray,
+    v_blend: ndarray,
+    v_means: ndarray,
+    v_nodes: ndarray,
+    v_transforms: ndarray,
+    v_values: ndarray,
+    v_weights: ndarray,
+) -> None: ...
+
 class VoxelSet:
     """Voxels in sorted order, and the row of each."""
 

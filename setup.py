@@ -25,9 +25,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match"]
-KERNELS += ["sparse_conv", "table"]
+KERNELS += ["sparse_conv", "control_points", "table"]
 COMMON = ["parallel", "tiles", "sparse_map", "kernel_timing", "kernel_choice", "bindings"]
-COMMON += ["patch_match_bindings", "sparse_conv_bindings"]
+COMMON += ["patch_match_bindings", "sparse_conv_bindings", "control_point_bindings"]
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-Wall", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-psabi", "-Wno-ignored-attributes",

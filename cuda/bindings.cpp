@@ -14,6 +14,7 @@
 #include <tuple>
 #include <vector>
 
+#include "checked.h"
 #include "kernel_choice.h"
 #include "parallel.h"
 
@@ -37,26 +38,6 @@ std::vector<std::tuple<std::string, std::string, double>> times() {
     std::vector<std::tuple<std::string, std::string, double>> rows;
     for (const KernelTime &time : kernel_times()) rows.emplace_back(time.family, time.path, time.milliseconds);
     return rows;
-}
-
-// Throws unless the array has exactly this shape.
-template <class Array>
-auto *checked(const Array &array, const char *name, std::initializer_list<int64_t> shape) {
-    bool same = array.ndim() == shape.size();
-    size_t axis = 0;
-    for (int64_t want : shape) same = same && (int64_t)array.shape(axis++) == want;
-    if (!same) {
-        std::string found, expected;
-        for (size_t i = 0; i < array.ndim(); i++) found += (i ? ", " : "") + std::to_string(array.shape(i));
-        for (int64_t want : shape) expected += (expected.empty() ? "" : ", ") + std::to_string(want);
-        throw std::invalid_argument(std::string(name) + ": expected shape [" + expected + "], found [" + found + "]");
-    }
-    return array.data();
-}
-
-template <class Array>
-auto *checked(const std::optional<Array> &array, const char *name, std::initializer_list<int64_t> shape) {
-    return array ? checked(*array, name, shape) : nullptr;
 }
 
 ProjectArgs project_args(Floats means, Floats quats, Floats scales, Floats opacities, Floats cam_from_world, Floats K,
@@ -269,6 +250,7 @@ double alignment_loss(const std::vector<Floats> &points, const std::vector<Float
 
 void bind_patch_match(nb::module_ &m);
 void bind_sparse_conv(nb::module_ &m);
+void bind_control_points(nb::module_ &m);
 
 }  // namespace fewview
 
@@ -315,4 +297,5 @@ NB_MODULE(_native, m) {
     m.def("alignment_loss", &alignment_loss, release);
     bind_patch_match(m);
     bind_sparse_conv(m);
+    bind_control_points(m);
 }

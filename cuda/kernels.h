@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "alignment.h"
+#include "control_points.h"
 #include "patch_match.h"
 #include "sparse_conv.h"
 
@@ -149,6 +150,11 @@ struct Kernels {
     void (*sparse_conv_weight)(const SparseConvWeightArgs &);
     void (*sparse_pool)(const SparsePoolArgs &);
     void (*sparse_pool_backward)(const SparsePoolBackwardArgs &);
+    void (*nearest_points)(const NearestArgs &);
+    void (*node_weights)(const NodeWeightArgs &);
+    void (*node_weights_backward)(const NodeWeightBackwardArgs &);
+    void (*carry)(const CarryArgs &);
+    void (*carry_backward)(const CarryBackwardArgs &);
 };
 
 // Fills the lists; everything in them but `splats` is made here.

@@ -24,6 +24,11 @@ constexpr void (*sparse_conv_bf16)(const SparseConvArgs &) = nullptr;
 void sparse_conv_weight(const SparseConvWeightArgs &);
 void sparse_pool(const SparsePoolArgs &);
 void sparse_pool_backward(const SparsePoolBackwardArgs &);
+void nearest_points(const NearestArgs &);
+void node_weights(const NodeWeightArgs &);
+void node_weights_backward(const NodeWeightBackwardArgs &);
+void carry(const CarryArgs &);
+void carry_backward(const CarryBackwardArgs &);
 
 #define FEWVIEW_TEXT_(x) #x
 #define FEWVIEW_TEXT(x) FEWVIEW_TEXT_(x)
@@ -33,6 +38,7 @@ const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
     patch_match_sweep, sparse_conv, sparse_conv_bf16, sparse_conv_weight, sparse_pool, sparse_pool_backward,
+    nearest_points, node_weights, node_weights_backward, carry, carry_backward,
 };
 
 }  // namespace fewview::FEWVIEW_ISA

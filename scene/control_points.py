@@ -9,9 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .carry import blended_turns, carry
 from .gaussians import Gaussians
-from .geometry import Similarity, quat_from_rotation, quat_multiply, rotation_from_quat
+from .geometry import Similarity, quat_from_rotation, quat_multiply
 from .motion import check_times, place_in_time
+
+RESIDUALS = {"quat_residuals": 4, "scale_residuals": 3, "opacity_residuals": 1, "color_residuals": 3}  # channels
+LEAST_SCALE = 1e-7  # world units; a residual can take no Gaussian below it
+LEAST_OPACITY = 1e-6  # and none beyond this, or one minus it
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class ControlPointMotion:
     weights: Tensor  # [N, K] at least 0
     quat_residuals: Tensor | None = None  # [T, M, 4]; None where Gaussians turn with their control points
     scale_residuals: Tensor | None = None  # [T, M, 3] added to the standard deviations; world units
+    opacity_residuals: Tensor | None = None  # [T, M, 1] added to the opacities
+    color_residuals: Tensor | None = None  # [T, M, 3] added to the constant harmonic
 
     def __post_init__(self) -> None:
         moments, points = self.shifts.shape[:2] if self.shifts.ndim == 3 else (-1, -1)
@@ -41,8 +48,8 @@ class ControlPointMotion:
         expected = {
             "points": (points, 3), "shifts": (moments, points, 3), "turns": (moments, points, 4),
             "neighbours": (count, near), "weights": (count, near),
-            "quat_residuals": (moments, points, 4), "scale_residuals": (moments, points, 3),
         }  # fmt: skip
+        expected |= {name: (moments, points, channels) for name, channels in RESIDUALS.items()}
         for name, shape in expected.items():
             tensor = getattr(self, name)
             if tensor is not None and tuple(tensor.shape) != shape:
@@ -65,19 +72,18 @@ class ControlPointMotion:
 
     def at(self, canonical: Gaussians, time_s: float) -> Gaussians:
         turns, shifts = self._between(self.turns, time_s), self._between(self.shifts, time_s)
-        index = self.neighbours.long()
-        means = canonical.means
-        moved = carried(means, self.points, rotation_from_quat(turns), shifts, index, self.weights)
+        kept = {name: self._between(values, time_s) for name, values in self.residuals().items()}
+        values = torch.cat([*kept.values(), shifts[:, :0]], dim=-1)
+        moved, blend = carry(canonical.means, self.points, turns, shifts, values, self.neighbours, self.weights)
         if self.quat_residuals is None:
-            quats = quat_multiply(blended_turns(turns, index, self.weights), canonical.quats)
-        else:
-            unit = torch.nn.functional.normalize(canonical.quats, dim=-1)
-            quats = unit + blended(self._between(self.quat_residuals, time_s), index, self.weights)
-        log_scales = canonical.log_scales
-        if self.scale_residuals is not None:
-            grown = canonical.scales + blended(self._between(self.scale_residuals, time_s), index, self.weights)
-            log_scales = grown.clamp_min(LEAST_SCALE).log()
-        return replace(canonical, means=moved, quats=quats, log_scales=log_scales)
+            turned = blended_turns(turns, self.neighbours, self.weights)
+            canonical = replace(canonical, quats=quat_multiply(turned, canonical.quats))
+        blended = dict(zip(kept, blend.split([RESIDUALS[name] for name in kept], dim=-1), strict=True))
+        return with_residuals(replace(canonical, means=moved), blended)
+
+    def residuals(self) -> dict[str, Tensor]:
+        """Values that are blended and added, by name [T, M, C]."""
+        return {name: getattr(self, name) for name in RESIDUALS if getattr(self, name) is not None}
 
     def _between(self, values: Tensor, time_s: float) -> Tensor:
         before, share = place_in_time(self.times_s, time_s)
@@ -121,31 +127,19 @@ class ControlPointMotion:
         return motion
 
 
-LEAST_SCALE = 1e-7  # world units; a residual can take no Gaussian below it
+def with_residuals(gaussians: Gaussians, blended: Mapping[str, Tensor]) -> Gaussians:
+    """Gaussians with residuals [N, C] by their names in `RESIDUALS` (SC-GS, as released; Deformable 3DGS).
 
-
-def carried(
-    means: Tensor,  # [N, 3]
-    points: Tensor,  # [M, 3]
-    rotations: Tensor,  # [M, 3, 3]
-    shifts: Tensor,  # [M, 3]
-    index: Tensor,  # [N, K] int64
-    weights: Tensor,  # [N, K]
-) -> Tensor:
-    """Places [N, 3] of Gaussians that control points carry; the reference implementation, differentiable in all."""
-    offsets = means[:, None] - points[index]
-    places = (rotations[index] @ offsets[..., None])[..., 0] + points[index] + shifts[index]
-    return means + (weights[..., None] * (places - means[:, None])).sum(1)
-
-
-def blended(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums [N, C] of the control points' values [M, C]."""
-    return (weights[..., None] * values[index]).sum(1)
-
-
-def blended_turns(turns: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums [N, 4] of rotations [M, 4] wxyz; what the weights leave to one is no rotation at all."""
-    near = torch.nn.functional.normalize(turns, dim=-1)[index]
-    near = torch.where((near * near[:, :1]).sum(-1, keepdim=True) < 0, -near, near)  # q and -q are one rotation
-    left = near.new_tensor([1.0, 0, 0, 0]) * (1 - weights.sum(-1, keepdim=True)).clamp_min(0)
-    return (weights[..., None] * near).sum(1) + torch.where(near[:, 0, :1] < 0, -left, left)
+    They are added to unit quaternions, standard deviations, opacities and the constant harmonic.
+    """
+    quats, log_scales = gaussians.quats, gaussians.log_scales
+    opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
+    if "quat_residuals" in blended:
+        quats = torch.nn.functional.normalize(quats, dim=-1) + blended["quat_residuals"]
+    if "scale_residuals" in blended:
+        log_scales = (gaussians.scales + blended["scale_residuals"]).clamp_min(LEAST_SCALE).log()
+    if "opacity_residuals" in blended:
+        opacity_logits = torch.logit(gaussians.opacities + blended["opacity_residuals"][:, 0], eps=LEAST_OPACITY)
+    if "color_residuals" in blended:
+        sh = torch.cat([sh[:, :1] + blended["color_residuals"][:, None], sh[:, 1:]], dim=1)
+    return Gaussians(gaussians.means, quats, log_scales, opacity_logits, sh)

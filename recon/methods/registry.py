@@ -15,7 +15,12 @@ from .setting_text import check_settings
 
 Settings = TypeVar("Settings")
 
-ROWS = {"3dgs": ".gaussian_splatting", "instantsplat": ".instantsplat"}  # name to the module that holds its METHOD
+ROWS = {
+    "3dgs": ".gaussian_splatting",
+    "instantsplat": ".instantsplat",
+    "sc_gs": ".sc_gs",
+    "deformable": ".deformable_gaussians",
+}  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
 
 _registered: dict[str, Method] = {}

@@ -14,7 +14,7 @@ from ....learn.schedules import log_linear
 from ....scene.errors import BadInputError
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.point_cloud import PointCloud
-from ....scene.splat import StaticSplat
+from ....scene.splat import Splat, StaticSplat
 from ...optimise.adam import Optimiser, Rate
 from ...optimise.adaptive_density_control import AdaptiveDensityControl
 from ...optimise.contract import Model, Stage
@@ -79,7 +79,7 @@ class GaussianSplatting(Model):
         self.table = Table(columns)
         self.tables = {GAUSSIANS: self.table}
         self.modules = {}
-        self.densifier = _densifier(config, len(gaussians), scene_scale, gaussians.means.device)
+        self.densifier = densifier_for(config, len(gaussians), scene_scale, gaussians.means.device)
 
     def stages(self) -> Sequence[Stage]:
         c = self.config
@@ -95,7 +95,7 @@ class GaussianSplatting(Model):
     def splat(self, time_s: float | None = None) -> Gaussians:
         return Gaussians(**self.table)
 
-    def result(self) -> StaticSplat:
+    def result(self) -> Splat:
         return StaticSplat(self.splat().detach(), self.config.antialiased, background=self.config.background)
 
     def before_step(self, step: Step) -> None:
@@ -179,7 +179,7 @@ def _sh_rates(coefficients: int, constant: float, rest: float) -> Tensor:
     return rates
 
 
-def _densifier(config: GaussianSplattingConfig, count: int, scene_scale: float, device: torch.device) -> Densifier:
+def densifier_for(config: GaussianSplattingConfig, count: int, scene_scale: float, device: torch.device) -> Densifier:
     if config.densification == "none":
         return FixedCount()
     if config.densification == "mcmc":

@@ -1,0 +1,26 @@
+"""Deformable 3D Gaussians: a network that moves every Gaussian (Yang et al. 2024)."""
+
+from ..method_contract import Inputs, Method, Suitability
+from .config import DeformableGaussiansConfig, configure
+from .model import DeformableGaussians, initialise
+
+
+def _suits(inputs: Inputs) -> Suitability:
+    if not inputs.moves:
+        return Suitability(0.0, "the scene does not move")
+    return Suitability(0.4, "the photographs were taken at different times, and it moves every Gaussian by itself")
+
+
+def _initialise(inputs: Inputs, config: DeformableGaussiansConfig) -> DeformableGaussians:
+    return initialise(inputs.dataset, config, inputs.dataset.cameras.K.device)
+
+
+METHOD = Method(
+    name="deformable",
+    summary="A network that moves every Gaussian by itself, slow without a GPU (Yang et al. 2024).",
+    config=DeformableGaussiansConfig,
+    suits=_suits,
+    configure=configure,
+    initialise=_initialise,
+    uses_time=True,
+)

@@ -1,0 +1,135 @@
+"""Settings of SC-GS: as released, and for a run of minutes on a processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ....scene.errors import BadInputError
+from ...optimise.rounds import Rounds
+from ...optimise.train_config import at_least, fraction
+from ..gaussian_splatting.config import MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA
+from ..method_contract import Inputs
+from ..moving_capture import require_times
+from ..moving_config import MovingConfig, values_for
+
+STEPS_CPU = 6000
+
+
+@dataclass(frozen=True)
+class ScGsConfig(MovingConfig):
+    """The released values, for 90,000 steps. Lengths of control points are in network units (see `MovingFrame`).
+
+    The first part of the run, `node_steps`, trains control points alone; all moments of the Gaussians' own settings
+    are fractions of the second part.
+    """
+
+    preset: Literal["auto", "paper", "quick"] = "auto"  # quick on a CPU, as released on a GPU, for what is not asked.
+    steps: int = 90_000  # Both parts.
+    rate_falls: float = 0.375  # Fraction of the second part over which the means' rate falls.
+    sh_every: float = 1 / 80  # Fraction of the second part after which the degree rises by one.
+    densify_from: float = 500 / 80_000
+    densify_until: float = 0.625
+    opacity_resets: int = 16
+    start: Literal["points", "nodes"] = "points"  # Gaussians begin at the capture's points, or around control points.
+    # -- control points
+    nodes: int = 512  # Control points.
+    neighbours: int = 3  # Control points that carry a Gaussian.
+    hyper_dim: int = 8  # Dimensions in which what is near can lie apart, besides the three of space.
+    neighbours_every: int = 1  # Steps after which the nearest control points are looked for again.
+    local_frame: bool = True  # Gaussians turn around their control points; else they are only shifted with them.
+    rotation: Literal["residual", "single"] = "residual"  # Gaussians turn by a residual, or as control points (paper).
+    predict_opacity: bool = False  # Control points change opacities.
+    predict_color: bool = False  # Control points change colours.
+    motion_mask: bool = False  # Each Gaussian learns how much of the motion it takes part in.
+    network_rate_falls: float = 0.5  # Fraction of a part over which the network's rate falls.
+    node_lr: float = 8e-4  # Learning rate of the control points' own values.
+    hyper_lr: float = 2.5e-3  # Learning rate of the Gaussians' further dimensions.
+    # -- first part: control points as round Gaussians of one size
+    node_steps: float = 1 / 9  # Fraction of the run; 0 for none, then control points lie at starting points.
+    node_still: float = 0.2  # Fraction of the first part in which nothing moves.
+    node_sampling: float = 0.75  # Fraction of the first part after which `nodes` of them are chosen.
+    node_candidates: int = 8192  # At most so many before that.
+    elastic_weight: float = 1e-3
+    acceleration_weight: float = 1e-5
+    node_arap_weight: float = 1e-2
+    # -- second part
+    still: float = 3 / 80  # Fraction of the second part in which the control points' motion stands.
+    arap: Literal["released", "paper", "off"] = "released"
+    arap_weight: float = 1e-4
+    arap_weight_final: float = 1e-5  # Reached between a sixteenth and an eighth of the second part.
+    arap_until: float = 0.25  # Fraction of the second part.
+    arap_every: int = 1  # Steps between two looks at it, which weigh that much more.
+    adaptive: Literal["once", "periodic", "off"] = "once"  # When control points are added and removed.
+    adaptive_at: float = 0.125  # once: fraction of the second part.
+    adaptive_every: float = 1 / 16  # periodic: fraction of the second part, up to five sixteenths of it.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "nodes", "neighbours", "neighbours_every", "arap_every", "node_candidates")
+        at_least(self, 0, "hyper_dim", "node_lr", "hyper_lr", "elastic_weight", "acceleration_weight")
+        at_least(self, 0, "node_arap_weight", "arap_weight", "arap_weight_final")
+        fraction(self, "rate_falls", "network_rate_falls", "node_steps", "node_still", "node_sampling")
+        fraction(self, "arap_until", "adaptive_at", "adaptive_every")
+        choices = {
+            "preset": ("auto", "paper", "quick"), "start": ("points", "nodes"), "rotation": ("residual", "single"),
+            "arap": ("released", "paper", "off"), "adaptive": ("once", "periodic", "off"),
+        }  # fmt: skip
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise BadInputError(f"{name} is '{getattr(self, name)}'; {', '.join(known)} is expected.")
+        if self.neighbours > 16 or self.result_moments == 1:
+            raise BadInputError(
+                f"neighbours from 1 to 16 and result_moments 0 or from 2 on are expected, found {self.neighbours} and "
+                f"{self.result_moments}."
+            )
+        if self.start == "nodes" and self.first_part == 0:
+            raise BadInputError("start is 'nodes', which the first part trains, and node_steps leaves it no step.")
+
+    @property
+    def first_part(self) -> int:
+        """Steps of the first part."""
+        return int(self.node_steps * self.steps)
+
+    @property
+    def second_part(self) -> int:
+        return self.steps - self.first_part
+
+    def in_second_part(self, share: float) -> int:
+        """Step of the run at a share of the second part."""
+        return self.first_part + int(share * self.second_part)
+
+    def degree_at(self, step: int) -> int:
+        interval = self.sh_every * self.second_part
+        done = max(0, step - self.first_part)
+        return self.sh_degree if interval == 0 else min(self.sh_degree, int(done / interval))
+
+    @property
+    def rounds(self) -> Rounds:
+        first, last = self.in_second_part(self.densify_from), self.in_second_part(self.densify_until)
+        return Rounds(first, last, self.densify_every)
+
+    @classmethod
+    def quick(cls, **changes: Any) -> ScGsConfig:
+        """Values for minutes on a processor.
+
+        Found on an animated, rendered animal and on generated moving shapes.
+        """
+        values: dict[str, Any] = {
+            "steps": STEPS_CPU, "nodes": 512, "net_depth": 4, "net_width": 128, "neighbours_every": 50,
+            "arap_every": 4, "node_candidates": 1024, "node_steps": 0.15, "densify_from": 0.05, "opacity_resets": 0,
+            "random_points": 10_000, "max_gaussians": 30_000, "still": 0.02, "sh_every": 0.2, "rate_falls": 1.0,
+            "network_rate_falls": 1.0, "start": "nodes", "coarse_levels": 1, "coarse_until": 0.3,
+        }  # fmt: skip
+        return cls(**(values | changes))
+
+
+def configure(inputs: Inputs, asked: Mapping[str, Any]) -> ScGsConfig:
+    """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
+    require_times(inputs, "sc_gs")
+    values = values_for(inputs)
+    quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
+    if not quick:
+        values["max_gaussians"] = MAX_GAUSSIANS_CPU if inputs.on_cpu else MAX_GAUSSIANS_CUDA
+    return (ScGsConfig.quick if quick else ScGsConfig)(**(values | dict(asked)))
