@@ -11,10 +11,10 @@ from ...optimise.rounds import Rounds
 from ...optimise.train_config import at_least, fraction
 from ..gaussian_splatting.config import MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA
 from ..method_contract import Inputs
-from ..moving_capture import require_times
+from ..moving_capture import is_synthetic, require_times
 from ..moving_config import MovingConfig, values_for
 
-STEPS_CPU = 6000
+STEPS_CPU = 8000
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class ScGsConfig(MovingConfig):
     predict_color: bool = False  # Control points change colours.
     motion_mask: bool = False  # Each Gaussian learns how much of the motion it takes part in.
     network_rate_falls: float = 0.5  # Fraction of a part over which the network's rate falls.
+    dense_network_lr: float = 8e-4  # Learning rate of the network at the start of the second part.
     node_lr: float = 8e-4  # Learning rate of the control points' own values.
     hyper_lr: float = 2.5e-3  # Learning rate of the Gaussians' further dimensions.
     # -- first part: control points as round Gaussians of one size
@@ -51,6 +52,9 @@ class ScGsConfig(MovingConfig):
     node_still: float = 0.2  # Fraction of the first part in which nothing moves.
     node_sampling: float = 0.75  # Fraction of the first part after which `nodes` of them are chosen.
     node_candidates: int = 8192  # At most so many before that.
+    # The image loss, or the squared error: the best still picture of what is in a place now and then is its mean in the
+    # one, and in the other, as in every absolute error, its median, which is nothing.
+    node_loss: Literal["image", "squared"] = "image"
     elastic_weight: float = 1e-3
     acceleration_weight: float = 1e-5
     node_arap_weight: float = 1e-2
@@ -68,13 +72,16 @@ class ScGsConfig(MovingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "nodes", "neighbours", "neighbours_every", "arap_every", "node_candidates")
-        at_least(self, 0, "hyper_dim", "node_lr", "hyper_lr", "elastic_weight", "acceleration_weight")
+        at_least(
+            self, 0, "hyper_dim", "node_lr", "dense_network_lr", "hyper_lr", "elastic_weight", "acceleration_weight"
+        )
         at_least(self, 0, "node_arap_weight", "arap_weight", "arap_weight_final")
         fraction(self, "rate_falls", "network_rate_falls", "node_steps", "node_still", "node_sampling")
         fraction(self, "arap_until", "adaptive_at", "adaptive_every")
         choices = {
             "preset": ("auto", "paper", "quick"), "start": ("points", "nodes"), "rotation": ("residual", "single"),
             "arap": ("released", "paper", "off"), "adaptive": ("once", "periodic", "off"),
+            "node_loss": ("image", "squared"),
         }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -117,10 +124,13 @@ class ScGsConfig(MovingConfig):
         Found on an animated, rendered animal and on generated moving shapes.
         """
         values: dict[str, Any] = {
-            "steps": STEPS_CPU, "nodes": 512, "net_depth": 4, "net_width": 128, "neighbours_every": 50,
-            "arap_every": 4, "node_candidates": 1024, "node_steps": 0.15, "densify_from": 0.05, "opacity_resets": 0,
-            "random_points": 10_000, "max_gaussians": 30_000, "still": 0.02, "sh_every": 0.2, "rate_falls": 1.0,
-            "network_rate_falls": 1.0, "start": "nodes", "coarse_levels": 1, "coarse_until": 0.3,
+            "steps": STEPS_CPU, "net_depth": 4, "net_width": 128, "position_bands": 4,
+            "network_lr": 3e-3, "dense_network_lr": 3e-3,
+            "network_rate_falls": 1.0, "neighbours_every": 50, "arap_every": 16, "node_candidates": 1024,
+            "node_steps": 0.3, "node_still": 0.1, "node_loss": "squared", "elastic_weight": 0.0,
+            "acceleration_weight": 0.0, "start": "nodes", "random_points": 10_000, "max_gaussians": 30_000,
+            "opacity_lr": 0.02, "opacity_resets": 0, "densify_from": 0.05, "still": 0.02, "sh_every": 0.2,
+            "rate_falls": 1.0, "coarse_levels": 2, "coarse_until": 0.5,
         }  # fmt: skip
         return cls(**(values | changes))
 
@@ -129,6 +139,8 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> ScGsConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
     require_times(inputs, "sc_gs")
     values = values_for(inputs)
+    if is_synthetic(inputs):
+        values["random_background"] = True  # nothing dark can hide before black
     quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
     if not quick:
         values["max_gaussians"] = MAX_GAUSSIANS_CPU if inputs.on_cpu else MAX_GAUSSIANS_CUDA

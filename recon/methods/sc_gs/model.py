@@ -25,7 +25,7 @@ from ...optimise.adaptive_density_control import AdaptiveDensityControl
 from ...optimise.contract import Stage
 from ...optimise.dataset import Dataset
 from ...optimise.rounds import Rounds
-from ...optimise.step import Step
+from ...optimise.step import Render, Step
 from ...optimise.table import Column, Table
 from ..deformation_network import SHIFTS, TURNS, deformation_network
 from ..gaussian_splatting.model import GAUSSIANS, GaussianSplatting, densifier_for, gaussians_from_points
@@ -44,6 +44,7 @@ from .node_regularisers import acceleration_loss, elastic_loss
 from .node_weights import nearest_points, node_weights
 
 STILL_NODES, NODES, CHOSEN_NODES, DENSE = "still nodes", "nodes", "chosen nodes", "gaussians"  # the stages
+SQUARED_WEIGHT = 4.0  # of the squared error, to be about as large as the image loss
 TRAJECTORY_MOMENTS = 16  # in which control points are told apart
 ARAP_WINDOW, ARAP_NODES, PAPER_MOMENTS = 0.05, 512, 8
 ELASTIC_MOMENTS, ELASTIC_NEIGHBOURS, ACCELERATION_INTERVALS = 8, 2, 3
@@ -93,7 +94,7 @@ class ScGs(GaussianSplatting):
 
         def moving(done: int) -> dict[str, Optimiser]:
             """From a step on at which the network has learned `done` steps."""
-            return learning | {"deformation": Optimiser(self._network_rate(first - still, done))}
+            return learning | {"deformation": Optimiser(self._network_rate(c.network_lr, first - still, done))}
 
         parts = [
             Stage(still, learning, name=STILL_NODES),
@@ -109,7 +110,7 @@ class ScGs(GaussianSplatting):
         rates: dict[str, Rate] = {
             "nodes.log_radius": lambda _: c.node_lr,
             "nodes.strength_logits": lambda _: c.node_lr,
-            "deformation": self._network_rate(c.second_part),
+            "deformation": self._network_rate(c.dense_network_lr, c.second_part),
         }
         if c.hyper_dim > 0:
             rates |= {f"{GAUSSIANS}.hyper": lambda _: c.hyper_lr, "nodes.hyper": lambda _: c.node_lr}
@@ -127,10 +128,11 @@ class ScGs(GaussianSplatting):
             "sh": lambda _: c.sh_lr,
         }
 
-    def _network_rate(self, steps: int, done: int = 0) -> Rate:
+    def _network_rate(self, start: float, steps: int, done: int = 0) -> Rate:
+        """The falling rate of a part of so many steps, from the step `done` of it on."""
         c = self.config
         falls = max(1.0, c.network_rate_falls * steps)
-        return lambda step: log_linear(c.network_lr, c.network_lr_final, min(1.0, (done + step) / falls))
+        return lambda step: log_linear(start, c.network_lr_final, min(1.0, (done + step) / falls))
 
     def _means_rate(self, step: int) -> float:
         c = self.config
@@ -266,13 +268,24 @@ class ScGs(GaussianSplatting):
     def loss(self, step: Step) -> dict[str, Tensor]:
         if self.part == DENSE:
             return super().loss(step) | self._arap(step)
-        losses = {"photometric": step.photometric()}
+        (view,) = step.views
+        drawn = step.draw(view)
         if self.part == NODES:
-            (drawn,) = step.renders.values()
             drawn.info["means2d"].retain_grad()
+        if self.config.node_loss == "squared":
+            losses = {"photometric": SQUARED_WEIGHT * self._squared_error(step, drawn)}
+        else:
+            losses = {"photometric": step.photometric()}
         if self.part != STILL_NODES and step.index % self.config.arap_every == 0:
             losses |= self._regularise(step)
         return losses
+
+    def _squared_error(self, step: Step, drawn: Render) -> Tensor:
+        """The mean squared error of this step's picture over the pixels that count."""
+        (view,) = step.views
+        image, (target, mask) = step.as_photographed(view, drawn), step.target(view)
+        error = (image - target).square().mean(-1)
+        return error.mean() if mask is None else error[mask].mean()
 
     def _regularise(self, step: Step) -> dict[str, Tensor]:
         """The first part's own losses on how control points move, in network units."""
