@@ -89,7 +89,12 @@ def place(
                 "The cameras were estimated from the training photographs alone; held-out photographs were registered "
                 "to them afterwards."
             )
-    if capture.points is None:
+    if capture.points is None and _is_cut_out_film(capture):
+        notes.append(
+            "Each photograph is cut out and of a moment of its own, so that nothing in them stands still and no points "
+            "can be triangulated; a method that follows time starts from their outlines."
+        )
+    elif capture.points is None:
         started = time.perf_counter()
         origin = "The input has" if estimator is None else "The pose estimator gives"
         capture, note = _with_points(capture, f"{origin} cameras but no points", config, progress)
@@ -107,6 +112,14 @@ def place(
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
     write_json(run.poses_path, stage)
     return capture
+
+
+def _is_cut_out_film(capture: Capture) -> bool:
+    """True for transparent photographs of different moments, no two of one, as those of D-NeRF."""
+    times = capture.times_s
+    if times is None or len(times) < 2 or len(times.unique()) < len(times):
+        return False
+    return capture.image(0).shape[-1] == 4
 
 
 def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:
