@@ -115,11 +115,12 @@ def place(
 
 
 def _is_cut_out_film(capture: Capture) -> bool:
-    """True for transparent photographs of different moments, no two of one, as those of D-NeRF."""
-    times = capture.times_s
+    """True for transparent training photographs of different moments, no two of one, as those of D-NeRF."""
+    train = capture.subset(capture.split()[0])
+    times = train.times_s
     if times is None or len(times) < 2 or len(times.unique()) < len(times):
         return False
-    return capture.image(0).shape[-1] == 4
+    return train.image(0).shape[-1] == 4
 
 
 def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progress: Progress) -> tuple[Capture, str]:
