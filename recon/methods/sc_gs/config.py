@@ -14,7 +14,7 @@ from ..method_contract import Inputs
 from ..moving_capture import is_synthetic, require_times
 from ..moving_config import MovingConfig, values_for
 
-STEPS_CPU = 8000
+STEPS_CPU = 12_000
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class ScGsConfig(MovingConfig):
         """
         values: dict[str, Any] = {
             "steps": STEPS_CPU, "net_depth": 4, "net_width": 128, "position_bands": 4,
-            "network_lr": 3e-3, "dense_network_lr": 3e-3,
+            "network_lr": 3e-3, "dense_network_lr": 1e-3,
             "network_rate_falls": 1.0, "neighbours_every": 50, "arap_every": 16, "node_candidates": 1024,
             "node_steps": 0.3, "node_still": 0.1, "node_loss": "squared", "elastic_weight": 0.0,
             "acceleration_weight": 0.0, "start": "nodes", "random_points": 10_000, "max_gaussians": 30_000,
