@@ -28,6 +28,10 @@ class Frame:
     load_depth: Callable[[], np.ndarray] | None = None  # -> float32 [H, W], 0 where unknown
     position: GeoPosition | None = None  # where EXIF says it was taken
     time_s: float | None = None  # when it was taken, from any zero; in the unit of the source where that is unknown
+    camera: str | None = None  # which of several cameras that film the same took it, as the source calls it
+    # -> bool [H, W], True where what the pixel shows stands still. Cameras and points are estimated from such pixels
+    # alone; training sees all that `load_mask` leaves, since what moves is what a moving scene is about.
+    load_still: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Capture:
     cameras_are_estimated: bool = False  # found from these photographs by Fewview before, and not given
     # Where the zero of cameras and points lies in the source's coordinates, in its unit.
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    unit: float = 1.0  # units of the source in one unit of cameras and points
 
     def __post_init__(self) -> None:
         if self.cameras is not None and len(self.cameras) != len(self.frames):
