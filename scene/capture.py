@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from .cameras import Cameras
 from .gps import GeoPosition
 from .point_cloud import PointCloud
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,11 @@ class Capture:
         return [i for i in range(len(self)) if i not in held_out], test
 
 
-def evenly_spaced(indices: Sequence[int], count: int) -> list[int]:
-    """`count` of the indices, first and last included, rounded to the nearest (all of them when fewer)."""
+def evenly_spaced(indices: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the indices (or of other things in order), first and last included, rounded to the nearest.
+
+    All of them when there are fewer.
+    """
     if count >= len(indices):
         return list(indices)
     return [indices[round(float(p))] for p in np.linspace(0, len(indices) - 1, count)]

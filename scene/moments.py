@@ -53,8 +53,8 @@ def held_out(capture: Capture, rule: str) -> list[int]:
     if kind == "moments" and value.isascii() and value.isdigit() and int(value) >= 2:
         if capture.duration_s == 0:
             raise BadInputError(
-                f"--hold-out {rule} cannot be used: the frames of {capture.source} have no different times. Frames of a "
-                "film get theirs by --fps."
+                f"--hold-out {rule} cannot be used: the frames of {capture.source} have no different times. Frames of "
+                "a film get theirs by --fps."
             )
         every = int(value)
         found = moments(capture)
@@ -80,7 +80,7 @@ def _of_camera(capture: Capture, name: str) -> list[int]:
         )
     if len(names) == 1:
         raise BadInputError(
-            f"--hold-out camera:{name} cannot be used: {name} is the only camera of {capture.source}, and nothing would "
-            "be left to train on."
+            f"--hold-out camera:{name} cannot be used: {name} is the only camera of {capture.source}, and nothing "
+            "would be left to train on."
         )
     return [i for i, frame in enumerate(capture.frames) if frame.camera == name]

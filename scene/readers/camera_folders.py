@@ -24,6 +24,7 @@ class CameraFolder:
     """The image of a camera in the model, and the folder with the camera's frames."""
 
     image: ColmapImage
+    root: Path  # of the folders of all cameras
     folder: Path
     files: tuple[Path, ...]
 
@@ -61,7 +62,7 @@ def read_camera_folders(
     """
     model = model_folder(path)
     assert model is not None
-    root = cameras[0].folder.parent
+    root = cameras[0].root
     moments, notes = _moments(path, cameras)
     at: dict[str, tuple[str, int]] = {}
     images: list[ColmapImage] = []
@@ -69,7 +70,7 @@ def read_camera_folders(
         for number in moments:
             name = numbered[number].relative_to(root).as_posix()
             at[printable(name)] = printable(camera.folder.name), number - moments[0]
-            images.append(replace(camera.image, name=name, point_ids=np.zeros(0, np.int64)))
+            images.append(replace(camera.image, name=name, point_ids=np.zeros(0, np.uint64)))
     capture = posed_photographs(
         path, model, images, read_cameras(model), root, max_megapixels=max_megapixels, allow_outside=allow_outside
     )
@@ -100,7 +101,7 @@ def _folder_of(image: ColmapImage, root: Path) -> CameraFolder | None:
     except BadInputError:
         return None
     files = tuple(photo_files(place)) if place.is_dir() else ()
-    return CameraFolder(image, place, files) if len(files) > 1 else None
+    return CameraFolder(image, root, place, files) if len(files) > 1 else None
 
 
 def _numbered(cameras: list[CameraFolder]) -> list[dict[int, Path]]:
@@ -120,8 +121,8 @@ def _moments(path: Path, cameras: list[CameraFolder]) -> tuple[list[int], list[s
     common = set(numbered[0]).intersection(*numbered[1:])
     if not common:
         raise BadInputError(
-            f"{path}: no moment is in all of the folders {listed([c.folder.name for c in cameras])}; number the frames of "
-            "one moment alike."
+            f"{path}: no moment is in all of the folders {listed([c.folder.name for c in cameras])}; number the frames "
+            "of one moment alike."
         )
     longer = [
         f"{printable(camera.folder.name)} ({len(found)})"

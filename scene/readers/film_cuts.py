@@ -52,8 +52,8 @@ def cut_notes(times_s: list[float], name: str) -> list[str]:
         return []
     at = listed([f"{time:.2f} s" for time in times_s], most=3)
     return [
-        f"{name} is cut at {at}: the frame there shares nothing with the one before, and pieces of different places have "
-        "no common cameras. Cut the film there, and give one piece."
+        f"{name} is cut at {at}: the frame there shares nothing with the one before, and pieces of different places "
+        "have no common cameras. Cut the film there, and give one piece."
     ]
 
 
@@ -70,7 +70,9 @@ def _shared(a: np.ndarray, b: np.ndarray) -> int:
     (keys_a, found_a), (keys_b, found_b) = sift.detectAndCompute(a, None), sift.detectAndCompute(b, None)
     if found_a is None or found_b is None or min(len(keys_a), len(keys_b)) < 2:
         return 0
-    pairs = [m for m, second in cv2.BFMatcher().knnMatch(found_a, found_b, k=2) if m.distance < _RATIO * second.distance]
+    pairs = [
+        m for m, second in cv2.BFMatcher().knnMatch(found_a, found_b, k=2) if m.distance < _RATIO * second.distance
+    ]
     if len(pairs) < 4:
         return 0
     xy_a = np.array([keys_a[m.queryIdx].pt for m in pairs], np.float32)

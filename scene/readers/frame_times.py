@@ -40,8 +40,8 @@ def note_on_range(frames: Sequence[Frame], path: Path) -> list[str]:
     if not times or (min(times) >= 0 and max(times) <= 1):
         return []
     return [
-        f"The times of {path} run from {min(times):g} to {max(times):g}, where D-NeRF has 0 to 1; they are taken as they "
-        "are."
+        f"The times of {path} run from {min(times):g} to {max(times):g}, where D-NeRF has 0 to 1; they are taken as "
+        "they are."
     ]
 
 

@@ -16,8 +16,8 @@ FAR = 100.0  # sizes of the scene between its middle and zero
 def in_single_precision(capture: Capture) -> Capture:
     """The capture with cameras and points in float32, moved to a near origin first where they lie too far from zero.
 
-    The origin is a round number, so that people can add it again: it is in `Capture.origin` and in a note. Unit and axes
-    are never changed.
+    The origin is a round number, so that people can add it again: it is in `Capture.origin` and in a note. Unit and
+    axes are never changed.
     """
     cameras, points = capture.cameras, capture.points
     if cameras is None:

@@ -29,8 +29,8 @@ def calibration_file(path: Path) -> Path | None:
     found = sorted(f for folder in _places(path) for f in folder.iterdir() if f.name.lower().endswith(SUFFIX))
     if len(found) > 1:
         raise BadInputError(
-            f"{path} holds {len(found)} calibrations ({listed([f.name for f in found])}); leave the one that belongs to "
-            "the videos."
+            f"{path} holds {len(found)} calibrations ({listed([f.name for f in found])}); leave the one that belongs "
+            "to the videos."
         )
     return found[0] if found else None
 
@@ -76,12 +76,10 @@ def read_synchronised_videos(path: Path, *, n_moments: int, max_megapixels: floa
             views.append(Cameras(pose, K, torch.tensor(lens.width), torch.tensor(lens.height)))
     notes.insert(
         0,
-        f"{len(chosen)} of {count} moments of {len(paired)} cameras were taken, at {rate:.4g} frames a second; a unit is "
-        "a metre.",
+        f"{len(chosen)} of {count} moments of {len(paired)} cameras were taken, at {rate:.4g} frames a second; a unit "
+        "is a metre.",
     )
-    return in_single_precision(
-        Capture(tuple(frames), printable(str(path)), Cameras.stack(views), notes=tuple(notes))
-    )
+    return in_single_precision(Capture(tuple(frames), printable(str(path)), Cameras.stack(views), notes=tuple(notes)))
 
 
 def _places(path: Path) -> list[Path]:
@@ -104,8 +102,8 @@ def _paired(
         fitting = exact or [v for v in videos if v.stem.lower().endswith(name)]
         if len(fitting) > 1 or any(v in taken for v in fitting):
             raise BadInputError(
-                f"{path}: more than one video, or camera, fits {camera.name} ({listed([v.name for v in fitting])}); name "
-                "each video like its camera."
+                f"{path}: more than one video, or camera, fits {camera.name} ({listed([v.name for v in fitting])}); "
+                "name each video like its camera."
             )
         if fitting:
             taken[fitting[0]] = camera.name
@@ -182,8 +180,8 @@ class _ShownPart:
         bars = [pixels[:, : dark[0]], pixels[:, width - dark[0] :], pixels[: dark[1]], pixels[height - dark[1] :]]
         if any(bar.size and np.percentile(bar, 90) > _BLACK for bar in bars):
             raise BadInputError(
-                f"{video} has frames of {width} x {height} pixels and its camera {lens.width} x {lens.height}: that is a "
-                "crop, of which nothing says where it lies; the video as the camera took it is expected."
+                f"{video} has frames of {width} x {height} pixels and its camera {lens.width} x {lens.height}: that is "
+                "a crop, of which nothing says where it lies; the video as the camera took it is expected."
             )
         fx, fy, cx, cy, *distortion = lens.params
         params = (fx * scale, fy * scale, cx * scale + bar_x - cut[0], cy * scale + bar_y - cut[1], *distortion)
@@ -199,8 +197,8 @@ class _ShownPart:
         if not any(self.bars_px):
             return []
         return [
-            f"{printable(video.name)} has black bars of {max(self.bars_px)} pixels around the picture that the camera is "
-            "calibrated for; they were cut off."
+            f"{printable(video.name)} has black bars of {max(self.bars_px)} pixels around the picture that the camera "
+            "is calibrated for; they were cut off."
         ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -202,11 +201,14 @@ def with_cameras_named(frames: list[Frame]) -> list[Frame]:
     several = 1 < len(moments) < len(frames) and len(set(folders)) > 1
     if not several or len({(f, frame.time_s) for f, frame in zip(folders, frames, strict=True)}) < len(frames):
         return frames
-    depth = len(os.path.commonprefix([PurePosixPath(folder).parts for folder in folders]))
-    return [
-        replace(frame, camera="/".join(PurePosixPath(folder).parts[depth:]) or folder)
-        for frame, folder in zip(frames, folders, strict=True)
-    ]
+    return [replace(frame, camera=folder) for frame, folder in zip(frames, _ends(folders), strict=True)]
+
+
+def _ends(folders: list[str]) -> list[str]:
+    """The folders without the part that is the same of all."""
+    parts = [PurePosixPath(folder).parts for folder in folders]
+    common = next((i for i, same in enumerate(zip(*parts, strict=False)) if len(set(same)) > 1), min(map(len, parts)))
+    return ["/".join(part[common:]) or folder for part, folder in zip(parts, folders, strict=True)]
 
 
 def missing_notes(views: Views, path: Path) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
     notes += cut_notes(cuts_s, printable(path.name))
     if index.pixel_aspect != 1:
         notes.append(
-            f"The pixels of {printable(path.name)} are {index.pixel_aspect:.3g} times as wide as high; they were squared."
+            f"The pixels of {printable(path.name)} are {index.pixel_aspect:.3g} times as wide as high; they were "
+            "squared."
         )
     if decoded < len(index.times):
         notes.append(f"{printable(path.name)} is damaged: {decoded} of {len(index.times)} frames could be decoded.")
@@ -84,7 +85,7 @@ def _sharpest(path: Path, file: IO[bytes], index: FilmIndex, n_frames: int) -> t
         if window not in best or sharpness > best[window].sharpness:
             best[window] = _Candidate(number, sharpness, pixels, since_first[-1])
     frames += [_frame(path, best[w]) for w in sorted(best)]
-    cuts_s = [time for number in cuts.cuts if (time := since_first[number]) is not None]
+    cuts_s = [at for number in cuts.cuts if (at := since_first[number]) is not None]
     return frames, len(since_first), cuts_s
 
 
@@ -119,4 +120,3 @@ def _frame(path: Path, candidate: _Candidate) -> Frame:
         load=lambda: np.array(Image.open(BytesIO(data)).convert("RGB")),
         time_s=candidate.time_s,
     )
-
