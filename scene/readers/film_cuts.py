@@ -52,8 +52,8 @@ def cut_notes(times_s: list[float], name: str) -> list[str]:
         return []
     at = listed([f"{time:.2f} s" for time in times_s], most=3)
     return [
-        f"{name} is cut at {at}: the frame there shares nothing with the one before, and pieces of different places "
-        "have no common cameras. Cut the film there, and give one piece."
+        f"{name} is cut at {at}: the frame there shares nothing with the one before. Give one piece of it, unless "
+        "other frames join the pieces."
     ]
 
 
