@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -12,6 +14,10 @@ from .moving_pixels import FilmMotion
 from .pose_estimator import Poses
 from .world_frame import MEDIAN_DEPTH
 
+# Something that turns before a camera that stands gives cameras around it. So many frames of the film must have one,
+# with so much belief on average, and the cameras must turn so far: things that merely move give cameras all in one
+# place, or none that can be believed.
+AROUND_PLACED, AROUND_BELIEVED, AROUND_DEG = 0.8, 0.5, 15.0
 CUT_OUT = 0.2  # of the picture is transparent, at least, where an object was cut out of its background
 
 
@@ -44,6 +50,20 @@ def standing_camera(capture: Capture) -> Poses:
     stats = {"features": "none", "photographs": len(frames), "placed": len(frames), "camera": "standing"}
     stats["focal_px"] = [round(focal, 2) for focal in sorted(set(focal_px))]
     return Poses(placed, list(range(len(frames))), {}, {}, stats, notes=(note,))
+
+
+def goes_round(poses: Poses, frames: int) -> bool:
+    """True where cameras of a film of so many frames, found from what moves, are those around a thing that turns."""
+    assert poses.capture.cameras is not None
+    rotation = poses.capture.cameras.cam_from_world[:, :3, :3].double()
+    cosine = (torch.einsum("aij,bij->ab", rotation, rotation) - 1) / 2
+    turn_deg = math.degrees(float(cosine.clamp(-1, 1).arccos().max()))
+    believed = sum(belief for belief in poses.confidence if belief is not None)
+    return (
+        len(poses.placed) >= AROUND_PLACED * frames
+        and believed >= AROUND_BELIEVED * len(poses.placed)
+        and turn_deg >= AROUND_DEG
+    )
 
 
 def is_cut_out(capture: Capture) -> bool:

@@ -35,12 +35,11 @@ from .pair_selection import choose_pairs
 from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
-from .standing_camera import is_cut_out, moving_note, standing_camera
+from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
 from .still_background import STILL_BACKGROUND, without_still_background
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Pair, ViewGraph, verify
 
-AROUND_PLACED = 0.8  # of the frames of a film must be placed around what turns for that to be what happens
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
 
@@ -99,7 +98,7 @@ def _of_standing_camera(capture: Capture, config: PosesConfig, progress: Progres
         raise
     except FewviewError:
         return standing_camera(capture)
-    around = STILL_BACKGROUND in poses.notes and len(poses.placed) >= AROUND_PLACED * len(capture)
+    around = STILL_BACKGROUND in poses.notes and goes_round(poses, len(capture))
     return poses if around else standing_camera(capture)
 
 
@@ -113,8 +112,7 @@ def _of_moving_camera(capture: Capture, config: PosesConfig, progress: Progress)
         if not is_cut_out(capture):
             raise
         return standing_camera(capture)
-    explained = len(poses.placed) >= AROUND_PLACED * len(capture)
-    return poses if explained or not is_cut_out(capture) else standing_camera(capture)
+    return poses if not is_cut_out(capture) or goes_round(poses, len(capture)) else standing_camera(capture)
 
 
 def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
