@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.pipeline.select_views import select_views
-from fewview.scene import BadInputError, Capture, Frame
+from fewview.recon.poses import PosesConfig
+from fewview.recon.poses.triangulate import _pairs
+from fewview.scene import BadInputError, Cameras, Capture, Frame
 from fewview.scene.moments import held_out, is_synchronised, moments, whole_moments
 
 
@@ -118,3 +121,11 @@ def test_options_that_contradict_each_other() -> None:
         ReconstructConfig(eval=True, hold_out="moments:8")
     with pytest.raises(BadInputError, match="--choose useful cannot be used"):
         selected(views=6, choose="useful")
+
+
+def test_points_of_a_rig_come_from_pairs_of_one_moment() -> None:
+    capture = rig(3, 4)
+    pose = torch.eye(4).repeat(12, 1, 1)
+    pose[:, 0, 3] = torch.arange(3).repeat_interleave(4) * 0.5
+    pairs = _pairs(capture.with_cameras(Cameras.pinhole(pose, 5.0, 4, 4), None), PosesConfig())
+    assert sorted(pairs) == sorted((a, b) for m in moments(capture) for a in m for b in m if a < b)

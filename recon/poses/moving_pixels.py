@@ -1,9 +1,10 @@
 """Pixels of a film that show something that moves by itself, found by their flow against the camera's.
 
 Dense flow between neighbouring frames (DIS; Kroeger et al., ECCV 2016) obeys one fundamental matrix where everything
-stands still, and one homography where that is flat or the camera only turns. What is further from the one that most
-pixels agree on than their own spread is moving. Things that move along the epipolar lines, as something that is carried
-beside the camera at its speed does, cannot be told from still ones by two frames, and are not.
+stands still, and one homography where that is flat, far, or the camera only turns. What is further from the one that
+most pixels agree on than their own spread is moving. Two frames cannot tell two things, and they are taken as
+still: what moves along the epipolar lines, as something that is carried beside the camera does, and what moves as one
+piece and is larger in the picture than all that stands off its main plane, which then says where these lines are.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ MIN_AGREEING = 0.5  # share of them that must agree on one motion of the camera;
 # nothing moves.
 SPREADS = 6.0  # times the usual distance from the camera's motion, from which a pixel moves
 LEAST_PX, LONG_FLOW = 0.8, 0.02  # of it in any case, and of the flow's length: flow is no better
-FLAT_SHARE, FLAT_PX, FLAT_RATIO = 0.7, 1.0, 4.0  # a homography is enough for so many pixels, as well as that
+# Where a homography leaves so few pixels of most, the camera has moved so little that the epipolar lines are not known:
+# they would be taken from what moves.
+FLAT_PX, FLAT_SHARE = 1.0, 0.77
 ENOUGH_KNOWN = 0.2  # of a pixel's neighbourhood; the rest has no texture, or is hidden in the other frame
 SURE = 1.8  # times the threshold, somewhere in each thing that moves
 MIN_AREA = 0.002  # of the picture
@@ -208,9 +211,9 @@ def _distance(flow: np.ndarray, chosen: np.ndarray) -> np.ndarray | None:
     deep = None if fundamental is None or fundamental.shape != (3, 3) else _from_epipolar(fundamental, x, y, u, v)
     if flat is None or deep is None:
         return flat if deep is None else deep
-    is_flat = float((flat[chosen] < FLAT_PX).mean()) >= FLAT_SHARE
-    as_well = float(np.median(flat[chosen])) <= FLAT_RATIO * max(float(np.median(deep[chosen])), 0.02)
-    return flat if is_flat and as_well else deep
+    usual_px = float(np.median(flat[chosen]))
+    is_flat = usual_px < FLAT_PX and float((flat[chosen] < max(FLAT_PX, SPREADS * usual_px)).mean()) >= FLAT_SHARE
+    return flat if is_flat else deep
 
 
 def _lines(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

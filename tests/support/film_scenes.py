@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import cv2
@@ -33,6 +35,8 @@ class Plane:
 
 
 WALL = Plane((0, 0, 8), (22, 14), seed=1)
+# A room's corner, 9 units away: two walls, so that no homography explains all that stands.
+CORNER = (Plane((-4.39, 0, 6.6), (10, 14), seed=5, slant=0.5), Plane((4.39, 0, 6.6), (10, 14), seed=6, slant=-0.5))
 STANDING = (Plane((-2.2, 0.6, 5), (1.6, 2.2), seed=2, slant=0.4), Plane((2.3, 0.9, 6), (1.8, 1.6), seed=3, slant=-0.5))
 MOVING = Plane((0.2, 0.1, 4.4), (1.5, 1.7), seed=4, velocity=(-0.03, 0.05, 0.0), swing=0.12, is_round=True)
 
@@ -91,7 +95,7 @@ def precision_and_recall(found: Sequence[np.ndarray], true: Sequence[np.ndarray]
     return hits / max(1, sum(int(f.sum()) for f in sized)), hits / max(1, sum(int(t.sum()) for t in true))
 
 
-def write_film(path, frames: Sequence[np.ndarray], fps: int = 25) -> None:
+def write_film(path: Path, frames: Sequence[np.ndarray], fps: int = 25) -> None:
     """An H.264 file of good quality."""
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w") as container:
@@ -128,6 +132,7 @@ def _drawn(planes: Sequence[Plane], cam_from_world: np.ndarray, number: int) -> 
     return frame, moving
 
 
+@functools.cache
 def _texture(plane: Plane) -> np.ndarray:
     """float32 [h, w, 4]: noise of several sizes and some edges."""
     rng = np.random.default_rng(plane.seed)
