@@ -31,6 +31,8 @@ class Options(Common):
     input: tyro.conf.Positional[Path]
     # Place only this many photographs, evenly spaced in file-name order.
     views: int | None = None
+    # The photographs are frames of a film, so many a second, in the order of their names.
+    fps: float | None = None
     # Longer side of the photographs that are written, in pixels.
     resolution: int = 1600
     # Improve cameras of photographs of one object with masks or transparency by making the object from them, and look
@@ -49,6 +51,7 @@ def run(options: Options) -> None:
     device = prepare(options)
     config = ReconstructConfig(
         views=options.views,
+        fps=options.fps,
         resolution=options.resolution,
         min_confidence=options.min_confidence,
         synthesis=options.synthesis,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from .cameras import Cameras
 from .gps import GeoPosition
 from .point_cloud import PointCloud
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class Frame:
     load_depth: Callable[[], np.ndarray] | None = None  # -> float32 [H, W], 0 where unknown
     position: GeoPosition | None = None  # where EXIF says it was taken
     time_s: float | None = None  # when it was taken, from any zero; in the unit of the source where that is unknown
+    camera: str | None = None  # which of several cameras that film the same took it, as the source calls it
+    # -> bool [H, W], True where what the pixel shows stands still. Cameras and points are estimated from such pixels
+    # alone; training sees all that `load_mask` leaves, since what moves is what a moving scene is about.
+    load_still: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Capture:
     cameras_are_estimated: bool = False  # found from these photographs by Fewview before, and not given
     # Where the zero of cameras and points lies in the source's coordinates, in its unit.
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    unit: float = 1.0  # units of the source in one unit of cameras and points
 
     def __post_init__(self) -> None:
         if self.cameras is not None and len(self.cameras) != len(self.frames):
@@ -108,8 +116,11 @@ class Capture:
         return [i for i in range(len(self)) if i not in held_out], test
 
 
-def evenly_spaced(indices: Sequence[int], count: int) -> list[int]:
-    """`count` of the indices, first and last included, rounded to the nearest (all of them when fewer)."""
+def evenly_spaced(indices: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the indices (or of other things in order), first and last included, rounded to the nearest.
+
+    All of them when there are fewer.
+    """
     if count >= len(indices):
         return list(indices)
     return [indices[round(float(p))] for p in np.linspace(0, len(indices) - 1, count)]

@@ -82,6 +82,7 @@ def refined_by_synthesis(
         notes=tuple(note for note in given.notes if note not in outdated),
         cameras_are_estimated=given.cameras_are_estimated,
         origin=given.origin,
+        unit=given.unit,
     )
     hypotheses = {
         names[k]: _hypotheses(found, joined.cameras[k], made, to_given)

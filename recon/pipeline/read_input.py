@@ -12,18 +12,20 @@ from ...scene.readers import read_capture
 from .reconstruct_config import ReconstructConfig
 from .select_views import HOLD_OUT_EVERY
 
-VIDEO_FRAMES = 24  # taken from a video when nothing is said
+VIDEO_FRAMES = 24  # taken from a video when nothing is said; moments of several synchronised ones
 VIDEO_CHOICE = 3  # frames of a video to choose a useful one from
 
 
 def read_input(source: Path | str, config: ReconstructConfig) -> Capture:
     """Everything at `source`, before views are selected. Raises BadInputError where it cannot be reconstructed."""
-    wanted = math.ceil((config.views or 0) * (HOLD_OUT_EVERY / (HOLD_OUT_EVERY - 1) if config.eval else 1))
+    wanted = math.ceil((config.views or 0) * (HOLD_OUT_EVERY / (HOLD_OUT_EVERY - 1) if config.measures else 1))
     capture = read_capture(
         source,
         max_megapixels=config.max_megapixels,
         allow_outside=config.allow_outside,
         images=config.images,
+        fps=config.fps,
+        asked_side_px=config.max_side_px,
         video_frames=max(wanted * (VIDEO_CHOICE if config.choose == "useful" else 1), VIDEO_FRAMES),
     )
     if len(capture) == 1 and capture.cameras is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...scene.errors import BadInputError
+from ...scene.readers.frame_times import checked_rate
 from ...scene.readers.photo_folders import find_photographs
 from ...scene.run import Run
 from ..methods.registry import accepting, method
@@ -30,6 +31,9 @@ class ReconstructConfig:
     choose: Literal["evenly", "useful"] = "evenly"
     # Hold out every 8th photograph in file-name order, or the split of the data set, and measure on it.
     eval: bool = False
+    # Hold out, and measure on, camera:NAME (all that this one of several cameras took), or moments:N (every N-th moment
+    # of a film, of all its cameras); instead of --eval.
+    hold_out: str | None = None
     # Longer side of the photographs in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
     resolution: int | None = None
     # Training steps, one photograph each; auto is 1000 for instantsplat, else 1500 on a CPU and 7000 on a GPU.
@@ -52,6 +56,8 @@ class ReconstructConfig:
     synthesis: bool = False
     # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
+    # The photographs are frames of a film, so many a second, in the order of their names: a scene that moves.
+    fps: float | None = None
     # Folder of the photographs, for a COLMAP model that lies elsewhere.
     images: Path | None = None
     # Refuse photographs with more pixels than this, in millions.
@@ -86,10 +92,18 @@ class ReconstructConfig:
             raise BadInputError(f"--sh-degree {self.sh_degree} cannot be used: 0, 1, 2 or 3 is expected.")
         if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
             raise BadInputError(f"--focal-px {self.focal_px} cannot be used: pixels, more than 0, are expected.")
+        if self.eval and self.hold_out is not None:
+            raise BadInputError("--eval and --hold-out both say what is held out: leave one of them out.")
+        checked_rate(self.fps)
         if not 0 <= self.min_confidence <= 1:
             raise BadInputError(f"--min-confidence {self.min_confidence} cannot be used: 0 to 1 is expected.")
         if not self.max_megapixels > 0:
             raise BadInputError(f"--max-megapixels {self.max_megapixels} cannot be used: more than 0 is expected.")
+
+    @property
+    def measures(self) -> bool:
+        """True where photographs are held out and measured on."""
+        return self.eval or self.hold_out is not None
 
     @property
     def max_side_px(self) -> int:

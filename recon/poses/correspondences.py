@@ -140,7 +140,7 @@ def _extract(capture: Capture, index: int, matcher: Matcher, side_px: int, turns
     turned = matcher.extract(np.ascontiguousarray(np.rot90(image, turns)))
     xy_px = turned_back(turned.xy_px.numpy(), turned.width, turned.height, turns)
     features = Features(torch.from_numpy(np.ascontiguousarray(xy_px)), turned.descriptors, width, height)
-    keep = _inside_mask(features, counted_pixels(frame, pixels))
+    keep = _inside_mask(features, counted_pixels(frame, pixels)) & _inside_mask(features, _still_pixels(frame, pixels))
     features, turned = _rows(features, keep), _rows(turned, keep)
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
@@ -153,11 +153,22 @@ def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
     height, width = pixels.shape[:2]
     mask = pixels[..., 3] >= 128 if pixels.shape[2] == 4 else None
     if frame.load_mask is not None:
-        rows = (np.arange(height) * frame.height // height)[:, None]
-        columns = (np.arange(width) * frame.width // width)[None]
-        own = frame.load_mask()[rows, columns]
+        own = _at_size(frame.load_mask(), width, height)
         mask = own if mask is None else mask & own
     return mask
+
+
+def _still_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
+    """bool [H, W] of the pixels that show what stands still, at the size of `pixels`; None where nothing is known."""
+    height, width = pixels.shape[:2]
+    return None if frame.load_still is None else _at_size(frame.load_still(), width, height)
+
+
+def _at_size(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The nearest pixels of a mask."""
+    rows = (np.arange(height) * mask.shape[0] // height)[:, None]
+    columns = (np.arange(width) * mask.shape[1] // width)[None]
+    return mask[rows, columns]
 
 
 def _inside_mask(features: Features, mask: np.ndarray | None) -> torch.Tensor:

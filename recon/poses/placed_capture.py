@@ -67,7 +67,7 @@ def _lens(camera: pycolmap.Camera, frame: Frame) -> Lens:
 def _undistorted(frame: Frame, lens: Lens) -> Frame:
     if lens.is_pinhole:
         return frame
-    load, load_mask, load_depth = frame.load, frame.load_mask, frame.load_depth
+    load, load_mask, load_depth, load_still = frame.load, frame.load_mask, frame.load_depth, frame.load_still
     new_mask: Callable[[], np.ndarray] | None = None
     if load_mask is not None or not lens.covers_all:
         new_mask = lambda: _undistorted_mask(load_mask, lens)  # noqa: E731
@@ -76,6 +76,9 @@ def _undistorted(frame: Frame, lens: Lens) -> Frame:
         load=lambda: lens.undistort(load()),
         load_mask=new_mask,
         load_depth=None if load_depth is None else lambda: lens.undistort(load_depth(), nearest=True),
+        load_still=None
+        if load_still is None
+        else lambda: lens.undistort(load_still().astype(np.uint8), nearest=True).astype(bool),
         focal_px=float(lens.K[0, 0]),
     )
 

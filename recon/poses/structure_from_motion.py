@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,10 +30,12 @@ from .judge.confidence import (
 from .judge.misleading_pairs import SeparatedModel, separated
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
+from .moving_pixels import film_motion, is_film
 from .pair_selection import choose_pairs
 from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
+from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
 from .still_background import STILL_BACKGROUND, without_still_background
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Pair, ViewGraph, verify
@@ -63,6 +66,8 @@ def estimate_poses(
     and the others go on; of photographs of several scenes, those of the largest group are placed.
     Photographs in `capture.test` take no part: they are registered to the finished solution and change nothing in it.
     Where lens distortion was found, the frames of the result are undistorted when loaded.
+    Of a film (frames with times) the cameras are found from what stands still, and the frames of the result say what
+    that is; where the camera stands while something moves, all frames have one camera, whose focal length is a guess.
     Raises BadInputError for fewer than two photographs, FewviewError when fewer than two can be placed.
     """
     if len(capture) < 2:
@@ -71,6 +76,46 @@ def estimate_poses(
             "the same things from different places are needed, better six to twelve. Add photographs, or give a "
             "capture that has cameras."
         )
+    if not is_film(capture):
+        return _placed(capture, config, progress)
+    started = time.perf_counter()
+    motion = film_motion(capture, progress)
+    took_s = time.perf_counter() - started
+    if motion.camera_stands and motion.share > 0:
+        poses = _of_standing_camera(capture, config, progress)
+    else:
+        poses = _of_moving_camera(motion.with_still_pixels(capture), config, progress)
+    notes = [*poses.notes, moving_note(motion)] if motion.share > 0 and not motion.camera_stands else poses.notes
+    stats = {**poses.stats, "moving_share": round(motion.share, 4)}
+    return replace(poses, seconds={"motion": took_s, **poses.seconds}, stats=stats, notes=tuple(notes))
+
+
+def _of_standing_camera(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
+    """Of something that turns before a still background, the cameras around it; of all else, the one camera."""
+    try:
+        poses = _placed(capture, config, progress)
+    except BadInputError:
+        raise
+    except FewviewError:
+        return standing_camera(capture)
+    around = STILL_BACKGROUND in poses.notes and goes_round(poses, len(capture))
+    return poses if around else standing_camera(capture)
+
+
+def _of_moving_camera(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
+    """Structure from motion; of a cut-out object that no motion of a camera explains, a standing camera."""
+    try:
+        poses = _placed(capture, config, progress)
+    except BadInputError:
+        raise
+    except FewviewError:
+        if not is_cut_out(capture):
+            raise
+        return standing_camera(capture)
+    return poses if not is_cut_out(capture) or goes_round(poses, len(capture)) else standing_camera(capture)
+
+
+def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     seconds: dict[str, float] = {}
     kinds = matcher_kinds(config.features, len(capture))
     correspondences: Correspondences | None = None

@@ -11,6 +11,7 @@ import torch
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
+from ...scene.moments import is_synchronised, moments
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
 from .correspondences import Correspondences, find_correspondences
@@ -33,14 +34,15 @@ def triangulate(
 ) -> PointCloud:
     """Points that the photographs of a capture with cameras have in common, in the cameras' world, with observations.
 
-    The cameras stay as they are. Only opaque, unmasked pixels take part. Points that are seen under less than
-    MIN_ANGLE_DEG, or that project further than MAX_ERROR_PX from a match in copies of `image_side_px`, are left out.
+    The cameras stay as they are. Only opaque, unmasked pixels of what stands still take part. Points that are seen
+    under less than MIN_ANGLE_DEG, or that project further than MAX_ERROR_PX from a match in copies of `image_side_px`,
+    are left out.
     Photographs that show nothing to match give few points or none.
     Raises ValueError for a capture without cameras.
     """
     if capture.cameras is None:
         raise ValueError("expected a capture with cameras; `estimate_poses` finds them")
-    pairs = pairs_of_cameras(capture.cameras, config.all_pairs_up_to, config.neighbours)
+    pairs = _pairs(capture, config)
     correspondences: Correspondences | None = None
     best = PointCloud.empty()
     if not pairs:
@@ -58,6 +60,18 @@ def triangulate(
         if int(_seen_in_each(best, len(capture)).min()) >= ENOUGH_SEEN:
             break
     return best
+
+
+def _pairs(capture: Capture, config: PosesConfig) -> list[Pair]:
+    """Pairs to match; where several cameras film the same, those of one moment: what moves is elsewhere in the next."""
+    assert capture.cameras is not None
+    if not is_synchronised(capture):
+        return pairs_of_cameras(capture.cameras, config.all_pairs_up_to, config.neighbours)
+    return sorted(
+        (frames[a], frames[b])
+        for frames in moments(capture)
+        for a, b in pairs_of_cameras(capture.cameras[frames], config.all_pairs_up_to, config.neighbours)
+    )
 
 
 def _seen_in_each(points: PointCloud, n_views: int) -> torch.Tensor:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame
+from .frame_times import all_or_no_times, note_on_range, notes_on_times
 from .nearby_origin import in_single_precision
-from .transforms_json import all_or_no_times, missing_notes, read_views
+from .transforms_json import missing_notes, read_views
 
 
 def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: bool = False) -> Capture:
@@ -32,6 +33,8 @@ def read_blender(folder: Path, *, max_megapixels: float = 100.0, allow_outside: 
     if (folder / "transforms_val.json").is_file():
         notes.append("The validation frames (transforms_val.json) are not used.")
     frames = all_or_no_times(frames, folder)
+    notes += notes_on_times([frame for i, frame in enumerate(frames) if i not in (test or ())], folder)
+    notes += note_on_range(frames, folder)
     return in_single_precision(
         Capture(tuple(frames), str(folder), Cameras.stack(cameras), test=test, notes=tuple(notes))
     )

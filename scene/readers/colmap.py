@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +62,28 @@ def read_colmap(
     if model is None:
         raise BadInputError(f"{folder} holds no COLMAP model: cameras.bin and images.bin (or .txt) are expected.")
     lenses = read_cameras(model)
-    images, notes = _different_images(model, sorted(read_images(model, lenses), key=lambda image: image.name))
+    images, notes = different_images(model, sorted(read_images(model, lenses), key=lambda image: image.name))
     root = image_folder if image_folder is not None else _find_images(folder, model, images)
+    capture = posed_photographs(
+        folder, model, images, lenses, root, max_megapixels=max_megapixels, allow_outside=allow_outside
+    )
+    return replace(capture, notes=(*notes, *capture.notes))
+
+
+def posed_photographs(
+    folder: Path,
+    model: Path,
+    images: Sequence[ColmapImage],
+    lenses: Mapping[int, Lens],
+    root: Path,
+    *,
+    max_megapixels: float,
+    allow_outside: bool,
+) -> Capture:
+    """The photographs in `root` of these images, which have different names, with the model's points.
+
+    Raises BadInputError where none can be used.
+    """
     photographs = NamedPhotographs(root, allow_outside)
     files: list[PosedFile] = []
     used: list[ColmapImage] = []
@@ -85,7 +107,7 @@ def read_colmap(
             f"None of the {len(images)} photographs of the model {model} is in {root} (the first is "
             f"{images[0].name!r}); name their folder with --images."
         )
-    notes += unreadable_notes(unreadable, len(images) - len(missing), root)
+    notes = unreadable_notes(unreadable, len(images) - len(missing), root)
     if missing:
         notes.append(
             f"{len(missing)} of {len(images)} photographs are not in {root} and were left out: {listed(missing)}."
@@ -120,7 +142,7 @@ def _is_model(folder: Path) -> bool:
     return any(is_file(folder / f"cameras{s}") and is_file(folder / f"images{s}") for s in (".bin", ".txt"))
 
 
-def _different_images(model: Path, images: list[ColmapImage]) -> tuple[list[ColmapImage], list[str]]:
+def different_images(model: Path, images: list[ColmapImage]) -> tuple[list[ColmapImage], list[str]]:
     """The images, sorted by name, without repeated equal ones; and a note on these."""
     if not images:
         raise BadInputError(f"{model} has no registered images; at least one is expected.")

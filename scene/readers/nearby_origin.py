@@ -16,8 +16,8 @@ FAR = 100.0  # sizes of the scene between its middle and zero
 def in_single_precision(capture: Capture) -> Capture:
     """The capture with cameras and points in float32, moved to a near origin first where they lie too far from zero.
 
-    The origin is a round number of the source's units, so that people can add it again: it is in `Capture.origin` and
-    in a note. Unit and axes are never changed.
+    The origin is a round number, so that people can add it again: it is in `Capture.origin` and in a note. Unit and
+    axes are never changed.
     """
     cameras, points = capture.cameras, capture.points
     if cameras is None:
@@ -41,8 +41,10 @@ def in_single_precision(capture: Capture) -> Capture:
     if not bool(origin.any()):
         return replace(capture, cameras=moved, points=points)
     x, y, z = origin.tolist()
+    old_x, old_y, old_z = capture.origin
+    from_source = (old_x + capture.unit * x, old_y + capture.unit * y, old_z + capture.unit * z)
     note = (
         f"The cameras lie {float(middle.norm()):.4g} units from zero, too far for single precision: all coordinates "
         f"are those of {capture.source} minus ({x:.10g}, {y:.10g}, {z:.10g})."
     )
-    return replace(capture, cameras=moved, points=points, origin=(x, y, z), notes=(*capture.notes, note))
+    return replace(capture, cameras=moved, points=points, origin=from_source, notes=(*capture.notes, note))

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
 from ..images import SUFFIXES, MissingPlugin, check_decodes, read_header
 from ..panorama import panorama_reason
+from .film_cuts import CutFinder, cut_notes
 from .image_frames import file_frame
 from .mask_files import MaskFiles
 from .photo_folders import PhotoFolder, find_photographs
 from .safe_paths import listed, printable, tidy_name
+
+
+def read_film_of_photos(path: Path, fps: float, *, max_megapixels: float = 100.0) -> Capture:
+    """The photographs of a folder as the frames of one film, in the order of their names, `fps` a second.
+
+    Raises BadInputError where they are of different sizes, which frames of one film are not.
+    """
+    capture = read_photos(path, max_megapixels=max_megapixels)
+    first = capture.frames[0]
+    other = next((f for f in capture.frames if (f.width, f.height) != (first.width, first.height)), None)
+    if other is not None:
+        raise BadInputError(
+            f"{path} holds frames of different sizes: {first.name} has {first.width} x {first.height} pixels, "
+            f"{other.name} {other.width} x {other.height}; frames of one film, for --fps, have one size."
+        )
+    cuts = CutFinder()
+    for frame in capture.frames:
+        cuts.add(frame.load())
+    notes = cut_notes([number / fps for number in cuts.cuts], printable(str(path)))
+    frames = tuple(replace(frame, time_s=number / fps) for number, frame in enumerate(capture.frames))
+    return replace(capture, frames=frames, notes=(*capture.notes, *notes))
 
 
 def read_photos(path: Path, *, max_megapixels: float = 100.0) -> Capture:

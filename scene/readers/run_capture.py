@@ -20,8 +20,9 @@ from ..png import write_png
 from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
+from .frame_times import all_or_no_times
 from .safe_paths import listed
-from .transforms_json import all_or_no_times, read_views
+from .transforms_json import read_views
 
 _LONGEST_NAME_BYTES = 150  # file systems allow 255, of which endings and temporary files need some
 _LARGEST_MEGAPIXELS = 1000.0  # our own files; only a guard against a damaged header
@@ -50,6 +51,7 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
             empty.append(frame.name)
         entries.append(
             {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
+            | ({} if frame.camera is None else {"camera": frame.camera})
             | (_write_mask(run, counts, file, width, height) if masked else {})
             | (_write_depth(run, frame, file, width, height) if with_depth else {})
         )
@@ -64,9 +66,11 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     if capture.points is not None:
         write_points(run.points_path, capture.points)
         table["ply_file_path"] = run.points_path.name
-    if any(capture.origin):
+    if any(capture.origin) or capture.unit != 1:
         # nerfstudio's name for the motion that took the source's coordinates to these.
-        table["applied_transform"] = [[*(float(i == j) for j in range(3)), -capture.origin[i]] for i in range(3)]
+        table["applied_transform"] = [
+            [*(float(i == j) / capture.unit for j in range(3)), -capture.origin[i] / capture.unit] for i in range(3)
+        ]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
 
@@ -123,7 +127,10 @@ def load_run_capture(run: Run) -> Capture:
         raise BadInputError(f"{path}: 'test_filenames' names a photograph that is none of its frames.") from error
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise BadInputError(f"{path}: 'notes' should be a list of sentences.")
-    named_frames = [replace(f, name=_name(e, f)) for f, e in zip(views.frames, views.entries, strict=True)]
+    named_frames = [
+        replace(f, name=_text(e, "name") or f.name, camera=_text(e, "camera"))
+        for f, e in zip(views.frames, views.entries, strict=True)
+    ]
     frames = all_or_no_times(named_frames, path)
     points = read_points(run.points_path) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
@@ -137,30 +144,33 @@ def load_run_capture(run: Run) -> Capture:
         test_indices,
         tuple(notes),
         run.cameras_are_estimated(),
-        _origin(views.table, path),
+        *_origin_and_unit(views.table, path),
     )
 
 
-def _origin(table: dict[str, Any], path: Path) -> tuple[float, float, float]:
-    """Zero of the run's frame in the source's coordinates: what `save_capture` wrote as `applied_transform`."""
+def _origin_and_unit(table: dict[str, Any], path: Path) -> tuple[tuple[float, float, float], float]:
+    """`Capture.origin` and `Capture.unit`: what `save_capture` wrote as `applied_transform`."""
     given = table.get("applied_transform")
     if given is None:
-        return 0.0, 0.0, 0.0
+        return (0.0, 0.0, 0.0), 1.0
     try:
         applied = np.array(given, np.float64)
     except (TypeError, ValueError, OverflowError):
         applied = np.zeros(0)
     if applied.shape not in ((3, 4), (4, 4)) or not np.isfinite(applied).all():
         raise BadInputError(f"{path}: 'applied_transform' should be 3 rows of 4 finite numbers.")
-    if abs(np.linalg.det(applied[:3, :3])) < 1e-30:
-        return 0.0, 0.0, 0.0
+    volume = abs(float(np.linalg.det(applied[:3, :3])))
+    if volume < 1e-30:
+        return (0.0, 0.0, 0.0), 1.0
     x, y, z = (-np.linalg.inv(applied[:3, :3]) @ applied[:3, 3]).tolist()
-    return x, y, z
+    # The cube root of a rotation's determinant need not be 1 to the last bit.
+    unit = volume ** (-1 / 3)
+    return (x, y, z), unit if abs(unit - 1) > 1e-12 else 1.0
 
 
-def _name(entry: dict[str, Any], frame: Frame) -> str:
-    name = entry.get("name")
-    return name if isinstance(name, str) and name else frame.name
+def _text(entry: dict[str, Any], key: str) -> str | None:
+    text = entry.get(key)
+    return text if isinstance(text, str) and text else None
 
 
 def _file_names(names: list[str]) -> list[str]:

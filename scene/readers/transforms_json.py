@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..files import read_json
 from ..images import load_depth, load_mask, read_header
 from ..point_cloud import PointCloud
 from ..points_ply import read_points
+from .frame_times import all_or_no_times, notes_on_times
 from .image_frames import file_frame
 from .left_out import centre_notes, decodable, misfit_notes, unreadable_notes
 from .named_photographs import NamedPhotographs
@@ -53,7 +54,8 @@ def read_transforms(path: Path, *, max_megapixels: float = 100.0, allow_outside:
     keep, test, split_note = _split(views, path)
     points, points_note = _points(views, path, allow_outside)
     notes += [note for note in (split_note, points_note) if note]
-    frames = all_or_no_times([views.frames[i] for i in keep], path)
+    frames = with_cameras_named(all_or_no_times([views.frames[i] for i in keep], path))
+    notes += notes_on_times([frame for i, frame in enumerate(frames) if i not in (test or ())], path)
     cameras = Cameras.stack([views.cameras[i] for i in keep])
     return in_single_precision(
         Capture(tuple(frames), printable(str(path)), cameras, points, test=test, notes=tuple(notes))
@@ -189,6 +191,26 @@ def _with_readable_extras(kept: list[_Listed], max_megapixels: float) -> tuple[l
     return kept, [note] if gone else []
 
 
+def with_cameras_named(frames: list[Frame]) -> list[Frame]:
+    """The frames with `camera` set where the folders of the photographs say it, each that of a camera that films.
+
+    That is so where several folders have photographs, of the same moments as others but of none twice.
+    """
+    folders = [str(PurePosixPath(frame.name).parent) for frame in frames]
+    moments = {frame.time_s for frame in frames}
+    several = 1 < len(moments) < len(frames) and len(set(folders)) > 1
+    if not several or len({(f, frame.time_s) for f, frame in zip(folders, frames, strict=True)}) < len(frames):
+        return frames
+    return [replace(frame, camera=folder) for frame, folder in zip(frames, _ends(folders), strict=True)]
+
+
+def _ends(folders: list[str]) -> list[str]:
+    """The folders without the part that is the same of all."""
+    parts = [PurePosixPath(folder).parts for folder in folders]
+    common = next((i for i, same in enumerate(zip(*parts, strict=False)) if len(set(same)) > 1), min(map(len, parts)))
+    return ["/".join(part[common:]) or folder for part, folder in zip(parts, folders, strict=True)]
+
+
 def missing_notes(views: Views, path: Path) -> tuple[str, ...]:
     total = len(views.frames) + len(views.missing)
     notes = list(views.notes)
@@ -201,14 +223,6 @@ def missing_notes(views: Views, path: Path) -> tuple[str, ...]:
         names = listed(list(views.missing_extras))
         notes.append(f"{len(views.missing_extras)} masks or depth maps in {path.name} are not there: {names}.")
     return tuple(notes)
-
-
-def all_or_no_times(frames: list[Frame], path: Path) -> list[Frame]:
-    """The frames as they are. Raises BadInputError where some have a 'time' and others none."""
-    known = sum(frame.time_s is not None for frame in frames)
-    if known not in (0, len(frames)):
-        raise BadInputError(f"{path}: {known} of {len(frames)} frames have a 'time'; all of them or none are expected.")
-    return frames
 
 
 def _extra(view: TransformsEntry, key: str, root: Path, allow_outside: bool, missing: list[str]) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import av
 import cv2
@@ -15,10 +15,11 @@ from PIL import Image
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
+from .film_cuts import CutFinder, cut_notes
+from .film_index import FilmIndex, film_index, upright_pixels
 from .safe_paths import printable
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv", ".flv"})
-MAX_PIXEL_ASPECT = 3.0  # anamorphic lenses and old tapes stay below 2
 _SHARPNESS_SIDE = 640  # pixels of the longer side on which sharpness is judged: sensor noise is averaged away
 
 
@@ -44,80 +45,48 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
         raise BadInputError(f"{n_frames} frames of {path} were asked for; at least 1 is expected.")
     try:
         with path.open("rb") as file:  # an open file, not a name: FFmpeg then follows no links to other files
-            times, unit_s, pixel_aspect = _frame_times(path, file, max_megapixels)
+            index = film_index(path, file, max_megapixels)
             file.seek(0)
-            chosen, decoded = _sharpest(path, file, times, unit_s, pixel_aspect, n_frames)
+            chosen, decoded, cuts_s = _sharpest(path, file, index, n_frames)
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     if not chosen:
         raise BadInputError(f"{path} holds no frame that can be decoded; is the video complete?")
     notes = [f"{len(chosen)} sharp frames of {decoded} were taken from {printable(path.name)}."]
-    if pixel_aspect != 1:
+    notes += cut_notes(cuts_s, printable(path.name))
+    if index.pixel_aspect != 1:
         notes.append(
-            f"The pixels of {printable(path.name)} are {pixel_aspect:.3g} times as wide as high; they were squared."
+            f"The pixels of {printable(path.name)} are {index.pixel_aspect:.3g} times as wide as high; they were "
+            "squared."
         )
-    if decoded < len(times):
-        notes.append(f"{printable(path.name)} is damaged: {decoded} of {len(times)} frames could be decoded.")
+    if decoded < len(index.times):
+        notes.append(f"{printable(path.name)} is damaged: {decoded} of {len(index.times)} frames could be decoded.")
     return Capture(tuple(chosen), printable(str(path)), notes=tuple(notes))
 
 
-def _frame_times(path: Path, file: IO[bytes], max_megapixels: float) -> tuple[list[int], float, float]:
-    """Presentation times of all frames, sorted, and their unit in seconds; and how wide a pixel is for its height.
-
-    Read without decoding.
-    """
-    try:
-        with av.open(file, "r") as container:
-            if not container.streams.video or container.format.name in ("image2", "png_pipe", "jpeg_pipe"):
-                raise BadInputError(f"{path} holds no video.")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > max_megapixels * 1e6:
-                raise BadInputError(
-                    f"{path} has frames of {stream.width} x {stream.height} pixels, over the limit of "
-                    f"{max_megapixels:g} megapixels; make it smaller or raise --max-megapixels."
-                )
-            return sorted(_packet_times(container, stream)), float(stream.time_base or 0), _pixel_aspect(stream)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise BadInputError(f"{path} is no video that can be read: {_reason(error)}.") from error
-
-
-def _pixel_aspect(stream: Any) -> float:
-    """Width of a pixel over its height: 1 where the video says nothing, or what no camera makes."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
-
-
-def _packet_times(container: Any, stream: Any) -> Iterator[int]:
-    try:
-        for packet in container.demux(stream):
-            if packet.size and packet.pts is not None:
-                yield packet.pts
-    except av.error.FFmpegError:  # cut short: what came before it can still be used
-        return
-
-
-def _sharpest(
-    path: Path, file: IO[bytes], times: list[int], unit_s: float, pixel_aspect: float, n_frames: int
-) -> tuple[list[Frame], int]:
-    """The sharpest frame of each window, and how many frames were decoded."""
-    first = times[0] if times else 0
+def _sharpest(path: Path, file: IO[bytes], index: FilmIndex, n_frames: int) -> tuple[list[Frame], int, list[float]]:
+    """The sharpest frame of each window, how many frames were decoded, and the times in seconds of cuts."""
+    times, first = index.times, index.times[0] if index.times else 0
     span = max(1, times[-1] - first + 1) if times else 1
     best: dict[int, _Candidate] = {}
     frames: list[Frame] = []
-    number = -1
+    since_first: list[float | None] = []
+    cuts = CutFinder()
     for number, (time, frame) in enumerate(_decoded(path, file)):
         # A video of no more frames than windows gives all of them.
         fraction = ((number if time is None else time) - first) / span
         window = number if len(times) <= n_frames else min(n_frames - 1, max(0, int(fraction * n_frames)))
         for done in [w for w in best if w < window]:
             frames.append(_frame(path, best.pop(done)))
-        pixels = _upright(frame, pixel_aspect)
+        pixels = upright_pixels(frame, index.pixel_aspect)
+        cuts.add(pixels)
+        since_first.append(None if time is None or index.unit_s == 0 else (time - first) * index.unit_s)
         sharpness = _sharpness(pixels)
         if window not in best or sharpness > best[window].sharpness:
-            since_first = None if time is None or unit_s == 0 else (time - first) * unit_s
-            best[window] = _Candidate(number, sharpness, pixels, since_first)
+            best[window] = _Candidate(number, sharpness, pixels, since_first[-1])
     frames += [_frame(path, best[w]) for w in sorted(best)]
-    return frames, number + 1
+    cuts_s = [at for number in cuts.cuts if (at := since_first[number]) is not None]
+    return frames, len(since_first), cuts_s
 
 
 def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[int | None, av.VideoFrame]]:
@@ -129,22 +98,6 @@ def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[int | None, av.Video
                 yield frame.pts, frame
     except (av.error.FFmpegError, ValueError):  # what was decoded before the damage is used
         return
-
-
-def _squared(pixels: np.ndarray, pixel_aspect: float) -> np.ndarray:
-    """uint8 [H, W, 3] stretched so that pixels which are `pixel_aspect` times as wide as high become square."""
-    if pixel_aspect == 1:
-        return pixels
-    height, width = pixels.shape[:2]
-    size = (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-
-
-def _upright(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
-    """uint8 [H, W, 3] of square pixels, with the rotation that phones store beside the picture applied."""
-    pixels = _squared(frame.to_ndarray(format="rgb24"), pixel_aspect)
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def _sharpness(pixels: np.ndarray) -> float:
@@ -167,7 +120,3 @@ def _frame(path: Path, candidate: _Candidate) -> Frame:
         load=lambda: np.array(Image.open(BytesIO(data)).convert("RGB")),
         time_s=candidate.time_s,
     )
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
