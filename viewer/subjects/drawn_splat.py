@@ -29,6 +29,7 @@ class DrawnSplat:
         self._part_tint: Tensor | None = None
         self._draws_all = False
         self._views = SplatViews(canvas.server)
+        self._held = False
         self.follows_cameras = True  # False leaves out the colours that a resting camera sees
         self._colors: tuple[Tensor, Tensor] | None = None  # harmonics, and the colours [N, 3] that came of them
 
@@ -36,6 +37,22 @@ class DrawnSplat:
     def gaussians(self) -> Gaussians | None:
         """All of it at the moment that is shown."""
         return None if self.splat is None else self.splat.at(self.time_s)
+
+    @property
+    def is_tinted(self) -> bool:
+        """True while it is drawn in colours other than its own."""
+        return self._tint is not None
+
+    @property
+    def held(self) -> bool:
+        """True while moments are not drawn, as something else shows them; the last one is drawn at the end of it."""
+        return self._held
+
+    @held.setter
+    def held(self, value: bool) -> None:
+        ended, self._held = self._held and not value, value
+        if ended and self._part is not None:
+            self._draw(self._part)
 
     @property
     def is_large(self) -> bool:
@@ -77,7 +94,8 @@ class DrawnSplat:
             return
         self.time_s = time_s
         assert self._part is not None
-        self._draw(self._part)
+        if not self._held:
+            self._draw(self._part)
 
     def moves(self, client: viser.ClientHandle) -> None:
         """Draw less in a browser whose camera moves."""
