@@ -58,7 +58,9 @@ def draw_trajectories(
         return []
     page = stage.place(places)
     segments = np.stack([page[:-1], page[1:]], axis=2).reshape(-1, 2, 3)
-    ramp = cv2.applyColorMap(np.linspace(0, 255, len(page)).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    levels = np.linspace(25, 230, len(page)).astype(np.uint8)  # the ends of the map are dark
+    ramp = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    ramp = np.rint(255 * (ramp / 255) ** 2.2).astype(np.uint8)  # viser takes colours of vertices as linear light
     ends = np.stack([ramp[:-1], ramp[1:]], axis=1)  # [T - 1, 2, 3]
     colors = np.repeat(ends[:, None], page.shape[1], axis=1).reshape(-1, 2, 3)
     return [
