@@ -66,7 +66,9 @@ def go_to(tab, moment: float) -> None:
 
 
 def canvas_of(tab) -> np.ndarray:
-    """float [H, W, 3] of the 3D view alone"""
+    """float [H, W, 3] of the 3D view alone, once it rests and has all of its pixels"""
+    tab.wait_for_timeout(300)
+    until(lambda: tab.evaluate("document.documentElement.dataset.share") == "1")
     tab.evaluate("for (const id of ['player', 'title']) document.getElementById(id).style.visibility = 'hidden'")
     picture = screenshot(tab).astype(np.float32) / 255
     tab.evaluate("for (const id of ['player', 'title']) document.getElementById(id).style.visibility = ''")

@@ -6,6 +6,8 @@ const add = (a, b, s = 1) => a.map((v, i) => v + s * b[i]);
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const MAX_PIXELS = 2_600_000;  // of the drawing on dense screens: more would be drawn slower and look the same
+const SLOW_MS = 70, QUICK_MS = 30, LEAST_SHARE = 0.3;  // from frame to frame while something moves; of the width then
+const SHARP_AFTER_MS = 250;  // of rest
 
 // A camera that turns around a target, y up.
 class Orbit {
@@ -55,11 +57,24 @@ const run = async () => {
         const aspect = innerWidth / innerHeight, tan = lensTan(view, aspect);
         return aspect > 1 ? [tan, tan / aspect] : [tan * aspect, tan];
     };
-    const fit = () => {
+    // A browser that draws in software gets fewer pixels while something moves, and all of them when it rests.
+    let share = 1, shown = 1, drawnAt = 0;
+    const fit = (wanted) => {
         const dense = Math.min(devicePixelRatio || 1, 2, Math.max(1, Math.sqrt(MAX_PIXELS / (innerWidth * innerHeight))));
-        canvas.width = Math.max(1, Math.round(innerWidth * dense));
-        canvas.height = Math.max(1, Math.round(innerHeight * dense));
+        shown = wanted;
+        canvas.width = Math.max(1, Math.round(innerWidth * dense * wanted));
+        canvas.height = Math.max(1, Math.round(innerHeight * dense * wanted));
         stale = true;
+    };
+    const adapt = (now) => {
+        if (stale && before === drawnAt) {  // two frames after each other are drawn
+            const took = now - before;
+            if (took > SLOW_MS) { share = Math.max(LEAST_SHARE, share * 0.7); }
+            if (took < QUICK_MS) { share = Math.min(1, share * 1.2); }
+            if (share !== shown) { fit(share); }
+        } else if (!stale && shown < 1 && now - drawnAt > SHARP_AFTER_MS) {
+            fit(1);
+        }
     };
     const goTo = (moment) => {
         time = Math.min(last, Math.max(first, moment));
@@ -81,10 +96,13 @@ const run = async () => {
                 if (loop.checked) { goTo(first); } else { play(false); }
             }
         }
+        adapt(now);
         before = now;
         if (stale) {
             stale = false;
+            drawnAt = now;
             splat.draw(orbit.camera(tanHalf()), time);
+            document.documentElement.dataset.share = shown;
             document.documentElement.dataset.state = 'shown';
             document.documentElement.dataset.time = time;
         }
@@ -144,8 +162,8 @@ const run = async () => {
     Object.assign(slider, {min: first, max: last, step: 'any'});
     slider.addEventListener('input', () => { play(false); goTo(Number(slider.value)); });
     playButton.addEventListener('click', () => play(!playing));
-    addEventListener('resize', fit);
-    fit();
+    addEventListener('resize', () => fit(shown));
+    fit(1);
     goTo(first);
     play(!calm);
     message.hidden = true;

@@ -26,7 +26,6 @@ class Playback:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._playing: SplatSubject | None = None
         self._timer: threading.Timer | None = None
 
     def close(self) -> None:
@@ -41,29 +40,30 @@ class Playback:
             subject.show_moment(moment)
             return
         assert isinstance(subject, SplatSubject)
-        drawn.held = True
-        subject.show_moment(moment)
-        self._send(subject)
-        if self._playing is None:
-            self._playing = subject
-            subject.layers["splat"].hide(subject.layers["splat"].handles)
-        self._rest_later()
+        try:
+            self._send(subject, moment)
+            drawn.held = True  # now that there is a picture in its place
+            subject.show_moment(moment)
+        finally:
+            self._rest_later()
 
     def _drawn_by_pictures(self, subject: Subject) -> DrawnSplat | None:
         """What is drawn of a subject, where pictures show the same: the only splat, seen in its own colours."""
-        if not isinstance(subject, SplatSubject) or subject.drawn is None or self._context.server.renderers.has_card:
+        server = self._context.server
+        if not isinstance(subject, SplatSubject) or subject.drawn is None or subject.splat is None:
+            return None
+        if server.renderers.has_card or not server.get_clients():
             return None
         seen = [s for s in self._context.of_kind(SplatSubject) if s.layers["splat"].seen and s.splat is not None]
-        moves = subject.splat is not None and subject.splat.time_range_s is not None
+        moves = subject.splat.time_range_s is not None
         few = subject.drawn.drawn_count < PICTURES_FROM
         return None if few or not moves or seen != [subject] or subject.drawn.is_tinted else subject.drawn
 
-    def _send(self, subject: SplatSubject) -> None:
+    def _send(self, subject: SplatSubject, moment: float) -> None:
         assert subject.splat is not None
-        assert subject.drawn is not None
         for client in list(self._context.server.get_clients().values()):
             camera = self._context.camera_of(client)
-            picture = render_rgb8(subject.splat, camera, SIDE_PX, subject.drawn.time_s)
+            picture = render_rgb8(subject.splat, camera, SIDE_PX, moment)
             client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY)
 
     def _rest_later(self) -> None:
@@ -77,10 +77,8 @@ class Playback:
 
     def _rest(self) -> None:
         """Draw the splat again in place of its pictures."""
-        subject, self._playing = self._playing, None
-        if subject is None or subject.drawn is None:
-            return
-        subject.drawn.held = False
-        subject.layers["splat"].hide([])
+        for subject in self._context.of_kind(SplatSubject):
+            if subject.drawn is not None and subject.drawn.held:
+                subject.drawn.held = False
         for client in list(self._context.server.get_clients().values()):
             self._context.show_background(client)

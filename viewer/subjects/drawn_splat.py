@@ -9,7 +9,7 @@ from ...scene.cameras import Cameras
 from ...scene.gaussians import Gaussians
 from ...scene.splat import Splat
 from ..layers.layer import Layer
-from ..layers.splat_layer import draw_splat, drawable, most_visible, splat_arrays, view_colors
+from ..layers.splat_layer import UNSEEN, draw_splat, drawable, most_visible, splat_arrays, view_colors
 from .canvas import Canvas
 from .splat_views import MOVING_GAUSSIANS, SplatViews
 
@@ -45,14 +45,14 @@ class DrawnSplat:
 
     @property
     def held(self) -> bool:
-        """True while moments are not drawn, as something else shows them; the last one is drawn at the end of it."""
+        """True while nothing is drawn, as something else shows its moments; the last one is drawn at the end of it."""
         return self._held
 
     @held.setter
     def held(self, value: bool) -> None:
-        ended, self._held = self._held and not value, value
-        if ended and self._part is not None:
-            self._draw(self._part)
+        changed, self._held = value != self._held, value
+        if changed and self._part is not None:
+            self._draw_nothing() if value else self._draw(self._part)
 
     @property
     def is_large(self) -> bool:
@@ -94,8 +94,7 @@ class DrawnSplat:
             return
         self.time_s = time_s
         assert self._part is not None
-        if not self._held:
-            self._draw(self._part)
+        self._draw(self._part)
 
     def moves(self, client: viser.ClientHandle) -> None:
         """Draw less in a browser whose camera moves."""
@@ -116,6 +115,8 @@ class DrawnSplat:
         self._views.drop_colors(client)
 
     def _draw(self, part: Splat) -> None:
+        if self._held:
+            return
         gaussians = part.at(self.time_s)
         colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint
         kept = drawable(gaussians)
@@ -128,6 +129,13 @@ class DrawnSplat:
         self._layer.replace([node])
         self._views.renew(node, gaussians, arrays, tinted=self._part_tint is not None, thinned=thinned)
         self._canvas.redrawn()
+
+    def _draw_nothing(self) -> None:
+        """One Gaussian that cannot be seen: browsers sort and shade all of a splat that is only hidden."""
+        assert self._part is not None
+        node = draw_splat(self._canvas.server, f"{self._canvas.path}/splat", UNSEEN, self._layer.seen)
+        self._layer.replace([node])
+        self._views.renew(node, self._part.gaussians[:1], UNSEEN, tinted=True, thinned=False)
 
     def _colors_of(self, gaussians: Gaussians) -> Tensor:
         """Colours [N, 3], worked out anew only for other harmonics: at each moment they would cost half of a redraw.
