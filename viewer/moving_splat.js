@@ -1,11 +1,13 @@
 // Draws a splat that control points move, as fewview's renderer does (render/reference_rasterization.py).
 //
 // Three steps a picture: the control points' transforms at the moment go into a texture, and the Gaussians' depths give
-// their order (here); a shader carries, projects and colours each Gaussian once, in that order (transform feedback); and
-// a quad for each is blended from back to front. Sorting here costs a few milliseconds for what one page can hold, and
+// their order (here); a shader carries, projects and colours each Gaussian once, in that order (transform feedback), which
+// is copied into a texture; and a quad for each is blended from back to front. The quads are one mesh and no instances,
+// since each instance of four vertices costs a software renderer as much as a draw of its own. Sorting here costs a few milliseconds for what one page can hold, and
 // no picture ever has the order of another moment, as it has with a worker.
 const ROW = 2048;  // texels in a row of the data textures; every WebGL 2 has as many
 const RESTING = 4;  // texels of a Gaussian before its neighbours
+const CARRIED = 3;  // texels of a Gaussian once it is carried: centre, axes, colour
 const MATRIX = 4;  // texels of a control point before its residuals
 
 const CARRY = `#version 300 es
@@ -17,7 +19,7 @@ uniform vec3 bounds;  // of the harmonics of degree 1, 2 and 3
 uniform mat3 camFromWorld; uniform vec3 eye;
 uniform vec2 tanHalf, size; uniform float nearPlane;
 in uint index;
-out vec2 center; out vec4 axes; out vec4 color;
+out vec4 center; out vec4 axes; out vec4 color;
 
 vec4 at(sampler2D data, int i) { return texelFetch(data, ivec2(i % ${ROW}, i / ${ROW}), 0); }
 vec4 product(vec4 a, vec4 b) {  // of quaternions w, x, y, z
@@ -54,7 +56,7 @@ vec3 seenFrom(vec3 d, vec3 constant) {
     return max(c, 0.0);
 }
 void main() {
-    center = vec2(2); axes = vec4(0); color = vec4(0); gl_Position = vec4(2, 2, 2, 1);
+    center = vec4(2); axes = vec4(0); color = vec4(0); gl_Position = vec4(2, 2, 2, 1);
     int first = int(index) * (${RESTING} + 2 * near4);
     vec4 resting = at(gaussians, first), quat = at(gaussians, first + 1);
     vec3 scales = at(gaussians, first + 2).xyz;
@@ -99,21 +101,24 @@ void main() {
     vec2 pixel = focal * cam.xy / cam.z;  // from the middle of the picture
     if (any(greaterThan(abs(pixel) - reach, 0.5 * size))) { return; }
     vec2 toClip = vec2(2, -2) / size;
-    center = pixel * toClip;
+    center.xy = pixel * toClip;
     axes = vec4(sqrt(long2) * direction * toClip, sqrt(short2) * vec2(-direction.y, direction.x) * toClip);
     color = vec4(seenFrom(normalize(world - eye), at(gaussians, first + 3).rgb), alpha);
 }`;
 const NOTHING = `#version 300 es
 precision mediump float; out vec4 none; void main() { none = vec4(0); }`;
 const QUAD = `#version 300 es
-precision highp float;
-layout(location = 0) in vec2 center; layout(location = 1) in vec4 axes; layout(location = 2) in vec4 color;
+precision highp float; precision highp int; precision highp sampler2D;
+uniform sampler2D carried;
 out vec2 sigmas; flat out vec4 tint;
+vec4 at(int i) { return texelFetch(carried, ivec2(i % ${ROW}, i / ${ROW}), 0); }
 void main() {
-    vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
-    sigmas = corner * sqrt(2.0 * log(max(255.0 * color.a, 1.0)));
-    tint = color;
-    gl_Position = vec4(center + sigmas.x * axes.xy + sigmas.y * axes.zw, 0, 1);
+    int first = ${CARRIED} * (gl_VertexID >> 2);
+    vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1 & 1) * 2.0 - 1.0;
+    vec4 axes = at(first + 1);
+    tint = at(first + 2);
+    sigmas = corner * sqrt(2.0 * log(max(255.0 * tint.a, 1.0)));
+    gl_Position = vec4(at(first).xy + sigmas.x * axes.xy + sigmas.y * axes.zw, 0, 1);
 }`;
 const BLEND = `#version 300 es
 precision highp float;
@@ -184,14 +189,17 @@ class MovingSplat {
         texture(0, gl.RGBA32F, gl.FLOAT, this.gaussianTexels());
         texture(1, gl.RGBA8, gl.UNSIGNED_BYTE, this.harmonicTexels());
         texture(2, gl.RGBA32F, gl.FLOAT, this.pointData);
-        this.indices = gl.createBuffer();
+        this.carriedRows = Math.ceil(count * CARRIED / ROW);
+        texture(3, gl.RGBA32F, gl.FLOAT, new Float32Array(4 * ROW * this.carriedRows));
         this.carried = gl.createBuffer();
-        gl.bindBuffer(gl.ARRAY_BUFFER, this.carried);
-        gl.bufferData(gl.ARRAY_BUFFER, 40 * count, gl.DYNAMIC_COPY);
+        gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, this.carried);
+        gl.bufferData(gl.PIXEL_UNPACK_BUFFER, 16 * ROW * this.carriedRows, gl.DYNAMIC_COPY);
+        gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, null);
         this.feedback = gl.createTransformFeedback();
         gl.bindTransformFeedback(gl.TRANSFORM_FEEDBACK, this.feedback);
         gl.bindBufferBase(gl.TRANSFORM_FEEDBACK_BUFFER, 0, this.carried);
         gl.bindTransformFeedback(gl.TRANSFORM_FEEDBACK, null);
+        this.indices = gl.createBuffer();
         this.reading = gl.createVertexArray();
         gl.bindVertexArray(this.reading);
         gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
@@ -201,13 +209,12 @@ class MovingSplat {
         gl.vertexAttribIPointer(index, 1, gl.UNSIGNED_INT, 0, 0);
         this.drawing = gl.createVertexArray();
         gl.bindVertexArray(this.drawing);
-        gl.bindBuffer(gl.ARRAY_BUFFER, this.carried);
-        [[2, 0], [4, 8], [4, 24]].forEach(([size, offset], i) => {
-            gl.enableVertexAttribArray(i);
-            gl.vertexAttribPointer(i, size, gl.FLOAT, false, 40, offset);
-            gl.vertexAttribDivisor(i, 1);
-        });
+        const corners = Uint32Array.from({length: 6 * count}, (_, i) => 4 * Math.floor(i / 6) + [0, 1, 2, 2, 1, 3][i % 6]);
+        gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+        gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
         gl.bindVertexArray(null);
+        gl.useProgram(this.quad.program);
+        this.quad.set.carried('uniform1i', 3);
         const set = this.carry.set;
         gl.useProgram(this.carry.program);
         set.gaussians('uniform1i', 0); set.harmonics('uniform1i', 1); set.points('uniform1i', 2);
@@ -360,11 +367,15 @@ class MovingSplat {
         gl.endTransformFeedback();
         gl.bindTransformFeedback(gl.TRANSFORM_FEEDBACK, null);
         gl.disable(gl.RASTERIZER_DISCARD);
+        gl.activeTexture(gl.TEXTURE3);
+        gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, this.carried);
+        gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, ROW, this.carriedRows, gl.RGBA, gl.FLOAT, 0);
+        gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, null);
         gl.viewport(0, 0, canvas.width, canvas.height);
         gl.clearColor(...view.background, 1);
         gl.clear(gl.COLOR_BUFFER_BIT);
         gl.useProgram(this.quad.program);
         gl.bindVertexArray(this.drawing);
-        gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
+        gl.drawElements(gl.TRIANGLES, 6 * count, gl.UNSIGNED_INT, 0);
     }
 }
