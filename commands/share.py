@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from ..scene.errors import BadInputError
-from ..viewer.share import program_version, write_share
+from ..viewer.share import write_share
 from ..viewer.subjects.loader import load_subject
 from .options import Common
 from .result import finish
@@ -24,7 +24,8 @@ class Options(Common):
     """A run or a splat file to one HTML page that anybody can open.
 
     The page carries the splat and a viewer: it opens with a double click in any current browser, on a computer or a
-    phone, and needs no server, no network and no Fewview. It holds no photographs and no names but the title.
+    phone, and needs no server, no network and no Fewview. It holds no photographs and no names but the title. A splat
+    that control points move is played in it.
     """
 
     # Run folder, or splat file.
@@ -33,7 +34,8 @@ class Options(Common):
     title: str | None = None
     # Colour behind the splat; auto takes the one that it was trained over.
     background: Literal["auto", "black", "gray", "white"] = "auto"
-    # Moment to share of a splat that moves, in the times of its photographs; auto is the first.
+    # Moment to share of a splat that moves, in the times of its photographs; auto is the whole motion where the page
+    # can play it, else the first.
     time: float | None = None
 
     def __post_init__(self) -> None:
@@ -45,7 +47,6 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    program_version()  # before the splat is read: it takes longer to be told then
     subject = load_subject(options.input)
     if subject.splat is None:
         raise BadInputError(f"{subject.title} holds no splat to share; make one with `fewview reconstruct`.")

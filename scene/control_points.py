@@ -97,6 +97,24 @@ class ControlPointMotion:
     def rows(self, index: Tensor) -> ControlPointMotion:
         return replace(self, neighbours=self.neighbours[index], weights=self.weights[index])
 
+    def of_used_points(self) -> ControlPointMotion:
+        """The same motion without the control points that carry nothing, one at least."""
+        used = torch.zeros(len(self), dtype=torch.bool, device=self.neighbours.device)
+        used[self.neighbours[self.weights != 0].long()] = True
+        if not bool(used.any()):
+            used[:1] = True
+        number = (used.cumsum(0) - 1).clamp_min(0).to(self.neighbours.dtype)
+        residuals, sizes = self.quat_residuals, self.scale_residuals
+        return replace(
+            self,
+            points=self.points[used],
+            shifts=self.shifts[:, used],
+            turns=self.turns[:, used],
+            neighbours=number[self.neighbours.long()],
+            quat_residuals=None if residuals is None else residuals[:, used],
+            scale_residuals=None if sizes is None else sizes[:, used],
+        )
+
     def moved(self, new_from_old: Similarity) -> ControlPointMotion:
         move = new_from_old.double()
         turn = quat_from_rotation(move.rotation).to(self.points.device)

@@ -3,12 +3,18 @@
     python scripts/benchmark_viewer.py first SPLAT [--gaussians 300000 1000000]   from the command to the picture
     python scripts/benchmark_viewer.py alike RUN [--gaussians 300000] [--glossy]  PSNR of the page to our renderings
     python scripts/benchmark_viewer.py live PHOTOGRAPHS [--repeats 3]             training with and without a viewer
+    python scripts/benchmark_viewer.py move SPLAT                                 frames while the camera is dragged
+    python scripts/benchmark_viewer.py play MOVING_SPLAT                          a second of playing, here and shared
 
 Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
 and opens a tab in a browser that is running already as soon as the port answers. The picture is there when the frame
 with what such a browser gets of a large splat has ended. Then "All Gaussians" is ticked; the whole is there when all
 have been drawn. Both with the longest time for which the page did not answer. SPLAT is brought to the number of
 Gaussians by splitting some of them, as 3DGS does.
+
+`move` drags the mouse over the page and reports the time from a frame to the next. `play` presses Play on the Time tab
+and on the page of `fewview share` and counts the pictures that reach the canvas, and the processor seconds that the
+server and the browser spend on each: on a machine that others use, too, only those say what playing costs.
 """
 
 from __future__ import annotations
@@ -41,6 +47,7 @@ from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
 from fewview.viewer.movement import STILL_SECONDS
 from fewview.viewer.server import ViewerServer
+from fewview.viewer.share import write_share
 from fewview.viewer.stage import vertical_fov
 from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS
 from fewview.viewer.subjects.loader import load_subject
@@ -348,9 +355,130 @@ def run_live(options: argparse.Namespace) -> None:
         print(f"{name:<24} " + "   ".join(f"{m:7.2f} s x {m / b:.3f}" for m, b in zip(medians, base, strict=True)))
 
 
+# Notes the time of every frame, and of every picture that goes to the graphics card or is drawn as Gaussians.
+COUNT = """
+    window.fewview = {frames: [], pictures: []};
+    const note = () => {
+        const pictures = window.fewview.pictures, now = performance.now();
+        if (pictures.at(-1) !== now) pictures.push(now);
+    };
+    for (const name of ["texImage2D", "texSubImage2D"]) {
+        const upload = WebGL2RenderingContext.prototype[name];
+        WebGL2RenderingContext.prototype[name] = function (...a) {
+            const image = a[a.length - 1];
+            if (image instanceof ImageBitmap || image instanceof HTMLImageElement) note();
+            return upload.apply(this, a);
+        };
+    }
+    const draw = WebGL2RenderingContext.prototype.drawArraysInstanced;
+    WebGL2RenderingContext.prototype.drawArraysInstanced = function (...a) { note(); return draw.apply(this, a); };
+    const tick = () => { window.fewview.frames.push(performance.now()); requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
+"""
+WATCHED_S = 12.0
+
+
+def processor_seconds() -> tuple[float, float]:
+    """(of this process, of the browser's processes) so far."""
+    parents, spent = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(") ")[2].split()
+            pid = int(stat.parent.name)
+            parents[pid], spent[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ours, below = os.getpid(), 0.0
+    for pid in parents:
+        above = parents[pid]
+        while above in parents and above != ours:
+            above = parents[above]
+        below += spent[pid] if above == ours else 0.0
+    return spent[ours], below
+
+
+def gaps_ms(times: list[float]) -> str:
+    """Median and longest time from one to the next, and how many there are in a second, of times in milliseconds."""
+    gaps = np.diff(times)
+    if len(gaps) == 0:
+        return "fewer than two"
+    return f"{1000 / gaps.mean():.1f} a second, median {np.median(gaps):.0f} ms, longest {gaps.max():.0f} ms"
+
+
+def watched(tab: Any, what: str, act: Any) -> None:
+    """Print what a tab did while `act(seconds)` went on."""
+    tab.evaluate("window.fewview.frames = []; window.fewview.pictures = []")
+    before = processor_seconds()
+    act(WATCHED_S)
+    seen = tab.evaluate("window.fewview")
+    here, browser = (b - a for a, b in zip(before, processor_seconds(), strict=True))
+    pictures = max(len(seen["pictures"]), 1)
+    print(f"{what}: frames {gaps_ms(seen['frames'])}; pictures {gaps_ms(seen['pictures'])}")
+    print(
+        f"    processor: {1000 * here / pictures:.0f} ms in the server and {1000 * browser / pictures:.0f} ms in the "
+        f"browser a picture ({here:.1f} s and {browser:.1f} s of {WATCHED_S:.0f} s)",
+        flush=True,
+    )
+
+
+def run_move(options: argparse.Namespace) -> None:
+    subject = load_subject(options.input)
+    server, page = serve(subject, port=0)
+    with chromium() as browser:
+        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        tab.set_default_timeout(300_000)
+        tab.add_init_script(COUNT)
+        started = time.time()
+        tab.goto(server.url)
+        tab.wait_for_function("window.fewview.pictures.length > 3")
+        print(f"first frames with the splat: {time.time() - started:.2f} s after the address was opened")
+        tab.wait_for_timeout(1000 * STILL_SECONDS + 3000)
+
+        def drag(seconds: float) -> None:
+            end, step = time.monotonic() + seconds, 0
+            tab.mouse.move(300, 300)
+            tab.mouse.down()
+            while time.monotonic() < end:
+                step += 1
+                tab.mouse.move(300 + 100 * np.sin(step / 10), 300 + 40 * np.cos(step / 10))
+                tab.wait_for_timeout(30)
+            tab.mouse.up()
+
+        watched(tab, f"{len(subject.splat or ()):,} Gaussians, dragged", drag)
+    page.close()
+    server.stop()
+
+
+def run_play(options: argparse.Namespace) -> None:
+    subject = load_subject(options.input)
+    assert subject.splat is not None
+    server, page = serve(subject, port=0)
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        tab.set_default_timeout(300_000)
+        tab.add_init_script(COUNT)
+        tab.goto(server.url)
+        tab.get_by_role("tab", name="Time").click()
+        tab.wait_for_timeout(5000)
+        tab.get_by_role("button", name="Play").click()
+        tab.wait_for_timeout(3000)
+        watched(
+            tab, f"{len(subject.splat):,} Gaussians, played in the viewer", lambda s: tab.wait_for_timeout(1000 * s)
+        )
+        tab.close()
+        page.close()
+        server.stop()
+        shared = write_share(subject.splat, Path(folder) / "page.html", "page", subject.cameras)
+        print(f"the shared page has {shared.size_bytes / 1e6:.2f} MB")
+        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        tab.set_default_timeout(300_000)
+        tab.add_init_script(COUNT)
+        tab.goto(shared.path.as_uri())
+        tab.wait_for_selector("html[data-state=shown]", state="attached")
+        watched(tab, "played in the shared page", lambda s: tab.wait_for_timeout(1000 * s))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("first", "alike", "live"))
+    parser.add_argument("what", choices=("first", "alike", "live", "move", "play"))
     parser.add_argument("input", type=Path)
     parser.add_argument("--gaussians", type=int, nargs="+", default=[300_000])
     parser.add_argument("--views", type=int, nargs="+", default=[0, 3, 5, 8])
@@ -360,7 +488,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[WIDTH, HEIGHT])
     parser.add_argument("--glossy", action="store_true", help="give the splat strong harmonics, for alike")
     options = parser.parse_args()
-    {"first": run_first, "alike": run_alike, "live": run_live}[options.what](options)
+    runs = {"first": run_first, "alike": run_alike, "live": run_live, "move": run_move, "play": run_play}
+    runs[options.what](options)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import zstandard
+from fewview.scene.control_points import ControlPointMotion
 from fewview.scene.errors import BadInputError
-from fewview.scene.formats import load_splat, save_splat, side_path
+from fewview.scene.formats import holds_motion, load_splat, save_splat, side_path
 from fewview.scene.formats.format_table import FORMATS
 from fewview.scene.gaussians import Gaussians
-from fewview.scene.splat import StaticSplat
+from fewview.scene.splat import MovingSplat, Splat, StaticSplat
 
 MEMORY = 768 * 2**20  # bytes of address space beyond what the process has when it starts
 PATIENCE_S = 20.0  # for one file; the usual one takes milliseconds
@@ -149,7 +150,7 @@ def _outcome(path: Path) -> tuple[str, str]:
         return "out of memory", ""
     except Exception as error:
         return "other exception", f"{type(error).__name__} {error}".replace("\n", " ").replace("\t", " ")[:200]
-    g = splat.gaussians
+    g = splat.at()  # of a moving one, too
     whole = all(bool(torch.isfinite(v).all()) for v in (g.means, g.quats, g.sh))
     if not whole or bool(torch.isnan(g.opacity_logits).any()) or bool(torch.isnan(g.log_scales).any()):
         return "other exception", "values that are no numbers came through"
@@ -163,13 +164,32 @@ def small_splat(count: int, degree: int, seed: int = 0) -> StaticSplat:
     return StaticSplat(Gaussians(means, quats, log_scales - 3, 2 * logits, 0.2 * sh), antialiased=bool(seed % 2))
 
 
+def in_motion(splat: Splat, residuals: bool) -> MovingSplat:
+    """The splat carried by seven control points over five moments."""
+    generator = torch.Generator().manual_seed(1)
+    shape, count = (5, 7), len(splat)
+    motion = ControlPointMotion(
+        torch.arange(5, dtype=torch.float64),
+        torch.randn(7, 3, generator=generator),
+        torch.randn(*shape, 3, generator=generator),
+        torch.randn(*shape, 4, generator=generator),
+        torch.randint(7, (count, 3), generator=generator).int(),
+        torch.rand(count, 3, generator=generator) / 3,
+        0.1 * torch.randn(*shape, 4, generator=generator) if residuals else None,
+        0.1 * torch.rand(*shape, 3, generator=generator) if residuals else None,
+    )
+    return MovingSplat(splat.gaussians, splat.antialiased, splat.up, motion=motion)
+
+
 def write_originals(name: str, folder: Path) -> None:
     """Small sound files of a format, each in a folder of its own, with its side file when that is to be damaged."""
     for count, degree in ((1, 0), (3, 1), (40, 0), (300, 2), (20, 3)):
         for version in (2, 3, 4) if name == "spz" else (None,):
-            splat = replace(small_splat(count, degree, count), up=(0.0, -1.0, 0.0))
+            splat: Splat = replace(small_splat(count, degree, count), up=(0.0, -1.0, 0.0))
             path = folder / f"{count}_{version}" / f"a.{'splat' if name == SIDE else name}"
             path.parent.mkdir()
+            if holds_motion(path):
+                splat = in_motion(splat, residuals=bool(count % 2))
             save_splat(path, splat, spz_version=version)
             if name != SIDE:
                 side_path(path).unlink(missing_ok=True)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fewview.scene.errors import BadInputError
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.splat import StaticSplat
-from fewview.viewer.share import share_page, write_share
+from fewview.viewer.share import share_file, share_page, write_share
+from support.bending_splat import FIRST_S, bending_splat
 from support.command import assert_one_sentence, fewview
 from support.shared_page import SharedPage
 from support.small_run import small_cameras, small_gaussians, small_run
@@ -62,6 +64,76 @@ def test_of_a_splat_that_moves_one_moment_is_shared_and_told(tmp_path, capsys, p
     (tmp_path / "b.compressed.ply").write_bytes(SharedPage(tmp_path / "b.html").carried("splat"))
     ours, theirs = (load_splat(tmp_path / f"{name}.compressed.ply").gaussians for name in "ab")
     torch.testing.assert_close(ours.means, theirs.means, atol=1e-3, rtol=0)  # a run's cameras are stored as text
+
+
+def test_a_splat_that_control_points_move_is_played_and_needs_no_program(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(share_page, "PROGRAM_FOLDER", tmp_path / "nowhere")
+    splat = bending_splat(300, degree=2, residuals=True)
+    save_splat(tmp_path / "bar.sog4d", splat)
+    done = fewview(
+        capsys, "share", tmp_path / "bar.sog4d", "--title", "A <b>bar</b>", "--background", "white", "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.json["notes"] == []
+    assert done.json["gaussians"] == 300
+    page = SharedPage(tmp_path / "bar.html")
+    assert page.texts["title"] == page.texts["#title"] == "A <b>bar</b>", "the title is text"
+    assert (page.view["count"], page.view["points"], page.view["degree"]) == (300, 24, 2)
+    assert page.view["times"][0] == FIRST_S
+    assert page.view["background"] == [1.0, 1.0, 1.0]
+    assert page.view["speed"] == 1, "three seconds are played in three seconds"
+    sizes = {"f4": 4, "u2": 2, "i2": 2, "u1": 1}
+    assert len(page.carried("splat")) == sum(sizes[kind] * count for _, kind, count in page.view["parts"])
+    assert "Apache License" in page.source
+    assert not [v for n, v in page.attributes if n in ("src", "href", "style")], "nothing is loaded"
+    first = (tmp_path / "bar.html").read_bytes()
+    assert (
+        fewview(capsys, "share", tmp_path / "bar.sog4d", "--title", "A <b>bar</b>", "--background", "white").code == 0
+    )
+    assert (tmp_path / "bar.html").read_bytes() == first, "equal input gives equal bytes"
+
+
+def test_the_policy_of_a_playing_page_names_its_script_and_styles_alone(tmp_path):
+    write_share(bending_splat(50), tmp_path / "a.html", "a")
+    page = SharedPage(tmp_path / "a.html")
+    inside = [page.source.split('<script type="module">')[1].split("</script>")[0]]
+    inside += [part.split("</style>")[0] for part in page.source.split("<style>")[1:]]
+    assert len(inside) == 4
+    for text in inside:
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in page.policy
+    assert page.policy.startswith("default-src 'none'; ")
+    for word in ("unsafe", "blob:", "data:", "http", "connect-src"):
+        assert word not in page.policy
+
+
+def test_colours_give_way_where_a_page_would_grow_too_large(tmp_path, monkeypatch):
+    splat = bending_splat(2000, degree=3)
+    whole = write_share(splat, tmp_path / "a.html", "a")
+    assert whole.notes == ()
+    monkeypatch.setattr(share_file, "MOVING_BYTES", whole.size_bytes - 30_000)
+    less = write_share(splat, tmp_path / "b.html", "b")
+    assert less.size_bytes <= whole.size_bytes - 30_000
+    assert less.notes == ("The page shows view-dependent colours of degree 2 of the 3 that the splat has.",)
+    monkeypatch.setattr(share_file, "MOVING_BYTES", 1000)
+    least = write_share(splat, tmp_path / "c.html", "c")
+    assert "degree 0 of the 3" in least.notes[0]
+    assert "MB" in least.notes[1]
+
+
+def test_of_a_playing_splat_one_moment_can_be_chosen(tmp_path, capsys, program):
+    save_splat(tmp_path / "bar.sog4d", bending_splat(300))
+    done = fewview(capsys, "share", tmp_path / "bar.sog4d", "--time", "3", "--json")
+    assert done.code == 0, done.err
+    assert "the one at 3 s" in done.json["notes"][0]
+    assert "settings" in SharedPage(tmp_path / "bar.html").view
+
+
+def test_nothing_that_can_be_seen_is_nothing_to_play(tmp_path):
+    splat = bending_splat(20)
+    splat.gaussians.opacity_logits[:] = -9
+    with pytest.raises(BadInputError, match="no Gaussians that can be seen"):
+        write_share(splat, tmp_path / "a.html", "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_moment_that_is_no_number_is_one_sentence(tmp_path, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fewview.viewer.clock import KEY_FRAMES, SECONDS, Clock, Timeline, joined
+from fewview.viewer.clock import KEY_FRAMES, SECONDS, Clock, Timeline, joined, pace
 
 
 def test_a_timeline_needs_two_moments() -> None:
@@ -64,3 +64,9 @@ def test_without_a_timeline_nothing_happens() -> None:
     clock.go_to(1.0)
     assert clock.now is None
     assert not clock.moves(Timeline(0, 1))
+
+
+@pytest.mark.parametrize(("first", "last", "expected"), [(2.0, 5.0, 1.0), (0.0, 1.0, 1 / 6), (0.0, 600.0, 100.0)])
+def test_seconds_are_played_as_they_are_and_other_units_in_six_seconds(first, last, expected) -> None:
+    assert pace(first, last) == pytest.approx(expected)
+    assert pace(first, first) == 1.0

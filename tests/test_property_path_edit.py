@@ -168,3 +168,28 @@ def test_films_are_even_and_of_one_size(shape):
     width, height = path_edit.default_size(cameras)
     assert width % 2 == height % 2 == 0
     assert width * height == pytest.approx(1280 * 720, rel=0.05)
+
+
+def test_times_that_key_frames_are_given_leave_the_film_as_it_was():
+    path, span = random_path(0, 4), (2.0, 5.0)
+    assert not path_edit.is_timed(path)
+    timed = path_edit.with_times(path, span)
+    assert path_edit.is_timed(timed)
+    assert [frame.time_s for frame in timed.key_frames] == pytest.approx(
+        [2 + 3 * t / path.duration_s for t in path.key_times_s]
+    )
+    at = path.key_times_s
+    assert path_edit.moments(timed, span, at) == pytest.approx(path_edit.moments(path, span, at))
+    assert path_edit.without_times(timed).at([0.5])[2] is None
+    assert centers(path_edit.without_times(timed)) == centers(path)
+
+
+def test_a_moment_of_a_key_frame_can_be_chosen_and_stand_still_or_run_back():
+    path = path_edit.with_times(random_path(0, 3), (0.0, 1.0))
+    for index, time_s in ((0, 0.8), (1, 0.8), (2, 0.1)):
+        path = path_edit.with_time(path, index, time_s)
+    first, second, third = path.key_times_s
+    found = path_edit.moments(path, (0.0, 1.0), np.array([first, (first + second) / 2, second, third]))
+    assert found == pytest.approx([0.8, 0.8, 0.8, 0.1])
+    between = path_edit.moments(path, (0.0, 1.0), np.linspace(second, third, 9))
+    assert between == sorted(between, reverse=True)

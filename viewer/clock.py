@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 SECONDS, KEY_FRAMES = "s", "key frame"  # units of a timeline
 STEPS = 200  # of a slider over seconds
+PLAY_SECONDS = 6.0  # from the first moment to the last, where the times say nothing better
+WATCHABLE_S = (1.5, 120.0)  # lengths of a motion that is played in its own seconds
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ def joined(timelines: Iterable[Timeline | None]) -> Timeline | None:
     if not same:
         return None
     return replace(same[0], first=min(t.first for t in same), last=max(t.last for t in same))
+
+
+def pace(first: float, last: float) -> float:
+    """Units of a motion's time that go by in a second when it is played as it happened.
+
+    Seconds are that as they are. A length that cannot be watched so is taken to be counted in another unit, such as 0
+    for the first photograph and 1 for the last, and is played in PLAY_SECONDS.
+    """
+    length = last - first
+    return 1.0 if WATCHABLE_S[0] <= length <= WATCHABLE_S[1] or length <= 0 else length / PLAY_SECONDS
 
 
 class Clock:

@@ -22,7 +22,7 @@ from ..scene.edit import (
 from ..scene.edit.floaters import neighbour_distance
 from ..scene.edit.selection import Mode
 from ..scene.errors import BadInputError
-from ..scene.formats import has_splat_ending, splat_bytes
+from ..scene.formats import has_splat_ending, holds_motion, splat_bytes
 from ..scene.gaussians import Gaussians
 from ..scene.geometry import Similarity
 from ..scene.one_moment import one_moment
@@ -218,7 +218,8 @@ class Session:
     def to_bytes(self, name: str) -> bytes:
         """The new splat as a file with this name would hold it."""
         _check_name(name)
-        return splat_bytes(name, one_moment(self.splat(), self._time_s)[0])[0]
+        splat = self.splat()
+        return splat_bytes(name, splat if holds_motion(name) else one_moment(splat, self._time_s)[0])[0]
 
     def new_name(self) -> str:
         """A name that is not taken yet, in the old splat's format."""

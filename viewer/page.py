@@ -6,15 +6,14 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import viser
 
-from ..scene.splat import BLACK, Color
 from . import markup
 from .clock import Clock, joined
 from .movement import Movement
 from .panel_context import Context
 from .pilot import Pilot
+from .playback import Playback
 from .server import ViewerServer
 from .shortcuts import Shortcuts
 from .subjects.canvas import Canvas
@@ -43,13 +42,13 @@ class Page:
             self._add,
         )
         self._panels: dict[str, Any] = {}
-        self._background: Color | None = None  # that browsers show
+        self._playback = Playback(self.context)
         self._movement = Movement(server, self._follow, on_step=self._follow_far)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
         self.context.pilot.on_move = self._movement.moved
-        self._match_background()
+        self.context.show_background()
         self._set_first_view()
         server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
@@ -57,6 +56,7 @@ class Page:
     def close(self) -> None:
         """Ends the page's own work; the server is the caller's."""
         self._movement.close()
+        self._playback.close()
         self.context.pilot.close()
         self.context.worker.close()
 
@@ -75,7 +75,7 @@ class Page:
 
         def follow(moment: float) -> None:
             if context.clock.moves(subject.timeline):
-                context.worker.submit(lambda: subject.show_moment(moment), replaces=f"{path}/moment")
+                context.worker.submit(lambda: self._playback.show(subject, moment), replaces=f"{path}/moment")
 
         subject.draw(Canvas(context.server, context.stage, context.worker, path, self._movement.again, visit))
         context.clock.on_change(follow)
@@ -93,9 +93,11 @@ class Page:
 
         def draw() -> None:
             for subject in self.context.of_kind(SplatSubject):
-                if subject.drawn is not None and moving:
+                if subject.drawn is None or subject.drawn.held:  # pictures are seen in its place
+                    continue
+                if moving:
                     subject.drawn.moves(client)
-                elif subject.drawn is not None:
+                else:
                     subject.drawn.rests(client)
 
         if not (moving and self.context.server.renderers.has_card):  # with one all is drawn at all times
@@ -126,16 +128,6 @@ class Page:
         for client in context.server.get_clients().values():  # a browser that was here before the scene
             context.pilot.place(client, view)
 
-    def _match_background(self) -> None:
-        """The colour that the splat was trained over shines through where it is thin: another looks like holes."""
-        splat = self.context.active.splat
-        background = BLACK if splat is None else splat.background
-        if background == self._background:
-            return
-        self._background = background
-        color = np.rint(255 * np.array(background)).astype(np.uint8)
-        self.context.server.scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
-
     def _build_panel(self) -> None:
         from .panels import PANELS  # what it imports takes time that nobody waits for once the picture is there
 
@@ -153,7 +145,7 @@ class Page:
             gui.add_html(markup.small(note))
         for subject in context.subjects:
             subject.on_change(self._set_header)
-        context.active.on_change(self._match_background)
+        context.active.on_change(self.context.show_background)
 
     def _set_header(self) -> None:
         subjects = self.context.subjects

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import viser
 
 from ..scene.cameras import Cameras
+from ..scene.splat import BLACK
 from .clock import Clock
 from .pilot import Pilot
 from .server import ViewerServer
@@ -54,6 +56,16 @@ class Context:
         c = client.camera
         height = height_px or max(int(c.image_height), 1)
         return self.stage.camera(c.wxyz, c.position, c.fov, max(1, round(height * c.aspect)), height)
+
+    def show_background(self, client: viser.ClientHandle | None = None) -> None:
+        """The colour that the splat was trained over behind it, in one browser, or in all.
+
+        It shines through where the splat is thin: another looks like holes.
+        """
+        splat = self.active.splat
+        color = np.rint(255 * np.array(BLACK if splat is None else splat.background)).astype(np.uint8)
+        scene = self.server.scene if client is None else client.scene
+        scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
 
     def visit(self, subject: Subject, index: int, client: viser.ClientHandle | None) -> None:
         """Fly to the camera of a photograph."""

@@ -82,6 +82,30 @@ def with_transition(path: CameraPath, index: int, seconds: float) -> CameraPath:
     return replace(path, key_frames=(*path.key_frames[:index], frame, *path.key_frames[index + 1 :]))
 
 
+def is_timed(path: CameraPath | None) -> bool:
+    """True for a path whose key frames hold moments of the scene."""
+    return path is not None and path.key_frames[0].time_s is not None
+
+
+def with_times(path: CameraPath, time_range_s: tuple[float, float]) -> CameraPath:
+    """The path with a moment of the scene in each key frame: those that it passes as it is."""
+    times = moments(path, time_range_s, path.key_times_s[: len(path.key_frames)])
+    assert times is not None
+    frames = tuple(replace(f, time_s=time) for f, time in zip(path.key_frames, times, strict=True))
+    return replace(path, key_frames=frames)
+
+
+def without_times(path: CameraPath) -> CameraPath:
+    """The path whose film plays the whole motion once."""
+    return replace(path, key_frames=tuple(replace(f, time_s=None) for f in path.key_frames))
+
+
+def with_time(path: CameraPath, index: int, time_s: float) -> CameraPath:
+    """The path with another moment of the scene in one key frame, of a path that holds some."""
+    frame = replace(path.key_frames[index], time_s=time_s)
+    return replace(path, key_frames=(*path.key_frames[:index], frame, *path.key_frames[index + 1 :]))
+
+
 def views(path: CameraPath, stage: Stage, times_s: np.ndarray) -> list[Viewpoint]:
     """Viewpoints of a browser's camera along the path, at times [n]."""
     world_from_cam, fov, _ = path.at(times_s)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import BadInputError, FewviewError
 from ..files import atomic_writer
-from ..formats import load_splat, save_splat
+from ..formats import holds_motion, load_splat, save_splat
 from ..geometry import Similarity
 from ..one_moment import one_moment
 from ..points_ply import write_points
@@ -61,11 +61,14 @@ def save_edited(
 ) -> tuple[str, ...]:
     """Write an edited splat in the format of the target's ending; returns what the format could not keep.
 
-    Raises BadInputError when the target is the source, a folder, or a file that a run stands on.
+    A format of moving splats takes all moments, any other the one at `time_s`. Raises BadInputError when the target is
+    the source, a folder, or a file that a run stands on.
     """
     refuse_to_replace(source, target)
-    still, lost = one_moment(splat, time_s)
-    return (*lost, *save_splat(target, still, keep_frame=keep_frame))
+    lost: tuple[str, ...] = ()
+    if not holds_motion(target):
+        splat, lost = one_moment(splat, time_s)
+    return (*lost, *save_splat(target, splat, keep_frame=keep_frame))
 
 
 def refuse_to_replace(source: Path | Run, target: Path) -> None:

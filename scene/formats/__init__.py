@@ -2,8 +2,8 @@
 
 Gaussians are in the world frame of their run, and `StaticSplat.up` says which way is up in it. Other viewers know
 nothing of that frame, so a file holds the scene as they expect it: y up in SPZ and glTF, y down in PLY, compressed PLY,
-.splat and SOG. What the file cannot say itself goes into a side file `NAME.EXT.json`, which brings the scene back into
-its world frame when it is loaded.
+.splat, SOG and 4D SOG. What the file cannot say itself goes into a side file `NAME.EXT.json`, which brings the scene
+back into its world frame when it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from ..cameras import Cameras
 from ..errors import BadInputError
 from ..geometry import Similarity
-from ..splat import StaticSplat
+from ..one_moment import one_moment
+from ..splat import Splat
 from . import sog, splat_ply, spz
 from .axes import file_from_world
 from .clean import arrays, usable
@@ -31,6 +32,7 @@ __all__ = [
     "file_for_viewers",
     "format_name",
     "has_splat_ending",
+    "holds_motion",
     "load_splat",
     "save_splat",
     "side_path",
@@ -55,7 +57,17 @@ def format_name(path: Path | str) -> str:
     return _format_to_write(Path(path)).name
 
 
-def load_splat(path: Path | str, *, even_if_changed: bool = False, linear: bool = False) -> StaticSplat:
+def holds_motion(path: Path | str) -> bool:
+    """True where a name ends like a format of moving splats.
+
+    >>> holds_motion("scene.sog4d"), holds_motion("scene.sog")
+    (True, False)
+    """
+    found = format_by_ending(Path(path))
+    return found is not None and found.moves
+
+
+def load_splat(path: Path | str, *, even_if_changed: bool = False, linear: bool = False) -> Splat:
     """The splat in a file of any format, in the world frame that it was written from as far as that is known.
 
     The side file counts for the very bytes that it was written with; with `even_if_changed` also for what another
@@ -89,19 +101,24 @@ def splat_camera(path: Path) -> tuple[Cameras | None, tuple[str, ...]]:
 
 def save_splat(
     path: Path | str,
-    splat: StaticSplat,
+    splat: Splat,
     *,
     spz_version: int | None = None,  # None: the usual one
     keep_frame: bool = False,  # leave coordinates as they are, whatever viewers of the format take as up
+    side_file: bool = True,  # False never writes one: the frame is lost, and what else the format cannot say
 ) -> tuple[str, ...]:
     """Write a splat in the format that the name's ending asks for; equal input gives equal bytes.
 
     The scene is turned as viewers of the format expect it, and beside the file goes a side file when the format has no
-    place for the frame, the up axis or the way of rendering. Returns sentences about what was left out, clamped or
-    lost. Raises BadInputError for an unknown ending, and for a splat that the format cannot hold.
+    place for the frame, the up axis or the way of rendering. A moving splat is written as it is at its first moment
+    (`one_moment` gives others) where the format holds no motion. Returns sentences about what was left out, clamped
+    or lost. Raises BadInputError for an unknown ending, and for a splat that the format cannot hold.
     """
     path = Path(path)
     found = _format_to_write(path)
+    lost: tuple[str, ...] = ()
+    if not found.moves:
+        splat, lost = one_moment(splat)
     write = found.write
     if spz_version is not None:
         if found.write is not spz.write:
@@ -112,18 +129,21 @@ def save_splat(
     up_in_file = splat.up if keep_frame or splat.up is None else found.up
     says_up = found.says_up or up_in_file in (None, found.up)
     says_all = _is_still(file_frame) and says_up and (found.says_antialiased or not splat.antialiased)
-    if not says_all:
+    if side_file and not says_all:
         check_side_path(path)
+    if not side_file and splat.antialiased and not found.says_antialiased:
+        lost = (*lost, f"{found.name} has no place for antialiasing; the splat is drawn a little too bright without.")
     usable_splat, notes = _usable(splat)
+    notes = (*lost, *notes)
     notes += write(path, replace(_moved(usable_splat, file_frame), up=up_in_file))
-    if says_all:
+    if says_all or not side_file:
         remove_side_file(path)
     else:
         write_side_file(path, SideFile(file_frame.inverse(), splat.up, splat.antialiased))
     return notes
 
 
-def splat_bytes(name: str, splat: StaticSplat) -> tuple[bytes, tuple[str, ...]]:
+def splat_bytes(name: str, splat: Splat) -> tuple[bytes, tuple[str, ...]]:
     """(the file of this name that `save_splat` would write, its sentences), for programs that take no side file."""
     with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
         path = Path(folder) / name
@@ -152,19 +172,19 @@ def _format_to_write(path: Path) -> Format:
     return found
 
 
-def _usable(splat: StaticSplat) -> tuple[StaticSplat, tuple[str, ...]]:
+def _usable(splat: Splat) -> tuple[Splat, tuple[str, ...]]:
     keep = torch.from_numpy(usable(*arrays(splat.gaussians)))
     if bool(keep.all()):
         return splat, ()
     note = f"{int((~keep).sum())} of {len(keep)} Gaussians are not numbers and were left out."
-    return replace(splat, gaussians=splat.gaussians[keep.to(splat.gaussians.means.device)]), (note,)
+    return splat.rows(keep.to(splat.gaussians.means.device)), (note,)
 
 
-def _moved(splat: StaticSplat, new_from_old: Similarity) -> StaticSplat:
+def _moved(splat: Splat, new_from_old: Similarity) -> Splat:
     """The splat in another frame; `up` is left to the caller."""
     if _is_still(new_from_old):
         return splat
-    return replace(splat, gaussians=splat.gaussians.moved(new_from_old))
+    return splat.moved(new_from_old)
 
 
 def _is_still(motion: Similarity) -> bool:

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadInputError
-from ..splat import Axis, StaticSplat
-from . import antimatter15, compressed_ply, gltf, sog, spz
+from ..splat import Axis, Splat
+from . import antimatter15, compressed_ply, gltf, sog, sog4d, spz
 from . import splat_ply as ply
 from .axes import Y_DOWN, Y_UP
 from .spz_container import is_spz
@@ -20,11 +21,12 @@ class Format:
     name: str
     endings: tuple[str, ...]  # of names, lower case; the first is the usual one
     recognises: Callable[[Path, bytes], bool]  # a file and its first 64 bytes; content only, not the name
-    read: Callable[[Path], StaticSplat]
-    write: Callable[[Path, StaticSplat], tuple[str, ...]]  # returns what was clamped or lost
+    read: Callable[[Path], Splat]
+    write: Callable[[Path, Any], tuple[str, ...]]  # of a StaticSplat, a Splat with `moves`; what was clamped or lost
     up: Axis  # in its files, by specification or, where there is none or viewers do not follow it, by their habit
     says_up: bool = False  # the file itself has a place for `up`, and is not read as `up` without it
     says_antialiased: bool = False  # and for `antialiased`
+    moves: bool = False  # holds a motion, and no splat without one
 
 
 # The first that recognises a file reads it. No specification says what is up in a PLY; viewers take y as down, as in
@@ -51,6 +53,17 @@ FORMATS = (
         says_antialiased=True,
     ),
     Format("SPZ", (".spz",), is_spz, spz.read, spz.write, up=Y_UP, says_antialiased=True),
+    # Before SOG, as each of its files is also one of those.
+    Format(
+        "4D SOG",
+        (sog4d.ENDING,),
+        sog4d.is_sog4d,
+        sog4d.read,
+        sog4d.write,
+        up=Y_DOWN,
+        says_antialiased=True,
+        moves=True,
+    ),
     # Its specification says y up, but its own tools and viewers take it as they take a PLY: y down.
     Format("SOG", (".sog", "meta.json"), sog.is_sog, sog.read, sog.write, up=Y_DOWN, says_antialiased=True),
     Format("glTF", (".glb", ".gltf"), gltf.is_gltf, gltf.read, gltf.write, up=Y_UP),

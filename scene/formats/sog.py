@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,16 @@ _MIN_ENTRIES = 1024
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # the components beside the largest
 
 
+@dataclass(frozen=True)
+class EncodedScene:
+    """The files of a scene before they are written."""
+
+    files: dict[str, bytes]  # the images
+    meta: bytes
+    order: np.ndarray  # [N] which Gaussian of the splat has the file's i-th pixel
+    notes: tuple[str, ...]  # what was clamped or lost
+
+
 def is_sog(path: Path, head: bytes) -> bool:
     """True where a file, of which `head` is the beginning, is a SOG bundle or the `meta.json` of one."""
     name = path.name.lower()
@@ -93,17 +104,21 @@ def read(path: Path) -> StaticSplat:
     """
     require_webp()
     with open_scene(path) as files:
-        meta = read_meta(files)
-        notes = list(meta.notes)
-        pixels = {kind: _pixels(files, meta, kind, notes) for kind in ("means_l", "means_u", "scales", "quats", "sh0")}
-        rest = _rest(files, meta, notes)
+        return decoded(files, read_meta(files))
+
+
+def decoded(files: SogFiles, meta: SogMeta) -> StaticSplat:
+    """The splat of an open scene, in the order of its pixels. Raises BadInputError."""
+    notes = list(meta.notes)
+    pixels = {kind: _pixels(files, meta, kind, notes) for kind in ("means_l", "means_u", "scales", "quats", "sh0")}
+    rest = _rest(files, meta, notes)
     fixed = pixels["means_l"][:, :3].astype(np.int64) | pixels["means_u"][:, :3].astype(np.int64) << 8
     folded = meta.means_low + (meta.means_high - meta.means_low) * (fixed / 65535)
     means = np.copysign(np.expm1(np.abs(folded)), folded).astype(np.float32)
     axes = np.arange(3)
     sh = np.concatenate([meta.sh0[axes, pixels["sh0"][:, :3]][:, None], rest], axis=1)
     gaussians, left_out = usable_gaussians(
-        path,
+        files.where,
         means,
         _quats(pixels["quats"]),
         meta.scales[axes, pixels["scales"][:, :3]],
@@ -118,6 +133,13 @@ def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
 
     Costs about 20 microseconds a Gaussian of degree 3 on one core. Raises BadInputError for an empty splat.
     """
+    scene = encoded(splat)
+    write_scene(path, scene.files, scene.meta)
+    return scene.notes
+
+
+def encoded(splat: StaticSplat) -> EncodedScene:
+    """SOG version 2 of a splat. Raises BadInputError for an empty one."""
     require_webp()
     refuse_empty(splat, _NAME)
     gaussians, notes = lowered(splat, 3, _NAME)
@@ -132,11 +154,11 @@ def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     color_levels, color_labels = codebook(sh[:, 0], _COLOR_STEP)
     opacity = levels(sigmoid(logits) * 255, 255)
     images = {
-        "means_l": _image(order, fixed & 255),
-        "means_u": _image(order, fixed >> 8),
-        "scales": _image(order, scale_labels),
-        "quats": _image(order, *_quat_bytes(quats)),
-        "sh0": _image(order, color_labels, opacity),
+        "means_l": gaussian_image(order, fixed & 255),
+        "means_u": gaussian_image(order, fixed >> 8),
+        "scales": gaussian_image(order, scale_labels),
+        "quats": gaussian_image(order, *_quat_bytes(quats)),
+        "sh0": gaussian_image(order, color_labels, opacity),
     }
     meta = {
         "version": 2,
@@ -150,9 +172,8 @@ def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     }
     if sh.shape[1] > 1:
         meta["shN"], images["shN_centroids"], images["shN_labels"] = _palette_images(gaussians, sh, order)
-    encoded = {f"{name}.webp": encode_image(image) for name, image in images.items()}
-    write_scene(path, encoded, json.dumps(meta, allow_nan=False, separators=(",", ":")).encode())
-    return notes
+    files = {f"{name}.webp": encode_image(image) for name, image in images.items()}
+    return EncodedScene(files, json.dumps(meta, allow_nan=False, separators=(",", ":")).encode(), order, notes)
 
 
 def _clamped(
@@ -198,7 +219,7 @@ def _palette_images(gaussians: Gaussians, sh: np.ndarray, order: np.ndarray) -> 
         "codebook": _json_numbers(table),
         "files": ["shN_centroids.webp", "shN_labels.webp"],
     }
-    label_image = _image(order, np.stack([index & 255, index >> 8, np.zeros(n, np.int64)], axis=1))
+    label_image = gaussian_image(order, np.stack([index & 255, index >> 8, np.zeros(n, np.int64)], axis=1))
     return meta, image.reshape(rows, -1, 4), label_image
 
 
@@ -211,7 +232,7 @@ def _visibility(gaussians: Gaussians) -> torch.Tensor:
     return (log_weight - log_weight.max()).clamp_min(-20).exp()
 
 
-def _image(order: np.ndarray, colors: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+def gaussian_image(order: np.ndarray, colors: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
     """uint8 [H, W, 4] of values [N, 3] and [N] in that order; both sides are multiples of 4, as the format's writer
     has them."""
     n = len(order)

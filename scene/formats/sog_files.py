@@ -45,6 +45,10 @@ class SogFiles:
     def bundled(self) -> bool:
         return self._bundle is not None
 
+    def holds(self, file: str) -> bool:
+        """True where a bundle has a file of this name."""
+        return file in self._sizes
+
     def name(self, file: str) -> str:
         """A file of the scene, for sentences."""
         return f"{self.where}, {file[:60]}"
@@ -56,7 +60,7 @@ class SogFiles:
             return self._read_beside(file, max_bytes)
         size = self._sizes.get(file)
         if size is None:
-            raise BadInputError(f"{self.where} has no file '{file[:60]}' inside, though its {META} names it.")
+            raise BadInputError(f"{self.where} has no file '{file[:60]}' inside, though it names it.")
         _check_size(self.name(file), size, max_bytes)
         try:
             with self._bundle.open(file) as entry:

@@ -48,6 +48,9 @@ class SplatArrays:
         return buffer
 
 
+UNSEEN = SplatArrays(*(np.zeros((1, *shape), np.float32) for shape in ((3,), (3, 3), (3,), (1,))))
+
+
 def drawable(gaussians: Gaussians) -> Tensor:
     """bool [N]: what can be drawn at all: finite, and adding at least 1/255 somewhere."""
     g = gaussians

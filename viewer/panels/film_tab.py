@@ -73,6 +73,16 @@ class FilmTab:
         self._on_change(self._transition, self._set_transition)
         self._lens = gui.add_number("Field of view", 50.0, min=1.0, max=170.0, step=0.5, hint="Degrees, of the height.")
         self._on_change(self._lens, self._set_lens)
+        self._timed_box: Any = None
+        if (span := self._time_range()) is not None:
+            self._timed_box = gui.add_checkbox(
+                "Key frames hold the time",
+                False,
+                hint="Without, the motion plays once from the film's begin to its end.",
+            )
+            self._scene_time = gui.add_number("Scene time", span[0], min=span[0], max=span[1], step=1e-3)
+            self._on_change(self._timed_box, self._switch_times)
+            self._on_change(self._scene_time, self._set_scene_time)
 
     def _build_times(self) -> None:
         gui = self._context.server.gui
@@ -136,7 +146,7 @@ class FilmTab:
         return int(self._chosen.value) - 1
 
     def _add(self, client: viser.ClientHandle) -> None:
-        frame = path_edit.key_frame_of(self._context.camera_of(client))
+        frame = replace(path_edit.key_frame_of(self._context.camera_of(client)), time_s=self._moment())
         with self._lock:
             if self._path is None:
                 self.put(CameraPath((frame,), **self._settings()), 0)
@@ -159,7 +169,34 @@ class FilmTab:
         path = self._path
         if path is not None:
             at = path.key_times_s[[self._index()]]
+            if (moment := path.key_frames[self._index()].time_s) is not None:
+                self._context.clock.go_to(moment)
             self._context.pilot.fly(client, path_edit.views(path, self._context.stage, at)[0])
+
+    def _time_range(self) -> tuple[float, float] | None:
+        splat = self._context.active.splat
+        return None if splat is None else splat.time_range_s
+
+    def _moment(self) -> float | None:
+        """The moment that a new key frame holds: the one that is seen; None where key frames hold none."""
+        span = self._time_range()
+        if span is None or self._timed_box is None or not self._timed_box.value:
+            return None
+        now = self._context.clock.now
+        return span[0] if now is None else min(max(now, span[0]), span[1])
+
+    def _switch_times(self) -> None:
+        """Key frames get the moments that the film shows at them, so that it stays the same until one is changed."""
+        span = self._time_range()
+        with self._lock:
+            if self._path is not None and span is not None:
+                timed = self._timed_box.value
+                self.put(path_edit.with_times(self._path, span) if timed else path_edit.without_times(self._path))
+
+    def _set_scene_time(self) -> None:
+        with self._lock:
+            if self._path is not None and path_edit.is_timed(self._path):
+                self.put(path_edit.with_time(self._path, self._index(), float(self._scene_time.value)))
 
     def _set_transition(self) -> None:
         with self._lock:
@@ -221,6 +258,10 @@ class FilmTab:
                 seconds = path.default_transition_s if frame.transition_s is None else frame.transition_s
                 _set(self._transition, round(seconds, 3))
                 _set(self._lens, round(math.degrees(frame.fov_rad), 2))
+                if self._timed_box is not None:
+                    _set(self._timed_box, frame.time_s is not None)
+                    if frame.time_s is not None:
+                        _set(self._scene_time, round(frame.time_s, 3))
                 self._at.max = max(round(path.duration_s, 3), 0.01)
                 _set(self._at, min(float(self._at.value), self._at.max))
             self._show_timeline()

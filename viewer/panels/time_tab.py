@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 from .. import markup
-from ..clock import KEY_FRAMES
+from ..clock import KEY_FRAMES, pace
 from ..panel_context import Context
 
-PLAY_SECONDS = 6.0  # from the first moment to the last, unless somebody wants it faster
+SPEEDS = {"0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}  # of the pace at which it happened
+KEY_FRAMES_A_SECOND = 2.0  # nuScenes has as many
 FRAME_SECONDS = 1 / 15  # between two moments while it plays
 
 
@@ -37,7 +38,8 @@ class TimeTab:
         self._slider.on_update(lambda event: self._moved(event.client))
         self._play = gui.add_button("Play")
         self._play.on_click(lambda _: self._toggle())
-        self._seconds = gui.add_number("Seconds to play", PLAY_SECONDS, min=0.5, max=600.0, step=0.5)
+        self._speed = gui.add_dropdown("Speed", tuple(SPEEDS), initial_value="1x")
+        self._loop = gui.add_checkbox("Loop", True, hint="Begin again after the end.")
         self._one: Any = None
         if self._photographs:
             self._one = gui.add_checkbox("Only the cameras of one moment", False)
@@ -81,21 +83,32 @@ class TimeTab:
             photographs.only_moment = self._one.value
 
     def _toggle(self) -> None:
-        """Plays until the button is pressed once more. It goes by the wall clock: what is too slow leaves some out."""
+        """Plays until the end, or the button is pressed once more. What is too slow for the wall clock is left out."""
         if self._playing.is_set():
             self._playing.clear()
             return
         self._playing.set()
         self._play.label = "Stop"
         self._want_one_moment()
-        length = self._timeline.last - self._timeline.first
-        at = self.time if self.time < self._timeline.last else self._timeline.first
+        try:
+            self._play_on()
+        finally:
+            self._playing.clear()
+            self._play.label = "Play"
+
+    def _play_on(self) -> None:
+        first, last, by_frames = self._timeline.first, self._timeline.last, self._timeline.unit == KEY_FRAMES
+        natural = KEY_FRAMES_A_SECOND if by_frames else pace(first, last)
+        at = self.time if self.time < last else first
         before = time.monotonic()
         while self._playing.is_set() and not self._context.worker.closed:
             now = time.monotonic()
-            at += (now - before) / max(float(self._seconds.value), 0.1) * length
+            at += (now - before) * SPEEDS[self._speed.value] * natural
             before = now
-            at = self._timeline.first if at > self._timeline.last else at
-            self._clock.go_to(round(at) if self._timeline.unit == KEY_FRAMES else at)
+            if at > last:
+                if not self._loop.value:
+                    self._clock.go_to(last)
+                    return
+                at = first
+            self._clock.go_to(round(at) if by_frames else at)
             time.sleep(FRAME_SECONDS)
-        self._play.label = "Play"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...render import render
-from ...render.paths import look_at, orbit
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError
 from ...scene.files import write_bytes
 from ...scene.formats import splat_bytes
 from ...scene.gaussians import Gaussians
-from ...scene.geometry import Similarity
 from ...scene.one_moment import one_moment
-from ...scene.splat import Splat, StaticSplat
-from ..stage import FOCUS_DISTANCE, Stage
-from .share_page import MARK, share_document
+from ...scene.splat import Color, MovingSplat, Splat, StaticSplat
+from ..clock import pace
+from .first_views import FirstViews
+from .moving_pack import MAX_DEGREE, packed, plays
+from .share_page import MARK, moving_document, program_version, share_document
 
 # 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip makes as small as SOG;
 # written in seconds, and every coefficient is kept.
 SPLAT_NAME = "scene.compressed.ply"
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
-KEY_VIEWS, SECONDS, FRAMES_PER_SECOND = 12, 16.0, 30
-LENS_TAN = math.tan(math.radians(50) / 2)  # of the first view of a splat that comes without cameras
-SIDES, PROBE_PX, ELEVATION_RAD = 12, 128, math.radians(20)
-SWAY_RAD = math.radians(12)  # how far such a view moves to either side
+SECONDS, FRAMES_PER_SECOND = 16.0, 30  # of the way around a still splat
+MOVING_BYTES = 8_000_000  # of a page that plays; what is sent by mail or messengers may be no larger
 
 
 @dataclass(frozen=True)
@@ -50,22 +46,35 @@ def write_share(
     title: str,
     cameras: Cameras | None = None,  # [n] of the photographs, which know where to look from
     background: Sequence[float] | None = None,  # [3] sRGB in [0, 1]; that of the splat when None
-    time_s: float | None = None,  # of a splat that moves, the first moment when None
+    time_s: float | None = None,  # of a splat that moves, all of it or the first moment when None
 ) -> Shared:
-    """Write `path`. Besides one moment of the splat, the title and the first views, nothing gets into the file.
+    """Write `path`. Besides the splat, the title and the first views, nothing gets into the file.
 
-    Raises BadInputError when nothing of the splat can be seen, or `path` is another kind of file, and FewviewError
-    where the program that shows the splat is not installed.
+    A splat that control points move is played, unless a moment is chosen; of others one moment is shown. Raises
+    BadInputError when nothing of the splat can be seen, or `path` is another kind of file, and FewviewError where the
+    program that shows a still splat is not installed.
     """
     _refuse_to_overwrite(path)
-    still, lost = one_moment(splat, time_s)
-    kept = _kept(still.gaussians)
-    if len(kept) == 0:
-        raise BadInputError("The splat has no Gaussians that can be seen, so there is nothing to share.")
-    # Cameras say best what is up.
-    views = _Views.of(cameras, kept, None if still.up is None or cameras is not None else torch.tensor(still.up))
+    if time_s is None and isinstance(splat, MovingSplat) and plays(splat):
+        page, count, notes = _moving_page(splat, title, cameras, background)
+    else:
+        page, count, notes = _still_page(*one_moment(splat, time_s), title, cameras, background)
+    write_bytes(path, page)
+    return Shared(path, len(page), count, notes)
+
+
+def _still_page(
+    still: StaticSplat,
+    lost: tuple[str, ...],
+    title: str,
+    cameras: Cameras | None,
+    background: Sequence[float] | None,
+) -> tuple[bytes, int, tuple[str, ...]]:
+    program_version()  # told before the views are looked for
+    kept = still.gaussians.detach().to("cpu")[_seen(still.gaussians)]
+    views = _views(still, kept, cameras)
     data, notes = splat_bytes(SPLAT_NAME, StaticSplat(kept.moved(views.file_from_world), still.antialiased))
-    under = tuple(still.background if background is None else background)
+    under = _color(still, background)
     view = {
         "filename": SPLAT_NAME,
         "antialiased": still.antialiased,
@@ -73,9 +82,50 @@ def write_share(
         "tanY": views.tan_y,
         "settings": _settings(views, under),
     }
-    page = share_document(title, data, view, (under[0], under[1], under[2]))
-    write_bytes(path, page)
-    return Shared(path, len(page), len(kept), (*lost, *notes))
+    return share_document(title, data, view, under), len(kept), (*lost, *notes)
+
+
+def _moving_page(
+    splat: MovingSplat, title: str, cameras: Cameras | None, background: Sequence[float] | None
+) -> tuple[bytes, int, tuple[str, ...]]:
+    """The page with the highest degree of view-dependent colours that MOVING_BYTES have room for."""
+    kept = splat.to("cpu").rows(_seen(splat.gaussians))
+    views = _views(splat, kept.at(), cameras)
+    in_page, under = kept.moved(views.page_from_world), _color(splat, background)
+    found = splat.gaussians.sh_degree
+    first, last = splat.time_range_s
+    view = {
+        "tanX": views.tan_x,
+        "tanY": views.tan_y,
+        "position": views.positions[0].tolist(),
+        "target": views.targets[0].tolist(),
+        "speed": pace(first, last),
+    }
+    for degree in range(min(found, MAX_DEGREE), -1, -1):
+        pack = packed(in_page, degree)
+        page = moving_document(title, pack.data, {**pack.header, **view, "background": list(under)}, under)
+        if len(page) <= MOVING_BYTES:
+            break
+    notes: tuple[str, ...] = ()
+    if degree < found:
+        notes = (f"The page shows view-dependent colours of degree {degree} of the {found} that the splat has.",)
+    if len(page) > MOVING_BYTES:
+        notes += (
+            f"The page has {len(page) / 1e6:.1f} MB, more than some mail takes; `fewview edit` makes it smaller.",
+        )
+    return page, len(kept), notes
+
+
+def _views(splat: Splat, seen: Gaussians, cameras: Cameras | None) -> FirstViews:
+    if len(seen) == 0:
+        raise BadInputError("The splat has no Gaussians that can be seen, so there is nothing to share.")
+    # Cameras say best what is up.
+    return FirstViews.of(cameras, seen, None if splat.up is None or cameras is not None else torch.tensor(splat.up))
+
+
+def _color(splat: Splat, background: Sequence[float] | None) -> Color:
+    red, green, blue = splat.background if background is None else background
+    return float(red), float(green), float(blue)
 
 
 def _refuse_to_overwrite(path: Path) -> None:
@@ -94,96 +144,14 @@ def _refuse_to_overwrite(path: Path) -> None:
                 )
 
 
-def _kept(gaussians: Gaussians) -> Gaussians:
-    """Those that are finite and can be seen."""
+def _seen(gaussians: Gaussians) -> Tensor:
+    """bool [N]: those that are finite and can be seen."""
     g = gaussians.detach().to("cpu")
     finite = [t.isfinite().flatten(1).all(1) for t in (g.means, g.quats, g.log_scales, g.sh)]
-    return g[torch.stack(finite).all(0) & (g.opacities >= MIN_ALPHA)]
+    return torch.stack(finite).all(0) & (g.opacities >= MIN_ALPHA)
 
 
-@dataclass(frozen=True)
-class _Views:
-    """The page's frame (y up, the first view looks along -z, the focus at the origin) and the views in it."""
-
-    file_from_world: Similarity
-    positions: Tensor  # [M, 3] first view, then a closed path on which it lies
-    targets: Tensor  # [M, 3]
-    tan_x: float  # of half the first view's horizontal and vertical field of view
-    tan_y: float
-
-    @classmethod
-    def of(cls, cameras: Cameras | None, gaussians: Gaussians, up: Tensor | None = None) -> _Views:
-        stage = Stage.of(cameras, gaussians, up=up)
-        if cameras is None or len(cameras) == 0:
-            centers, targets = _sway(stage, gaussians)
-            tan_x, tan_y = LENS_TAN, LENS_TAN * 3 / 4
-        else:
-            centers, targets, lens = _around(cameras, stage)
-            tan_x = float(lens.width / (2 * lens.K[0, 0]))
-            tan_y = float(lens.height / (2 * lens.K[1, 1]))
-        cam_from_world = look_at(centers[0].double(), targets[0].double(), stage.up.double())
-        right = cam_from_world[0, :3]
-        up = torch.nn.functional.normalize(stage.up.double(), dim=0)
-        page_from_world = torch.stack([right, up, torch.linalg.cross(right, up)])
-        turned = _similarity(stage, page_from_world)
-        # The program turns every file half around z, since splats come with OpenCV's axes.
-        half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
-        return cls(
-            _similarity(stage, half_turn @ page_from_world),
-            turned(centers.double()),
-            turned(targets.double()),
-            tan_x,
-            tan_y,
-        )
-
-
-def _similarity(stage: Stage, rotation: Tensor) -> Similarity:
-    scale = torch.tensor(stage.scale, dtype=torch.float64)
-    return Similarity(scale, rotation, -scale * rotation @ stage.center.double())
-
-
-def _around(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor, Cameras]:
-    """(centers [M, 3], targets [M, 3], the first view's camera): the middle camera, then the orbit back to it."""
-    middle = int((cameras.centers - cameras.centers.mean(0)).norm(dim=-1).argmin())
-    center, forward = cameras.centers[middle], cameras.world_from_cam[middle, :3, 2]
-    nearest = FOCUS_DISTANCE / stage.scale
-    ahead = max(float((stage.center - center) @ forward), 0.3 * nearest)
-    path = orbit(cameras, KEY_VIEWS).centers
-    path = path.roll(-int((path - center).norm(dim=-1).argmin()), 0)
-    centers = torch.cat([center[None], path[1:]])
-    targets = torch.cat([(center + ahead * forward)[None], stage.center.expand(len(path) - 1, 3)])
-    return centers, targets, cameras[middle]
-
-
-def _sway(stage: Stage, gaussians: Gaussians) -> tuple[Tensor, Tensor]:
-    """(centers [M, 3], targets [M, 3]) before a splat whose cameras nobody knows, moving a little to both sides.
-
-    A splat is sharp where it was photographed from and a blur behind, so of a ring of views the one with the strongest
-    edges is taken.
-    """
-    up = torch.nn.functional.normalize(stage.up, dim=0)
-    level = torch.linalg.cross(up, torch.eye(3)[int(up.abs().argmin())])
-    level = torch.nn.functional.normalize(level, dim=0)
-    ring = _from_sides(stage, up, level, torch.arange(SIDES) * (2 * math.pi / SIDES))
-    cameras = Cameras.pinhole(look_at(ring, stage.center, up), PROBE_PX / 2 / LENS_TAN, PROBE_PX, PROBE_PX * 3 // 4)
-    strength = []
-    for i in range(SIDES):
-        with torch.no_grad():
-            seen = render(gaussians, cameras[i]).rgb.clamp(0, 1)
-        strength.append(float(seen.diff(dim=0).abs().mean() + seen.diff(dim=1).abs().mean()))
-    best = strength.index(max(strength)) * (2 * math.pi / SIDES)
-    swing = SWAY_RAD * (torch.arange(KEY_VIEWS) * (2 * math.pi / KEY_VIEWS)).sin()
-    return _from_sides(stage, up, level, best + swing), stage.center.expand(KEY_VIEWS, 3)
-
-
-def _from_sides(stage: Stage, up: Tensor, level: Tensor, azimuth_rad: Tensor) -> Tensor:
-    """Places [n, 3] around the scene, a little above it."""
-    flat = azimuth_rad.cos()[:, None] * level + azimuth_rad.sin()[:, None] * torch.linalg.cross(up, level)
-    rise = math.sin(ELEVATION_RAD) * up
-    return stage.center + FOCUS_DISTANCE / stage.scale * (math.cos(ELEVATION_RAD) * flat + rise)
-
-
-def _settings(views: _Views, background: Sequence[float]) -> dict[str, Any]:
+def _settings(views: FirstViews, background: Sequence[float]) -> dict[str, Any]:
     """The program's settings, version 2 of its schema; it fills in the fields of view for its window."""
     position, target = (t[0].tolist() for t in (views.positions, views.targets))
     off = {"enabled": False}

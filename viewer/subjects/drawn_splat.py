@@ -9,7 +9,7 @@ from ...scene.cameras import Cameras
 from ...scene.gaussians import Gaussians
 from ...scene.splat import Splat
 from ..layers.layer import Layer
-from ..layers.splat_layer import draw_splat, drawable, most_visible, splat_arrays, view_colors
+from ..layers.splat_layer import UNSEEN, draw_splat, drawable, most_visible, splat_arrays, view_colors
 from .canvas import Canvas
 from .splat_views import MOVING_GAUSSIANS, SplatViews
 
@@ -29,6 +29,7 @@ class DrawnSplat:
         self._part_tint: Tensor | None = None
         self._draws_all = False
         self._views = SplatViews(canvas.server)
+        self._held = False
         self.follows_cameras = True  # False leaves out the colours that a resting camera sees
         self._colors: tuple[Tensor, Tensor] | None = None  # harmonics, and the colours [N, 3] that came of them
 
@@ -36,6 +37,22 @@ class DrawnSplat:
     def gaussians(self) -> Gaussians | None:
         """All of it at the moment that is shown."""
         return None if self.splat is None else self.splat.at(self.time_s)
+
+    @property
+    def is_tinted(self) -> bool:
+        """True while it is drawn in colours other than its own."""
+        return self._tint is not None
+
+    @property
+    def held(self) -> bool:
+        """True while nothing is drawn, as something else shows its moments; the last one is drawn at the end of it."""
+        return self._held
+
+    @held.setter
+    def held(self, value: bool) -> None:
+        changed, self._held = value != self._held, value
+        if changed and self._part is not None:
+            self._draw_nothing() if value else self._draw(self._part)
 
     @property
     def is_large(self) -> bool:
@@ -98,6 +115,8 @@ class DrawnSplat:
         self._views.drop_colors(client)
 
     def _draw(self, part: Splat) -> None:
+        if self._held:
+            return
         gaussians = part.at(self.time_s)
         colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint
         kept = drawable(gaussians)
@@ -110,6 +129,13 @@ class DrawnSplat:
         self._layer.replace([node])
         self._views.renew(node, gaussians, arrays, tinted=self._part_tint is not None, thinned=thinned)
         self._canvas.redrawn()
+
+    def _draw_nothing(self) -> None:
+        """One Gaussian that cannot be seen: browsers sort and shade all of a splat that is only hidden."""
+        assert self._part is not None
+        node = draw_splat(self._canvas.server, f"{self._canvas.path}/splat", UNSEEN, self._layer.seen)
+        self._layer.replace([node])
+        self._views.renew(node, self._part.gaussians[:1], UNSEEN, tinted=True, thinned=False)
 
     def _colors_of(self, gaussians: Gaussians) -> Tensor:
         """Colours [N, 3], worked out anew only for other harmonics: at each moment they would cost half of a redraw.

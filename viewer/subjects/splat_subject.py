@@ -12,9 +12,10 @@ from ...render.aim import up_direction
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.run import Run
-from ...scene.splat import BLACK, Color, Splat
+from ...scene.splat import BLACK, Color, MovingSplat, Splat
 from ..clock import Timeline, joined
 from ..layers.layer import Layer
+from ..layers.trajectory_layer import draw_trajectories
 from ..stage import Stage
 from ..viewpoint import Viewpoint
 from .canvas import Canvas
@@ -94,8 +95,20 @@ class SplatSubject(Subject):
         self.drawn = DrawnSplat(canvas, layer, self.cameras)
         if self._splat is not None:
             self.drawn.show(self._splat)
+            self._draw_trajectories()
         if self.photographs is not None:
             self.photographs.draw(canvas, self.layers, points_wanted=self._splat is None)
+
+    def _draw_trajectories(self) -> None:
+        """Lines that somebody may switch on, where the splat moves."""
+        assert self._canvas is not None
+        if not isinstance(self._splat, MovingSplat):
+            return
+        lines = draw_trajectories(self._canvas.server, self._canvas.path, self._splat, self._canvas.stage)
+        if "trajectories" in self.layers:
+            self.layers["trajectories"].replace(lines)
+        else:
+            self.layers["trajectories"] = Layer("Trajectories", lines, wanted=False)
 
     def show_splat(self, splat: Splat, tint: Tensor | None = None) -> None:
         """Show another splat in place of the present one; `tint` [N, 3] gives colours other than its own."""
@@ -104,6 +117,8 @@ class SplatSubject(Subject):
         first, self._splat = self._splat is None, splat
         with self._canvas.server.atomic():
             self.drawn.show(splat, tint)
+            if tint is None:
+                self._draw_trajectories()
             if first and "points" in self.layers:
                 self.layers["points"].wanted = False  # they would sit on the first splat like dust
         if self.photographs is not None:
