@@ -89,7 +89,7 @@ def test_a_rigid_motion_of_three_groups_moves_all_rigidly(points) -> None:
     held = torch.cat([rings(near, torch.tensor([c]), 1) for c in (0, 92, 188)])
     expected = points @ TURN.T + SHIFT
     solver = solver_on(points, held)
-    found = solver.at_rest()
+    found = Deformation.at_rest(points)
     for i in range(1, 11):  # as a hand would drag it
         step = so3_exp(i / 10 * torch.tensor([0.5, -0.9, 0.7], dtype=torch.float64))
         found = solver.solve(points[held] @ step.T + i / 10 * SHIFT, found.points)
@@ -149,7 +149,7 @@ def test_a_bent_limb_keeps_the_length_of_its_edges(points) -> None:
     low, high = (points[:, 2] < 0.5).nonzero()[:, 0], (points[:, 2] > 1.7).nonzero()[:, 0]
     held = torch.cat([low, high])
     solver = solver_on(points, held, graph)
-    found = solver.at_rest()
+    found = Deformation.at_rest(points)
     for i in range(1, 10):
         led, _ = bent(points.float(), i / 9 * math.pi / 4)
         found = solver.solve(torch.cat([points[low], led[high].double()]), found.points)
@@ -203,7 +203,7 @@ def test_from_the_start_the_way_does_not_matter_and_going_on_it_does(points) -> 
     first = solver.solve(places[0])
     solver.solve(places[1])
     assert torch.equal(solver.solve(places[2]).points, first.points)
-    went = solver.at_rest()
+    went = Deformation.at_rest(points)
     visited = []
     for target in places:
         went = solver.solve(target, went.points)

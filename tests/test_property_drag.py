@@ -10,9 +10,9 @@ import pytest
 import torch
 from fewview.scene.control_points import ControlPointMotion
 from fewview.scene.edit import DragKey, Handle, dragged, dragged_film, freeze
+from fewview.scene.edit.as_rigid_as_possible import Deformation
 from fewview.scene.edit.control_graph import farthest_points, nearest_by_geodesic, rings
 from fewview.scene.edit.drag_file import handles_in, read_drag
-from fewview.scene.edit.node_drag import Dragging
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import quat_from_rotation, quat_multiply, so3_exp
@@ -53,7 +53,7 @@ def test_gaussians_at_a_handle_go_with_it_and_those_at_an_anchor_stay(mode) -> N
 def test_with_no_deformation_all_gaussians_stay() -> None:
     frozen = freeze(limb(), 0.6)
     still = limb().at(0.6)
-    splat = frozen.edited(Dragging(frozen, [ends(frozen)]).rest)
+    splat = frozen.edited(Deformation.at_rest(frozen.points))
     torch.testing.assert_close(splat.gaussians.means, still.means, rtol=0, atol=1e-6)  # float32
     cosines = torch.nn.functional.cosine_similarity(splat.gaussians.quats, still.quats, dim=-1).abs()
     torch.testing.assert_close(cosines, torch.ones(len(still)), rtol=0, atol=1e-6)
@@ -64,8 +64,7 @@ def test_with_no_deformation_all_gaussians_stay() -> None:
 def test_one_rigid_motion_of_all_points_moves_and_turns_every_gaussian_by_it() -> None:
     frozen = freeze(limb(), 0.6)
     turn, shift = so3_exp(torch.tensor([0.4, 2.0, -0.3]).double()), torch.tensor([1.0, -2, 0.5]).double()
-    rest = Dragging(frozen, [ends(frozen)]).rest
-    splat = frozen.edited(type(rest)(frozen.points @ turn.T + shift, turn.expand(len(frozen.points), 3, 3)))
+    splat = frozen.edited(Deformation(frozen.points @ turn.T + shift, turn.expand(len(frozen.points), 3, 3)))
     before = frozen.still.gaussians
     torch.testing.assert_close(splat.gaussians.means, before.means @ turn.T.float() + shift.float(), rtol=0, atol=1e-5)
     expected = quat_multiply(quat_from_rotation(turn).float(), before.quats)

@@ -26,6 +26,11 @@ class Deformation:
     points: Tensor
     rotations: Tensor
 
+    @classmethod
+    def at_rest(cls, points: Tensor) -> Deformation:
+        """No deformation of points [M, 3] at all."""
+        return cls(points, torch.eye(3, dtype=torch.float64).expand(len(points), 3, 3))
+
 
 class AsRigidAsPossible:
     """Points at rest, the edges between them, and which of them are held: factorised once, solved at each move.
@@ -58,10 +63,6 @@ class AsRigidAsPossible:
         operator = self._operator()
         self._system = _Held(csr_array(operator + operator.T + self._excess()), self._free)
         self._laplacian: tuple[csr_array, _Held] | None = None
-
-    def at_rest(self) -> Deformation:
-        """No deformation at all."""
-        return Deformation(self.rest, torch.eye(3, dtype=torch.float64).expand(len(self.rest), 3, 3))
 
     def solve(
         self,

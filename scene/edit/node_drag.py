@@ -74,19 +74,14 @@ class DragFacts:
 
 
 class Dragging:
-    """A frozen moment whose handles are held: solves for each place that they are led to.
+    """A frozen moment whose groups of control points are held: solves for each place that they are led to."""
 
-    Raises BadInputError unless there is an anchor besides what is moved, and no point belongs to two handles.
-    """
-
-    def __init__(self, frozen: FrozenMoment, keys: Sequence[Sequence[Handle]]) -> None:
-        """Takes the handles in each key frame, to see which are moved in any."""
-        check_handles(frozen, keys)
+    def __init__(self, frozen: FrozenMoment, handles: Sequence[Handle]) -> None:
+        """Takes handles of all groups, wherever these are led; `check_handles` says if they can be held together."""
         self.frozen = frozen
-        held = torch.cat([handle.points for handle in keys[0]])
+        held = torch.cat([handle.points for handle in handles])
         self._solver = AsRigidAsPossible(frozen.points, frozen.graph.index, frozen.graph.weights, held)
         self._pairs = frozen.graph.edges()
-        self.rest = self._solver.at_rest()
 
     def solve(self, handles: Sequence[Handle], start: Deformation | None = None) -> Deformation:
         """The deformation that puts the handles in their places at once: from the start, else from rest alone."""
@@ -139,12 +134,14 @@ class Dragging:
 
 
 def dragged(frozen: FrozenMoment, handles: Sequence[Handle], mode: Mode = "iterative") -> tuple[StaticSplat, DragFacts]:
-    """(the splat with its handles where they lead, figures of the edit).
+    """Give (the splat with its handles where they lead, figures of the edit).
 
     `iterative` leads them there in small steps, which large turns need, and lets the rest settle. `from_init` solves
-    once, from rest.
+    once, from rest. Raises BadInputError unless there is an anchor besides what is moved, and no point belongs to two
+    handles.
     """
-    dragging = Dragging(frozen, [handles])
+    check_handles(frozen, [handles])
+    dragging = Dragging(frozen, handles)
     deformation = _arrival(dragging, handles, mode)
     return frozen.edited(deformation), dragging.facts(handles, deformation)
 
@@ -152,14 +149,16 @@ def dragged(frozen: FrozenMoment, handles: Sequence[Handle], mode: Mode = "itera
 def dragged_film(
     frozen: FrozenMoment, keys: Sequence[DragKey], mode: Mode = "iterative"
 ) -> tuple[MovingSplat, DragFacts]:
-    """(the splat that moves from each key frame to the next, figures of the worst one).
+    """Give (the splat that moves from each key frame to the next, figures of the worst one).
 
     Between key frames handles move on straight lines and turn at an even rate; the motion has moments in between, so
-    that what turns keeps its size. Raises BadInputError unless the key frames rise in time.
+    that what turns keeps its size. Raises BadInputError as `dragged` does, and unless the
+    key frames rise in time.
     """
     if any(not a.time_s < b.time_s for a, b in itertools.pairwise(keys)):
         raise BadInputError("The key frames do not rise in time; each has to be later than the one before.")
-    dragging = Dragging(frozen, [key.handles for key in keys])
+    check_handles(frozen, [key.handles for key in keys])
+    dragging = Dragging(frozen, keys[0].handles)
     deformation = _arrival(dragging, keys[0].handles, mode)
     times, found = [keys[0].time_s], [deformation]
     facts = [dragging.facts(keys[0].handles, deformation)]
@@ -210,5 +209,7 @@ def check_handles(frozen: FrozenMoment, keys: Sequence[Sequence[Handle]]) -> Non
 def _arrival(dragging: Dragging, handles: Sequence[Handle], mode: Mode) -> Deformation:
     if mode == "from_init":
         return dragging.solve(handles)
-    way = dragging.led([Handle(handle.points) for handle in handles], handles, dragging.rest)
+    way = dragging.led(
+        [Handle(handle.points) for handle in handles], handles, Deformation.at_rest(dragging.frozen.points)
+    )
     return dragging.settled(handles, list(way)[-1][1])
