@@ -48,6 +48,7 @@ class DragSession:
         """Raises BadInputError where the splat has too little to hold on to."""
         self.frozen = freeze(splat, time_s)
         self.mode: Mode = MODES[0]
+        self.pairs = self.frozen.graph.edges()  # [E, 2] of control points that are joined
         self._done = [_State("", (), Deformation.at_rest(self.frozen.points))]
         self._undone: list[_State] = []
         self._open = False  # the last step is a handle on its way, which the next place replaces
