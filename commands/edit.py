@@ -90,8 +90,9 @@ def run(options: Options) -> None:
         raise BadInputError("`fewview edit` needs a name for the new splat: add -o NEW.ply.")
     file = splat_file(options.input)
     source = Run.open(options.input) if file is None and options.input.is_dir() else file or options.input
-    as_run = isinstance(source, Run) and options.output.suffix == ""
-    bare = options.drag is not None and not as_run and options.output.suffix == ""
+    folder = options.output.suffix == ""
+    as_run = folder and isinstance(source, Run) and source.cameras_path.is_file()
+    bare = folder and not as_run and (options.drag is not None or isinstance(source, Run))  # a run of a splat alone
     if not as_run and not bare:
         refuse_to_replace(source, options.output)
     original = load_source(source)

@@ -73,6 +73,9 @@ def test_a_film_is_a_run_that_moves(capsys, scene, tmp_path) -> None:
     assert float((film.at(1.0).means - rest).norm(dim=-1).max()) > 0.3
     done = fewview(capsys, "edit", still, "--drag", drag, "-o", tmp_path / "film", "--quiet")
     assert_one_sentence(done, 2, "holds another run")
+    done = fewview(capsys, "edit", tmp_path / "film", "--up", "-y", "-o", tmp_path / "turned", "--quiet")
+    assert done.code == 0, done.err
+    assert load_run_splat(Run.open(tmp_path / "turned")).time_range_s == (0.0, 3.0)
     done = fewview(
         capsys, "render", tmp_path / "film", "--frames", 3, "--size", 48, "-o", tmp_path / "a.mp4", "--quiet"
     )  # fmt: skip

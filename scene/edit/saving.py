@@ -120,7 +120,7 @@ def save_edited_run(source: Run, target: Path, splat: Splat, new_from_old: Simil
 
 
 def save_bare_run(source: Path | Run, target: Path, splat: Splat) -> Run:
-    """A new run that holds an edited splat alone, for one that moves and came from a file without cameras.
+    """A new run that holds an edited splat alone: of a file, or of a run without cameras.
 
     Raises BadInputError when the folder holds something already.
     """
