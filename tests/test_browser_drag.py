@@ -43,11 +43,11 @@ def pixel(tab, page, place) -> tuple[float, float]:
 
 
 def pulled(tab, page, tools) -> bool:
-    """Pull once at the arrow of the gizmo that is longest in the picture; True when the handle came along."""
+    """Pull once at the arrow of the gizmo that is most level in the picture; True when the handle came along."""
     stage, centre = page.context.stage, np.asarray(tools._gizmo.position)
     middle = np.array(pixel(tab, page, stage.world(centre)))
-    tips = [np.array(pixel(tab, page, stage.world(centre + 0.7 * GIZMO * axis))) for axis in np.eye(3)]
-    tip = max(tips, key=lambda t: np.linalg.norm(t - middle))
+    tips = [np.array(pixel(tab, page, stage.world(centre + 0.9 * GIZMO * axis))) for axis in np.eye(3)]
+    tip = max(tips, key=lambda t: abs(t[0] - middle[0]))  # an upright one may end below the notice about WebGL
     tab.mouse.move(*tip)
     tab.wait_for_timeout(500)  # the browser sees what is under the mouse when it draws; a slow one is asked again
     tab.mouse.down()

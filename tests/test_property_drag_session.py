@@ -73,6 +73,13 @@ def test_the_history_forgets_its_oldest_steps_and_keeps_the_rest(session) -> Non
     assert torch.equal(session.points, session.frozen.points)
 
 
+def test_a_touch_does_not_move_an_anchor(session) -> None:
+    """A page tells places in float32, also of a gizmo that was only touched."""
+    session.lead(1, MOVE, NOTHING)
+    session.lead(0, torch.tensor([1e-8, 0, -1e-7]), torch.tensor([0, 1e-8, 0]))
+    assert session.grips[0].handle.is_anchor
+
+
 def test_the_last_anchor_cannot_be_moved(session) -> None:
     session.lead(1, MOVE, NOTHING)
     before = session.points.clone()

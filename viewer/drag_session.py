@@ -18,7 +18,7 @@ from ..scene.errors import BadInputError
 from ..scene.geometry import so3_log
 from ..scene.splat import Splat, StaticSplat
 
-UNMOVED = 1e-6  # of the scene's diagonal: nearer to its place at rest a new handle is an anchor
+UNMOVED = 1e-6  # radians, or of the scene's diagonal: nearer to its rest, in a page's float32, a handle is an anchor
 STEPS = 200  # of the history; each keeps the places of the control points
 
 
@@ -134,7 +134,9 @@ class DragSession:
         nothing else stays.
         """
         grip = self.grips[index]
-        moved = replace(grip, handle=Handle(grip.handle.points, move.double(), turn.double()))
+        nowhere = float(move.norm()) <= UNMOVED * diagonal(self.frozen.points) and float(turn.norm()) <= UNMOVED
+        points = grip.handle.points
+        moved = replace(grip, handle=Handle(points) if nowhere else Handle(points, move.double(), turn.double()))
         grips = (*self.grips[:index], moved, *self.grips[index + 1 :])
         before, after = [g.handle for g in self.grips], [g.handle for g in grips]
         check_handles(self.frozen, [after])
