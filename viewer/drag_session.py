@@ -52,6 +52,7 @@ class DragSession:
         self._done = [_State("", (), Deformation.at_rest(self.frozen.points))]
         self._undone: list[_State] = []
         self._open = False  # the last step is a handle on its way, which the next place replaces
+        self._edited: tuple[Deformation, StaticSplat] | None = None  # the last that was made
         self._dragging: tuple[tuple[tuple[int, int], ...], Dragging] | None = None
 
     # -- what is there ----------------------------------------------------------------------------------------------
@@ -80,14 +81,17 @@ class DragSession:
 
     def splat(self) -> StaticSplat:
         """The splat as it is now."""
-        return self.frozen.edited(self._done[-1].deformation)
+        deformation = self._done[-1].deformation
+        if self._edited is None or self._edited[0] is not deformation:
+            self._edited = deformation, self.frozen.edited(deformation)
+        return self._edited[1]
 
     def facts(self) -> DragFacts | None:
         """Figures of the edit, None before anything is dragged."""
         if not self.is_dragged:
             return None
         handles = [grip.handle for grip in self.grips]
-        return self._solver(self.grips).facts(handles, self._done[-1].deformation)
+        return self._solver(self.grips).facts(handles, self._done[-1].deformation, self.splat())
 
     def owner(self, point: int) -> int | None:
         """The number of the handle that a control point belongs to."""

@@ -24,7 +24,7 @@ STEP_RAD = math.radians(5)  # of a handle that is led on: a turn that the iterat
 STEP_SHARE = 1 / 40  # of the scene's diagonal: the same of a move
 SETTLES = 20  # solves at most when the handles have arrived
 SETTLED = 0.01  # share of the energy that a solve has to take off for another one
-LONGEST_MOVE = 10  # diagonals of the scene
+LONGEST_MOVE = 3  # diagonals of the scene
 MOVED = 1e-3  # of the diagonal: from there a Gaussian counts as moved
 
 
@@ -114,12 +114,13 @@ class Dragging:
             start = self.solve(there, start if mode == "iterative" else None)
             yield i / count, start
 
-    def facts(self, handles: Sequence[Handle], deformation: Deformation) -> DragFacts:
+    def facts(self, handles: Sequence[Handle], deformation: Deformation, edited: StaticSplat) -> DragFacts:
+        """Figures of a deformation, and of the splat that it gives."""
         rest = self.frozen.points
         held = torch.cat([handle.points for handle in handles])
         distance = (deformation.points[held] - self._places(handles)).norm(dim=-1).max()
         mean, most = stretch(rest, deformation.points, self._pairs)
-        apart = self.frozen.edited(deformation).gaussians.means - self.frozen.still.gaussians.means
+        apart = edited.gaussians.means - self.frozen.still.gaussians.means
         return DragFacts(float(distance), mean, most, int((apart.norm(dim=-1) > MOVED * diagonal(rest)).sum()))
 
     def _places(self, handles: Sequence[Handle]) -> Tensor:
@@ -143,7 +144,8 @@ def dragged(frozen: FrozenMoment, handles: Sequence[Handle], mode: Mode = "itera
     check_handles(frozen, [handles])
     dragging = Dragging(frozen, handles)
     deformation = _arrival(dragging, handles, mode)
-    return frozen.edited(deformation), dragging.facts(handles, deformation)
+    edited = frozen.edited(deformation)
+    return edited, dragging.facts(handles, deformation, edited)
 
 
 def dragged_film(
@@ -161,13 +163,13 @@ def dragged_film(
     dragging = Dragging(frozen, keys[0].handles)
     deformation = _arrival(dragging, keys[0].handles, mode)
     times, found = [keys[0].time_s], [deformation]
-    facts = [dragging.facts(keys[0].handles, deformation)]
+    facts = [dragging.facts(keys[0].handles, deformation, frozen.edited(deformation))]
     for before, after in itertools.pairwise(keys):
         for share, step in dragging.led(before.handles, after.handles, deformation, mode):
             times.append(after.time_s if share == 1 else before.time_s + share * (after.time_s - before.time_s))
             found.append(step)
         deformation = found[-1]
-        facts.append(dragging.facts(after.handles, deformation))
+        facts.append(dragging.facts(after.handles, deformation, frozen.edited(deformation)))
     worst = DragFacts(
         max(f.distance for f in facts),
         max(f.mean_stretch for f in facts),
