@@ -34,7 +34,7 @@ COMMANDS = {
     "view": "Look at a run, a splat, points or a data set in the browser.",
     "render": "A run or a splat file to pictures and a film.",
     "share": "A run or a splat file to one HTML page that anybody can open.",
-    "edit": "Crop a splat, remove floaters, and set its origin, up axis and unit; the original stays.",
+    "edit": "Drag, crop or clean a splat, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",
     "detect": "LiDAR-camera detection on data in the nuScenes format.",
     "convert": "A splat file to another format: the name's ending says which.",

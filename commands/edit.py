@@ -1,4 +1,4 @@
-"""`fewview edit`: a splat cropped, cleaned, and brought into another frame, as a new one."""
+"""`fewview edit`: a splat dragged, cropped, cleaned, and brought into another frame, as a new one."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ from ..scene.edit import (
     turned_up,
 )
 from ..scene.edit.coordinate_frame import AXES
-from ..scene.edit.saving import load_source, refuse_to_replace
+from ..scene.edit.saving import load_source, refuse_to_replace, save_bare_run
 from ..scene.errors import BadInputError
 from ..scene.formats import splat_camera, splat_file
 from ..scene.gaussians import Gaussians
 from ..scene.run import Run
+from .drag_step import drag_step
 from .options import Common
 from .result import finish
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
-    """Crop a splat, remove floaters, and set its origin, up axis and unit; the original stays.
+    """Drag, crop or clean a splat, and set its origin, up axis and unit; the original stays.
 
     The steps are taken in the order of the options below. All coordinates are those of the input. With a run as INPUT
     and a folder as -o the cameras, points and photographs come along into a new run.
@@ -47,6 +48,11 @@ class Options(Common):
 
     # Splat file, or run folder.
     input: tyro.conf.Positional[Path]
+    # Move parts of the scene as a JSON file says, before all else: handles are led to new places, anchors stay, and the
+    # rest follows as rigidly as possible. {"version": 1, "time_s": 0.5, "handles": [{"at": [0, 1, 0], "move": [0.2, 0,
+    # 0], "rotate": {"axis": [0, 0, 1], "degrees": 30}}, {"at": [0, 0, 0], "rings": 4, "anchor": true}]}; docs/drag.md
+    # tells the rest, such as key frames of a film.
+    drag: Path | None = None
     # Keep what lies in this box: "x0 y0 z0 x1 y1 z1", any two opposite corners.
     crop_box: str | None = None
     # Keep what lies in this sphere: "x y z radius".
@@ -84,25 +90,38 @@ def run(options: Options) -> None:
         raise BadInputError("`fewview edit` needs a name for the new splat: add -o NEW.ply.")
     file = splat_file(options.input)
     source = Run.open(options.input) if file is None and options.input.is_dir() else file or options.input
-    as_run = isinstance(source, Run) and options.output.suffix == ""
-    if not as_run:
+    folder = options.output.suffix == ""
+    as_run = folder and isinstance(source, Run) and source.cameras_path.is_file()
+    bare = folder and not as_run and (options.drag is not None or isinstance(source, Run))  # a run of a splat alone
+    if not as_run and not bare:
         refuse_to_replace(source, options.output)
     original = load_source(source)
+    drag = None if options.drag is None else drag_step(original, options.drag)
+    if drag is not None:
+        original = drag.splat
+        if original.time_range_s is not None and options.output.suffix:
+            raise BadInputError(
+                f"{options.drag} is a film, which a file like {options.output.name} cannot hold; name a new folder "
+                "with -o, and `fewview convert --frames` makes a sequence of files of it."
+            )
     editor = Editor(original.at())
     steps = _removals(options, editor) + _moves(options, editor)
     splat = edited_splat(original, editor)
     if options.up is not None:
         splat = replace(splat, up=AXES["+z"])
     lost: tuple[str, ...] = ()
-    if as_run and options.keep_frame:
+    if (as_run or bare) and options.keep_frame:
         raise BadInputError("--keep-frame is for a file, as a run keeps its frame anyway; leave it out.")
     if as_run and isinstance(source, Run):
         save_edited_run(source, options.output, splat, editor.similarity, metric=options.metres is not None)
+    elif bare:
+        save_bare_run(source, options.output, splat)
     else:
         lost = save_edited(source, options.output, splat, keep_frame=options.keep_frame)
         if file is not None and splat_camera(file)[0] is not None:
             lost = (*lost, f"The camera that {file.name} was made for is not kept.")
-    lines = [f"{name:<22} {told}" for name, _, told in steps]
+    lines = [] if drag is None else list(drag.lines)
+    lines += [f"{name:<22} {told}" for name, _, told in steps]
     lines += [*original.notes, *lost]
     before, after = len(editor.original), editor.count
     lines.append(f"{'Saved':<22} {options.output} ({after:,} of {before:,} Gaussians)")
@@ -111,6 +130,7 @@ def run(options: Options) -> None:
         "output": str(options.output),
         "before": before,
         "after": after,
+        "drag": None if drag is None else drag.result,
         "removed": {name: count for name, count, _ in steps if count is not None},
         "new_from_old": {name: value.tolist() for name, value in vars(editor.similarity).items()},
         "notes": [*original.notes, *lost],

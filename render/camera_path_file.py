@@ -16,7 +16,7 @@ so that a path comes back bit for bit. Files of nerfstudio's older viewer (matri
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..scene.errors import BadInputError
 from ..scene.files import read_json, write_json
+from ..scene.json_field import JsonField
 from .camera_path import MAX_PICTURES, CameraPath, KeyFrame
 
 FORMAT_VERSION = 1
@@ -84,18 +85,18 @@ def camera_path_json(camera_path: CameraPath) -> dict[str, Any]:
 
 def camera_path_from_json(value: Any, source: str) -> CameraPath:
     """The path of a JSON value that comes from `source` (a file's name, for what errors say)."""
-    root = _Field(value, source)
+    root = JsonField(value, source, "a camera path")
     kind = root.get("camera_type", "perspective").text()
     if kind.lower() != "perspective":
         raise BadInputError(f"{source} is a path for {kind[:40]!r} cameras; only perspective ones can be rendered.")
     fps, transition_s = root.get("fps", 30.0).number(), root.get("default_transition_sec", 2.0).number()
-    key_frames = root.get("keyframes", []).items()
+    key_frames = root.get("keyframes", []).items(MAX_PICTURES)
     if root.has("fewview"):
         frames = _own_key_frames(root["fewview"])
     elif key_frames and isinstance(key_frames[0]["matrix"].value, list):
         frames = [_nerfstudio_key_frame(item) for item in key_frames]
     else:
-        frames = [_picture(item) for item in root.get("camera_path", []).items()]
+        frames = [_picture(item) for item in root.get("camera_path", []).items(MAX_PICTURES)]
         seconds = root.get("seconds", 0.0).number()
         fps = len(frames) / seconds if seconds > 0 and frames else fps  # as ns-render does; the plug-in writes no fps
         transition_s = 1 / fps if fps > 0 else transition_s
@@ -122,7 +123,7 @@ def _json_of_key_frame(frame: KeyFrame, camera_path: CameraPath) -> dict[str, An
     return told
 
 
-def _own_key_frames(own: _Field) -> list[KeyFrame]:
+def _own_key_frames(own: JsonField) -> list[KeyFrame]:
     if own["version"].whole() > FORMAT_VERSION:
         raise BadInputError(
             f"{own.source} was written by a newer Fewview (format {own['version'].whole()}, this one knows "
@@ -130,106 +131,36 @@ def _own_key_frames(own: _Field) -> list[KeyFrame]:
         )
     return [
         KeyFrame(
-            item["world_from_cam"].matrix(),
+            _matrix(item["world_from_cam"]),
             item["fov_rad"].number(),
             item.get("transition_s", None).number_or_none(),
             item.get("time", None).number_or_none(),
         )
-        for item in own["key_frames"].items()
+        for item in own["key_frames"].items(MAX_PICTURES)
     ]
 
 
-def _nerfstudio_key_frame(item: _Field) -> KeyFrame:
+def _nerfstudio_key_frame(item: JsonField) -> KeyFrame:
     # The viewer writes the seconds of a transition that was switched off again, too.
     overridden = item.get("override_transition_enabled", None).value is True
     return KeyFrame(
-        item["matrix"].matrix() @ OPENCV_FROM_OPENGL,
+        _matrix(item["matrix"]) @ OPENCV_FROM_OPENGL,
         math.radians(item["fov"].number()),
         item.get("override_transition_sec", None).number_or_none() if overridden else None,
         item.get("render_time", None).number_or_none(),
     )
 
 
-def _picture(item: _Field) -> KeyFrame:
-    pose = item["camera_to_world"].matrix() @ OPENCV_FROM_OPENGL
+def _picture(item: JsonField) -> KeyFrame:
+    pose = _matrix(item["camera_to_world"]) @ OPENCV_FROM_OPENGL
     return KeyFrame(pose, math.radians(item["fov"].number()), None, item.get("render_time", None).number_or_none())
+
+
+def _matrix(field: JsonField) -> Tensor:
+    """[4, 4] float64 of 16 numbers row by row."""
+    return field.numbers(16).reshape(4, 4)
 
 
 def _opengl(world_from_cam: Tensor) -> list[Any]:
     """16 numbers, row by row, of each matrix [..., 4, 4]; `+ 0.0` keeps minus zeros out of the file."""
     return (world_from_cam @ OPENCV_FROM_OPENGL + 0.0).flatten(-2).tolist()
-
-
-@dataclass(frozen=True)
-class _Field:
-    """A value in the file and where it stands, so that what does not fit can be named."""
-
-    value: Any
-    source: str
-    name: str = ""
-
-    def has(self, key: str) -> bool:
-        return isinstance(self.value, dict) and key in self.value
-
-    def get(self, key: str, default: Any) -> _Field:
-        return self[key] if self.has(key) or not isinstance(self.value, dict) else _Field(default, self.source, key)
-
-    def __getitem__(self, key: str) -> _Field:
-        if not isinstance(self.value, dict):
-            raise self._bad("an object")
-        if key not in self.value:
-            raise BadInputError(f"{self.source} has no {self._below(key)}; a camera path needs it.")
-        return _Field(self.value[key], self.source, self._below(key))
-
-    def items(self) -> list[_Field]:
-        if not isinstance(self.value, list):
-            raise self._bad("a list")
-        if len(self.value) > MAX_PICTURES:
-            raise BadInputError(
-                f"{self.source} has {len(self.value):,} entries in {self.name}; at most {MAX_PICTURES:,} are possible."
-            )
-        return [_Field(item, self.source, f"{self.name}[{i}]") for i, item in enumerate(self.value)]
-
-    def number(self) -> float:
-        if isinstance(self.value, bool) or not isinstance(self.value, (int, float)):
-            raise self._bad("a number")
-        try:
-            number = float(self.value)
-        except OverflowError:  # an integer of hundreds of digits
-            number = math.inf
-        if not math.isfinite(number):
-            raise self._bad("a finite number")
-        return number
-
-    def number_or_none(self) -> float | None:
-        return None if self.value is None else self.number()
-
-    def whole(self) -> int:
-        number = self.number()
-        if number != int(number):
-            raise self._bad("a whole number")
-        return int(number)
-
-    def flag(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self._bad("true or false")
-        return self.value
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self._bad("a word")
-        return self.value
-
-    def matrix(self) -> Tensor:
-        """[4, 4] float64 of 16 numbers row by row."""
-        items = self.items()
-        if len(items) != 16:
-            raise self._bad(f"a list of 16 numbers (it has {len(items)})")
-        return torch.tensor([item.number() for item in items], dtype=torch.float64).reshape(4, 4)
-
-    def _below(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
-
-    def _bad(self, expected: str) -> BadInputError:
-        found = repr(self.value)[:40] if isinstance(self.value, (str, int, float)) else type(self.value).__name__
-        return BadInputError(f"{self.source} has {found} as {self.name or 'its content'}; {expected} is expected.")

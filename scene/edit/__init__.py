@@ -1,5 +1,6 @@
-"""Editing splats: selections as masks, new frames, undo and redo, and saving as new."""
+"""Editing splats: selections as masks, new frames, dragging by control points, undo and redo, and saving as new."""
 
+from .as_rigid_as_possible import AsRigidAsPossible as AsRigidAsPossible
 from .coordinate_frame import centered_at as centered_at
 from .coordinate_frame import ground_normal as ground_normal
 from .coordinate_frame import median_point as median_point
@@ -7,9 +8,16 @@ from .coordinate_frame import moved_cameras as moved_cameras
 from .coordinate_frame import moved_points as moved_points
 from .coordinate_frame import scaled_to_length as scaled_to_length
 from .coordinate_frame import turned_up as turned_up
+from .drag_file import read_drag as read_drag
 from .floaters import FloaterLimits as FloaterLimits
 from .floaters import floaters as floaters
+from .frozen_moment import FrozenMoment as FrozenMoment
+from .frozen_moment import freeze as freeze
 from .history import Editor as Editor
+from .node_drag import DragKey as DragKey
+from .node_drag import Handle as Handle
+from .node_drag import dragged as dragged
+from .node_drag import dragged_film as dragged_film
 from .picking import pick as pick
 from .saving import edited_splat as edited_splat
 from .saving import save_edited as save_edited

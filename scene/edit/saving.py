@@ -122,6 +122,24 @@ def save_edited_run(source: Run, target: Path, splat: Splat, new_from_old: Simil
     return run
 
 
+def save_bare_run(source: Path | Run, target: Path, splat: Splat) -> Run:
+    """A new run that holds an edited splat alone: of a file, or of a run without cameras.
+
+    Raises BadInputError when the folder holds something already.
+    """
+    there_before = target.exists()
+    run = Run.create(target, {"command": "edit", "input": str(splat_path(source)), "edited_from": str(source)})
+    try:
+        run.update_metrics(training={"background": list(splat.background)})
+        save_run_splat(run, splat)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        if there_before:
+            target.mkdir(exist_ok=True)
+        raise
+    return run
+
+
 def _plain(similarity: Similarity) -> dict[str, object]:
     return {name: value.tolist() for name, value in vars(similarity.double()).items()}
 

@@ -1,4 +1,4 @@
-"""Edit: select Gaussians, delete them, set the frame, undo, and save as new."""
+"""Edit: select Gaussians, delete them, drag them by control points, set the frame, undo, and save as new."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .. import markup
 from ..kept_edits import forget_edits, kept_edits
 from ..panel_context import Context
 from ..subjects.splat_subject import SplatSubject
+from .edit_drag_tools import DragTools
 from .edit_frame_tools import FrameTools
 from .edit_select_tools import SelectTools
 from .edit_workbench import Workbench
@@ -34,6 +35,7 @@ class EditTab:
         self._build_earlier()
         self.select_tools = SelectTools(self.bench)
         self._build_actions()
+        self.drag_tools = DragTools(self.bench)
         self.frame_tools = FrameTools(self.bench)
         self._build_saving()
         gui.add_html(markup.small(HELP))
@@ -51,6 +53,7 @@ class EditTab:
     def _splat_changed(self) -> None:
         """A splat that came from elsewhere, such as a training run, ends the edits of the one before."""
         if self.subject.splat is not self._drawn:
+            self.drag_tools.release()
             self.bench.begin()
             self._begin()
             self._tell_state()
@@ -60,10 +63,11 @@ class EditTab:
         session = self.bench.session
         alive, selected = session.editor.alive, session.selected
         if not torch.equal(alive, self._drawn_alive):
+            self.drag_tools.release()  # it holds Gaussians that are no longer there
             self._drawn = session.splat_left()
             self.subject.show_splat(self._drawn, session.tint())
         elif not torch.equal(selected, self._drawn_selected) and self.subject.drawn is not None:
-            self.subject.drawn.show(self._drawn, session.tint())
+            self.subject.drawn.show(self.drag_tools.dragged() or self._drawn, session.tint())
         self._drawn_alive, self._drawn_selected = alive, selected
         self.frame_tools.show()
         self._tell_state()
