@@ -46,7 +46,13 @@ class Mesh:
             raise ValueError("expected a texture and uv together, found one of them")
         V, F = (len(t) if t.ndim else -1 for t in (self.vertices, self.faces))
         moments = 0 if self.times_s is None else len(self.times_s)
-        expected = {"vertices": (V, 3), "faces": (F, 3), "normals": (V, 3), "colors": (V, 3), "uv": (V, 2)}
+        expected: dict[str, tuple[int, ...]] = {
+            "vertices": (V, 3),
+            "faces": (F, 3),
+            "normals": (V, 3),
+            "colors": (V, 3),
+            "uv": (V, 2),
+        }
         expected["positions"] = (moments, V, 3)
         for name, shape in expected.items():
             value = getattr(self, name)
@@ -75,17 +81,19 @@ class Mesh:
         faces = self.faces[index].reshape(-1, 3)
         kept, renumbered = faces.unique(return_inverse=True)
         parts = {name: getattr(self, name) for name in ("normals", "colors", "uv")}
+        less: dict[str, Any] = {name: None if part is None else part[kept] for name, part in parts.items()}
         return replace(
             self,
             vertices=self.vertices[kept],
             faces=renumbered.reshape(-1, 3),
             positions=None if self.positions is None else self.positions[:, kept],
-            **{name: None if part is None else part[kept] for name, part in parts.items()},
+            **less,
         )
 
     def to(self, device: torch.device | str) -> Mesh:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: t.to(device) for name, t in tensors.items() if isinstance(t, Tensor)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {name: t.to(device) for name, t in values.items() if isinstance(t, Tensor)}
+        return replace(self, **tensors)
 
     @property
     def time_range_s(self) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _NEAREST = 1e-3  # of a voxel: how near to a grid point a vertex may be, so that no triangle shrinks to a line
-# Corner c of a cube is at (c & 1, c >> 1 & 1, c >> 2). Edges: (the corner where one begins, the axis along which it goes).
+# Corner c of a cube is at (c & 1, c >> 1 & 1, c >> 2). Edges: (corner where one begins, axis along which it goes).
 _EDGES = tuple((corner, axis) for axis in range(3) for corner in range(8) if not corner >> axis & 1)
 
 
