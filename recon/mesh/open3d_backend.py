@@ -31,7 +31,8 @@ def load() -> Any:
         return importlib.import_module("open3d")
     except ImportError as error:
         raise BadInputError(
-            f"Open3D cannot be imported ({error}); `pip install fewview[mesh]` brings it, and --surface tsdf does without."
+            f"Open3D cannot be imported ({error}); `pip install fewview[mesh]` brings it, and --surface tsdf does "
+            "without."
         ) from error
     except OSError as error:  # a library that its wheel takes from the system
         raise BadInputError(
