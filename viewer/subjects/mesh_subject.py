@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +11,9 @@ from ...scene.triangle_mesh import Mesh
 from ..clock import Timeline
 from ..layers.mesh_layer import DrawnMesh
 from ..stage import Stage
+from ..viewpoint import Viewpoint
 from .canvas import Canvas
-from .subject import Facts, Subject
+from .subject import Facts, Subject, view_of_bounds
 
 
 class MeshSubject(Subject):
@@ -20,7 +22,6 @@ class MeshSubject(Subject):
     def __init__(self, title: str, mesh: Mesh) -> None:
         super().__init__(title, mesh.notes)
         self.mesh = mesh
-        self._canvas: Canvas | None = None
         self._drawn: DrawnMesh | None = None
 
     @property
@@ -45,22 +46,16 @@ class MeshSubject(Subject):
         return 2, Stage.of(None, None, cloud, up)
 
     def draw(self, canvas: Canvas) -> None:
-        self._canvas = canvas
         self._drawn = DrawnMesh(canvas.server, canvas.path, self.mesh, canvas.stage)
         self.layers |= self._drawn.layers
 
     def show_moment(self, moment: float) -> None:
         super().show_moment(moment)
-        if self._drawn is None or self._canvas is None:
-            return
-        drawn, canvas = self._drawn, self._canvas
+        if self._drawn is not None:
+            self._drawn.show_moment(moment)
 
-        def show() -> None:
-            drawn.show_moment(moment)
-            canvas.redrawn()
-
-        # A large mesh takes longer to send than a moment lasts; then moments are skipped.
-        canvas.worker.submit(show, replaces=f"{canvas.path}/mesh")
+    def first_view(self, stage: Stage, up: np.ndarray) -> Viewpoint:
+        return view_of_bounds(self, stage, up)
 
     def points(self) -> Tensor:
         return self.mesh.vertices
