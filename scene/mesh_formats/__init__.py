@@ -11,24 +11,26 @@ from pathlib import Path
 
 import torch
 
+from ..control_points import ControlPointMotion, carried
 from ..errors import BadInputError
 from ..formats.axes import Y_UP, file_from_world
 from ..formats.gltf import is_gltf
 from ..formats.gltf_container import read_gltf
 from ..formats.gltf_points import is_gltf_mesh
 from ..formats.side_file import SideFile, check_side_path, read_side_file, remove_side_file, write_side_file
-from ..geometry import Similarity
+from ..geometry import Similarity, rotation_from_quat
 from ..ply_file import read_header
 from ..triangle_mesh import Mesh
 from .gltf_mesh_reader import has_faces, read_gltf_mesh
 from .gltf_mesh_writer import write_gltf_mesh
 from .mesh_ply import read_ply_mesh, write_ply_mesh
 from .obj_reader import read_obj
-from .obj_writer import write_obj
+from .obj_writer import moving_note, write_obj
 
 __all__ = ["MESH_ENDINGS", "is_mesh_file", "load_mesh", "save_mesh"]
 
 MESH_ENDINGS = (".glb", ".gltf", ".obj", ".ply")
+MAX_JOINTS = 65_534  # 16 bits name them, and one stands still
 
 
 def is_mesh_file(path: Path) -> bool:
@@ -78,8 +80,11 @@ def load_mesh(path: Path | str) -> Mesh:
     return replace(mesh.moved(side.world_from_file), up=side.up, notes=(*mesh.notes, *notes))
 
 
-def save_mesh(path: Path | str, mesh: Mesh) -> tuple[str, ...]:
+def save_mesh(path: Path | str, mesh: Mesh, skin: ControlPointMotion | None = None) -> tuple[str, ...]:
     """Write a mesh in the format that the name's ending asks for; equal input gives equal bytes.
+
+    With `skin`, whose rows are the vertices of a still mesh in its canonical place, a glTF file has joints that carry
+    them, which takes a fraction of the room of morph targets; other formats get the first moment.
 
     Returns sentences on what the file does not hold. Raises BadInputError for an unknown ending, for a mesh without
     faces and for vertices that are no numbers.
@@ -90,6 +95,12 @@ def save_mesh(path: Path | str, mesh: Mesh) -> tuple[str, ...]:
         raise BadInputError(f"{path.name} does not end like a mesh file; one of {', '.join(MESH_ENDINGS)} is expected.")
     if len(mesh) == 0:
         raise BadInputError("The mesh has no faces, so nothing was written.")
+    lost: tuple[str, ...] = ()
+    if skin is not None:
+        _check_skin(mesh, skin)
+        if ending not in (".glb", ".gltf"):
+            lost = moving_note(skin.time_range_s, ending[1:].upper())
+            mesh, skin = _first_moment(mesh, skin), None
     moments = mesh.vertices if mesh.positions is None else mesh.positions
     if not bool(moments.isfinite().all()):
         raise BadInputError("Some vertices of the mesh are no finite numbers, so nothing was written.")
@@ -99,7 +110,7 @@ def save_mesh(path: Path | str, mesh: Mesh) -> tuple[str, ...]:
         check_side_path(path)
     turned = mesh.to("cpu") if still else mesh.to("cpu").moved(frame)
     if ending in (".glb", ".gltf"):
-        notes = write_gltf_mesh(path, turned)
+        notes = write_gltf_mesh(path, turned, skin if skin is None or still else skin.moved(frame))
     elif ending == ".obj":
         notes = write_obj(path, turned)
     else:
@@ -108,4 +119,30 @@ def save_mesh(path: Path | str, mesh: Mesh) -> tuple[str, ...]:
         remove_side_file(path)
     else:
         write_side_file(path, SideFile(frame.inverse(), mesh.up, antialiased=False))
-    return notes
+    return (*lost, *notes)
+
+
+def _check_skin(mesh: Mesh, skin: ControlPointMotion) -> None:
+    if mesh.positions is not None or len(skin.neighbours) != len(mesh.vertices):
+        raise ValueError(
+            f"expected a still mesh with a row of the skin for each of its {len(mesh.vertices)} vertices, found "
+            f"{len(skin.neighbours)}"
+        )
+    if len(skin) > MAX_JOINTS or not all(bool(t.isfinite().all()) for t in (skin.points, skin.shifts, skin.turns)):
+        raise BadInputError(
+            f"The skin has {len(skin)} control points, of which at most {MAX_JOINTS} can be joints, or some that are "
+            "no finite numbers; nothing was written."
+        )
+
+
+def _first_moment(mesh: Mesh, skin: ControlPointMotion) -> Mesh:
+    """The mesh as the skin has it at its first moment."""
+    first = carried(
+        mesh.vertices,
+        skin.points,
+        rotation_from_quat(skin.turns[0]),
+        skin.shifts[0],
+        skin.neighbours.long(),
+        skin.weights,
+    )
+    return replace(mesh, vertices=first, normals=None)

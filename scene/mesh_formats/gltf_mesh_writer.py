@@ -19,29 +19,31 @@ from typing import Any
 
 import numpy as np
 
+from ..control_points import ControlPointMotion
 from ..files import write_bytes
-from ..formats.gltf_container import COMPONENTS, FLOAT, WIDTHS, compact_json, data_uri, glb_bytes
+from ..formats.gltf_container import compact_json, data_uri, glb_bytes
 from ..formats.packing import linear_light
 from ..png import encode_png
 from ..triangle_mesh import Mesh
+from .gltf_document import ARRAY, INDEX, Document
 from .gltf_mesh_reader import METRIC, TRIANGLES
+from .gltf_skin_writer import add_skin
 
 UNLIT = "KHR_materials_unlit"
-_ARRAY, _INDEX = 34962, 34963  # what a buffer view is bound to
-_USHORT, _UINT = 5123, 5125
 
 
-def write_gltf_mesh(path: Path, mesh: Mesh) -> tuple[str, ...]:
+def write_gltf_mesh(path: Path, mesh: Mesh, skin: ControlPointMotion | None = None) -> tuple[str, ...]:
     """Write a `.glb`, or a `.gltf` with its buffer inside where the name ends so; y is up.
 
+    With `skin`, a row of which is that of a vertex, the mesh is bound to joints that move, and has no morph targets.
     Returns sentences on what others may not take from it. Raises BadInputError beyond 4 GiB.
     """
-    document = _Document()
+    document = Document()
     arrays = {"POSITION": _floats(mesh.vertices), "NORMAL": None if mesh.normals is None else _floats(mesh.normals)}
     arrays["COLOR_0"] = None if mesh.colors is None or mesh.texture is not None else _linear(mesh.colors.numpy())
     arrays["TEXCOORD_0"] = None if mesh.uv is None else _floats(mesh.uv)
     attributes = {
-        name: document.add(array, _ARRAY, bounds=name == "POSITION")
+        name: document.add(array, ARRAY, bounds=name == "POSITION", normalized=name == "COLOR_0")
         for name, array in arrays.items()
         if array is not None
     }
@@ -49,7 +51,7 @@ def write_gltf_mesh(path: Path, mesh: Mesh) -> tuple[str, ...]:
     narrow = np.uint16 if len(mesh.vertices) < 2**16 else np.uint32
     primitive: dict[str, Any] = {
         "attributes": attributes,
-        "indices": document.add(corners.astype(narrow), _INDEX),
+        "indices": document.add(corners.astype(narrow), INDEX),
         "mode": TRIANGLES,
         "material": 0,
     }
@@ -70,6 +72,8 @@ def write_gltf_mesh(path: Path, mesh: Mesh) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
     if mesh.positions is not None and mesh.times_s is not None:
         notes = _add_motion(document, primitive, shape, mesh.positions.numpy(), mesh.times_s.numpy())
+    elif skin is not None:
+        notes = add_skin(document, primitive, skin)
     table["meshes"] = [shape]
     if not mesh.metric:
         table["asset"]["extras"] = {METRIC: False}
@@ -84,7 +88,7 @@ def write_gltf_mesh(path: Path, mesh: Mesh) -> tuple[str, ...]:
 
 
 def _add_motion(
-    document: _Document, primitive: dict[str, Any], shape: dict[str, Any], positions: np.ndarray, times_s: np.ndarray
+    document: Document, primitive: dict[str, Any], shape: dict[str, Any], positions: np.ndarray, times_s: np.ndarray
 ) -> tuple[str, ...]:
     """Morph targets, and the animation that goes from one to the next. glTF has no times below zero."""
     moments = len(positions)
@@ -92,68 +96,19 @@ def _add_motion(
         return ()
     start = min(float(times_s[0]), 0.0)
     primitive["targets"] = [
-        {"POSITION": document.add(np.ascontiguousarray(later - positions[0]), _ARRAY, bounds=True)}
+        {"POSITION": document.add(np.ascontiguousarray(later - positions[0]), ARRAY, bounds=True)}
         for later in positions[1:]
     ]
     shape["weights"] = [0.0] * (moments - 1)
     weights = np.eye(moments, dtype=np.float32)[:, 1:].reshape(-1, 1)
     sampler = {
-        "input": document.add((times_s.astype(np.float64) - start).astype(np.float32)[:, None], None, bounds=True),
-        "output": document.add(weights, None),
+        "input": document.add((times_s.astype(np.float64) - start).astype(np.float32)[:, None], bounds=True),
+        "output": document.add(weights),
         "interpolation": "LINEAR",
     }
     channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
     document.table["animations"] = [{"name": "motion", "samplers": [sampler], "channels": [channel]}]
     return (f"Its first moment, {times_s[0]:g} s, is at 0 s in the file.",) if start < 0 else ()
-
-
-class _Document:
-    """The JSON of a file, and the buffer that it speaks of."""
-
-    def __init__(self) -> None:
-        self.table: dict[str, Any] = {
-            "asset": {"version": "2.0", "generator": "Fewview"},
-            "scene": 0,
-            "scenes": [{"nodes": [0]}],
-            "nodes": [{"mesh": 0}],
-            "accessors": [],
-            "bufferViews": [],
-            "buffers": [{"byteLength": 0}],
-        }
-        self._pieces: list[bytes] = []
-        self._length = 0
-
-    def view(self, data: bytes, target: int | None = None) -> int:
-        """The index of a new buffer view; each begins at a multiple of 4 bytes."""
-        view: dict[str, Any] = {"buffer": 0, "byteOffset": self._length, "byteLength": len(data)}
-        if target is not None:
-            view["target"] = target
-        self.table["bufferViews"].append(view)
-        self._pieces.append(data + bytes(-len(data) % 4))
-        self._length += len(self._pieces[-1])
-        return len(self.table["bufferViews"]) - 1
-
-    def add(self, array: np.ndarray, target: int | None, *, bounds: bool = False) -> int:
-        """The index of a new accessor for rows [N, width] of float32, or of unsigned 16- or 32-bit numbers."""
-        component = {"f": FLOAT, "u": _USHORT if array.itemsize == 2 else _UINT}[array.dtype.kind]
-        kind = next(name for name, width in WIDTHS.items() if width == array.shape[1])
-        stored = np.ascontiguousarray(array, COMPONENTS[component])
-        accessor: dict[str, Any] = {
-            "bufferView": self.view(stored.tobytes(), target),
-            "componentType": component,
-            "count": len(stored),
-            "type": kind,
-        }
-        if component == _USHORT and target == _ARRAY:
-            accessor["normalized"] = True
-        if bounds:
-            accessor |= {"min": stored.min(0).tolist(), "max": stored.max(0).tolist()}
-        self.table["accessors"].append(accessor)
-        return len(self.table["accessors"]) - 1
-
-    def body(self) -> bytes:
-        self.table["buffers"][0]["byteLength"] = self._length
-        return b"".join(self._pieces)
 
 
 def _floats(tensor: Any) -> np.ndarray:

@@ -92,4 +92,4 @@ def write_ply_mesh(path: Path, mesh: Mesh) -> tuple[str, ...]:
     faces["vertex_indices"] = mesh.faces.numpy()
     write_elements(path, {"vertex": rows, "face": faces}, (METRIC,) if mesh.metric else ())
     lost = ("PLY has no texture here; a .glb or .obj keeps it.",) if mesh.texture is not None else ()
-    return (*lost, *moving_note(mesh, "PLY"))
+    return (*lost, *moving_note(mesh.time_range_s, "PLY"))

@@ -47,13 +47,13 @@ def write_obj(path: Path, mesh: Mesh) -> tuple[str, ...]:
     indices = np.repeat(mesh.faces.numpy() + 1, corner.count("%d"), axis=1)
     np.savetxt(out, indices, f"f {corner} {corner} {corner}")
     write_bytes(path, out.getvalue())
-    return moving_note(mesh, "OBJ")
+    return moving_note(mesh.time_range_s, "OBJ")
 
 
-def moving_note(mesh: Mesh, format_name: str) -> tuple[str, ...]:
-    """A sentence for formats that hold one moment, where the mesh moves."""
-    if mesh.time_range_s is None:
+def moving_note(time_range_s: tuple[float, float] | None, format_name: str) -> tuple[str, ...]:
+    """A sentence for formats that hold one moment, where a mesh moves."""
+    if time_range_s is None:
         return ()
-    first, last = mesh.time_range_s
+    first, last = time_range_s
     moves = f"The mesh moves from {first:g} s to {last:g} s, and {format_name} holds one moment: the first."
     return (f"{moves} A .glb holds all.",)
