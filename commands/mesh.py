@@ -24,6 +24,7 @@ from ..scene.readers import load_run_capture
 from ..scene.run import Run
 from ..scene.run_splat import load_run_splat
 from ..scene.splat import Splat
+from ..viewer.report import write_report
 from .device import prepare
 from .options import Common
 from .result import finish
@@ -85,8 +86,10 @@ def run(options: Options) -> None:
         **figures,
     }
     result |= {"views": made.views, "metric": mesh.metric, "seconds": made.seconds, "notes": notes}
-    if finished is not None and path.resolve().parent == finished.path.resolve():
+    if finished is not None and path.resolve() == finished.mesh_path.resolve():
         finished.update_metrics(mesh=result | {"mesh": path.name, "pictures": f"renders/mesh/{path.stem}.png"})
+        if finished.report_path.is_file():
+            write_report(finished)
     finish(options, result, [*_lines(result), "", f"Look at it:  fewview view {shlex.quote(str(path))}"])
 
 

@@ -20,6 +20,7 @@ from fewview.scene.points_ply import read_points, write_points
 from fewview.scene.run import Run
 from fewview.scene.run_splat import save_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
+from fewview.viewer.report import write_report
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.mesh_subject import MeshSubject
 from PIL import Image
@@ -54,6 +55,9 @@ def test_a_run_gets_a_mesh_with_figures_and_pictures(run_of_a_ball: Run, capsys:
     assert float((mesh.vertices.norm(dim=1) - 1).abs().median()) < 0.1, "in the world frame of the run"
     assert result["points"]["median_percent"] < 10
     assert run.metrics()["mesh"]["faces"] == len(mesh)
+    page = write_report(run).read_text()
+    assert f"{len(mesh):,} faces. Half of {result['points']['in_box']:,} sparse points" in page
+    assert "the shape of the mesh" in page
     with Image.open(result["pictures"]) as sheet:
         assert sheet.size[0] > 4 * 96
     subject = load_subject(run.path)
