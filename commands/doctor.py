@@ -82,6 +82,7 @@ def examine() -> Iterator[Finding]:
     yield _checked("share", _share, "install Node.js (npm), then python -m pip install -e .", needed=False)
     yield _checked("viser", _viser, "python -m pip install 'viser>=1.0'", needed=False)
     yield _checked("HEIC", _heic, "python -m pip install pillow-heif", needed=False)
+    yield _checked("meshes", _meshes, "python -m pip install 'fewview[mesh]'", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
     yield _disk()
@@ -159,6 +160,14 @@ def _heic() -> str:
     if importlib.util.find_spec("pillow_heif") is None:
         raise FewviewError("no plug-in, so an iPhone's photographs have to be exported as JPEG")
     return f"pillow-heif {importlib.metadata.version('pillow-heif')}, for an iPhone's photographs"
+
+
+def _meshes() -> str:
+    """The packages that `fewview mesh` takes where they are there; without them it works by its own means."""
+    lacks = [name for name in ("open3d", "xatlas") if importlib.util.find_spec(name) is None]
+    if lacks:
+        raise FewviewError(f"without {' and '.join(lacks)}, so no --surface poisson or no --texture; the rest works")
+    return f"Open3D {importlib.metadata.version('open3d')} and xatlas, for Poisson surfaces and textures"
 
 
 def _lpips() -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .splat import MovingSplat as MovingSplat
     from .splat import Splat as Splat
     from .splat import StaticSplat as StaticSplat
+    from .triangle_mesh import Mesh as Mesh
 
 __getattr__ = lazily(
     __name__,
@@ -39,5 +40,6 @@ __getattr__ = lazily(
         "MovingSplat": "splat",
         "Splat": "splat",
         "StaticSplat": "splat",
+        "Mesh": "triangle_mesh",
     },
 )

@@ -35,6 +35,7 @@ class PlyElement:
     count: int
     fields: tuple[tuple[str, str], ...]  # (property name, NumPy type without byte order)
     has_list: bool  # rows of unknown length: this element and those after it cannot be located
+    layout: tuple[tuple[str, str, str], ...] = ()  # all properties: (name, NumPy type, that of its count in a list)
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -102,29 +103,45 @@ def read_element(header: PlyHeader, name: str) -> np.ndarray:
     """
     if header.format == "ascii":
         return _read_ascii(header, name)
+    element, offset = locate(header, name)
+    dtype = _row_type(header, element)
+    if element.count * dtype.itemsize == 0:
+        return np.zeros(element.count, dtype.newbyteorder("="))
+    rows = np.fromfile(header.path, dtype, element.count, offset=offset)
+    return rows.astype(dtype.newbyteorder("="), copy=False)
+
+
+def locate(header: PlyHeader, name: str, *, with_lists: bool = False) -> tuple[PlyElement, int]:
+    """(an element of a binary file, the byte at which its rows begin).
+
+    Raises BadInputError when the file is too short for the rows that it promises, and when those before it, or its own
+    unless `with_lists`, are of unknown length.
+    """
     offset = header.size
     for element in header.elements:
+        if element.name == name and with_lists:
+            return element, offset
         if element.has_list:
             raise BadInputError(
                 f"{header.path}: element '{element.name}' has a list property, so '{name}' cannot be read; "
                 "numbers only are expected there."
             )
-        order = _BYTE_ORDER[header.format]
-        dtype = np.dtype([(field, order + kind) for field, kind in element.fields])
-        need = element.count * dtype.itemsize
-        left = header.file_size - offset
+        size = _row_type(header, element).itemsize
+        need, left = element.count * size, header.file_size - offset
         if need > left:
             raise BadInputError(
-                f"{header.path} promises {element.count} '{element.name}' rows of {dtype.itemsize} bytes at byte "
-                f"{offset}, but {left} bytes are left; the file is damaged or cut short."
+                f"{header.path} promises {element.count} '{element.name}' rows of {size} bytes at byte {offset}, but "
+                f"{left} bytes are left; the file is damaged or cut short."
             )
         if element.name == name:
-            if need == 0:
-                return np.zeros(element.count, dtype.newbyteorder("="))
-            rows = np.fromfile(header.path, dtype, element.count, offset=offset)
-            return rows.astype(dtype.newbyteorder("="), copy=False)
+            return element, offset
         offset += need
     raise BadInputError(f"{header.path} has no element '{name}'.")
+
+
+def _row_type(header: PlyHeader, element: PlyElement) -> np.dtype:
+    order = _BYTE_ORDER[header.format]
+    return np.dtype([(field, order + kind) for field, kind in element.fields])
 
 
 def columns(rows: np.ndarray, names: tuple[str, ...], dtype: type[np.floating] = np.float32) -> np.ndarray:
@@ -146,8 +163,15 @@ def rgb(rows: np.ndarray) -> np.ndarray:
     return colors.astype(np.float64).clip(0, 255).astype(np.uint8)
 
 
+def byte_order(header: PlyHeader) -> str:
+    """`<` or `>`, that of a binary file's numbers."""
+    return _BYTE_ORDER[header.format]
+
+
 def write_elements(path: Path, elements: dict[str, np.ndarray], comments: tuple[str, ...] = ()) -> None:
     """Write record arrays as a little-endian binary PLY; equal input gives equal bytes.
+
+    A field of several numbers is written as a list with one byte for its count.
 
     Raises ValueError for a comment of several lines.
     """
@@ -158,13 +182,36 @@ def write_elements(path: Path, elements: dict[str, np.ndarray], comments: tuple[
         lines.append(f"comment {comment}")
     for name, rows in elements.items():
         lines.append(f"element {name} {len(rows)}")
-        lines += [f"property {_NAMES[rows.dtype[field].str[1:]]} {field}" for field in rows.dtype.names or ()]
+        lines += [_property_line(field, rows.dtype[field]) for field in rows.dtype.names or ()]
     lines.append("end_header\n")
     with atomic_writer(path) as file:
         file.write("\n".join(lines).encode("ascii"))
         for rows in elements.values():
-            little = np.dtype([(field, rows.dtype[field].newbyteorder("<")) for field in rows.dtype.names or ()])
-            file.write(np.ascontiguousarray(rows.astype(little, copy=False)).tobytes())
+            file.write(_packed(rows).tobytes())
+
+
+def _property_line(field: str, dtype: np.dtype) -> str:
+    if dtype.subdtype is None:
+        return f"property {_NAMES[dtype.str[1:]]} {field}"
+    return f"property list uchar {_NAMES[dtype.subdtype[0].str[1:]]} {field}"
+
+
+def _packed(rows: np.ndarray) -> np.ndarray:
+    """The rows with the least byte first, and a count before each field of several numbers."""
+    kinds: list[tuple[str, np.dtype]] = []
+    counts: dict[str, int] = {}
+    for field in rows.dtype.names or ():
+        kind = rows.dtype[field]
+        if kind.subdtype is not None:
+            counts[f"count of {field}"] = kind.shape[0]
+            kinds.append((f"count of {field}", np.dtype("u1")))
+        kinds.append((field, kind.newbyteorder("<")))
+    packed = np.zeros(len(rows), np.dtype(kinds))
+    for field in rows.dtype.names or ():
+        packed[field] = rows[field]
+    for field, count in counts.items():
+        packed[field] = count
+    return packed
 
 
 def _header_lines(path: Path, head: bytes) -> list[tuple[int, str]]:
@@ -199,7 +246,8 @@ def _element(words: list[str], before: list[PlyElement], where: str) -> PlyEleme
 
 def _with_property(element: PlyElement, words: list[str], where: str) -> PlyElement:
     if len(words) == 5 and words[1] == "list" and words[2] in _TYPES and words[3] in _TYPES:
-        return PlyElement(element.name, element.count, element.fields, has_list=True)
+        listed = (words[4], _TYPES[words[3]], _TYPES[words[2]])
+        return PlyElement(element.name, element.count, element.fields, True, (*element.layout, listed))
     if len(words) != 3 or words[1] not in _TYPES:
         raise BadInputError(
             f"{where}: 'property', a type and a name are expected, found '{' '.join(words)[:60]}' "
@@ -207,7 +255,9 @@ def _with_property(element: PlyElement, words: list[str], where: str) -> PlyElem
         )
     if words[2] in element.properties:
         raise BadInputError(f"{where}: the property '{words[2]}' of '{element.name}' is declared twice.")
-    return PlyElement(element.name, element.count, (*element.fields, (words[2], _TYPES[words[1]])), element.has_list)
+    fields = (*element.fields, (words[2], _TYPES[words[1]]))
+    layout = (*element.layout, (words[2], _TYPES[words[1]], ""))
+    return PlyElement(element.name, element.count, fields, element.has_list, layout)
 
 
 def _read_ascii(header: PlyHeader, name: str) -> np.ndarray:

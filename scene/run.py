@@ -15,6 +15,7 @@ run/
   checkpoints/    state to continue from, bit for bit
   metrics.json    held-out figures and timings
   report.html     pictures and figures for people
+  mesh.glb        the surface as a mesh, where somebody has asked for it; mesh.glb.json beside it as with the splat
   renders/        images and films
   .lock           held by the program that works in the folder
 """
@@ -142,6 +143,10 @@ class Run:
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def mesh_path(self) -> Path:
+        return self.path / "mesh.glb"
 
     @property
     def renders_path(self) -> Path:

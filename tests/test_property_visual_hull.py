@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.evidence.visual_hull import visual_hull
+from fewview.recon.mesh.hull_mesh import hull_mesh
 from fewview.render.aim import look_at
 from fewview.scene.cameras import Cameras
 from fewview.scene.capture import Capture, Frame
+from fewview.scene.mesh_topology import edges
 
 SIZE = 160
 CENTER = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
@@ -82,6 +84,21 @@ def test_colours_and_observations_are_those_of_the_views() -> None:
     middle = first[:, 1:].norm(dim=1) < 0.7
     assert bool(middle.any())
     assert float(first[middle, 0].min()) > 0
+
+
+def test_the_hull_is_a_closed_mesh_around_the_ball() -> None:
+    mesh = hull_mesh(ball(8))
+    assert mesh is not None
+    assert bool((edges(mesh.faces).faces == 2).all())
+    a, b, c = mesh.vertices[mesh.faces].double().unbind(1)
+    volume = float((a * torch.linalg.cross(b, c)).sum() / 6)
+    # A hull holds the ball, but for half a voxel, 1/80 of the radius; eight silhouettes add less than as much again.
+    assert 0.95 < volume / (4 / 3 * np.pi) < 2
+    assert float((mesh.vertices.double() - CENTER).norm(dim=1).min()) > 0.9
+    clear = (mesh.vertices[:, 0] - CENTER[0]).abs() > 0.5
+    is_red = mesh.colors[:, 0] > mesh.colors[:, 2]
+    assert float((is_red == (mesh.vertices[:, 0] > CENTER[0]))[clear].double().mean()) > 0.95
+    assert hull_mesh(ball(4, alpha=False)) is None
 
 
 def test_without_silhouettes_there_is_none() -> None:

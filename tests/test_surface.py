@@ -15,6 +15,7 @@ ROOMS = (
     "scene.datasets",
     "scene.edit",
     "scene.formats",
+    "scene.mesh_formats",
     "scene.readers",
     "render",
     "learn",

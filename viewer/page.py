@@ -22,7 +22,8 @@ from .subjects.subject import Subject
 from .worker import Worker
 
 ACCENT = (36, 99, 235)
-COUNTED = ("photographs", "sparse points", "Gaussians", "key frames")  # in the order in which the header names them
+# In the order in which the header names them.
+COUNTED = ("photographs", "sparse points", "Gaussians", "key frames", "faces", "vertices")
 
 
 class Page:

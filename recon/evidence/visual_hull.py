@@ -7,6 +7,7 @@ only thing known about where the object is.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,12 +22,37 @@ MAX_POINTS = 20_000
 _SEEN_WITHIN = 3.0  # voxels behind the nearest surface of a pixel
 
 
+@dataclass(frozen=True)
+class CarvedHull:
+    """Voxels in the silhouettes of all photographs: (i, j, k) has its middle at corner + (i + 0.5, ...) * size."""
+
+    views: list[_View]
+    filled: Tensor  # [X, Y, Z] bool
+    corner: Tensor  # [3] float64 world
+    size: Tensor  # [3] float64 of a voxel
+
+    def points(self) -> PointCloud | None:
+        """Middles of the voxels at the surface, with the views that see them; None where there is none."""
+        xyz = self.corner + (_surface(self.filled).nonzero() + 0.5) * self.size
+        if len(xyz) == 0:
+            return None
+        if len(xyz) > MAX_POINTS:
+            xyz = xyz[torch.linspace(0, len(xyz) - 1, MAX_POINTS).long()]
+        return _seen(self.views, xyz, float(self.size.max()))
+
+
 def visual_hull(capture: Capture) -> PointCloud | None:
     """Points on the hull's surface, in the world of the cameras, with the views that see them.
 
     None where fewer than two photographs are transparent somewhere and opaque somewhere, or nothing is in all of their
     silhouettes.
     """
+    hull = carved_hull(capture)
+    return None if hull is None else hull.points()
+
+
+def carved_hull(capture: Capture) -> CarvedHull | None:
+    """The voxels of the hull; None as in `visual_hull`."""
     views = _views(capture)
     if len(views) < 2:
         return None
@@ -37,13 +63,7 @@ def visual_hull(capture: Capture) -> PointCloud | None:
         return None
     low = corner + (inside.min(0).values - 1) * size
     high = corner + (inside.max(0).values + 2) * size
-    filled, corner, size = _carve(views, low, high, FINE)
-    xyz = corner + (_surface(filled).nonzero() + 0.5) * size
-    if len(xyz) == 0:
-        return None
-    if len(xyz) > MAX_POINTS:
-        xyz = xyz[torch.linspace(0, len(xyz) - 1, MAX_POINTS).long()]
-    return _seen(views, xyz, float(size.max()))
+    return CarvedHull(views, *_carve(views, low, high, FINE))
 
 
 class _View:

@@ -15,7 +15,6 @@ Its drafts up to early 2026 had the logarithm of the scale, which shows by its n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,12 +37,13 @@ from .gltf_container import (
     MESHOPT,
     WIDTHS,
     Gltf,
+    compact_json,
     data_uri,
     glb_bytes,
     read_gltf,
 )
 from .gltf_nodes import placed_meshes
-from .packing import clamped_note, constant_in_srgb, logit, lowered, refuse_empty, sigmoid, unit_quats
+from .packing import clamped_note, constant_in_srgb, linear_light, logit, lowered, refuse_empty, sigmoid, unit_quats
 
 EXTENSION = "KHR_gaussian_splatting"
 MAX_DEGREE = 3
@@ -125,9 +125,9 @@ def write(path: Path, splat: StaticSplat) -> tuple[str, ...]:
     table, body = _document(columns)
     if path.suffix.lower() == ".gltf":
         table["buffers"][0]["uri"] = data_uri(body)
-        write_bytes(path, _compact(table) + b"\n")
+        write_bytes(path, compact_json(table) + b"\n")
     else:
-        write_bytes(path, glb_bytes(_compact(table), body))
+        write_bytes(path, glb_bytes(compact_json(table), body))
     return notes
 
 
@@ -180,14 +180,9 @@ def _document(columns: dict[str, np.ndarray]) -> tuple[dict[str, Any], bytes]:
     return table, b"".join(pieces)
 
 
-def _compact(table: dict[str, Any]) -> bytes:
-    return json.dumps(table, allow_nan=False, separators=(",", ":")).encode()
-
-
 def _fallback_colors(constant: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """uint16 [N, 4]: colours of points are linear in glTF, and those of a splat are sRGB (IEC 61966-2-1)."""
-    srgb = (0.5 + SH_C0 * constant.astype(np.float64)).clip(0, 1)
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    linear = linear_light((0.5 + SH_C0 * constant.astype(np.float64)).clip(0, 1))
     return (np.concatenate([linear, alpha[:, None]], axis=1) * 65535 + 0.5).astype(np.uint16)
 
 

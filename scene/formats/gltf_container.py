@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ GLB_MAGIC = b"glTF"
 JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
 FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
-WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 MAX_GLB_JSON_BYTES = 64 * 2**20
 MAX_TEXT_BYTES = 2**30  # of a .gltf, which may hold its buffers as base64
 _MAX_VALUES = 2**20  # commas and brackets in the JSON: each value takes a hundred bytes of memory
@@ -93,6 +94,22 @@ class Gltf:
             return raw.astype(np.float32)
         # The specification, 3.6.2.2: signed integers reach -1 twice.
         return np.maximum(raw.astype(np.float32) / np.float32(np.iinfo(dtype).max), np.float32(-1))
+
+    def indices(self, index: Any, where: str) -> np.ndarray:
+        """int64 [count] of an accessor of whole numbers, such as the corners of triangles."""
+        accessor = self.item("accessors", index, where)
+        name = f"accessors[{index}] ({where})"
+        component = accessor.get("componentType")
+        if component not in (5121, 5123, 5125) or accessor.get("type") != "SCALAR":
+            raise self.fail(
+                f"{name} is {accessor.get('type')!s:.20} of component type {component!s:.20}; SCALAR of 5121, 5123, "
+                "5125 is expected."
+            )
+        count = self.whole(accessor, "count", name)
+        raw = self._elements(accessor, name, count, np.dtype(COMPONENTS[component]), 1)
+        if "sparse" in accessor:
+            raw = self._with_sparse(raw, accessor["sparse"], name)
+        return raw[:, 0].astype(np.int64)
 
     def uses(self, extension: str) -> bool:
         """True where the file names an extension among those that it uses."""
@@ -225,13 +242,18 @@ def read_gltf(path: Path) -> Gltf:
     return Gltf(path, table, tuple(_buffer(gltf, i, buffer, body) for i, buffer in enumerate(found)))
 
 
+def compact_json(table: dict[str, Any]) -> bytes:
+    """The JSON of a file without spaces; NaN is refused, as it is no JSON."""
+    return json.dumps(table, allow_nan=False, separators=(",", ":")).encode()
+
+
 def glb_bytes(text: bytes, body: bytes) -> bytes:
     """A binary glTF file; the chunks are padded to 4 bytes. Raises BadInputError above the 4 GiB of its header."""
     text += b" " * (-len(text) % 4)
     body += bytes(-len(body) % 4)
     total = 12 + 8 + len(text) + 8 + len(body)
     if total > 2**32 - 1:
-        raise BadInputError(f"The splat would take {total} bytes, but a GLB file has at most {2**32 - 1}.")
+        raise BadInputError(f"The file would take {total} bytes, but a GLB file has at most {2**32 - 1}.")
     head = struct.pack("<4sII", GLB_MAGIC, 2, total)
     return b"".join(
         [head, struct.pack("<I4s", len(text), JSON_CHUNK), text, struct.pack("<I4s", len(body), BIN_CHUNK), body]
@@ -239,6 +261,7 @@ def glb_bytes(text: bytes, body: bytes) -> bytes:
 
 
 def data_uri(body: bytes) -> str:
+    """A buffer as text within the JSON."""
     return "data:application/octet-stream;base64," + base64.b64encode(body).decode("ascii")
 
 
@@ -286,13 +309,16 @@ def _buffer(gltf: Gltf, index: int, buffer: dict[str, Any], body: memoryview | N
         return b""  # it only says how large what is compressed would be
     elif not isinstance(uri, str):
         raise gltf.fail(f"{name} has no data: neither a 'uri' nor a binary chunk is there.")
-    elif uri.startswith("data:"):
-        found = _from_data_uri(gltf, name, uri)
     else:
-        found = _from_file(gltf, name, uri, length)
+        found = bytes_at(gltf, name, uri, length)
     if len(found) < length:
         raise gltf.fail(f"{name} promises {length} bytes, but has {len(found)}; the file is damaged or cut short.")
     return memoryview(found)[:length]
+
+
+def bytes_at(gltf: Gltf, name: str, uri: str, most: int) -> bytes:
+    """The bytes in a data URI, or at most the first `most` of a file in the folder; `name` says whose they are."""
+    return _from_data_uri(gltf, name, uri) if uri.startswith("data:") else _from_file(gltf, name, uri, most)
 
 
 def _from_data_uri(gltf: Gltf, name: str, uri: str) -> bytes:

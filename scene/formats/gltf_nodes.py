@@ -1,7 +1,7 @@
 """The nodes of a glTF scene: where its meshes are.
 
-A splat can be turned, moved and scaled evenly; other transforms would need other Gaussians. Source:
-registry.khronos.org/glTF, specification 2.0, section 3.5.
+A mesh can be put anywhere. A splat can be turned, moved and scaled evenly; other transforms would need other Gaussians.
+Source: registry.khronos.org/glTF, specification 2.0, section 3.5.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ def placed_meshes(gltf: Gltf) -> Iterator[tuple[int, Similarity | None]]:
 
     Raises BadInputError for nodes that are no tree, and for one with a mesh that is stretched or mirrored.
     """
+    for node, mesh, motion in placed_nodes(gltf):
+        yield mesh, _similarity(gltf, motion, node)
+
+
+def placed_nodes(gltf: Gltf) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(node, its mesh, file from mesh float64 [4, 4]) of the scene's nodes with meshes, in depth-first order.
+
+    Raises BadInputError for nodes that are no tree.
+    """
     nodes = gltf.items("nodes")
     if len(nodes) > MAX_NODES:
         raise gltf.fail(f"{len(nodes)} nodes are too many; at most {MAX_NODES} are read.")
@@ -44,7 +53,7 @@ def placed_meshes(gltf: Gltf) -> Iterator[tuple[int, Similarity | None]]:
         seen.add(index)
         motion = outer @ _matrix(gltf, node, index)
         if "mesh" in node:
-            yield gltf.whole(node, "mesh", f"nodes[{index}]"), _similarity(gltf, motion, index)
+            yield index, gltf.whole(node, "mesh", f"nodes[{index}]"), motion
         stack += [(child, motion) for child in reversed(_children(gltf, node, index))]
 
 

@@ -42,6 +42,12 @@ def srgb(linear: np.ndarray) -> np.ndarray:
         return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055)
 
 
+def linear_light(srgb_values: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB, both 0 to 1, float64: the inverse of `srgb`."""
+    values = srgb_values.astype(np.float64)
+    return np.where(values <= 0.04045, values / 12.92, ((values.clip(0) + 0.055) / 1.055) ** 2.4)
+
+
 def constant_in_srgb(constant: np.ndarray) -> np.ndarray:
     """Constant coefficients [..., 3] of colours in sRGB, of those in linear light: right for each Gaussian alone, as
     blending and the coefficients for directions stay in their light."""

@@ -18,7 +18,7 @@ from ...scene.run import Run
 from ...scene.run_splat import load_run_splat
 from ..layers.depth_layer import depth_picture
 from ..pictures import error_map, opaque, render_rgb8, resize_to, thumbnail
-from .report_values import background, is_held_out, ranked_views
+from .report_values import background, is_held_out, mapping, ranked_views
 
 MAX_PICTURE_PX, MAX_SHEET_PX = 640, 200
 MAX_SHEET = 60  # photographs on the contact sheet
@@ -65,6 +65,7 @@ class Pictures:
     sheet: tuple[tuple[Picture, bool], ...]  # with whether it was held out
     views: tuple[View, ...]  # from the worst to the best
     depth: tuple[Picture, ...]
+    mesh: tuple[Picture, ...]
 
     @classmethod
     def of(cls, run: Run, metrics: Mapping[str, Any], capture: Capture | None) -> Pictures:
@@ -75,6 +76,7 @@ class Pictures:
             tuple(_or_nothing(lambda: _sheet(capture, under))),
             tuple(_views(run, metrics)),
             tuple(_or_nothing(lambda: _depth(run, capture, under))),
+            tuple(_or_nothing(lambda: _mesh(run, metrics))),
         )
 
 
@@ -161,6 +163,14 @@ def _inside(run: Run, relative: Any) -> np.ndarray | None:
         return load_pixels(path)
     except FewviewError:
         return None
+
+
+def _mesh(run: Run, metrics: Mapping[str, Any]) -> list[Picture]:
+    """The contact sheet that `fewview mesh` made."""
+    path = run.renders_path / "mesh" / f"{run.mesh_path.stem}.png"
+    if not path.is_file() or not mapping(metrics, "mesh"):
+        return []
+    return [Picture(load_pixels(path), "photograph, splat, mesh, and the shape of the mesh")]
 
 
 def _depth(run: Run, capture: Capture | None, under: Sequence[float] | None) -> list[Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...scene.capture import Capture
@@ -187,6 +188,20 @@ def depth(pictures: Pictures, level: Level) -> list[str]:
     note = "What dense stereo found before training: red is near, blue is far. Training starts from it."
     shown = "".join(_figure(p, level) for p in pictures.depth)
     return [paragraph(note, "soft small"), f'<div class="pictures pairs">{shown}</div>']
+
+
+def mesh(metrics: Mapping[str, Any], pictures: Pictures, level: Level) -> list[str]:
+    """Figures of the mesh, and pictures of it beside photographs."""
+    found, fit = mapping(metrics, "mesh"), mapping(metrics, "mesh", "points")
+    if not is_number(found.get("faces")):
+        return []
+    told = f"{found['faces']:,} faces"
+    if is_number(fit.get("median_percent")) and is_number(fit.get("in_box")):
+        share = f"{fit['median_percent']:.2f} % of the diagonal of its box"
+        told += f". Half of {fit['in_box']:,} sparse points are within {share}"
+    wider = replace(level, picture_px=2 * level.picture_px)  # four pictures stand side by side
+    shown = "".join(_figure(p, wider) for p in pictures.mesh)
+    return [paragraph(f"{told}.", "small"), f'<div class="pictures">{shown}</div>']
 
 
 def _figure(picture: Picture, level: Level) -> str:

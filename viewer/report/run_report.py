@@ -16,7 +16,7 @@ from ...scene.readers import load_run_capture
 from ...scene.run import Run
 from .report_page import bars, commands, document, paragraph, section, table, text, tiles
 from .report_pictures import LEVELS, Level, Pictures
-from .report_quality import KEYS, depth, quality, splat_around, split_words, what_went_in
+from .report_quality import KEYS, depth, mesh, quality, splat_around, split_words, what_went_in
 from .report_svg import line_chart, map_from
 from .report_values import is_number, mapping, moves_from_to, placed_count, without_folders
 
@@ -60,6 +60,7 @@ def _page(
         section("Quality", *quality(metrics, pictures, level)),
         section("Where the cameras stood", *_maps(capture), *_pose_errors(metrics)),
         section("Depth from stereo", *depth(pictures, level)),
+        section("Mesh", *mesh(metrics, pictures, level)),
         section("Training", *_training(metrics)),
         section("Time", *_times(metrics)),
         section("What next", commands(_next_steps(run, config, metrics))),

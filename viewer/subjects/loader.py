@@ -14,19 +14,22 @@ from ...scene.driving import DrivingLog
 from ...scene.errors import BadInputError
 from ...scene.formats import load_splat, splat_camera, splat_file
 from ...scene.gaussians import Gaussians
+from ...scene.mesh_formats import is_mesh_file, load_mesh
 from ...scene.point_cloud import PointCloud
 from ...scene.points_input import holds_points, read_any_points
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.run_splat import load_run_splat
 from ...scene.splat import Axis, Splat, StaticSplat
+from ...scene.triangle_mesh import Mesh
 from .capture_subject import CaptureSubject
 from .driving_subject import DrivingSubject
+from .mesh_subject import MeshSubject
 from .points_subject import PointsSubject
 from .splat_subject import SplatSubject
 from .subject import Subject
 
-Target = Path | str | Run | Capture | Gaussians | Splat | PointCloud | DrivingLog
+Target = Path | str | Run | Capture | Gaussians | Splat | Mesh | PointCloud | DrivingLog
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,26 @@ def _load_run(target: Run | Path, request: Request) -> Subject:
         )
     told = run.metrics().get("notes")
     notes = tuple(note for note in told if isinstance(note, str)) if isinstance(told, list) else ()
+    mesh, mesh_notes = _mesh_of(run)
     return SplatSubject(
         run.path.resolve().name,
         splat,
         capture,
         splat_path=None if splat is None else run.splat_path,
         run=run,
-        notes=(*(() if splat is None else splat.notes), *notes),
+        mesh=mesh,
+        notes=(*(() if splat is None else splat.notes), *notes, *mesh_notes),
     )
+
+
+def _mesh_of(run: Run) -> tuple[Mesh | None, tuple[str, ...]]:
+    """(the mesh of a run, why there is none to show where it is damaged)."""
+    if not run.mesh_path.is_file():
+        return None, ()
+    try:
+        return load_mesh(run.mesh_path), ()
+    except BadInputError as error:
+        return None, (str(error),)
 
 
 def _is_splat(target: Any) -> bool:
@@ -113,6 +128,19 @@ def _load_splat(target: Path | Gaussians | Splat, request: Request) -> Subject:
         return SplatSubject(target.resolve().name, splat, splat_path=path, camera=camera, notes=notes)
     splat_given = target if isinstance(target, Splat) else StaticSplat(target)
     return SplatSubject("Splat", splat_given, notes=splat_given.notes)
+
+
+# -- meshes -------------------------------------------------------------------------------------------------------
+
+
+def _is_mesh(target: Any) -> bool:
+    return isinstance(target, Mesh) or (isinstance(target, Path) and is_mesh_file(target))
+
+
+def _load_mesh(target: Path | Mesh, request: Request) -> Subject:
+    if isinstance(target, Path):
+        return MeshSubject(target.name, load_mesh(target))
+    return MeshSubject("Mesh", target)
 
 
 # -- points -------------------------------------------------------------------------------------------------------
@@ -188,6 +216,7 @@ def _load_capture(target: Path | Capture, request: Request) -> Subject:
 # The first that takes an input loads it.
 KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Request], Subject]], ...] = (
     (_is_run, _load_run),
+    (_is_mesh, _load_mesh),
     (_is_points, _load_points),
     (_is_splat, _load_splat),
     (_is_driving, _load_driving),

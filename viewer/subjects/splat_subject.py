@@ -13,8 +13,10 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.run import Run
 from ...scene.splat import BLACK, Color, MovingSplat, Splat
+from ...scene.triangle_mesh import Mesh
 from ..clock import Timeline, joined
 from ..layers.layer import Layer
+from ..layers.mesh_layer import DrawnMesh
 from ..layers.trajectory_layer import draw_trajectories
 from ..stage import Stage
 from ..viewpoint import Viewpoint
@@ -35,12 +37,13 @@ class SplatSubject(Subject):
         *,
         splat_path: Path | None = None,  # of the file, which is offered for download
         run: Run | None = None,
+        mesh: Mesh | None = None,  # that was made of it, in the same world
         camera: Cameras | None = None,  # [] that a splat without photographs was made for
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(title, notes)
         self._splat = splat
-        self.splat_path, self.run, self._camera = splat_path, run, camera
+        self.splat_path, self.run, self._mesh, self._camera = splat_path, run, mesh, camera
         self.photographs = None if capture is None else Photographs(capture, run)
         if self.photographs is not None:
             self.photographs.background = self.background
@@ -98,6 +101,9 @@ class SplatSubject(Subject):
             self._draw_trajectories()
         if self.photographs is not None:
             self.photographs.draw(canvas, self.layers, points_wanted=self._splat is None)
+        if self._mesh is not None:
+            # Hidden to begin with: it lies on the splat.
+            self.layers |= DrawnMesh(canvas.server, canvas.path, self._mesh, canvas.stage, wanted=False).layers
 
     def _draw_trajectories(self) -> None:
         """Lines that somebody may switch on, where the splat moves."""

@@ -1,0 +1,1 @@
+"""Splats to meshes: depth from many cameras, one surface through all of it, cleaning, and colours."""
