@@ -104,15 +104,14 @@ class ControlPointMotion:
         if not bool(used.any()):
             used[:1] = True
         number = (used.cumsum(0) - 1).clamp_min(0).to(self.neighbours.dtype)
-        residuals, sizes = self.quat_residuals, self.scale_residuals
+        kept: dict[str, Tensor] = {name: values[:, used] for name, values in self.residuals().items()}
         return replace(
             self,
             points=self.points[used],
             shifts=self.shifts[:, used],
             turns=self.turns[:, used],
             neighbours=number[self.neighbours.long()],
-            quat_residuals=None if residuals is None else residuals[:, used],
-            scale_residuals=None if sizes is None else sizes[:, used],
+            **kept,
         )
 
     def moved(self, new_from_old: Similarity) -> ControlPointMotion:

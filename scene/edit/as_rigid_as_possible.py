@@ -158,11 +158,13 @@ def fitted_rotations(
     after: Tensor,  # [M, K, 3]
     weights: Tensor,  # [M, K]
 ) -> Tensor:
-    """Rotations [M, 3, 3], never reflections, with the least weighted squared error from `before` to `after` (Kabsch).
+    """Rotations [M, 3, 3] float64, never reflections, with the least weighted squared error from `before` to `after`.
 
-    Where several are as good (no vectors, or all on one line) it is the one that turns least.
+    Where several are as good (no vectors, or all on one line) it is the one that turns least (Kabsch). Computed on the
+    CPU, without gradient.
     """
-    return torch.from_numpy(_fitted(before.double().numpy(), after.double().numpy(), weights.double().numpy()))
+    arrays = (t.detach().cpu().double().numpy() for t in (before, after, weights))
+    return torch.from_numpy(_fitted(*arrays))
 
 
 def _fitted(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..control_points import RESIDUALS
 from ..errors import BadInputError
 from ..files import parse_json
 from ..splat import BLACK, Color
@@ -22,14 +23,9 @@ _FREE_CELLS, _MAX_CELLS_A_BYTE = 65536, 64  # as for Gaussians: more in so few b
 _LIMIT = 1e30
 
 # Tracks of the control points: (channels, whether they have a row for each moment).
-TRACKS = {
-    "points": (3, False),
-    "shifts": (3, True),
-    "turns": (4, True),
-    "quat_residuals": (4, True),
-    "scale_residuals": (3, True),
-}
-OPTIONAL = ("quat_residuals", "scale_residuals")
+OPTIONAL = tuple(RESIDUALS)
+TRACKS = {"points": (3, False), "shifts": (3, True), "turns": (4, True)}
+TRACKS |= {name: (channels, True) for name, channels in RESIDUALS.items()}
 
 
 @dataclass(frozen=True)

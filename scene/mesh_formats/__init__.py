@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
-from ..control_points import ControlPointMotion, carried
+from ..carry import carry
+from ..control_points import ControlPointMotion
 from ..errors import BadInputError
 from ..formats.axes import Y_UP, file_from_world
 from ..formats.gltf import is_gltf
 from ..formats.gltf_container import read_gltf
 from ..formats.gltf_points import is_gltf_mesh
 from ..formats.side_file import SideFile, check_side_path, read_side_file, remove_side_file, write_side_file
-from ..geometry import Similarity, rotation_from_quat
+from ..geometry import Similarity
 from ..ply_file import read_header
 from ..triangle_mesh import Mesh
 from .gltf_mesh_reader import has_faces, read_gltf_mesh
@@ -137,12 +138,6 @@ def _check_skin(mesh: Mesh, skin: ControlPointMotion) -> None:
 
 def _first_moment(mesh: Mesh, skin: ControlPointMotion) -> Mesh:
     """The mesh as the skin has it at its first moment."""
-    first = carried(
-        mesh.vertices,
-        skin.points,
-        rotation_from_quat(skin.turns[0]),
-        skin.shifts[0],
-        skin.neighbours.long(),
-        skin.weights,
-    )
+    turns, shifts = skin.turns[0], skin.shifts[0]
+    first, _ = carry(mesh.vertices, skin.points, turns, shifts, shifts[:, :0], skin.neighbours, skin.weights)
     return replace(mesh, vertices=first, normals=None)

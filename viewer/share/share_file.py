@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...scene.cameras import Cameras
+from ...scene.control_points import ControlPointMotion
 from ...scene.errors import BadInputError
 from ...scene.files import write_bytes
 from ...scene.formats import splat_bytes
@@ -25,6 +26,7 @@ from .share_page import MARK, moving_document, program_version, share_document
 # 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip makes as small as SOG;
 # written in seconds, and every coefficient is kept.
 SPLAT_NAME = "scene.compressed.ply"
+UNPLAYED = ("opacity_residuals", "color_residuals")  # of a motion, which the page's shader does not know
 MIN_ALPHA = 1 / 255  # less adds nothing to any pixel
 SECONDS, FRAMES_PER_SECOND = 16.0, 30  # of the way around a still splat
 MOVING_BYTES = 8_000_000  # of a page that plays; what is sent by mail or messengers may be no larger
@@ -109,6 +111,8 @@ def _moving_page(
     notes: tuple[str, ...] = ()
     if degree < found:
         notes = (f"The page shows view-dependent colours of degree {degree} of the {found} that the splat has.",)
+    if isinstance(splat.motion, ControlPointMotion) and set(splat.motion.residuals()) & {*UNPLAYED}:
+        notes += ("The page shows the opacities and colours of the canonical splat, which this one changes in time.",)
     if len(page) > MOVING_BYTES:
         notes += (
             f"The page has {len(page) / 1e6:.1f} MB, more than some mail takes; `fewview edit` makes it smaller.",

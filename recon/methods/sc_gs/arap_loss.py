@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ....scene.edit.as_rigid_as_possible import fitted_rotations
 from .node_weights import nearest_points
 
 NEIGHBOURS, ALWAYS, RADIUS = 10, 3, 0.1  # released: beyond the third only within the radius, network units
@@ -35,22 +35,6 @@ def trajectory_neighbours(trajectories: Tensor, radius: Tensor) -> tuple[Tensor,
 def arap_energy(before: Tensor, after: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """Energies [M] of points [M, 3] that went from `before` to `after`, after each one's own best rotation."""
     edges_before, edges_after = before[:, None] - before[index], after[:, None] - after[index]
-    rotations = best_rotations(edges_before, edges_after, weights)
+    rotations = fitted_rotations(edges_before, edges_after, weights).to(edges_before)
     moved = (rotations[:, None] @ edges_before[..., None])[..., 0]
     return (weights * (edges_after - moved).square().sum(-1)).sum(-1)
-
-
-@torch.no_grad()
-def best_rotations(edges_before: Tensor, edges_after: Tensor, weights: Tensor) -> Tensor:
-    """Rotations [M, 3, 3] that take edges [M, K, 3] nearest to others, weighted [M, K] (Kabsch).
-
-    Never a reflection. Where there is nothing to turn, no rotation.
-    """
-    covariance = torch.einsum("mk,mki,mkj->mij", weights, edges_before, edges_after)
-    u, s, vh = torch.linalg.svd(covariance)
-    v, flip = vh.mT, torch.ones_like(s)
-    flip[:, 2] = torch.det(v @ u.mT).sign()
-    rotations = (v * flip[:, None]) @ u.mT
-    still = s[:, 0] <= 0
-    rotations[still] = torch.eye(3).to(rotations)
-    return rotations
