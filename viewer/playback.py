@@ -48,7 +48,7 @@ class Playback:
             self._rest_later()
 
     def _drawn_by_pictures(self, subject: Subject) -> DrawnSplat | None:
-        """What is drawn of a subject, where pictures show the same: the only splat, seen in its own colours."""
+        """The drawn splat that pictures show as well: the only one that is seen, in its own colours; None of any other."""
         server = self._context.server
         if not isinstance(subject, SplatSubject) or subject.drawn is None or subject.splat is None:
             return None
