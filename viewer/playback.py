@@ -48,7 +48,7 @@ class Playback:
             self._rest_later()
 
     def _drawn_by_pictures(self, subject: Subject) -> DrawnSplat | None:
-        """The drawn part of a subject, where pictures show the same: the only splat, seen in its own colours."""
+        """The drawn splat of a subject where pictures show the same: the only one that is seen, in its own colours."""
         server = self._context.server
         if not isinstance(subject, SplatSubject) or subject.drawn is None or subject.splat is None:
             return None
