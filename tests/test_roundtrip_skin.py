@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewview.scene.control_points import ControlPointMotion, carried
-from fewview.scene.geometry import rotation_from_quat
+from fewview.scene.carry import reference_carry
+from fewview.scene.control_points import ControlPointMotion
 from fewview.scene.mesh_formats import load_mesh, save_mesh
 from fewview.scene.splat import Axis
 from fewview.scene.triangle_mesh import Mesh
@@ -35,8 +35,10 @@ def bending(mesh: Mesh, near: int = 3, seed: int = 0, most: float = 1.0) -> Cont
 
 
 def at_moment(mesh: Mesh, motion: ControlPointMotion, t: int) -> torch.Tensor:
-    rotations = rotation_from_quat(motion.turns[t])
-    return carried(mesh.vertices, motion.points, rotations, motion.shifts[t], motion.neighbours.long(), motion.weights)
+    turns, shifts = motion.turns[t], motion.shifts[t]
+    return reference_carry(
+        mesh.vertices, motion.points, turns, shifts, shifts[:, :0], motion.neighbours, motion.weights
+    )[0]
 
 
 class Player:
