@@ -128,7 +128,8 @@ class ScGsConfig(MovingConfig):
             "network_lr": 3e-3, "dense_network_lr": 1e-3,
             "network_rate_falls": 1.0, "neighbours_every": 50, "arap_every": 16, "node_candidates": 1024,
             "node_steps": 0.3, "node_still": 0.1, "node_loss": "squared", "elastic_weight": 0.0,
-            "acceleration_weight": 0.0, "node_arap_weight": 0.0, "start": "nodes", "random_points": 10_000, "max_gaussians": 30_000,
+            "acceleration_weight": 0.0, "node_arap_weight": 0.0, "start": "nodes", "random_points": 10_000,
+            "max_gaussians": 30_000,
             "opacity_lr": 0.02, "opacity_resets": 0, "densify_from": 0.05, "still": 0.02, "sh_every": 0.2,
             "rate_falls": 1.0, "coarse_levels": 2, "coarse_until": 0.5,
         }  # fmt: skip
