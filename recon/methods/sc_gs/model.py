@@ -188,7 +188,7 @@ class ScGs(GaussianSplatting):
         return self._carried({name: values[0] for name, values in said.items()})
 
     def _carried(self, said: dict[str, Tensor]) -> Gaussians:
-        """The dense Gaussians where control points take them that the network says so of, by head [M, C]."""
+        """Dense Gaussians where the control points take them, by the network's answers for one moment [M, C]."""
         shifts, turns, weights = said.pop(SHIFTS), said.pop(TURNS), self._weights()
         own = self.table["means"]
         means, blend = carry(
