@@ -80,7 +80,9 @@ def test_a_film_is_a_run_that_moves(capsys, scene, tmp_path) -> None:
         capsys, "render", tmp_path / "film", "--frames", 3, "--size", 48, "-o", tmp_path / "a.mp4", "--quiet"
     )  # fmt: skip
     assert done.code == 0, done.err
-    done = fewview(capsys, "convert", tmp_path / "film", tmp_path / "part.ply", "--frames", 4, "--quiet")
+    done = fewview(
+        capsys, "convert", tmp_path / "film", tmp_path / "part.ply", "--frames", 4, "--keep-frame", "--quiet"
+    )
     assert done.code == 0, done.err
     torch.testing.assert_close(load_splat(tmp_path / "part_0001.ply").gaussians.means, film.at(1.0).means)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import viser
 
+from ..scene.splat import BLACK, Color
 from . import markup
 from .clock import Clock, joined
 from .movement import Movement
@@ -43,13 +44,14 @@ class Page:
             self._add,
         )
         self._panels: dict[str, Any] = {}
+        self._background: Color | None = None  # that browsers show
         self._playback = Playback(self.context)
         self._movement = Movement(server, self._follow, on_step=self._follow_far)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
         self.context.pilot.on_move = self._movement.moved
-        self.context.show_background()
+        self._match_background()
         self._set_first_view()
         server.flush()  # the picture is on its way while the panel is made
         self._build_panel()
@@ -129,6 +131,14 @@ class Page:
         for client in context.server.get_clients().values():  # a browser that was here before the scene
             context.pilot.place(client, view)
 
+    def _match_background(self) -> None:
+        """Show the background of the active splat, where it is another one."""
+        splat = self.context.active.splat
+        background = BLACK if splat is None else splat.background
+        if background != self._background:
+            self._background = background
+            self.context.show_background()
+
     def _build_panel(self) -> None:
         from .panels import PANELS  # what it imports takes time that nobody waits for once the picture is there
 
@@ -146,7 +156,7 @@ class Page:
             gui.add_html(markup.small(note))
         for subject in context.subjects:
             subject.on_change(self._set_header)
-        context.active.on_change(self.context.show_background)
+        context.active.on_change(self._match_background)
 
     def _set_header(self) -> None:
         subjects = self.context.subjects

@@ -21,7 +21,7 @@ class MovingConfig(GaussianSplattingConfig):
     random_points: int = 100_000
     max_gaussians: int = 1_000_000
     net_depth: int = 8  # Layers of the network.
-    net_width: int = 256
+    net_width: int = 256  # Channels of each.
     position_bands: int = 10  # Frequencies of a place.
     time_bands: int = 6  # Frequencies of a moment; 10 for photographs.
     time_network: bool = True  # Moments go through a small network first; off for photographs.

@@ -52,16 +52,16 @@ class ScGsConfig(MovingConfig):
     node_still: float = 0.2  # Fraction of the first part in which nothing moves.
     node_sampling: float = 0.75  # Fraction of the first part after which `nodes` of them are chosen.
     node_candidates: int = 8192  # At most so many before that.
-    # The image loss, or the squared error: the best still picture of what is in a place now and then is its mean in the
-    # one, and in the other, as in every absolute error, its median, which is nothing.
-    node_loss: Literal["image", "squared"] = "image"
-    elastic_weight: float = 1e-3
-    acceleration_weight: float = 1e-5
-    node_arap_weight: float = 1e-2
+    # In the squared error the best still picture of what is in a place now and then is its mean; in an absolute one, as
+    # the image loss has it, that is its median, which is nothing.
+    node_loss: Literal["image", "squared"] = "image"  # Error of the pictures by which control points are found.
+    elastic_weight: float = 1e-3  # Weight of how much edges between control points change their length.
+    acceleration_weight: float = 1e-5  # Weight of how unevenly control points move.
+    node_arap_weight: float = 1e-2  # Weight of the as-rigid-as-possible loss in the first part.
     # -- second part
     still: float = 3 / 80  # Fraction of the second part in which the control points' motion stands.
-    arap: Literal["released", "paper", "off"] = "released"
-    arap_weight: float = 1e-4
+    arap: Literal["released", "paper", "off"] = "released"  # Neighbours by place, by trajectory, or no such loss.
+    arap_weight: float = 1e-4  # Weight of the as-rigid-as-possible loss at the start of the second part.
     arap_weight_final: float = 1e-5  # Reached between a sixteenth and an eighth of the second part.
     arap_until: float = 0.25  # Fraction of the second part.
     arap_every: int = 1  # Steps between two looks at it, which weigh that much more.
