@@ -52,7 +52,8 @@ def play(folder: Path, side: int) -> None:
     camera = capture.cameras[0].resized(torch.tensor(side), torch.tensor(side))
     first, last = splat.time_range_s
     moments = [first + (last - first) * i / 99 for i in range(100)]
-    with torch.no_grad():
+    # As in training: PyTorch's threads would spin on the kernels' cores.
+    with torch.no_grad(), torch_threads(1, splat.gaussians.means.device):
         moved = milliseconds(lambda: splat.at(moments[37]))
         still = splat.at(moments[37])
         drawn = milliseconds(lambda: render(still, camera))
