@@ -12,7 +12,7 @@ from torch import Tensor
 from .carry import blended_turns, carry
 from .gaussians import Gaussians
 from .geometry import Similarity, quat_from_rotation, quat_multiply
-from .motion import check_times, place_in_time
+from .motion import at_place, check_times, place_in_time
 
 RESIDUALS = {"quat_residuals": 4, "scale_residuals": 3, "opacity_residuals": 1, "color_residuals": 3}  # channels
 LEAST_SCALE = 1e-7  # world units; a residual can take no Gaussian below it
@@ -68,11 +68,12 @@ class ControlPointMotion:
 
     def points_at(self, time_s: float) -> Tensor:
         """Places [M, 3] of the control points at a moment."""
-        return self.points + self._between(self.shifts, time_s)
+        return self.points + at_place(self.shifts, place_in_time(self.times_s, time_s))
 
     def at(self, canonical: Gaussians, time_s: float) -> Gaussians:
-        turns, shifts = self._between(self.turns, time_s), self._between(self.shifts, time_s)
-        kept = {name: self._between(values, time_s) for name, values in self.residuals().items()}
+        place = place_in_time(self.times_s, time_s)
+        turns, shifts = at_place(self.turns, place), at_place(self.shifts, place)
+        kept = {name: at_place(values, place) for name, values in self.residuals().items()}
         values = torch.cat([*kept.values(), shifts[:, :0]], dim=-1)
         moved, blend = carry(canonical.means, self.points, turns, shifts, values, self.neighbours, self.weights)
         if self.quat_residuals is None:
@@ -84,10 +85,6 @@ class ControlPointMotion:
     def residuals(self) -> dict[str, Tensor]:
         """Values that are blended and added, by name [T, M, C]."""
         return {name: getattr(self, name) for name in RESIDUALS if getattr(self, name) is not None}
-
-    def _between(self, values: Tensor, time_s: float) -> Tensor:
-        before, share = place_in_time(self.times_s, time_s)
-        return torch.lerp(values[before], values[before + 1], share) if share > 0 else values[before]
 
     def to(self, device: torch.device | str) -> ControlPointMotion:
         return ControlPointMotion(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .gaussians import Gaussians
 from .geometry import Similarity, quat_from_rotation, quat_multiply
-from .motion import check_times, place_in_time
+from .motion import at_place, check_times, place_in_time
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,14 @@ class FrameMotion:
         return float(self.times_s[0]), float(self.times_s[-1])
 
     def at(self, canonical: Gaussians, time_s: float) -> Gaussians:
-        before, share = place_in_time(self.times_s, time_s)
-        means, quats = self.means[before], self.quats[before]
-        log_scales = canonical.log_scales if self.log_scales is None else self.log_scales[before]
+        place = before, share = place_in_time(self.times_s, time_s)
+        quats = self.quats[before]
         if share > 0:
             after = self.quats[before + 1]
             near = torch.where((quats * after).sum(-1, keepdim=True) < 0, -after, after)  # q and -q are one rotation
-            means = torch.lerp(means, self.means[before + 1], share)
             quats = torch.nn.functional.normalize(torch.lerp(quats, near, share), dim=-1)
-            if self.log_scales is not None:
-                log_scales = torch.lerp(log_scales, self.log_scales[before + 1], share)
-        return replace(canonical, means=means, quats=quats, log_scales=log_scales)
+        log_scales = canonical.log_scales if self.log_scales is None else at_place(self.log_scales, place)
+        return replace(canonical, means=at_place(self.means, place), quats=quats, log_scales=log_scales)
 
     def to(self, device: torch.device | str) -> FrameMotion:
         moved = {name: t.to(device) for name, t in self.tensors().items() if name != "times_s"}

@@ -61,3 +61,9 @@ def place_in_time(times_s: Tensor, time_s: float) -> tuple[int, float]:
     if before + 1 == len(times):
         return before, 0.0
     return before, min(1.0, max(0.0, (time_s - times[before]) / (times[before + 1] - times[before])))
+
+
+def at_place(values: Tensor, place: tuple[int, float]) -> Tensor:
+    """Values [...] of [T, ...] at a place in time, linear between moments."""
+    before, share = place
+    return torch.lerp(values[before], values[before + 1], share) if share > 0 else values[before]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..gaussian_splatting.config import MAX_GAUSSIANS_CUDA
 from ..method_contract import Inputs
 from ..moving_capture import require_times
 from ..moving_config import MovingConfig, values_for
@@ -28,7 +27,7 @@ class DeformableGaussiansConfig(MovingConfig):
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> DeformableGaussiansConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
     require_times(inputs, "deformable")
-    values = values_for(inputs) | {"max_gaussians": MAX_GAUSSIANS_CUDA}
+    values = values_for(inputs)
     if inputs.on_cpu:  # the network sees every Gaussian at every step
         values |= {
             "steps": STEPS_CPU, "max_gaussians": GAUSSIANS_CPU, "random_points": 5000, "opacity_resets": 0,
