@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ..scene.edit import freeze
-from ..scene.edit.as_rigid_as_possible import Deformation, fitted_rotations
+from ..scene.edit.as_rigid_as_possible import Deformation
 from ..scene.edit.control_graph import diagonal, rings
 from ..scene.edit.drag_file import MAX_KEYS
 from ..scene.edit.node_drag import MODES, DragFacts, Dragging, DragKey, Handle, Mode, check_handles, dragged_film
 from ..scene.errors import BadInputError
+from ..scene.fitted_rotations import fitted_rotations
 from ..scene.geometry import so3_log
 from ..scene.splat import MovingSplat, Splat, StaticSplat
 
