@@ -23,6 +23,7 @@ from .depth_maps import Stereo
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
 from .given_depth import given_depth
+from .given_prior import given_prior, prior_digest
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
 from .stereo.stereo_depth import stereo_depth
 
@@ -42,6 +43,8 @@ class Kind:
     load: Callable[[Path, Any, list[str]], Any]  # (path, cameras, view names)
     key: Callable[[Path], str]  # that the file was saved under
     transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
+    # Whatever decides the value besides the seed and the data set, for the key of its file.
+    made_with: Callable[[EvidenceRequest], str] = lambda request: ""
 
 
 def _depth_by_stereo(request: EvidenceRequest) -> Stereo:
@@ -49,6 +52,10 @@ def _depth_by_stereo(request: EvidenceRequest) -> Stereo:
     dataset = request.dataset
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     return stereo_depth(dataset.transformed(to_world.inverse()), request.seed, request.progress).transformed(to_world)
+
+
+def _given_prior(request: EvidenceRequest) -> MonocularDepth | None:
+    return given_prior(request, DEPTH)
 
 
 def _filled(request: EvidenceRequest) -> MonocularDepth:
@@ -64,16 +71,25 @@ KINDS = {
         transformed=Stereo.transformed,
     ),
     MONOCULAR_DEPTH: Kind(
-        (_filled,),
+        (_given_prior, _filled),
         save=save_monocular,
         load=load_monocular,
         key=stored_key,
         transformed=MonocularDepth.transformed,
+        made_with=prior_digest,
     ),
 }
 
 
-def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:
+def gather(
+    kind: str,
+    run: Run,
+    capture: Capture,
+    dataset: Dataset,
+    seed: int,
+    progress: Progress = silent,
+    prior: Path | None = None,  # of monocular depth that the person has
+) -> Any:
     """Evidence of a kind about the training views; computed once for a run and its photographs, cameras and points.
 
     What it is made of, such as the depth behind a monocular one, is gathered and kept in the same way. Raises
@@ -84,15 +100,16 @@ def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, p
     found, path = KINDS[kind], run.evidence_path(kind)
     views = list(dataset.train)
     names, cameras = [dataset.names[i] for i in views], dataset.cameras[views].to("cpu")
-    key = f"{seed} {dataset.fingerprint()}"
-    if path.is_file() and found.key(path) in (PLACED, key):
-        return found.load(path, cameras, names)
 
     def other(wanted: str) -> Any:
-        return gather(wanted, run, capture, dataset, seed, progress)
+        return gather(wanted, run, capture, dataset, seed, progress, prior)
 
+    request = EvidenceRequest(capture, dataset, seed, other, progress, prior)
+    key = f"{seed} {dataset.fingerprint()} {found.made_with(request)}".rstrip()
+    if path.is_file() and found.key(path) in (PLACED, key):
+        return found.load(path, cameras, names)
     for provide in found.providers:
-        value = provide(EvidenceRequest(capture, dataset, seed, other, progress))
+        value = provide(request)
         if value is not None:
             found.save(path, value, names, key)
             return found.load(path, cameras, names)  # the same bits as when the run is continued

@@ -47,7 +47,7 @@ def prepare_method(
     for kind in choice.method.needs:
         started = time.perf_counter()
         # Kept in the run's frame, where people and other programs meet it.
-        found = gather(kind, run, capture, dataset, config.seed, progress)
+        found = gather(kind, run, capture, dataset, config.seed, progress, config.depth_prior)
         evidence[kind] = KINDS[kind].transformed(found, to_world.inverse())
         seconds["stereo" if kind == DEPTH else kind] = time.perf_counter() - started
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
