@@ -97,14 +97,15 @@ def test_weights_of_our_own_continue_what_stereo_knows(tmp_path: Path, wall: lis
     save_prior(tmp_path / "w.safetensors", DepthPrior())
     found = asked_with(tmp_path, tmp_path / "w.safetensors")
     assert wall == [0]
-    assert torch.allclose(found.disparity[0], torch.full((HEIGHT, WIDTH), 1 / 3), rtol=1e-3)
+    known = safetensors.torch.load_file(tmp_path / "run" / "evidence" / "depth.safetensors")["depth/view_0"]
+    assert torch.allclose(found.disparity[0], 1 / known, rtol=1e-3)
 
 
 def test_a_config_of_another_model_is_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(BadInputError, match="'depth_anything' is expected"):
+    with pytest.raises(BadInputError, match="'depth_anything' with its backbone_config is expected"):
         asked_with(tmp_path, folder)
     (folder / "config.json").write_text("[1, 2")
     with pytest.raises(BadInputError, match="cannot be read"):
@@ -149,13 +150,16 @@ def test_malformed_models_are_one_sentence(model: Path, tmp_path: Path) -> None:
     name = next(iter(state))
     (tmp_path / "config.json").write_bytes((model / "config.json").read_bytes())
     safetensors.torch.save_file({k: v for k, v in state.items() if k != name}, tmp_path / "model.safetensors")
-    with pytest.raises(BadInputError, match="is not a Depth Anything V2 network: it lacks"):
+    with pytest.raises(BadInputError, match="holds no Depth Anything V2 network: 1 of its tensors"):
         DepthAnythingV2.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(BadInputError, match="pickle"):
         DepthAnythingV2.load(tmp_path)
+    safetensors.torch.save_file({k: v * torch.nan for k, v in state.items()}, tmp_path / "model.safetensors")
+    with pytest.raises(BadInputError, match="not finite"):
+        DepthAnythingV2.load(tmp_path)
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors")
     config = json.loads((model / "config.json").read_text())
-    config.pop("backbone_config")
     (tmp_path / "config.json").write_text(json.dumps(config | {"backbone_config": {"model_type": "nothing"}}))
-    with pytest.raises(BadInputError, match="describes no network"):
+    with pytest.raises(BadInputError, match="that can be read"):
         DepthAnythingV2.load(tmp_path)

@@ -6,9 +6,10 @@ and code that a folder may hold is not run.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from ...learn.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD
-from ...learn.foreign_weights import check_weights, fill_network, read_weights
+from ...learn.foreign_weights import read_weights
 from ...scene.errors import BadInputError, FewviewError
 
 SHORT_SIDE_PX = 518  # at which the authors run it
 PATCH_PX = 14
-KIND = "a Depth Anything V2 network"
+KIND = "Depth Anything V2 network"
 _MAX_CONFIG = 1 << 20  # bytes
 
 
@@ -37,10 +38,12 @@ class DepthAnythingV2:
 
         Raises BadInputError where it is another model's, damaged or unsafe, and FewviewError without `transformers`.
         """
-        network = _build(_config(folder / "config.json"), folder)
+        _check_config(folder / "config.json")
         weights = folder / "model.safetensors"
-        state, _ = read_weights(weights)
-        fill_network(network, check_weights(state, network, weights, KIND), device)
+        state, _ = read_weights(weights)  # refuses what is no such file, before anyone else reads it
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            raise BadInputError(f"{weights} holds numbers that are not finite; get the file again.")
+        network = _read(folder).eval().requires_grad_(False).to(device)
         return DepthAnythingV2(network)
 
     @torch.no_grad()
@@ -62,32 +65,38 @@ class DepthAnythingV2:
         return torch.from_numpy(sized)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _check_config(path: Path) -> None:
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(_MAX_CONFIG))
-        kind = content["model_type"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        kind, backbone = content["model_type"], content.get("backbone_config")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInputError(f"{path} cannot be read, or does not name its model ({error}).") from error
-    if kind != "depth_anything":
-        raise BadInputError(f"{path} is of a model of type {str(kind)[:40]!r}; 'depth_anything' is expected.")
-    return dict(content)
+    if kind != "depth_anything" or not isinstance(backbone, dict):
+        raise BadInputError(
+            f"{path} is of a model of type {str(kind)[:40]!r}; 'depth_anything' with its backbone_config is expected."
+        )
 
 
-def _build(config: dict[str, Any], folder: Path) -> nn.Module:
-    """The package's network with random weights."""
+def _read(folder: Path) -> nn.Module:
+    """The package's network with the folder's weights; the package knows the names that its versions gave them."""
     try:
-        from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+        from transformers import DepthAnythingForDepthEstimation
     except ImportError as error:
         raise FewviewError(
             f"A Depth Anything V2 model needs a package that is not installed ({error}): pip install transformers."
         ) from error
     try:
-        settings = DepthAnythingConfig.from_dict(config)
-        if settings.backbone_config is None:
-            raise ValueError("it has no backbone_config")
-        with torch.device("meta"):  # sizes are only claimed until the weights are there
-            network: nn.Module = DepthAnythingForDepthEstimation(settings)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise BadInputError(f"{folder / 'config.json'} describes no network that can be built: {error}.") from error
-    return network
+        with torch.random.fork_rng(), contextlib.redirect_stderr(io.StringIO()):
+            network, told = DepthAnythingForDepthEstimation.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except Exception as error:  # the package has no error of its own for a folder that is not as it should be
+        raise BadInputError(f"{folder} holds no {KIND} that can be read: {str(error).splitlines()[0]}.") from error
+    wrong = [*told["missing_keys"], *told["unexpected_keys"], *(str(m) for m in told["mismatched_keys"])]
+    if wrong:
+        raise BadInputError(
+            f"{folder} holds no {KIND}: {len(wrong)} of its tensors are missing or others, first {wrong[0]}."
+        )
+    found: nn.Module = network
+    return found

@@ -36,7 +36,7 @@ SIDE_PX = 224
 TEXTURES = 220
 PATTERNS = 3  # ways in which some of a picture's depth is told
 PORTION = 25  # pictures of one file
-REPORT_EVERY, JUDGE_EVERY = 50, 500
+REPORT_EVERY, JUDGE_EVERY = 50, 300
 
 
 @cache
