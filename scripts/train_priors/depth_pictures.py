@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from depth_scenes import FAR_M, LIFT, Caster, Scene, random_scene
+from depth_bodies import Scene
+from depth_caster import FAR_M, LIFT, Caster
+from depth_scenes import random_scene
 from depth_textures import Textures
 from numpy.random import Generator
 
