@@ -17,6 +17,8 @@ from fewview.recon.evidence.depth_prior.prior_weights import save_prior
 from fewview.recon.evidence.evidence_kinds import MONOCULAR_DEPTH, gather
 from fewview.recon.evidence.monocular_depth import MonocularDepth
 from fewview.recon.optimise.dataset import Dataset
+from fewview.recon.pipeline.prepare_method import prepare_method
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.errors import BadInputError
 from fewview.scene.run import Run
 from support.training import HEIGHT, WIDTH, capture_of, tiny_dataset
@@ -80,6 +82,13 @@ def test_another_prior_is_another_evidence(tmp_path: Path) -> None:
 def test_malformed_maps_are_one_sentence(tmp_path: Path, value: np.ndarray, words: str) -> None:
     with pytest.raises(BadInputError, match=words):
         asked_with(tmp_path, maps(tmp_path / "maps", SLOPE, value))
+
+
+def test_a_prior_that_the_method_has_no_use_for_is_refused(tmp_path: Path) -> None:
+    dataset = tiny_dataset(2)
+    config = ReconstructConfig(method="3dgs", depth_prior=tmp_path)
+    with pytest.raises(BadInputError, match="the method 3dgs does not use"):
+        prepare_method(Run.create(tmp_path / "run", {}), capture_of(dataset), dataset, config)
 
 
 def test_malformed_folders_are_one_sentence(tmp_path: Path) -> None:
