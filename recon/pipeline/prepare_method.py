@@ -38,7 +38,7 @@ def prepare_method(
     """Choose the method, gather the evidence that it needs, and make its model.
 
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
-    BadInputError where the method has no such setting, refuses its value, or has no use for a depth prior that was given.
+    BadInputError where the method has no such setting, refuses its value, or has no use for the given depth prior.
     """
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
