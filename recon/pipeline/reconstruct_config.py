@@ -51,6 +51,9 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
+    # Monocular depth for the methods that use it: a folder of maps (NAME.npy or NAME.png), a Depth Anything V2 folder,
+    # or weights of scripts/train_priors/depth.py; auto is what stereo and sparse points know, filled along the colours.
+    depth_prior: Path | None = None
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
@@ -145,7 +148,7 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
+        values |= {name: Path(values[name]) for name in ("images", "stereo", "depth_prior") if values.get(name)}
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:
