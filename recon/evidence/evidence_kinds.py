@@ -1,6 +1,7 @@
 """Kinds of evidence: what is known about a scene before training, asked for by kind and never by who provides it.
 
-Each kind has providers, tried in order, and a file in the run. A method names the kinds that it needs.
+Each kind has providers, tried in order, and a file in the run. A method names the kinds that it needs; a provider asks
+for other kinds in the same way.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
 from .depth_maps import Stereo
+from .evidence_request import EvidenceRequest
+from .filled_disparity import filled_disparity
 from .given_depth import given_depth
+from .monocular_depth import MonocularDepth, load_monocular, save_monocular
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
+MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
 
 
-# (capture, data set, seed, progress) -> the evidence; None where it cannot be had that way
-Provider = Callable[[Capture, Dataset, int, Progress], Any]
+Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,15 @@ class Kind:
     transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
 
 
-def _depth_by_stereo(capture: Capture, dataset: Dataset, seed: int, progress: Progress) -> Any:
+def _depth_by_stereo(request: EvidenceRequest) -> Stereo:
     # Tolerances of matching are lengths in the normalised frame.
+    dataset = request.dataset
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
-    return stereo_depth(dataset.transformed(to_world.inverse()), seed, progress).transformed(to_world)
+    return stereo_depth(dataset.transformed(to_world.inverse()), request.seed, request.progress).transformed(to_world)
+
+
+def _filled(request: EvidenceRequest) -> MonocularDepth:
+    return filled_disparity(request.dataset, request.gather(DEPTH))
 
 
 KINDS = {
@@ -53,14 +62,22 @@ KINDS = {
         load=load_stereo,
         key=stored_key,
         transformed=Stereo.transformed,
-    )
+    ),
+    MONOCULAR_DEPTH: Kind(
+        (_filled,),
+        save=save_monocular,
+        load=load_monocular,
+        key=stored_key,
+        transformed=MonocularDepth.transformed,
+    ),
 }
 
 
 def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:
     """Evidence of a kind about the training views; computed once for a run and its photographs, cameras and points.
 
-    Raises BadInputError for an unknown kind, for one that nothing here can provide, and for a damaged file.
+    What it is made of, such as the depth behind a monocular one, is gathered and kept in the same way. Raises
+    BadInputError for an unknown kind, for one that nothing here can provide, and for a damaged file.
     """
     if kind not in KINDS:
         raise BadInputError(f"There is no evidence of kind {kind!r}; there is {', '.join(KINDS)}.")
@@ -70,8 +87,12 @@ def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, p
     key = f"{seed} {dataset.fingerprint()}"
     if path.is_file() and found.key(path) in (PLACED, key):
         return found.load(path, cameras, names)
+
+    def other(wanted: str) -> Any:
+        return gather(wanted, run, capture, dataset, seed, progress)
+
     for provide in found.providers:
-        value = provide(capture, dataset, seed, progress)
+        value = provide(EvidenceRequest(capture, dataset, seed, other, progress))
         if value is not None:
             found.save(path, value, names, key)
             return found.load(path, cameras, names)  # the same bits as when the run is continued
