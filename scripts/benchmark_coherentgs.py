@@ -4,8 +4,8 @@
     python scripts/benchmark_coherentgs.py ablation FOX [--views 3]
     python scripts/benchmark_coherentgs.py step     FOX [--views 3]
 
-FOX is the fox of instant-ngp (images/, colmap_half/) or any other input with cameras. Held out is every 8th photograph or
-the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those of
+FOX is the fox of instant-ngp (images/, colmap_half/) or any other input with cameras. Held out is every 8th photograph,
+or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those of
 one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out.
 """
 
@@ -135,7 +135,8 @@ def step(source: Path, views: int, folder: Path, extra: Sequence[str]) -> None:
     dataset = Dataset.from_capture(capture, test=capture.test or ())
     prepared = prepare_method(run, capture, dataset, ReconstructConfig(method="coherentgs"))
     model, config = prepared.model, prepared.choice.config
-    assert isinstance(model, Coherent) and isinstance(config, CoherentConfig)
+    assert isinstance(model, Coherent)
+    assert isinstance(config, CoherentConfig)
     trainer = Trainer(model, prepared.dataset, config)
     with torch_threads(model.torch_threads, trainer.device):
         whole = milliseconds(trainer.advance)

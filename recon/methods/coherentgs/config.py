@@ -11,8 +11,9 @@ from ...optimise.train_config import TrainConfig, at_least, fraction
 from ..method_contract import Inputs, background_of
 
 MOST_VIEWS = 9
-# Released values for 2, 3 and 4 photographs. For 5 to 9 the capacity of the decoders grows as fast as from 3 to 4, and
-# as many Gaussians as photographs lie on a surface, whose opacities together stay those of four: 1 - (1 - a)^N is equal.
+# Released values for 2, 3 and 4 photographs. From 5 to 9 on the capacity of the decoders grows as it does from 3 to 4;
+# as many Gaussians as there are photographs lie on a surface, and their opacities a together stay those of four: then
+# 1 - (1 - a)^N is the same.
 DEPTH_CAPACITY = {2: 10, 3: 15, 4: 18}
 OPACITY_CAPACITY = {2: 6, 3: 10, 4: 12}
 INITIAL_OPACITY = {2: 0.6, 3: 0.5, 4: 0.35}
@@ -37,6 +38,7 @@ class CoherentConfig(TrainConfig):
     alignment_offset_lr: float = 5.0  # learned: rate of the offset.
     # -- decoders
     decoder: Literal["shared", "free"] = "shared"  # Residuals from decoders, or each Gaussian's own (an ablation).
+    decoder_spacing: int = 1  # Gaussians along a side for each pixel of the decoders, which are enlarged in between.
     depth_capacity: int = 15  # Channels of the depth decoder are 16, 8 and 4 times this.
     opacity_capacity: int = 10  # Channels of the opacity decoder, likewise.
     initial_opacity: float = 0.5  # Opacity of every Gaussian at the start.
@@ -71,7 +73,17 @@ class CoherentConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "spacing_px", "layers", "depth_capacity", "opacity_capacity", "reset_every", "pyramid")
+        at_least(
+            self,
+            1,
+            "spacing_px",
+            "layers",
+            "decoder_spacing",
+            "depth_capacity",
+            "opacity_capacity",
+            "reset_every",
+            "pyramid",
+        )
         at_least(self, 1, "supersampling")
         at_least(self, 0, "alignment_scale_lr", "alignment_offset_lr", "depth_range", "opacity_range", "depth_lr")
         at_least(
@@ -129,7 +141,8 @@ class CoherentConfig(TrainConfig):
     def quick(cls, **changes: Any) -> CoherentConfig:
         """Values for two minutes on a processor."""
         values: dict[str, Any] = {
-            "steps": 600, "spacing_px": 2, "alignment": "inverse", "depth_capacity": 2, "opacity_capacity": 2,
+            "steps": 600, "spacing_px": 2, "alignment": "inverse", "decoder_spacing": 2, "depth_capacity": 2,
+            "opacity_capacity": 2,
             "depth_lr": 1e-3, "depth_lr_low": 1e-4, "opacity_lr": 1e-3, "opacity_lr_low": 1e-4,
             "depth_cycle": 0.25, "opacity_cycle": 0.25, "flow_weight": 0.1,
             "sh_degree": 0, "quat_lr": 0.0, "scale_lr": 5e-3, "color_lr": 2.5e-3,

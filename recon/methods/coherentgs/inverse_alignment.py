@@ -1,8 +1,8 @@
 """Monocular depth brought to scale in one go: the line that takes disparity to measured inverse depth.
 
-Ours, where the released code descends on the distance of matching points in the world. That distance is least, too, where
-all depth is 0, and where monocular depth is rough it is least there; inverse depth has no such place, and is what
-networks give up to a scale and an offset.
+Ours, where the released code descends on the distance of matching points in the world. Depth that is 0 everywhere makes
+that distance small, too, and smaller than rough depth of the right scale; inverse depth has no such way out, and is
+what networks give to a scale and an offset.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Coherent(Model):
             free = {name: torch.zeros(count, device=device) for name in (DEPTH, OPACITY)}
             self.tables[RESIDUALS] = Table(free)
         else:
-            height, width = (max(sizes) for sizes in zip(*(c.shape for c in lattice.counts), strict=True))
+            self.size = tuple(max(sizes) for sizes in zip(*(c.shape for c in lattice.counts), strict=True))
+            height, width = (math.ceil(n / config.decoder_spacing) for n in self.size)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
                 for name, capacity in ((DEPTH, config.depth_capacity), (OPACITY, config.opacity_capacity)):
@@ -132,6 +133,8 @@ class Coherent(Model):
         if self.config.decoder == "free":
             return list(self.tables[RESIDUALS][name].split([len(k) for k in self.kept]))
         decoded, found = self.modules[name](), []
+        if self.config.decoder_spacing > 1:
+            decoded = F.interpolate(decoded, self.size, mode="bilinear")
         for view, (z, kept, layer) in enumerate(zip(self.depths, self.kept, self.layers, strict=True)):
             channels = decoded[view, :, : z.shape[0], : z.shape[1]].flatten(1)[:, kept]
             found.append(channels.gather(0, layer[None])[0])

@@ -124,7 +124,8 @@ def measured_depths(lattice: PixelLattice, found: list[Match]) -> list[MeasuredD
         measured.append(MeasuredDepth(pixel[good], depth[good], parallax[good]))
     if sum(len(m.pixel) for m in measured) < LEAST_MATCHES:
         raise BadInputError(
-            "The photographs were taken from one place, so they say nothing of depth: cameras a step apart are expected."
+            "The photographs were taken from one place, so they say nothing of depth: cameras a step apart are "
+            "expected."
         )
     return measured
 
