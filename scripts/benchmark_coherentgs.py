@@ -4,9 +4,9 @@
     python scripts/benchmark_coherentgs.py ablation FOX [--views 3]
     python scripts/benchmark_coherentgs.py step     FOX [--views 3]
 
-FOX is the fox of instant-ngp (images/, colmap_half/) or any other input with cameras. Held out is every 8th photograph,
-or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those of
-one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out.
+FOX is the fox of instant-ngp (images/, colmap_half/), or any input with cameras. Held out is every 8th photograph,
+or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those
+of one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out.
 """
 
 from __future__ import annotations

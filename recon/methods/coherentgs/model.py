@@ -52,6 +52,7 @@ class Coherent(Model):
             {
                 "log_scales": torch.zeros(count, 3, device=device),
                 "quats": torch.tensor([1.0, 0, 0, 0], device=device).repeat(count, 1),
+                "logits": torch.zeros(count, device=device),  # of opacity, beside what the decoder says
                 "sh": ((colors.float() / 255 - 0.5) / SH_C0)[:, None],
             }
         )
@@ -78,7 +79,11 @@ class Coherent(Model):
     def stages(self) -> Sequence[Stage]:
         c = self.config
         aligning = {f"{ALIGNMENT}.scale": c.alignment_scale_lr, f"{ALIGNMENT}.offset": c.alignment_offset_lr}
-        free = {f"{PIXELS}.log_scales": c.scale_lr, f"{PIXELS}.quats": c.quat_lr}
+        free = {
+            f"{PIXELS}.log_scales": c.scale_lr,
+            f"{PIXELS}.quats": c.quat_lr,
+            f"{PIXELS}.logits": c.own_opacity_lr,
+        }
         learning = {name: Optimiser(_constant(rate)) for name, rate in free.items() if rate > 0}
         if c.color_lr > 0 or (c.sh_degree > 0 and c.sh_rest_lr > 0):
             learning[f"{PIXELS}.sh"] = Optimiser(self._color_rates)
@@ -122,10 +127,11 @@ class Coherent(Model):
         """Depth, in units, and opacity logit of the Gaussians of each view [M]."""
         c, depths, logits = self.config, [], []
         start = math.log(c.initial_opacity / (1 - c.initial_opacity))
-        residuals = zip(self._residuals(DEPTH), self._residuals(OPACITY), strict=True)
-        for z, kept, (nearer, clearer) in zip(self._aligned(), self.kept, residuals, strict=True):
+        own = self.pixels["logits"].split([len(k) for k in self.kept])
+        residuals = zip(self._residuals(DEPTH), self._residuals(OPACITY), own, strict=True)
+        for z, kept, (nearer, clearer, more) in zip(self._aligned(), self.kept, residuals, strict=True):
             depths.append((z.flatten()[kept] + c.depth_range * torch.tanh(nearer)).clamp_min(LEAST_DEPTH))
-            logits.append(start + c.opacity_range * torch.tanh(clearer))
+            logits.append(start + c.opacity_range * torch.tanh(clearer) + more)
         return depths, logits
 
     def _residuals(self, name: str) -> list[Tensor]:
