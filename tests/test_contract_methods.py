@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
-from fewview.recon.evidence.evidence_kinds import DEPTH
+from fewview.recon.evidence.evidence_kinds import DEPTH, FLOW, MONOCULAR_DEPTH
+from fewview.recon.evidence.flow_by_depth import flow_by_depth
+from fewview.recon.evidence.monocular_depth import MonocularDepth
 from fewview.recon.methods import registry
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import choose, method
@@ -32,16 +34,23 @@ from fewview.viewer.clock import Timeline
 from fewview.viewer.subjects.loader import load_subject
 from support import toy_method
 from support.command import assert_one_sentence, fewview
+from support.stereo_scenes import Plane, stereo_scene
 from support.training import capture_of, ring, same_bits, tiny_dataset
 from torch import Tensor, nn
 
 registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
 TIMES = [0.0, 0.5, 1.0, 1.5, 2.0]
-METHODS = ["3dgs", "instantsplat", "sc_gs", "deformable", toy_method.METHOD.name]
+METHODS = ["3dgs", "instantsplat", "coherentgs", "sc_gs", "deformable", toy_method.METHOD.name]
 DENSIFIED = {"densify_every": 3, "max_gaussians": 60, "grow_gradient": 1e-5}
 SMALL_NETWORK = {"net_width": 16, "net_depth": 3, "random_points": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
     "3dgs": DENSIFIED,
+    # Three stages in twelve steps: three of alignment, five of sizes that follow pixels, four of free ones.
+    "coherentgs": {
+        "alignment": "learned", "alignment_steps": 0.25, "reset_every": 2, "supersampling_from": 0.2,
+        "depth_capacity": 1, "opacity_capacity": 1, "sh_degree": 1, "quat_lr": 1e-3, "color_lr": 0.02,
+        "layered_from": 1.0, "smoothness_weight": 1.0,
+    },
     "deformable": DENSIFIED | SMALL_NETWORK,
     # Four stages in twelve steps: two of still control points, three that move, one of the chosen ones, six of all.
     "sc_gs": DENSIFIED | SMALL_NETWORK | {
@@ -62,8 +71,15 @@ def inputs_for(name: str) -> Inputs:
     if method(name).uses_time:
         dataset = replace(dataset, cameras=replace(dataset.cameras, times_s=torch.tensor(TIMES)))
     capture = capture_of(dataset, TIMES if method(name).uses_time else None)
-    maps = [DepthMap(torch.full((v.height, v.width), 3.0), torch.full((v.height, v.width), 5.0)) for v in dataset.views]
-    return Inputs(dataset, capture, True, evidence={DEPTH: Stereo(dataset.cameras, tuple(maps))})
+    # A plane that all photographs face.
+    depths = stereo_scene([Plane((0.0, 0.0, 1.0), 0.0)], dataset.cameras).depths
+    stereo = Stereo(dataset.cameras, tuple(DepthMap(z, torch.full_like(z, 5.0)) for z in depths))
+    evidence = {
+        DEPTH: stereo,
+        FLOW: flow_by_depth(stereo),
+        MONOCULAR_DEPTH: MonocularDepth(tuple(1 / z for z in depths)),
+    }
+    return Inputs(dataset, capture, True, evidence=evidence)
 
 
 def model_of(name: str, **asked: Any) -> tuple[Model, Dataset, TrainConfig]:
@@ -81,7 +97,8 @@ def moments_of(result: FitResult) -> list[Gaussians]:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_loss_falls(name: str) -> None:
     steps = 240 if name == "sc_gs" else 80  # in its second part it begins anew
-    model, dataset, config = model_of(name, steps=steps)
+    one_loss = {"alignment": "inverse"} if name == "coherentgs" else {}
+    model, dataset, config = model_of(name, steps=steps, **one_loss)
     losses: list[float] = []
     result = fit(model, dataset, config, callbacks=[lambda step, model, figures: losses.append(figures["loss"])])
     assert (result.step, result.interrupted) == (steps, False)

@@ -18,17 +18,21 @@ from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
+from .dense_flow import DenseFlow, load_flow, save_flow
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
 from .depth_maps import Stereo
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
+from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
 from .given_prior import given_prior, prior_digest
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
+from .raft_flow import raft_flow
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
+FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
 
 
 Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
@@ -62,6 +66,10 @@ def _filled(request: EvidenceRequest) -> MonocularDepth:
     return filled_disparity(request.dataset, request.gather(DEPTH))
 
 
+def _flow_by_depth(request: EvidenceRequest) -> DenseFlow:
+    return flow_by_depth(request.gather(DEPTH))
+
+
 KINDS = {
     DEPTH: Kind(
         (given_depth, _depth_by_stereo),
@@ -77,6 +85,13 @@ KINDS = {
         key=stored_key,
         transformed=MonocularDepth.transformed,
         made_with=prior_digest,
+    ),
+    FLOW: Kind(
+        (raft_flow, _flow_by_depth),
+        save=save_flow,
+        load=load_flow,
+        key=stored_key,
+        transformed=DenseFlow.transformed,
     ),
 }
 

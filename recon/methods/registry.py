@@ -18,6 +18,7 @@ Settings = TypeVar("Settings")
 ROWS = {
     "3dgs": ".gaussian_splatting",
     "instantsplat": ".instantsplat",
+    "coherentgs": ".coherentgs",
     "sc_gs": ".sc_gs",
     "deformable": ".deformable_gaussians",
 }  # name to the module that holds its METHOD
