@@ -24,10 +24,12 @@ from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
 from .given_depth import given_depth
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
+from .patch_features import PatchFeatures, classical_patch_features, load_patch_features, save_patch_features
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
+PATCH_FEATURES = "patch_features"  # `PatchFeatures`: grids of unit vectors of the training views, in that order
 
 
 Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
@@ -69,6 +71,13 @@ KINDS = {
         load=load_monocular,
         key=stored_key,
         transformed=MonocularDepth.transformed,
+    ),
+    PATCH_FEATURES: Kind(
+        (classical_patch_features,),
+        save=save_patch_features,
+        load=load_patch_features,
+        key=stored_key,
+        transformed=PatchFeatures.transformed,
     ),
 }
 
