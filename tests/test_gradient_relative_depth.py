@@ -26,11 +26,12 @@ PRIOR = 0.3 + torch.rand(16, 24, generator=G, dtype=torch.float64)
 ALL = torch.ones(16, 24, dtype=torch.bool)
 FEATURES = torch.nn.functional.normalize(torch.randn(6, 4, generator=G, dtype=torch.float64), dim=1)
 PAIRS = ~torch.eye(6, dtype=torch.bool)
+APART = torch.rand(6, 6, generator=G) < 0.7
 
 
 def relative(inverse: Tensor, features: Tensor = FEATURES) -> Tensor:
     cells = cell_depth(inverse, scale_of(inverse, ALL))
-    return relative_loss(depth_correlation(cells, cells), feature_correlation(features, features, PAIRS), PAIRS)
+    return relative_loss(depth_correlation(cells, cells), feature_correlation(features, features, PAIRS), PAIRS, APART)
 
 
 def order(inverse: Tensor) -> Tensor:

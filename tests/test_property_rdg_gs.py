@@ -9,6 +9,7 @@ import torch
 from fewview.recon.evidence.depth_maps import unproject
 from fewview.recon.methods.gaussian_splatting.model import GaussianSplatting
 from fewview.recon.methods.method_contract import Inputs
+from fewview.recon.methods.rdg_gs.adaptive_sampling import NewPoints
 from fewview.recon.methods.rdg_gs.config import RdgGsConfig, configure
 from fewview.recon.methods.rdg_gs.prior_depth import PriorDepth, agreed_by_others, coarse_prior, refined_prior
 from fewview.recon.methods.rdg_gs.proximity_unpooling import unpool
@@ -21,12 +22,14 @@ from fewview.recon.methods.rdg_gs.relative_depth import (
     scale_of,
 )
 from fewview.recon.methods.rdg_gs.reprojection import projected, warped_inverse_depth
+from fewview.recon.optimise.step import Step
 from fewview.recon.optimise.table import Table
 from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import transform_points
+from scipy.stats import rankdata, spearmanr
 from support.layered_scene import CELL, layered_scene
 from support.rdg_scenes import colored_scene, evidence_of, model_for
 from support.training import capture_of, same_bits, tiny_dataset
@@ -34,14 +37,16 @@ from torch import Tensor
 
 SCENE = colored_scene(3)
 LAYERS = layered_scene()
-NOTHING = {"prior": "off", "guidance": "off", "sampling": "off", "start": "stereo"}
+NOTHING = {"prior": "off", "guidance": "off", "sampling": "off", "start": "stereo", "confidence_rates": False}
 TERMS = ("pearson", "local_pearson", "edges", "relative", "relative_cross", "pseudo", "relative_pseudo")
 
 
 def relative(inverse: Tensor, features: Tensor = LAYERS.features) -> float:
     everything = torch.ones_like(inverse, dtype=torch.bool)
     cells, pairs = cell_depth(inverse, scale_of(inverse, everything)), ~torch.eye(len(features), dtype=torch.bool)
-    return float(relative_loss(depth_correlation(cells, cells), feature_correlation(features, features, pairs), pairs))
+    apart = LAYERS.cell_layer[:, None] != LAYERS.cell_layer
+    matched = feature_correlation(features, features, pairs)
+    return float(relative_loss(depth_correlation(cells, cells), matched, pairs, apart))
 
 
 # -- relative guidance ------------------------------------------------------------------------------------------------
@@ -209,6 +214,19 @@ def disagreement(model, dataset) -> float:
     return float(torch.stack(found).mean())
 
 
+def test_views_agree_better_with_guidance_across_views() -> None:
+    alone = {
+        "prior": "off", "relative_weight": 0.0, "relative_pseudo_weight": 0.0, "relative_every": 1, "sampling": "off",
+        "depth_from": 0.0, "gaussian_dropout": 0.0, "sh_degree": 0,
+    }  # fmt: skip
+    found = []
+    for weight in (0.0, 0.5):
+        model, dataset, config = model_for(SCENE, **alone | {"cross_weight": weight})
+        fit(model, dataset, config)
+        found.append(disagreement(model, dataset))
+    assert found[1] < 0.95 * found[0]
+
+
 def test_a_single_photograph_is_refused() -> None:
     dataset = tiny_dataset(1)
     with pytest.raises(BadInputError, match="rdg_gs has 1 photograph to train on; at least 2"):
@@ -222,6 +240,67 @@ def test_unknown_choices_are_one_sentence(name: str, value: str) -> None:
 
 
 # -- new Gaussians ----------------------------------------------------------------------------------------------------
+
+FEW = {
+    "prior": "refined", "guidance": "off", "pseudo_weight": 0.0, "start_gaussians": 200, "max_gaussians": 600,
+    "grow_gradient": 1.0, "densify_from": 0.05, "densify_until": 0.6, "densify_every": 20, "gaussian_dropout": 0.0,
+    "sh_degree": 0, "scale_lr": 5e-3, "quat_lr": 1e-3, "sh_lr": 2.5e-3, "confidence_rates": False,
+}  # fmt: skip
+
+
+def test_new_gaussians_come_where_few_are_and_errors_are_large() -> None:
+    model, dataset, config = model_for(SCENE, **FEW | {"steps": 200, "sampling_share": 0.3})
+    trainer, correlations = Trainer(model, dataset, config), []
+    sampler = model.densifier
+    sampled = sampler._sampled
+
+    def looked_at(step: Step, view: int, table: Table, error: Tensor) -> NewPoints:
+        new = sampled(step, view, table, error)
+        old, added = (cell_counts(projected(x.detach(), SCENE.cameras[view])[0]) for x in (table["means"], new.xyz))
+        wrong = torch.nn.functional.avg_pool2d(error[None], CELL)[0].flatten()
+        correlations.append(spearmanr(added.numpy(), (ranks(wrong) * ranks(-old)).numpy()).statistic)
+        return new
+
+    sampler._sampled = looked_at
+    for _ in range(80):
+        trainer.advance()
+    assert len(correlations) == 3
+    assert sum(correlations) / 3 > 0.3
+
+
+def test_adaptive_sampling_reaches_a_picture_in_fewer_steps() -> None:
+    reached = {}
+    for sampling in ("off", "adaptive"):
+        model, dataset, config = model_for(SCENE, **FEW | {"steps": 180, "sampling": sampling, "sampling_share": 0.2})
+        losses: list[float] = []
+        fit(model, dataset, config, callbacks=[lambda step, model, figures, to=losses: to.append(figures["loss"])])
+        reached[sampling] = losses
+    goal = sum(reached["off"][-6:]) / 6
+    steps = next(k for k in range(6, 180) if sum(reached["adaptive"][k - 6 : k]) / 6 <= goal)
+    assert steps <= 150
+
+
+def test_new_gaussians_keep_to_their_budget_and_are_not_refuted() -> None:
+    model, dataset, config = model_for(SCENE, **FEW | {"steps": 60, "growth": 1.2})
+    fit(model, dataset, config)
+    assert 200 < model.table.rows <= 240
+    sampler, number = model.densifier, 1
+    camera, true = SCENE.cameras[number], SCENE.depths[number]
+    surface = transform_points(camera.world_from_cam, unproject(true, camera.K)[8:-8, 8:-8].reshape(-1, 3))
+    before = transform_points(camera.world_from_cam, unproject(0.5 * true, camera.K)[8:-8, 8:-8].reshape(-1, 3))
+    assert float(sampler._refuted(surface, number).float().mean()) < 0.1
+    assert float(sampler._refuted(before, number).float().mean()) > 0.5
+
+
+def cell_counts(pixels: Tensor) -> Tensor:
+    """Number of places [N, 2] in each cell of a picture of 96 x 64, row by row."""
+    column, row = (pixels / CELL).floor().long().unbind(-1)
+    inside = (column >= 0) & (column < 12) & (row >= 0) & (row < 8)
+    return torch.bincount((row * 12 + column)[inside], minlength=96).float()
+
+
+def ranks(values: Tensor) -> Tensor:
+    return torch.from_numpy(rankdata(values.numpy()))
 
 
 def test_unpooling_sets_gaussians_halfway_to_far_neighbours() -> None:

@@ -68,14 +68,16 @@ def test_relative_and_order_losses_are_their_formulas() -> None:
     pairs[3] = False  # an anchor without partners counts for nothing
     depth = torch.rand(7, 7, generator=g, dtype=torch.float64)
     rendered, prior = (torch.randn(7, generator=g, dtype=torch.float64) for _ in range(2))
+    apart = torch.rand(7, 7, generator=g) < 0.5
     counted = [(i, j) for i in range(7) for j in range(7) if pairs[i, j]]
     cosine = {(i, j): float(features[i] @ features[j]) for i, j in counted}
     overall = sum(cosine.values()) / len(counted)
     total = 0.0
     for i, j in counted:
         row = [cosine[i, k] for k in range(7) if pairs[i, k]]
-        total -= float(depth[i, j]) * (max(0.0, cosine[i, j] - sum(row) / len(row) + overall) - 0.3)
-    found = relative_loss(depth, feature_correlation(features, features, pairs), pairs)
+        over = max(0.0, cosine[i, j] - sum(row) / len(row) + overall) - 0.3
+        total -= float(depth[i, j]) * (over if apart[i, j] else max(0.0, over))
+    found = relative_loss(depth, feature_correlation(features, features, pairs), pairs, apart)
     assert float(found) == pytest.approx(total / len(counted), rel=DOUBLE)
     told = [(i, j) for i, j in counted if abs(float(prior[i] - prior[j])) > 0.05]
     hinges = [max(0.0, 1e-4 - np.sign(float(prior[i] - prior[j])) * float(rendered[i] - rendered[j])) for i, j in told]

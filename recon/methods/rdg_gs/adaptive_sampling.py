@@ -7,7 +7,7 @@ that the refined prior believes in, at the pixels that are wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,7 @@ class AdaptiveSampling(AdaptiveDensityControl):
         before = table.rows
         super().after_step(step, table, means_lr)
         if new is not None:
-            self._append(table, torch.cat([one.xyz for one in new]), torch.cat([one.rgb for one in new]),
-                         torch.cat([one.scale for one in new]))  # fmt: skip
+            self._append(table, NewPoints.cat(new))
         if new is not None or table.rows != before or self.rounds.at(step.index):
             self.error_sum = self.error_sum.new_zeros(table.rows)
             self.error_seen = self.error_seen.new_zeros(table.rows)
@@ -96,7 +95,7 @@ class AdaptiveSampling(AdaptiveDensityControl):
         pixel = (place[:, None] + shots * half[:, None]).floor().long()
         pixel = torch.stack([pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)], -1)
         worst = error[pixel[..., 1], pixel[..., 0]].argmax(1)
-        both = torch.cat([pixel[torch.arange(len(rows)), worst], pixel[:, 0]]).unique(dim=0)
+        both = torch.cat([pixel[torch.arange(len(rows)), worst], pixel[:, 0]])
         return self._on_surface(step, view, both)
 
     def scores(self, means: Tensor) -> Tensor:
@@ -135,9 +134,9 @@ class AdaptiveSampling(AdaptiveDensityControl):
                 refuted |= inside & (depth * inverse[row, column] < 1 - BEFORE_SURFACE)
         return refuted
 
-    def _append(self, table: Table, xyz: Tensor, rgb: Tensor, scale: Tensor) -> None:
+    def _append(self, table: Table, points: NewPoints) -> None:
         room = max(0, self.most - table.rows)
-        xyz, rgb, scale = xyz[:room], rgb[:room], scale[:room]
+        xyz, rgb, scale = points.xyz[:room], points.rgb[:room], points.scale[:room]
         count, sh = len(xyz), table["sh"]
         if count == 0:
             return
@@ -152,6 +151,9 @@ class AdaptiveSampling(AdaptiveDensityControl):
         }
         everything = torch.arange(table.rows, device=xyz.device)
         table.edit_rows(everything, new, torch.zeros(count, dtype=torch.int64, device=xyz.device))
+        factors = table.columns["means"].row_scale
+        if factors is not None:
+            factors[-count:] = 1  # they lie where the prior says
         self.gradient_sum = torch.cat([self.gradient_sum, self.gradient_sum.new_zeros(count)])
         self.seen = torch.cat([self.seen, self.seen.new_zeros(count)])
 
@@ -163,6 +165,11 @@ class NewPoints:
     xyz: Tensor  # [M, 3] world
     rgb: Tensor  # [M, 3] in [0, 1]
     scale: Tensor  # [M] world units
+
+    @classmethod
+    def cat(cls, parts: Sequence[NewPoints]) -> NewPoints:
+        """All of several, in their order."""
+        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in ("xyz", "rgb", "scale")))
 
 
 def picture_error(step: Step, view: int) -> Tensor:

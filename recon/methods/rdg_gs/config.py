@@ -37,6 +37,7 @@ class RdgGsConfig(GaussianSplattingConfig):
     max_gaussians: int = MAX_GAUSSIANS
     start: Literal["stereo", "prior"] = "prior"  # Gaussians start at the depth of stereo, or of the prior.
     start_gaussians: int = 50_000  # Behind so many pixels at most, those that stereo trusts first.
+    confidence_rates: bool = False  # Move a Gaussian the faster the less its depth was trusted (InstantSplat).
     border: float = 0.0  # Blurred surroundings beyond each photograph, in its longer sides.
     # -- depth of the training views
     prior: Literal["off", "coarse", "refined"] = "refined"  # Relative depth as it came (FSGS), or refined.
@@ -114,6 +115,7 @@ class RdgGsConfig(GaussianSplattingConfig):
         values: dict[str, Any] = {
             "steps": STEPS_CPU, "opacity_resets": 0, "densify_until": 0.75, "densify_every": 50, "anchors": 128,
             "relative_every": 4, "sh_degree": 1, "sh_every": 0.5,
+            "sh_lr": 2.5e-2, "sh_rest_lr": 1.25e-3, "scale_lr": 5e-2, "quat_lr": 1e-2, "confidence_rates": True,
         }  # fmt: skip
         return cls(**(values | changes))
 

@@ -31,6 +31,7 @@ from .relative_depth import (
     relative_loss,
     scale_of,
     take,
+    told_apart,
 )
 from .reprojection import projected
 from .view_guide import ViewGuide, cell_centres, grid_features, nearby, view_guide, whole_cells
@@ -144,7 +145,7 @@ class DepthTerms:
         pairs = (torch.cdist(places[inside], cell_centres(size, places.device)) < AROUND_PX) & usable
         matched = feature_correlation(guide.cell_features[anchors[inside]], there.cell_features, pairs)
         similar = depth_correlation(take(cells, inside.nonzero()[:, 0]), cell_depth(inverse, scale))
-        return relative_loss(similar, matched, pairs)
+        return relative_loss(similar, matched, pairs, torch.zeros_like(pairs))
 
     # -- views between photographs -----------------------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ def _guidance(
     pairs[torch.arange(len(anchors)), anchors] = False
     matched = feature_correlation(features[anchors], features, pairs)
     mine = take(cells, anchors)
-    loss = relative_loss(depth_correlation(mine, cells), matched, pairs)
+    loss = relative_loss(depth_correlation(mine, cells), matched, pairs, told_apart(prior[anchors], prior))
     return loss + order_loss(mine.mean, cells.mean, prior[anchors], prior, pairs)
 
 

@@ -17,6 +17,7 @@ from ...evidence.patch_features import PatchFeatures
 from ...optimise.dataset import Dataset
 from ...optimise.step import Step
 from ..gaussian_splatting.model import GaussianSplatting
+from ..instantsplat.model import position_rates
 from .adaptive_sampling import AdaptiveSampling
 from .config import RdgGsConfig
 from .depth_terms import DepthTerms
@@ -31,9 +32,15 @@ class RdgGs(GaussianSplatting):
     config: RdgGsConfig
 
     def __init__(
-        self, gaussians: Gaussians, config: RdgGsConfig, dataset: Dataset, prior: PriorDepth, terms: DepthTerms
+        self,
+        gaussians: Gaussians,
+        config: RdgGsConfig,
+        dataset: Dataset,
+        prior: PriorDepth,
+        terms: DepthTerms,
+        means_row_scale: Tensor | None = None,  # [N] factors on the means' learning rate
     ) -> None:
-        super().__init__(gaussians, config, dataset.scene_scale)
+        super().__init__(gaussians, config, dataset.scene_scale, means_row_scale)
         self.terms = terms
         if config.densification == "default" and config.sampling != "off":
             shared: dict[str, Any] = {
@@ -68,6 +75,9 @@ def initialise(
     """Gaussians behind the pixels of the training views. Raises BadInputError when none is left to start from."""
     make = refined_prior if config.prior == "refined" else coarse_prior
     prior = make(dataset, monocular, stereo)
-    start = starting_gaussians(dataset, stereo if config.start == "stereo" else stereo_of(prior), config)
+    known = stereo if config.start == "stereo" else stereo_of(prior)
+    start, confidence = starting_gaussians(dataset, known, config)
+    device = dataset.cameras.K.device
+    factor = position_rates(confidence).to(device) if config.confidence_rates else None
     terms = DepthTerms(dataset, prior, monocular, features, config)
-    return RdgGs(start.to(dataset.cameras.K.device), config, dataset, prior, terms)
+    return RdgGs(start.to(device), config, dataset, prior, terms, factor)

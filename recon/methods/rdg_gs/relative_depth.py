@@ -94,13 +94,24 @@ def relative_loss(
     depth: Tensor,  # D [A, B]
     features: Tensor,  # F [A, B]
     pairs: Tensor,  # [A, B] bool
+    apart: Tensor,  # [A, B] bool, pairs that may be pushed apart
 ) -> Tensor:
     """-mean over pairs of D (F - b), a scalar; 0 where there is no pair.
 
     Of the two factors the one that learns is at least 0 and the one that stands still is shifted. The other way round,
-    max(F, 0) (D - b), nothing is ever pushed apart and a depth that is the same everywhere is best.
+    max(F, 0) (D - b), nothing is ever pushed apart and a depth that is the same everywhere is best. What looks
+    different is pushed apart only where `apart` says so, too: edges of a photograph are not always edges of depth.
     """
-    return -(depth * (features - SHIFT) * pairs).sum() / pairs.sum().clamp_min(1)
+    over = features - SHIFT
+    return -(depth * torch.where(apart, over, over.clamp_min(0)) * pairs).sum() / pairs.sum().clamp_min(1)
+
+
+def told_apart(
+    prior_a: Tensor,  # [A] normalised inverse depths
+    prior_b: Tensor,  # [B]
+) -> Tensor:
+    """bool [A, B]: pairs that the prior has at different depths."""
+    return (prior_a[:, None] - prior_b).abs() > ORDERED
 
 
 def order_loss(
@@ -112,6 +123,6 @@ def order_loss(
 ) -> Tensor:
     """Mean hinge over the pairs that the prior tells apart and the rendered depth has in the other order, a scalar."""
     wanted = prior_a[:, None] - prior_b
-    told = pairs & (wanted.abs() > ORDERED)
+    told = pairs & told_apart(prior_a, prior_b)
     wrong = (MARGIN - wanted.sign() * (rendered_a[:, None] - rendered_b)).clamp_min(0)
     return (wrong * told).sum() / told.sum().clamp_min(1)

@@ -30,8 +30,8 @@ def stereo_of(prior: PriorDepth) -> Stereo:
     return Stereo(prior.cameras, tuple(maps))
 
 
-def starting_gaussians(dataset: Dataset, stereo: Stereo, config: RdgGsConfig) -> Gaussians:
-    """One behind each pixel that no surer view shows, thinned to `start_gaussians`, and the blurred surroundings.
+def starting_gaussians(dataset: Dataset, stereo: Stereo, config: RdgGsConfig) -> tuple[Gaussians, Tensor]:
+    """One behind each pixel that no surer view shows, thinned, and the blurred surroundings; and their confidence [N].
 
     Raises BadInputError when no pixel is left.
     """
@@ -51,12 +51,13 @@ def starting_gaussians(dataset: Dataset, stereo: Stereo, config: RdgGsConfig) ->
     most = min(config.start_gaussians, config.max_gaussians) - len(beyond)
     if len(xyz) > most:
         chosen: Tensor = thinned(confidence, most, generator)
-        xyz, rgb = xyz[chosen], rgb[chosen]
+        xyz, rgb, confidence = xyz[chosen], rgb[chosen], confidence[chosen]
     gaussians = gaussians_from_points(PointCloud(xyz, rgb), config, dataset.scene_scale)
     if len(beyond) == 0:
-        return gaussians
+        return gaussians, confidence
     opaque = replace(config, initial_opacity=BORDER_OPACITY)  # no photograph sees them, so none can make them so
-    return Gaussians.cat([gaussians, gaussians_from_points(beyond, opaque, dataset.scene_scale)])
+    around = gaussians_from_points(beyond, opaque, dataset.scene_scale)
+    return Gaussians.cat([gaussians, around]), torch.cat([confidence, torch.full((len(beyond),), MAX_CONFIDENCE)])
 
 
 def _beyond(dataset: Dataset, stereo: Stereo, config: RdgGsConfig, generator: torch.Generator) -> PointCloud:
