@@ -12,10 +12,10 @@ from ...optimise.train_config import at_least, fraction
 from ..gaussian_splatting.config import GaussianSplattingConfig
 from ..method_contract import Inputs, background_of
 
-STEPS_CPU = 2000
+STEPS_CPU = 1500
 MAX_GAUSSIANS = 200_000
-PIXELS_PER_START = 26  # of the training photographs: Gaussians to start from; more only memorise them
-GROWTH = 3  # times as many Gaussians as at the start, at most
+PIXELS_PER_START = 32  # of the training photographs: Gaussians to start from; more only memorise them
+GROWTH, GROWTH_CPU = 3.0, 1.5  # times as many Gaussians as at the start, at most
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> RdgGsConfig:
     values["gaussian_dropout"] = 0.4 if few else 0.1 if some else 0.0
     values["border"] = 0.25 if some else 0.0
     values["start_gaussians"] = min(100_000, max(10_000, pixels // PIXELS_PER_START))
-    values["max_gaussians"] = GROWTH * values["start_gaussians"]
+    values["max_gaussians"] = int(GROWTH_CPU * values["start_gaussians"])
     return RdgGsConfig.quick(**(values | dict(asked)))
 
 
