@@ -241,6 +241,7 @@ def test_unknown_choices_are_one_sentence(name: str, value: str) -> None:
 
 # -- new Gaussians ----------------------------------------------------------------------------------------------------
 
+REGION = 16  # pixels
 FEW = {
     "prior": "refined", "guidance": "off", "pseudo_weight": 0.0, "start_gaussians": 200, "max_gaussians": 600,
     "grow_gradient": 1.0, "densify_from": 0.05, "densify_until": 0.6, "densify_every": 20, "gaussian_dropout": 0.0,
@@ -256,8 +257,8 @@ def test_new_gaussians_come_where_few_are_and_errors_are_large() -> None:
 
     def looked_at(step: Step, view: int, table: Table, error: Tensor) -> NewPoints:
         new = sampled(step, view, table, error)
-        old, added = (cell_counts(projected(x.detach(), SCENE.cameras[view])[0]) for x in (table["means"], new.xyz))
-        wrong = torch.nn.functional.avg_pool2d(error[None], CELL)[0].flatten()
+        old, added = (region_counts(projected(x.detach(), SCENE.cameras[view])[0]) for x in (table["means"], new.xyz))
+        wrong = torch.nn.functional.avg_pool2d(error[None], REGION)[0].flatten()
         correlations.append(spearmanr(added.numpy(), (ranks(wrong) * ranks(-old)).numpy()).statistic)
         return new
 
@@ -292,11 +293,11 @@ def test_new_gaussians_keep_to_their_budget_and_are_not_refuted() -> None:
     assert float(sampler._refuted(before, number).float().mean()) > 0.5
 
 
-def cell_counts(pixels: Tensor) -> Tensor:
-    """Number of places [N, 2] in each cell of a picture of 96 x 64, row by row."""
-    column, row = (pixels / CELL).floor().long().unbind(-1)
-    inside = (column >= 0) & (column < 12) & (row >= 0) & (row < 8)
-    return torch.bincount((row * 12 + column)[inside], minlength=96).float()
+def region_counts(pixels: Tensor) -> Tensor:
+    """Number of places [N, 2] in each region of a picture of 96 x 64, row by row."""
+    column, row = (pixels / REGION).floor().long().unbind(-1)
+    inside = (column >= 0) & (column < 6) & (row >= 0) & (row < 4)
+    return torch.bincount((row * 6 + column)[inside], minlength=24).float()
 
 
 def ranks(values: Tensor) -> Tensor:

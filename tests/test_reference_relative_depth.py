@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.evidence.patch_descriptors import patch_descriptors
+from fewview.recon.methods.rdg_gs.adaptive_sampling import error_at
 from fewview.recon.methods.rdg_gs.affine_fit import fit_inverse_depth
 from fewview.recon.methods.rdg_gs.depth_losses import (
     correlation_loss,
@@ -23,6 +24,7 @@ from fewview.recon.methods.rdg_gs.relative_depth import (
     relative_loss,
     scale_of,
 )
+from fewview.recon.optimise.step import Render
 from scipy.ndimage import convolve, uniform_filter
 from scipy.optimize import least_squares
 from scipy.stats import pearsonr
@@ -165,6 +167,22 @@ def test_detail_transfer_solves_its_normal_equations() -> None:
     exact = torch.from_numpy(np.linalg.solve(matrix, right)).reshape(height, width)
     torch.testing.assert_close(found, exact, atol=1e-3, rtol=0)  # conjugate gradients end at 1e-4 of the residual
     assert float(transfer.energy(exact, value, trust)) <= float(transfer.energy(found, value, trust)) + 1e-12
+
+
+def test_errors_about_gaussians_are_means_of_squares() -> None:
+    g = torch.Generator().manual_seed(7)
+    error = torch.rand(20, 30, generator=g)
+    middle = torch.rand(40, 2, generator=g) * torch.tensor([40.0, 30.0]) - 5  # some beyond the picture
+    radii = torch.randint(0, 60, (40, 2), generator=g)
+    info = {"means2d": middle[None], "radii": radii[None]}
+    found = error_at(error, Render(None, None, None, error, error, None, None, info))
+    for (x, y), (across, down), value in zip(middle.tolist(), radii.tolist(), found.tolist(), strict=True):
+        across, down = min(across, 32), min(down, 32)
+        rows = range(max(0, int(np.floor(y - down))), min(20, int(np.floor(y + down)) + 1))
+        columns = range(max(0, int(np.floor(x - across))), min(30, int(np.floor(x + across)) + 1))
+        inside = [float(error[i, j]) for i in rows for j in columns]
+        seen = across > 0 and down > 0 and inside
+        assert value == pytest.approx(np.mean(inside) if seen else 0.0, abs=1e-6)
 
 
 def test_textures_are_scipys_filters() -> None:

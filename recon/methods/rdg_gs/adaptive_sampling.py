@@ -23,7 +23,7 @@ from ...optimise.step import Render, Step
 from ...optimise.table import Table
 from ..gaussian_splatting.initial_points import neighbour_distances
 from .prior_depth import PriorDepth
-from .reprojection import projected
+from .reprojection import lifted, projected
 from .view_guide import resized
 
 MOST_AT_ONCE = 20_000
@@ -60,7 +60,8 @@ class AdaptiveSampling(AdaptiveDensityControl):
 
     @torch.no_grad()
     def after_step(self, step: Step, table: Table, means_lr: float) -> None:
-        errors = {view: picture_error(step, view) for view in step.renders}
+        watched = step.renders if step.index < self.sampling_rounds.last else {}
+        errors = {view: picture_error(step, view) for view in watched}
         for view, error in errors.items():
             render = step.renders[view]
             self.error_sum += error_at(error, render)
@@ -89,7 +90,7 @@ class AdaptiveSampling(AdaptiveDensityControl):
         render, means = step.renders[view], table["means"].detach()
         rows = chosen_rows(self.scores(means), render.visible(), self.share)
         place, radius = render.info["means2d"].detach()[0, rows], render.info["radii"][0, rows].float()
-        half = radius.clamp(1, WIDEST_PX)
+        half = (0.5 * radius).clamp(1, WIDEST_PX)  # radii reach three standard deviations; half of that is seen
         shots = torch.rand(len(rows), SHOTS, 2, generator=step.generator, device=means.device) * 2 - 1
         height, width = error.shape
         pixel = (place[:, None] + shots * half[:, None]).floor().long()
@@ -107,16 +108,12 @@ class AdaptiveSampling(AdaptiveDensityControl):
     def _on_surface(self, step: Step, view: int, pixel: Tensor) -> NewPoints:
         """Points behind pixels [M, 2] where the prior has its surface, without those that another view refutes."""
         camera, number = step.camera(view), self._number[view]
-        target, counts = step.target(view)
-        column, row = pixel.unbind(-1)
+        (target, _), counts = step.target(view), step.dataset.view(view, step.level).counts()
         if counts is not None:
-            column, row = column[counts[row, column]], row[counts[row, column]]
+            pixel = pixel[counts.to(pixel.device)[pixel[:, 1], pixel[:, 0]]]
+        column, row = pixel.unbind(-1)
         depth = 1 / resized(self.prior.inverse[number], (*target.shape[:2],))[row, column]
-        x = (column + 0.5 - camera.K[0, 2]) / camera.K[0, 0]
-        y = (row + 0.5 - camera.K[1, 2]) / camera.K[1, 1]
-        world_from_cam = camera.world_from_cam.detach()
-        in_camera = torch.stack([x, y, torch.ones_like(x)], 1) * depth[:, None]
-        xyz = in_camera @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
+        xyz = lifted(pixel + 0.5, depth, camera)
         keep = ~self._refuted(xyz, number)
         scale = SIZE_PX * depth / camera.K[0, 0]
         return NewPoints(xyz[keep], target[row, column][keep], scale[keep])
@@ -180,18 +177,18 @@ def picture_error(step: Step, view: int) -> Tensor:
 
 
 def error_at(error: Tensor, render: Render) -> Tensor:
-    """Mean error [N] about each Gaussian, over a square about as large as its footprint; 0 for those not in view."""
+    """Mean error [N] of the pixels in a square about each Gaussian as large as its footprint; 0 out of view."""
     height, width = error.shape
-    place = render.info["means2d"].detach()[0].floor().long()
-    column, row = place[:, 0].clamp(0, width - 1), place[:, 1].clamp(0, height - 1)
-    radius = render.info["radii"][0].amax(-1)
-    out, visible = torch.zeros_like(radius, dtype=error.dtype), render.visible()
-    level = torch.log2(radius.clamp(1, WIDEST_PX).float()).round().long()
-    for k in range(int(level.max()) + 1 if len(level) > 0 else 0):
-        side = 2 ** (k + 1) - 1  # odd, so that the mean is about the pixel
-        smooth = F.avg_pool2d(error[None], side, 1, side // 2, count_include_pad=False)[0] if k > 0 else error
-        out = torch.where(visible & (level == k), smooth[row, column], out)
-    return out
+    middle, half = render.info["means2d"].detach()[0], render.info["radii"][0].clamp(max=int(WIDEST_PX))
+    low, high = (middle - half).floor().long(), (middle + half).floor().long() + 1
+    (left, top), (right, bottom) = (
+        (corner[:, 0].clamp(0, width), corner[:, 1].clamp(0, height)) for corner in (low, high)
+    )
+    # Sums over all pixels above and to the left, in double precision, because they are subtracted from each other.
+    sums = F.pad(error.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    count = (right - left) * (bottom - top)
+    return torch.where(render.visible() & (count > 0), total / count.clamp_min(1), 0).to(error.dtype)
 
 
 def chosen_rows(scores: Tensor, visible: Tensor, share: float) -> Tensor:

@@ -33,7 +33,7 @@ from .relative_depth import (
     take,
     told_apart,
 )
-from .reprojection import projected
+from .reprojection import lifted, projected
 from .view_guide import ViewGuide, cell_centres, grid_features, nearby, view_guide, whole_cells
 
 SEEN = 0.5  # alpha from which a rendered depth is one
@@ -132,7 +132,7 @@ class DepthTerms:
         centres = cell_centres((*guide.inverse.shape,), anchors.device)[anchors]
         column, row = centres.long().unbind(-1)
         depth = 1 / guide.inverse[row, column]
-        world = _lifted(centres, depth, camera)
+        world = lifted(centres, depth, camera)
         places, far = projected(world, seen_from)
         inside = (far > 0) & (places >= 0).all(-1) & (places < places.new_tensor([size[1], size[0]])).all(-1)
         column, row = torch.where(inside[:, None], places, 0).long().unbind(-1)
@@ -208,13 +208,6 @@ def _depth(render: Render, nearest: float) -> Tensor:
 def _inverse(render: Render, nearest: float) -> Tensor:
     """Inverse of the expected depth [H, W]."""
     return 1 / _depth(render, nearest)
-
-
-def _lifted(pixels: Tensor, depth: Tensor, camera: Cameras) -> Tensor:
-    """World points [N, 3] behind pixels [N, 2] at depths [N]."""
-    rays = torch.cat([pixels, torch.ones_like(depth)[:, None]], 1) @ torch.linalg.inv(camera.K).T
-    world_from_cam = camera.world_from_cam.detach()
-    return (rays * depth[:, None]) @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
 
 
 def _depth_in(camera: Cameras, other: Cameras, depth: Tensor) -> Tensor:

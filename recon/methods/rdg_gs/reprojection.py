@@ -34,6 +34,17 @@ def warped_inverse_depth(
     return torch.where(out * SHINES_THROUGH < around, 0, out)
 
 
+def lifted(
+    pixels: Tensor,  # [N, 2] columns and rows, centres at +0.5
+    depth: Tensor,  # [N]
+    camera: Cameras,  # []
+) -> Tensor:
+    """World points [N, 3] behind pixels; no gradient to the camera."""
+    rays = torch.cat([pixels, torch.ones_like(depth)[:, None]], 1) @ torch.linalg.inv(camera.K).T
+    world_from_cam = camera.world_from_cam.detach()
+    return transform_points(world_from_cam, rays * depth[:, None])
+
+
 def projected(
     xyz: Tensor,  # [N, 3] world
     camera: Cameras,  # []
