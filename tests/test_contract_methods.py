@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
-from fewview.recon.evidence.evidence_kinds import DEPTH, FLOW, MONOCULAR_DEPTH
+from fewview.recon.evidence.evidence_kinds import DEPTH, FLOW, MONOCULAR_DEPTH, PATCH_FEATURES
 from fewview.recon.evidence.flow_by_depth import flow_by_depth
 from fewview.recon.evidence.monocular_depth import MonocularDepth
+from fewview.recon.evidence.patch_features import PatchFeatures
 from fewview.recon.methods import registry
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import choose, method
@@ -40,7 +41,7 @@ from torch import Tensor, nn
 
 registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
 TIMES = [0.0, 0.5, 1.0, 1.5, 2.0]
-METHODS = ["3dgs", "instantsplat", "coherentgs", "sc_gs", "deformable", toy_method.METHOD.name]
+METHODS = ["3dgs", "instantsplat", "coherentgs", "rdg_gs", "sc_gs", "deformable", toy_method.METHOD.name]
 DENSIFIED = {"densify_every": 3, "max_gaussians": 60, "grow_gradient": 1e-5}
 SMALL_NETWORK = {"net_width": 16, "net_depth": 3, "random_points": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -52,6 +53,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "layered_from": 1.0, "smoothness_weight": 1.0,
     },
     "deformable": DENSIFIED | SMALL_NETWORK,
+    "rdg_gs": DENSIFIED | {
+        "start_gaussians": 40, "anchors": 8, "depth_from": 0.0, "pseudo_every": 2, "border": 0.0, "relative_every": 2,
+        "pseudo_weight": 0.01, "local_weight": 0.01,  # the depth that it is told is noise
+    },
     # Four stages in twelve steps: two of still control points, three that move, one of the chosen ones, six of all.
     "sc_gs": DENSIFIED | SMALL_NETWORK | {
         "nodes": 6, "node_candidates": 12, "node_steps": 0.5, "node_still": 0.34, "adaptive_at": 0.4,
@@ -78,6 +83,11 @@ def inputs_for(name: str) -> Inputs:
         DEPTH: stereo,
         FLOW: flow_by_depth(stereo),
         MONOCULAR_DEPTH: MonocularDepth(tuple(1 / z for z in depths)),
+        PATCH_FEATURES: PatchFeatures(
+            tuple(torch.eye(4)[torch.arange(12) % 4].reshape(3, 4, 4) for _ in dataset.views),
+            torch.zeros(43),
+            torch.eye(43)[:, :4],
+        ),
     }
     return Inputs(dataset, capture, True, evidence=evidence)
 

@@ -27,12 +27,14 @@ from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
 from .given_prior import given_prior, prior_digest
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
+from .patch_features import PatchFeatures, classical_patch_features, load_patch_features, save_patch_features
 from .raft_flow import raft_flow
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
 FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
+PATCH_FEATURES = "patch_features"  # `PatchFeatures`: grids of unit vectors of the training views, in that order
 
 
 Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
@@ -92,6 +94,13 @@ KINDS = {
         load=load_flow,
         key=stored_key,
         transformed=DenseFlow.transformed,
+    ),
+    PATCH_FEATURES: Kind(
+        (classical_patch_features,),
+        save=save_patch_features,
+        load=load_patch_features,
+        key=stored_key,
+        transformed=PatchFeatures.transformed,
     ),
 }
 

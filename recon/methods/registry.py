@@ -21,6 +21,7 @@ ROWS = {
     "coherentgs": ".coherentgs",
     "sc_gs": ".sc_gs",
     "deformable": ".deformable_gaussians",
+    "rdg_gs": ".rdg_gs",
 }  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
 
