@@ -15,14 +15,18 @@ from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
+from ...scene.triangle_mesh import Mesh
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
 from .depth_maps import Stereo
 from .given_depth import given_depth
+from .mesh_file import load_static_mesh, save_static_mesh
+from .static_mesh import mesh_of_first_moment
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
+STATIC_MESH = "static mesh"  # `Mesh`: the object as it is at the first moment, in the frame of the cameras
 
 
 # (capture, data set, seed, progress) -> the evidence; None where it cannot be had that way
@@ -53,7 +57,14 @@ KINDS = {
         load=load_stereo,
         key=stored_key,
         transformed=Stereo.transformed,
-    )
+    ),
+    STATIC_MESH: Kind(
+        (mesh_of_first_moment,),
+        save=save_static_mesh,
+        load=load_static_mesh,
+        key=stored_key,
+        transformed=Mesh.moved,
+    ),
 }
 
 

@@ -20,6 +20,7 @@ ROWS = {
     "instantsplat": ".instantsplat",
     "sc_gs": ".sc_gs",
     "deformable": ".deformable_gaussians",
+    "dreammesh4d": ".dreammesh4d",
 }  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
 

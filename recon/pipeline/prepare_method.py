@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from ...scene.capture import Capture
 from ...scene.geometry import Similarity
+from ...scene.mesh_formats import load_mesh
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from ..evidence.evidence_kinds import DEPTH, KINDS, gather
+from ..evidence.evidence_kinds import DEPTH, KINDS, STATIC_MESH, gather
+from ..evidence.mesh_file import save_static_mesh
 from ..methods.method_contract import Inputs
 from ..methods.registry import Choice, choose
 from ..optimise.contract import Model
@@ -41,7 +43,17 @@ def prepare_method(
     """
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
-    inputs = Inputs(normalised, capture, run.cameras_are_estimated(), config.stereo is not None)
+    if config.mesh is not None and not run.evidence_path(STATIC_MESH).is_file():
+        save_static_mesh(
+            run.evidence_path(STATIC_MESH), load_mesh(config.mesh).at()
+        )  # then the run needs no other file
+    inputs = Inputs(
+        normalised,
+        capture,
+        run.cameras_are_estimated(),
+        depth_is_given=config.stereo is not None,
+        mesh_is_given=config.mesh is not None,
+    )
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
     evidence, seconds = {}, {}
     for kind in choice.method.needs:

@@ -11,6 +11,7 @@ from ...scene.errors import BadInputError
 from ...scene.readers.frame_times import checked_rate
 from ...scene.readers.photo_folders import find_photographs
 from ...scene.run import Run
+from ..evidence.evidence_kinds import STATIC_MESH
 from ..methods.registry import accepting, method
 from ..methods.setting_text import parse_settings
 
@@ -51,6 +52,9 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
+    # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);
+    # without it that method makes one from the outlines.
+    mesh: Path | None = None
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
@@ -82,6 +86,8 @@ class ReconstructConfig:
             accepting(lambda candidate: parse_settings(candidate, self.set))
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
+        if self.mesh is not None and self.method != "auto" and STATIC_MESH not in method(self.method).needs:
+            raise BadInputError(f"--mesh is for a method that moves one, which {self.method} does not: leave it out.")
         if self.stereo is not None and self.method == "3dgs":
             raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
         if self.densify not in ("auto", "none") and self.method == "instantsplat":
@@ -145,7 +151,7 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
+        values |= {name: Path(values[name]) for name in ("images", "stereo", "mesh") if values.get(name)}
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:
