@@ -1,4 +1,4 @@
-"""Cotangent weights of the edges of a mesh (Pinkall and Polthier 1993), which know the surface and not its triangles."""
+"""Cotangent weights of the edges of a mesh (Pinkall and Polthier 1993), that know the surface, not its triangles."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class HeatGeodesics:
         self._part = connected_components(stiffness, directed=False)[1]
 
     def distances(self, face: Tensor, barycentric: Tensor) -> Tensor:
-        """float64 [S, V] from places on the surface, by face [S] and barycentric coordinates [S, 3], to all vertices."""
+        """float64 [S, V] from places on the surface, by face [S] and barycentric [S, 3], to all vertices."""
         faces, weights = self.faces[face.cpu().numpy()], barycentric.detach().cpu().double().numpy()
         found = [
             self._from(faces[begin : begin + AT_ONCE], weights[begin : begin + AT_ONCE])

@@ -109,7 +109,8 @@ class _Skin(torch.autograd.Function):
         kept = [t.detach().contiguous() for t in tensors]
         vertices, values = kept[0], kept[4]
         moved, blend = torch.empty_like(vertices), vertices.new_empty(len(vertices), values.shape[1])
-        _native.skin(*(t.numpy() for t in kept), offset, antipodal, moved.numpy(), blend.numpy())
+        arguments: list[Any] = [*(t.numpy() for t in kept), offset, antipodal, moved.numpy(), blend.numpy()]
+        _native.skin(*arguments)
         ctx.save_for_backward(*kept)
         ctx.settings = offset, antipodal
         return moved, blend

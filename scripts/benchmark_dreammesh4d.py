@@ -13,6 +13,7 @@ camera. Moments between are halfway between those that were filmed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -127,7 +128,7 @@ def errors(motion: MeshBoundMotion, mesh: Mesh, times: list[float]) -> dict[str,
     still = (mesh.vertices[nearest] - torch.stack([mesh.at(t).vertices[nearest] for t in times])).norm(dim=-1).mean()
     return {
         "error_percent": error(times),
-        "between_percent": error([(a + b) / 2 for a, b in zip(times, times[1:], strict=False)]),
+        "between_percent": error([(a + b) / 2 for a, b in itertools.pairwise(times)]),
         "still_percent": round(100 * float(still / diagonal), 3),
         "stretch_percent": round(100 * float((lengths / rest - 1).abs().mean()), 2),
     }
@@ -171,10 +172,8 @@ def time_skinning(vertices: int, nodes: int, near: int) -> None:
             print(f"{name:<8} forward {forward:7.2f} ms, backward {milliseconds(both) - forward:7.2f} ms")
     block = torch.empty(1 << 24)
     per_ms = 2 * 4 * block.numel() / milliseconds(lambda: block.clone(), 10)
-    moved = 4 * vertices * (3 + 2 * near + 6)
-    print(
-        f"floor    forward {moved / per_ms:7.2f} ms, backward {4 * vertices * (12 + 2 * near) / per_ms:7.2f} ms, by bytes"
-    )
+    there, back = 4 * vertices * (2 * near + 9) / per_ms, 4 * vertices * (2 * near + 12) / per_ms
+    print(f"floor    forward {there:7.2f} ms, backward {back:7.2f} ms, by bytes")
     print(f"{vertices:,} vertices, {nodes:,} nodes, K = {near}, {_native.num_threads()} threads, {_native.isa()}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
-from fewview.recon.evidence.evidence_kinds import DEPTH
+from fewview.recon.evidence.evidence_kinds import DEPTH, STATIC_MESH
 from fewview.recon.methods import registry
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import choose, method
@@ -28,21 +28,28 @@ from fewview.scene.gaussians import Gaussians
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
+from fewview.scene.triangle_mesh import Mesh
 from fewview.viewer.clock import Timeline
 from fewview.viewer.subjects.loader import load_subject
 from support import toy_method
+from support.bending_bar import tube
 from support.command import assert_one_sentence, fewview
 from support.training import capture_of, ring, same_bits, tiny_dataset
 from torch import Tensor, nn
 
 registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
 TIMES = [0.0, 0.5, 1.0, 1.5, 2.0]
-METHODS = ["3dgs", "instantsplat", "sc_gs", "deformable", toy_method.METHOD.name]
+METHODS = ["3dgs", "instantsplat", "sc_gs", "deformable", "dreammesh4d", toy_method.METHOD.name]
 DENSIFIED = {"densify_every": 3, "max_gaussians": 60, "grow_gradient": 1e-5}
 SMALL_NETWORK = {"net_width": 16, "net_depth": 3, "random_points": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
     "3dgs": DENSIFIED,
     "deformable": DENSIFIED | SMALL_NETWORK,
+    # Six steps of the mesh at rest, six of its motion; both with losses of one size, so that they can fall.
+    "dreammesh4d": {
+        "static_steps": 0.5, "nodes": 12, "channels": 4, "plane_resolution": 6, "time_resolution": 5, "net_width": 16,
+        "static_rgb_weight": 5000.0, "static_mask_weight": 500.0, "mask_weight_final": 500.0, "vertex_lr": 1e-3,
+    },
     # Four stages in twelve steps: two of still control points, three that move, one of the chosen ones, six of all.
     "sc_gs": DENSIFIED | SMALL_NETWORK | {
         "nodes": 6, "node_candidates": 12, "node_steps": 0.5, "node_still": 0.34, "adaptive_at": 0.4,
@@ -58,12 +65,13 @@ def _with_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def inputs_for(name: str) -> Inputs:
     """Five photographs with cameras and points, of different moments where the method follows them."""
-    dataset = tiny_dataset()
+    dataset = tiny_dataset(rgba=STATIC_MESH in method(name).needs)
     if method(name).uses_time:
         dataset = replace(dataset, cameras=replace(dataset.cameras, times_s=torch.tensor(TIMES)))
     capture = capture_of(dataset, TIMES if method(name).uses_time else None)
     maps = [DepthMap(torch.full((v.height, v.width), 3.0), torch.full((v.height, v.width), 5.0)) for v in dataset.views]
-    return Inputs(dataset, capture, True, evidence={DEPTH: Stereo(dataset.cameras, tuple(maps))})
+    evidence = {DEPTH: Stereo(dataset.cameras, tuple(maps)), STATIC_MESH: Mesh(*tube(9, 6))}
+    return Inputs(dataset, capture, True, evidence=evidence)
 
 
 def model_of(name: str, **asked: Any) -> tuple[Model, Dataset, TrainConfig]:

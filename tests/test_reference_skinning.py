@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -114,7 +115,7 @@ def test_property_antipodal_quaternions_are_one_rotation() -> None:
 
 
 def tube(angle: float, axis: int, shares: float, count: int = 41) -> tuple[Tensor, Tensor]:
-    """(rest, moved) rings [count, 16, 3] along x from 0 to 1, carried by nodes at both ends whose weights fall linearly.
+    """(rest, moved) rings [count, 16, 3] along x from 0 to 1, carried by a node at each end, linearly.
 
     The node at 1 is turned by the angle about an axis through the tube's middle, the other stands.
     """
@@ -141,7 +142,7 @@ def test_property_twisted_tubes_collapse_by_linear_blending_alone() -> None:
     radii = [radius(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert abs(radii[0] - 0.1) < 0.001  # dual quaternions keep it within 1 %
     assert radii[-1] < 0.01 * 0.1
-    assert all(a > b for a, b in zip(radii, radii[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(radii))
 
 
 def test_property_bent_tubes_bulge_by_dual_quaternions() -> None:

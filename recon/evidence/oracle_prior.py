@@ -1,4 +1,4 @@
-"""`OraclePrior`: a view prior that knows the truth, to measure what else a method gets right (DreamMesh4D, section 4)."""
+"""`OraclePrior`: a view prior that knows the truth, to measure what else a method gets right."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...scene.capture import Capture
+from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.mesh_formats import load_mesh
 from ...scene.progress import Progress, silent
@@ -55,6 +56,11 @@ def prepare_method(
         mesh_is_given=config.mesh is not None,
     )
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
+    if config.mesh is not None and STATIC_MESH not in choice.method.needs:
+        raise BadInputError(
+            f"{choice.method.name} was chosen, which does not move the mesh of --mesh: take --method dreammesh4d to "
+            "learn what it lacks, or leave the mesh out."
+        )
     evidence, seconds = {}, {}
     for kind in choice.method.needs:
         started = time.perf_counter()

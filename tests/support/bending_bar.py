@@ -44,7 +44,7 @@ def bent(vertices: Tensor, angle: float) -> Tensor:
     return torch.stack([across * along.sin(), radius - across * along.cos(), vertices[:, 2]], dim=-1)
 
 
-def bending_bar(moments: int = 9, most: float = 1.2, rings: int = 17, around: int = 8) -> Mesh:
+def bending_bar(moments: int = 9, most: float = 2.4, rings: int = 17, around: int = 8) -> Mesh:
     """The bar at moments from 0 to 1, straight at the first."""
     vertices, faces = tube(rings, around)
     times = torch.linspace(0, 1, moments)

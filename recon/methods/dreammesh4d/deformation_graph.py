@@ -1,4 +1,4 @@
-"""The deformation graph: nodes spread over the surface, and which of them carry each vertex (DreamMesh4D, section 3.2)."""
+"""The deformation graph: nodes on the surface, and which of them carry each vertex (DreamMesh4D)."""
 
 from __future__ import annotations
 

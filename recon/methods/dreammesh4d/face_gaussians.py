@@ -1,4 +1,4 @@
-"""Gaussians bound to the faces of a mesh: flat ones at fixed places, which turn in their face alone (SuGaR, DreamMesh4D).
+"""Gaussians bound to the faces of a mesh: flat ones at fixed places, that turn within their face (SuGaR, DreamMesh4D).
 
 All that is learned of one is its two sizes, an angle, an opacity and a colour; where it is follows from the vertices.
 """
@@ -16,6 +16,7 @@ from ...optimise.table import Table
 
 THICKNESS = 3.8e-6  # along the normal, of the network's unit: a millionth of the cameras' distance (as released)
 LEAST_SIZE = 1e-7
+FLAT = 1e-6  # height of a face over its edge, below which rounding decides where its normal points
 MOST_COLOR = 2.0  # of the constant harmonic at the start, either way
 
 
@@ -77,7 +78,7 @@ def face_frames(vertices: Tensor, faces: Tensor) -> Tensor:
     normal = torch.linalg.cross(b - a, c - a)
     # The axis that is farthest from the edge spans a plane with it.
     axis = torch.nn.functional.one_hot(along.detach().abs().argmin(-1), 3).to(along)
-    flat = normal.detach().norm(dim=-1, keepdim=True) <= 1e-12 * (a - b).detach().square().sum(-1, keepdim=True)
+    flat = normal.detach().norm(dim=-1, keepdim=True) <= FLAT * (a - b).detach().square().sum(-1, keepdim=True)
     normal = torch.nn.functional.normalize(
         torch.where(flat, torch.linalg.cross(along, axis), normal), dim=-1, eps=1e-30
     )
