@@ -49,6 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dreammesh4d": {
         "static_steps": 0.5, "nodes": 12, "channels": 4, "plane_resolution": 6, "time_resolution": 5, "net_width": 16,
         "static_rgb_weight": 5000.0, "static_mask_weight": 500.0, "mask_weight_final": 500.0, "vertex_lr": 1e-3,
+        "color_lr": 0.1, "opacity_lr": 0.2,
     },
     # Four stages in twelve steps: two of still control points, three that move, one of the chosen ones, six of all.
     "sc_gs": DENSIFIED | SMALL_NETWORK | {
@@ -89,7 +90,9 @@ def moments_of(result: FitResult) -> list[Gaussians]:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_loss_falls(name: str) -> None:
     steps = 240 if name == "sc_gs" else 80  # in its second part it begins anew
-    model, dataset, config = model_of(name, steps=steps)
+    # The first part of DreamMesh4D learns one view alone, so its second begins worse than that ended.
+    asked = {"static_steps": 0.0} if name == "dreammesh4d" else {}
+    model, dataset, config = model_of(name, steps=steps, **asked)
     losses: list[float] = []
     result = fit(model, dataset, config, callbacks=[lambda step, model, figures: losses.append(figures["loss"])])
     assert (result.step, result.interrupted) == (steps, False)

@@ -22,7 +22,7 @@ from fewview.recon.methods.dreammesh4d.face_gaussians import (
 )
 from fewview.recon.methods.dreammesh4d.hexplane import NodeNetwork
 from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d, initialise
-from fewview.recon.methods.dreammesh4d.novel_views import novel_view, turned_view
+from fewview.recon.methods.dreammesh4d.turned_views import novel_view, turned_view
 from fewview.recon.methods.dreammesh4d.rest_mesh import rest_mesh
 from fewview.recon.methods.dreammesh4d.surface_losses import (
     arap_energy,
@@ -457,7 +457,7 @@ def test_pipeline_a_bar_that_bends_is_found_with_an_oracle_and_moves_rigidly_by_
     splat = models["hybrid"].result()
     for view, time_s in itertools.product((0,), (0.5, 1.0)):
         truth = films().picture(mesh, dataset.cameras[view], time_s)[0]
-        found = render(splat.at(time_s), dataset.cameras[view], torch.ones(3)).rgb
+        found = render(splat.at(time_s), dataset.cameras[view], background=torch.ones(3)).rgb
         assert psnr(found, truth) > 18
 
 

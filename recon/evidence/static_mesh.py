@@ -25,7 +25,7 @@ from ...scene.progress import Progress, silent
 from ...scene.triangle_mesh import Mesh
 from ..mesh.hull_mesh import hull_mesh
 from ..mesh.marching_cubes import marching_cubes
-from ..optimise.dataset import OPAQUE, Dataset, View
+from ..optimise.dataset import Dataset, View
 
 SIDE = 72  # cells along the longer side of an outline
 RIM = 2  # empty cells around it
@@ -48,7 +48,8 @@ def inflated_mesh(dataset: Dataset, index: int) -> Mesh | None:
     plane: a strip becomes a round bar, a disk an ellipsoid that is flat by a factor of 1.4.
     """
     view, camera = dataset.view(index), dataset.cameras[index].to("cpu")
-    opaque = _opaque(view)
+    shown = _shown(view)
+    opaque = shown >= 0.5
     rows, columns = np.nonzero(opaque)
     if len(rows) == 0:
         return None
@@ -57,7 +58,7 @@ def inflated_mesh(dataset: Dataset, index: int) -> Mesh | None:
     left, top = columns.min() - RIM * cell, rows.min() - RIM * cell
     size = tuple(int(np.ceil((np.ptp(along) + 1) / cell)) + 2 * RIM for along in (columns, rows))
     affine = np.array([[cell, 0, left + cell / 2 - 0.5], [0, cell, top + cell / 2 - 0.5]])
-    soft = cv2.GaussianBlur(opaque.astype(np.float32), (0, 0), max(cell / 2, 0.3))
+    soft = cv2.GaussianBlur(shown, (0, 0), max(cell / 2, 0.3))
     inside = cv2.warpAffine(soft, affine, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     half = np.sqrt(_inflated(inside > 0.5))
     layers = int(np.ceil(half.max())) + RIM
@@ -69,19 +70,18 @@ def inflated_mesh(dataset: Dataset, index: int) -> Mesh | None:
     K, depth = camera.K.double(), _depth(dataset, camera, float(extent))
     places = torch.from_numpy(found).double()
     pixels = places[:, :2] * cell + torch.tensor([left + cell / 2, top + cell / 2], dtype=torch.float64)
-    across = depth * (pixels - K[:2, 2]) / K.diagonal()[:2]
-    toward = depth + (places[:, 2:] - layers) * cell * depth / K[0, 0]
-    in_camera = torch.cat([across, toward], dim=1)
+    along = depth + (places[:, 2:] - layers) * cell * depth / K[0, 0]
+    in_camera = along * torch.cat([(pixels - K[:2, 2]) / K.diagonal()[:2], torch.ones_like(along)], dim=1)
     vertices = transform_points(se3_inverse(camera.cam_from_world.double()), in_camera).float()
     corners = torch.from_numpy(faces)
     return Mesh(vertices, corners, vertex_normals(vertices, corners), _colors(view, opaque, pixels.numpy()))
 
 
-def _opaque(view: View) -> np.ndarray:
-    """bool [H, W]: where the view shows the object."""
-    found = view.pixels[..., 3] >= OPAQUE if view.pixels.shape[-1] == 4 else view.mask
-    shown: np.ndarray = np.zeros(view.pixels.shape[:2], bool) if found is None else found.cpu().numpy()
-    return shown
+def _shown(view: View) -> np.ndarray:
+    """float32 [H, W] in [0, 1]: how much of each pixel shows the object."""
+    found = view.pixels[..., 3] / 255 if view.pixels.shape[-1] == 4 else view.mask
+    shown: np.ndarray = np.zeros(view.pixels.shape[:2]) if found is None else found.cpu().numpy()
+    return shown.astype(np.float32)
 
 
 def _inflated(inside: np.ndarray) -> np.ndarray:

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
-from ...scene.mesh_formats import load_mesh
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ..evidence.evidence_kinds import DEPTH, KINDS, STATIC_MESH, gather
-from ..evidence.mesh_file import save_static_mesh
 from ..methods.method_contract import Inputs
 from ..methods.registry import Choice, choose
 from ..optimise.contract import Model
@@ -44,10 +42,6 @@ def prepare_method(
     """
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
-    if config.mesh is not None and not run.evidence_path(STATIC_MESH).is_file():
-        save_static_mesh(
-            run.evidence_path(STATIC_MESH), load_mesh(config.mesh).at()
-        )  # then the run needs no other file
     inputs = Inputs(
         normalised,
         capture,

@@ -49,7 +49,7 @@ def gaussian_table(
     scale: float,  # factor on the sizes
     opacity: float,
 ) -> Table:
-    """What is learned of the Gaussians on a mesh, at the start.
+    """The columns of the Gaussians on a mesh that learn, at the start.
 
     `sizes` [N, 2] are logarithms in the mesh's unit, `spins` [N, 2] complex numbers, opacities and colours as in the
     3DGS PLY.

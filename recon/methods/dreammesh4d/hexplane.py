@@ -62,7 +62,7 @@ class _Head(nn.Module):
 
 
 class NodeNetwork(nn.Module):
-    """How each node moves at each moment; at the start none does."""
+    """A motion of each node at each moment; at the start none moves."""
 
     def __init__(self, channels: int, resolution: int, time_resolution: int, scales: Sequence[int], width: int) -> None:
         super().__init__()

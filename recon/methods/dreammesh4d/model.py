@@ -37,7 +37,7 @@ from .deformation_graph import DeformationGraph, deformation_graph
 from .face_gaussians import THICKNESS, bound_gaussians, face_places, gaussian_table
 from .hexplane import NodeNetwork
 from .mattes import matte
-from .novel_views import novel_view
+from .turned_views import novel_view
 from .rest_mesh import colors_near, rest_mesh
 from .surface_losses import arap_energy, face_pairs, laplacian_loss, normal_consistency, total_variation
 
@@ -115,7 +115,7 @@ class DreamMesh4d(Model):
         self._forget_the_mesh()
 
     def _forget_the_mesh(self) -> None:
-        """What was computed from the vertices is computed anew when it is asked for."""
+        """Compute anew what follows from the vertices, when it is asked for."""
         self._rest: Gaussians | None = None
         self._weighted: WeightedEdges | None = None
         self._moved: dict[float, tuple[Tensor, Tensor]] = {}
