@@ -22,7 +22,6 @@ from fewview.recon.methods.dreammesh4d.face_gaussians import (
 )
 from fewview.recon.methods.dreammesh4d.hexplane import NodeNetwork
 from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d, initialise
-from fewview.recon.methods.dreammesh4d.turned_views import novel_view, turned_view
 from fewview.recon.methods.dreammesh4d.rest_mesh import rest_mesh
 from fewview.recon.methods.dreammesh4d.surface_losses import (
     arap_energy,
@@ -31,6 +30,7 @@ from fewview.recon.methods.dreammesh4d.surface_losses import (
     normal_consistency,
     total_variation,
 )
+from fewview.recon.methods.dreammesh4d.turned_views import novel_view, turned_view
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.render import render

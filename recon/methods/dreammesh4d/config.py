@@ -140,7 +140,7 @@ class DreamMesh4dConfig(TrainConfig):
         """Values for minutes on a processor."""
         values: dict[str, Any] = {
             "steps": STEPS_CPU, "static_steps": 0.2, "max_faces": 6000, "nodes": 200, "node_sampling": "spread",
-            "channels": 8, "plane_resolution": 16, "time_resolution": 12, "scales": (1, 2), "pivot": "nodes",
+            "channels": 8, "plane_resolution": 32, "time_resolution": 16, "scales": (1, 2), "pivot": "nodes",
             "color_lr": 1e-2, "opacity_lr": 0.05, "size_lr": 1e-2, "spin_lr": 5e-3,
             "network_lr": 5e-3, "plane_lr": 5e-2, "lr_final": 0.1, "frames_per_step": 1, "static_prior_views": 1,
             "variation_weight": 0.0,

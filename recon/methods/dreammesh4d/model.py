@@ -37,9 +37,9 @@ from .deformation_graph import DeformationGraph, deformation_graph
 from .face_gaussians import THICKNESS, bound_gaussians, face_places, gaussian_table
 from .hexplane import NodeNetwork
 from .mattes import matte
-from .turned_views import novel_view
 from .rest_mesh import colors_near, rest_mesh
 from .surface_losses import arap_energy, face_pairs, laplacian_loss, normal_consistency, total_variation
+from .turned_views import novel_view
 
 STATIC, MOVING = "static mesh", "motion"  # the stages
 GAUSSIANS, MESH, NETWORK = "gaussians", "mesh", "deformation"
