@@ -115,7 +115,7 @@ def capture_of(dataset: Dataset) -> Capture:
 
 def errors(motion: MeshBoundMotion, mesh: Mesh, times: list[float]) -> dict[str, float]:
     """Mean errors of vertices in percent of the diagonal, when filmed and between; mean change of edges' lengths."""
-    nearest = torch.cdist(motion.vertices, mesh.vertices).argmin(1)
+    nearest = torch.cdist(motion.vertices.double(), mesh.vertices.double()).argmin(1)
     diagonal = (mesh.vertices.amax(0) - mesh.vertices.amin(0)).norm()
 
     def error(moments: list[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from fewview.recon.evidence.evidence_kinds import STATIC_MESH
 from fewview.recon.evidence.mesh_file import load_static_mesh, save_static_mesh
+from fewview.recon.methods.dreammesh4d.face_gaussians import face_places
 from fewview.recon.optimise.dataset import Dataset
 from fewview.scene.errors import BadInputError
 from fewview.scene.geometry import se3_inverse
@@ -26,6 +28,7 @@ from fewview.viewer.subjects.loader import load_subject
 from PIL import Image
 from support.bending_bar import bending_bar, films
 from support.command import assert_one_sentence, fewview
+from support.random_gaussians import random_gaussians
 
 SMALL = [
     "--method", "dreammesh4d", "--steps", 6, "--quiet", "--set", "static_steps=0.34", "nodes=12", "channels=4",
@@ -122,6 +125,52 @@ def test_pipeline_several_cameras_give_their_hull(
     hull = load_static_mesh(Run.open(tmp_path / "run").evidence_path(STATIC_MESH))
     size = hull.vertices.amax(0) - hull.vertices.amin(0)
     torch.testing.assert_close(size, torch.tensor([2.0, 0.44, 0.44]), rtol=0, atol=0.25)  # with its corners
+
+
+def played(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(times [T], vertices [T, V, 3], faces [F, 3]) of a GLB file with one morph animation, read by its definition."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    table, body = json.loads(data[20 : 20 + length]), data[28 + length :]
+
+    def array(index: int) -> np.ndarray:
+        accessor = table["accessors"][index]
+        view = table["bufferViews"][accessor["bufferView"]]
+        kind = {5126: np.float32, 5123: np.uint16, 5125: np.uint32}[accessor["componentType"]]
+        width = {"SCALAR": 1, "VEC3": 3}[accessor["type"]]
+        found = np.frombuffer(body, kind, accessor["count"] * width, view.get("byteOffset", 0))
+        return found.reshape(-1, width) if width > 1 else found
+
+    (primitive,) = table["meshes"][0]["primitives"]
+    (animation,) = table["animations"]
+    (channel,) = animation["channels"]
+    assert channel["target"] == {"node": 0, "path": "weights"}
+    sampler = animation["samplers"][channel["sampler"]]
+    times, targets = array(sampler["input"]), [array(t["POSITION"]) for t in primitive["targets"]]
+    weights = array(sampler["output"]).reshape(len(times), len(targets))
+    shifts = np.einsum("tk,kvc->tvc", weights, np.stack(targets))
+    return times, array(primitive["attributes"]["POSITION"]) + shifts, array(primitive["indices"]).reshape(-1, 3)
+
+
+def test_roundtrip_the_glb_of_a_run_plays_its_skinned_vertices(tmp_path: Path) -> None:
+    """As another program reads it: the same faces at all moments, and vertices that agree to 1e-4."""
+    mesh = bending_bar(5, rings=9, around=6)
+    assert mesh.positions is not None
+    assert mesh.times_s is not None
+    face, barycentric = face_places(len(mesh), 6)
+    motion = MeshBoundMotion(
+        mesh.times_s.double(), mesh.positions, torch.zeros_like(mesh.positions), mesh.vertices, mesh.faces.int(),
+        face.int(), barycentric,
+    )  # fmt: skip
+    gaussians = random_gaussians(0, len(face), 0)
+    save_mesh(tmp_path / "mesh.glb", replace(motion.mesh(gaussians), up=(0.0, 1.0, 0.0)))  # as files have it
+    times, vertices, faces = played(tmp_path / "mesh.glb")
+    np.testing.assert_allclose(times, mesh.times_s, atol=1e-6)
+    np.testing.assert_allclose(vertices, mesh.positions, atol=1e-4)
+    assert faces.tolist() == mesh.faces.tolist()
+    corners = torch.from_numpy(vertices[2])[mesh.faces[face]]
+    on_faces = (barycentric[..., None] * corners).sum(1)
+    torch.testing.assert_close(motion.at(gaussians, 0.5).means, on_faces, rtol=0, atol=1e-4)
 
 
 def refused(capsys: pytest.CaptureFixture[str], folder: Path, run: Path, *more: Any) -> Any:

@@ -154,4 +154,6 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> DreamMesh4dConfig:
     require_times(inputs, "dreammesh4d")
     require_mattes(inputs)
     quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
-    return (DreamMesh4dConfig.quick if quick else DreamMesh4dConfig)(**dict(asked))
+    # A mesh that is given is right: the outlines of Gaussians, which reach beyond their faces, would make it thinner.
+    values = {"vertex_lr": 0.0} if quick and inputs.mesh_is_given else {}
+    return (DreamMesh4dConfig.quick if quick else DreamMesh4dConfig)(**(values | dict(asked)))
