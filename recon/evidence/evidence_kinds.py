@@ -16,6 +16,7 @@ from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
+from ...scene.triangle_mesh import Mesh
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .dense_flow import DenseFlow, load_flow, save_flow
@@ -26,15 +27,18 @@ from .filled_disparity import filled_disparity
 from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
 from .given_prior import given_prior, prior_digest
+from .mesh_file import load_static_mesh, save_static_mesh
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
 from .patch_features import PatchFeatures, classical_patch_features, load_patch_features, save_patch_features
 from .raft_flow import raft_flow
+from .static_mesh import mesh_of_first_moment
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
 FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
 PATCH_FEATURES = "patch_features"  # `PatchFeatures`: grids of unit vectors of the training views, in that order
+STATIC_MESH = "static_mesh"  # `Mesh`: the object as it is at the first moment, in the frame of the cameras
 
 
 Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
@@ -72,6 +76,10 @@ def _flow_by_depth(request: EvidenceRequest) -> DenseFlow:
     return flow_by_depth(request.gather(DEPTH))
 
 
+def _static_mesh(request: EvidenceRequest) -> Mesh | None:
+    return mesh_of_first_moment(request.capture, request.dataset)
+
+
 KINDS = {
     DEPTH: Kind(
         (given_depth, _depth_by_stereo),
@@ -101,6 +109,13 @@ KINDS = {
         load=load_patch_features,
         key=stored_key,
         transformed=PatchFeatures.transformed,
+    ),
+    STATIC_MESH: Kind(
+        (_static_mesh,),
+        save=save_static_mesh,
+        load=load_static_mesh,
+        key=stored_key,
+        transformed=Mesh.moved,
     ),
 }
 

@@ -22,6 +22,7 @@ ROWS = {
     "sc_gs": ".sc_gs",
     "deformable": ".deformable_gaussians",
     "rdg_gs": ".rdg_gs",
+    "dreammesh4d": ".dreammesh4d",
 }  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
 

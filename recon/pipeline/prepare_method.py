@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...scene.capture import Capture
-from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from ..evidence.evidence_kinds import DEPTH, KINDS, MONOCULAR_DEPTH, gather
+from ..evidence.evidence_kinds import DEPTH, KINDS, gather
 from ..methods.method_contract import Inputs
 from ..methods.registry import Choice, choose
 from ..optimise.contract import Model
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .asked_settings import asked_settings
-from .reconstruct_config import ReconstructConfig
+from .reconstruct_config import ReconstructConfig, refuse_unused
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,19 @@ def prepare_method(
     """Choose the method, gather the evidence that it needs, and make its model.
 
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
-    BadInputError where the method has no such setting, refuses its value, or has no use for the given depth prior.
+    BadInputError where the method has no such setting, refuses its value, or has no use for something that was given.
     """
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
-    inputs = Inputs(normalised, capture, run.cameras_are_estimated(), config.stereo is not None)
+    inputs = Inputs(
+        normalised,
+        capture,
+        run.cameras_are_estimated(),
+        depth_is_given=config.stereo is not None,
+        mesh_is_given=config.mesh is not None,
+    )
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
-    if config.depth_prior is not None and MONOCULAR_DEPTH not in choice.method.needs:
-        raise BadInputError(
-            f"--depth-prior gives monocular depth, which the method {choice.method.name} does not use: leave it out, "
-            "or choose a method that does with --method."
-        )
+    refuse_unused(config, choice.method)
     evidence, seconds = {}, {}
     for kind in choice.method.needs:
         started = time.perf_counter()
