@@ -17,6 +17,8 @@ SLOPE, DEVIATION = 0.2, 0.02  # of the leaky rectifier, and of the first weights
 class CoherentDecoder(nn.Module):
     """A convolutional decoder from one pixel up to the size of the views (CoherentGS, section 3.1)."""
 
+    codes: Tensor  # [V, 2 * BANDS, 1, 1]
+
     def __init__(self, views: int, height: int, width: int, channels: int, capacity: int) -> None:
         super().__init__()
         self.height, self.width = height, width
@@ -35,12 +37,13 @@ class CoherentDecoder(nn.Module):
         self.last = nn.Conv2d(widths[-1] + (2 if doublings == 1 else 0), channels, 3)
         for layer in (*self.steps, self.last):
             assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             nn.init.normal_(layer.weight, std=DEVIATION)
             nn.init.zeros_(layer.bias)
 
     def forward(self) -> Tensor:
         """[V, channels, H, W], not bounded, and almost 0 at first."""
-        x: Tensor = self.codes
+        x = self.codes
         for k, (size, convolution) in enumerate(zip(self.sizes, self.steps, strict=True)):
             x = F.leaky_relu(convolution(_padded(_grown(x, size), convolution)), SLOPE)
             if k == 0:
