@@ -16,10 +16,10 @@ import tyro
 from ..detect.detector_registry import load_detector, new_detector
 from ..detect.measure import Predictor, Unusable, detect_each
 from ..detect.metrics.nuscenes_submission import submission_boxes, used_modalities, write_submission
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE
 from ..detect.tasks.driving_picture import frame_picture
 from ..detect.tasks.driving_sample import DrivingSample
 from ..detect.tasks.driving_samples import MAX_SWEEPS, LogSamples, NuScenesSamples, open_driving_samples
+from ..learn.network_files import WEIGHTS_FILE
 from ..learn.precision import require_bfloat16
 from ..learn.processes import network_device, peak_memory_gb
 from ..scene.boxes import Boxes

@@ -18,10 +18,11 @@ from ..detect.sparsefusion.config import SparseFusionConfig, preset
 from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
 from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
+from ..detect.sparsefusion.weight_files import save_weights
 from ..detect.tasks.driving_samples import MAX_SWEEPS, NuScenesSamples
 from ..detect.training import DetectorTraining
 from ..learn import Trained, TrainRun, fit
+from ..learn.network_files import WEIGHTS_FILE
 from ..learn.precision import require_bfloat16
 from ..learn.processes import network_device, peak_memory_gb, process_group
 from ..scene.errors import BadInputError

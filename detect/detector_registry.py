@@ -26,6 +26,12 @@ DETECTORS = {
         ("paper", "paper-swin", "tiny"),
         "sparsefusion.driving_detector",
     ),
+    "imgeonet": Row(
+        "posed photographs of a room, to voxels that know where surfaces are (ICCV 2023)",
+        "indoor",
+        ("paper", "paper-arkit", "tiny"),
+        "imgeonet.imgeonet_detector",
+    ),
 }
 
 
