@@ -1,4 +1,5 @@
-"""`fewview detect`: LiDAR-camera detection. Its subcommands live in `detect_NAME.py`."""
+"""`fewview detect`: objects in drives and rooms. Its subcommands live in `detect_NAME.py`, and for other tasks than
+driving in `detect_NAME_TASK.py`."""
 
 from __future__ import annotations
 
@@ -7,3 +8,4 @@ SUBCOMMANDS = {
     "run": "Boxes for a data set in the nuScenes format, or for the frames of an info file.",
     "eval": "Measure detections with the nuScenes metric.",
 }
+TASKS = ("indoor",)

@@ -262,19 +262,20 @@ def test_views_are_spread_or_drawn_in_order():
 
 
 def test_the_volume_is_shifted_by_chance_in_training_alone():
-    config = small_config(origin="scene", shift_std_m=(0.5, 0.5, 0.0))
+    config = small_config(origin="scene", origin_m=(0.0, 0.0, 0.5), shift_std_m=(0.5, 0.5, 0.0))
     preparation = RoomPreparation(config)
     read = preparation.read(made_room())
     assert preparation.prepare(read).middle.tolist() == [0.0, 0.0, 0.5]
     shifted = preparation.prepare(read, np.random.default_rng(0)).middle
     assert float(shifted[2]) == 0.5
     assert float(shifted[:2].abs().min()) > 0
-    around = RoomPreparation(small_config(origin="cameras", look_ahead_m=0.0))
-    torch.testing.assert_close(around.prepare(read).middle, made_room().cameras.centers.mean(dim=0))
+    around = RoomPreparation(small_config(origin="cameras", origin_m=(0.0, 0.0, -0.3), look_ahead_m=0.0))
+    expected = made_room().cameras.centers.mean(dim=0) - torch.tensor([0.0, 0.0, 0.3])
+    torch.testing.assert_close(around.prepare(read).middle, expected)
 
 
 def test_one_camera_puts_the_volume_before_it():
-    config = small_config(origin="cameras", look_ahead_m=2.0)
+    config = small_config(origin="cameras", origin_m=(0.0, 0.0, 0.0), look_ahead_m=2.0)
     preparation = RoomPreparation(config)
     room = made_room(views=1)
     middle = preparation.prepare(preparation.read(room)).middle

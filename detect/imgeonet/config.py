@@ -24,9 +24,9 @@ class ImGeoNetConfig:
     # Space.
     voxels: tuple[int, int, int] = (40, 40, 16)  # along x, y, z; multiples of 4
     voxel_m: float = 0.16  # edge of a voxel
-    # Middle of the volume: a fixed point of the axis-aligned scene, or the mean of the camera positions.
+    # Middle of the volume: a fixed point of the axis-aligned scene, or a place relative to the mean camera position.
     origin: Literal["scene", "cameras"] = "scene"
-    scene_origin_m: tuple[float, float, float] = (0.0, 0.0, 0.5)  # that point
+    origin_m: tuple[float, float, float] = (0.0, 0.0, 0.5)  # that point, or the offset from the mean camera position
     # From the mean camera position along the mean viewing direction, level; cameras that look all around have none.
     look_ahead_m: float = 0.0
     shift_std_m: tuple[float, float, float] = (0.7, 0.7, 0.0)  # of the volume's random shift in training
@@ -95,6 +95,7 @@ def preset(name: Preset) -> ImGeoNetConfig:
             classes=ARKIT_CLASSES,
             yaw=True,
             origin="cameras",
+            origin_m=(0.0, 0.0, 0.0),
             image_width_px=256,
             image_height_px=192,
             batch_size=8,
@@ -102,7 +103,10 @@ def preset(name: Preset) -> ImGeoNetConfig:
             nms_iou=0.15,
         )
     return ImGeoNetConfig(
+        voxels=(32, 32, 12),
+        voxel_m=0.2,
         origin="cameras",
+        origin_m=(0.0, 0.0, -0.3),
         look_ahead_m=2.5,
         shift_std_m=(0.3, 0.3, 0.0),
         image_width_px=160,

@@ -98,11 +98,12 @@ class RoomPreparation:
 
     def _middle(self, sample: RoomSample) -> Tensor:
         """[3], of all the room's cameras, whichever are looked through."""
+        origin = torch.tensor(self.config.origin_m)
         if self.config.origin == "scene":
-            return torch.tensor(self.config.scene_origin_m)
+            return origin
         world_from_cam = sample.cameras.world_from_cam.double().mean(dim=0)
         ahead = world_from_cam[:3, 2] * torch.tensor([1.0, 1.0, 0.0])
-        return (world_from_cam[:3, 3] + self.config.look_ahead_m * ahead).float()
+        return (world_from_cam[:3, 3] + self.config.look_ahead_m * ahead).float() + origin
 
 
 def spread_views(count: int, wanted: int) -> list[int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Frame
+from ...scene.datasets.scannet_classes import class_of
 from ...scene.errors import BadInputError
 from ...scene.scan import Scan
 from ..sample import Sample
@@ -40,7 +41,7 @@ class RoomSample(Sample):
         return None if load is None else load()
 
 
-def room_sample(scan: Scan, classes: Sequence[str]) -> RoomSample:
+def room_sample(scan: Scan, classes: Sequence[str], meaning: Callable[[str], str | None] = class_of) -> RoomSample:
     """A scan as a detector of the classes sees it. Raises BadInputError where it has no posed photographs."""
     if scan.cameras is None or not len(scan.frames):
         raise BadInputError(
@@ -52,5 +53,5 @@ def room_sample(scan: Scan, classes: Sequence[str]) -> RoomSample:
         points=scan.points,
         cameras=scan.cameras,
         frames=scan.frames,
-        boxes=None if scan.objects is None else in_classes(scan.objects, classes),
+        boxes=None if scan.objects is None else in_classes(scan.objects, classes, meaning),
     )
