@@ -51,8 +51,8 @@ class Options(Common):
     in the nuScenes layout, and pictures of the frames: boxes in the photographs and from above.
     """
 
-    # driving: this. indoor: boxes in rooms, see --task indoor --help.
-    task: Literal["driving", "indoor"] = "driving"
+    # driving: this. indoor: boxes in rooms, grounding: boxes for sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format, or an MMDetection3D info file as JSON.
     input: tyro.conf.Positional[Path]
     # A run of `fewview detect train`, its weights file, or a released SparseFusion checkpoint; random unless given.

