@@ -117,6 +117,11 @@ def test_draws_are_bounded_by_scene_and_follow_the_seed() -> None:
     assert torch.equal(first.indices, again.indices)
     assert [len(rows) for rows in first.batch_rows()] == [7, 7]
     assert at_most(x, 50) is x
+    fixed = [at_most(x, 7, seed=3).indices for _ in range(2)]
+    assert torch.equal(*fixed)
+    mine = fixed[0][fixed[0][:, 0] == 1]  # the draw of a scene does not depend on the others
+    alone = at_most(SparseConvTensor(x.features[50:], x.indices[50:], None, 2), 7, seed=3)
+    assert torch.equal(alone.indices, mine)
 
 
 def test_interpolation_at_the_lattice_is_a_gather_and_absent_counts_nothing() -> None:

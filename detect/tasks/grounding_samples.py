@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...scene.boxes import Boxes
 from ...scene.datasets.scannet_folder import ScanNet
 from ...scene.errors import BadInputError
 from ...scene.scan import Scan, boxes_of_points
@@ -38,9 +37,10 @@ def sample_for(scan: Scan, sentence: str) -> GroundingSample:
 
 
 def sample_of_sentence(scan: Scan, index: int) -> GroundingSample:
-    """One of the scan's sentences; its box is the one around the object's points."""
+    """One of the scan's sentences."""
+    assert scan.objects is not None
     sentence = scan.sentences[index]
-    boxes = point_boxes(scan)[sentence.target]
+    boxes = scan.objects[sentence.target]
     return GroundingSample(
         token=sentence.token,
         scan=scan,
@@ -54,15 +54,20 @@ def sample_of_sentence(scan: Scan, index: int) -> GroundingSample:
     )
 
 
-def point_boxes(scan: Scan) -> Boxes:
-    """The scan's objects with boxes around their points, as benchmarks measure them; those without points stay."""
-    assert scan.objects is not None
-    if scan.object_of_point is None:
-        return scan.objects
-    ends, counts = boxes_of_points(scan.points, scan.object_of_point, len(scan.objects))
+def with_point_boxes(scan: Scan) -> Scan:
+    """The scan whose objects' boxes are around the points that it has, as benchmarks measure them.
+
+    Objects without points keep their boxes.
+    """
+    if scan.object_of_point is None or scan.objects is None:
+        return scan
+    boxes = scan.objects
+    ends, counts = boxes_of_points(scan.points, scan.object_of_point, len(boxes))
     there = (counts > 0)[:, None]
-    centers = torch.where(there, ends.mean(1), scan.objects.centers)
-    return replace(scan.objects, centers=centers, sizes=torch.where(there, ends[:, 1] - ends[:, 0], scan.objects.sizes))
+    centers, sizes = (torch.where(there, new, old) for new, old in (
+        (ends.mean(1), boxes.centers), (ends[:, 1] - ends[:, 0], boxes.sizes)
+    ))  # fmt: skip
+    return replace(scan, objects=replace(boxes, centers=centers, sizes=sizes))
 
 
 def named_nearby(scan: Scan, sentence: str, target: int) -> int | None:
@@ -124,7 +129,7 @@ class GroundingSamples:
         if name in self._scans:
             self._scans.move_to_end(name)
             return self._scans[name]
-        scan = protocol_points(self.data.scan(name))
+        scan = with_point_boxes(protocol_points(self.data.scan(name)))
         self._scans[name] = scan
         self._bytes += _size(scan)
         while self._bytes > _CACHE_BYTES and len(self._scans) > 1:

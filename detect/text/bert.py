@@ -52,7 +52,9 @@ class BertEncoder(nn.Module):
                 "LayerNorm": nn.LayerNorm(c, config.epsilon),
             }
         )
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(_Layer(config) for _ in range(config.layers))})
+        layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.encoder = nn.ModuleDict({"layer": layers})
+        self._layers = tuple(layers)  # the same ones, as the type checker wants to see them
 
     @property
     def longest(self) -> int:
@@ -67,7 +69,7 @@ class BertEncoder(nn.Module):
         first_kind = torch.zeros_like(tokens)
         x = e["word_embeddings"](tokens) + e["position_embeddings"](position) + e["token_type_embeddings"](first_kind)
         x = F.dropout(e["LayerNorm"](x), self.config.dropout, self.training)
-        for layer in self.encoder["layer"]:  # type: ignore[union-attr]
+        for layer in self._layers:
             x = layer(x, present)
         return x
 
@@ -78,24 +80,21 @@ class _Layer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         c, self.heads, self.dropout = config.channels, config.heads, config.dropout
-        self.attention = nn.ModuleDict(
-            {
-                "self": nn.ModuleDict({name: nn.Linear(c, c) for name in ("query", "key", "value")}),
-                "output": nn.ModuleDict({"dense": nn.Linear(c, c), "LayerNorm": nn.LayerNorm(c, config.epsilon)}),
-            }
-        )
+        projections = {name: nn.Linear(c, c) for name in ("query", "key", "value")}
+        after = {"dense": nn.Linear(c, c), "LayerNorm": nn.LayerNorm(c, config.epsilon)}
+        self.attention = nn.ModuleDict({"self": nn.ModuleDict(projections), "output": nn.ModuleDict(after)})
+        self._projections, self._after = tuple(projections.values()), tuple(after.values())  # the same ones
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(c, config.hidden)})
         self.output = nn.ModuleDict(
             {"dense": nn.Linear(config.hidden, c), "LayerNorm": nn.LayerNorm(c, config.epsilon)}
         )
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        own, after = self.attention["self"], self.attention["output"]
-        query, key, value = (own[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for name in own)  # type: ignore[index, union-attr, arg-type]
+        query, key, value = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._projections)
         drop = self.dropout if self.training else 0.0
         found = F.scaled_dot_product_attention(query, key, value, present[:, None, None], drop)
-        found = F.dropout(after["dense"](found.transpose(1, 2).flatten(2)), drop)  # type: ignore[index]
-        x = after["LayerNorm"](x + found)  # type: ignore[index]
+        dense, norm = self._after
+        x = norm(x + F.dropout(dense(found.transpose(1, 2).flatten(2)), drop))
         found = F.dropout(self.output["dense"](F.gelu(self.intermediate["dense"](x))), drop)
         return self.output["LayerNorm"](x + found)  # type: ignore[no-any-return]
 

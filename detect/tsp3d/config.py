@@ -48,9 +48,10 @@ class TSP3DConfig:
     fine_top_range: tuple[int, int] = (1200, 4000)  # of the random number that is kept before the output in training
     coarse_threshold: float = 0.7  # of the probability to keep a voxel, on the way to the middle level
     middle_threshold: float = 0.3  # the same on the way to the finest level
-    completion_cap: int = 2400  # voxels of a scene that may be added back, drawn at random
+    completion_cap: int = (
+        2400  # voxels of a scene that may be added back, drawn at random; in evaluation always the same
+    )
     completion_threshold: float = 0.15  # of the probability to add a voxel
-    completion_cap_in_evaluation: bool = False  # whether they are drawn in evaluation, too, as in the release
     keep_half_edges_m: tuple[float, float] = (1.04, 0.52)  # of the cubes about boxes in which voxels are to be kept
 
     # Supervision.
@@ -93,21 +94,23 @@ def preset(name: Preset) -> TSP3DConfig:
     if name == "paper":
         return TSP3DConfig()
     return TSP3DConfig(
-        points=16_000,
+        points=12_000,
         voxel_m=0.04,
-        stem_channels=24,
+        stem_channels=16,
         stem_strides=1,
         blocks=(1, 1, 1, 1),
-        stage_channels=(32, 64, 64, 64),
+        stage_channels=(24, 48, 48, 48),
         text="minilm",
         text_dropout=False,
+        attention_layers=1,
         attention_heads=4,
+        ffn_channels=96,
         dropout=0.0,
-        coarse_cap=200,
-        middle_cap=600,
-        middle_top=700,
-        fine_top_range=(400, 800),
-        completion_cap=400,
+        coarse_cap=120,
+        middle_cap=250,
+        middle_top=250,
+        fine_top_range=(150, 300),
+        completion_cap=200,
         epochs=12,
         batch_size=4,
         learning_rate=2e-3,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...scene.errors import BadInputError
 from ...scene.scan import boxes_of_points
-from ..tasks.grounding_samples import GroundingSample, point_boxes, protocol_points
+from ..tasks.grounding_samples import GroundingSample, protocol_points
 from ..text.text_encoders import load_tokenizer, tokens_of
 from .config import TSP3DConfig
 from .grounding_augment import Change, draw_change
@@ -72,8 +72,7 @@ class GroundingPreparation:
         read = ReadScene(part.points.float(), colors, sentence, tokens, part.object_of_point, None)
         if sample.target is None or scan.objects is None:
             return read
-        boxes = point_boxes(scan)
-        rows = torch.cat([boxes.centers, boxes.sizes], dim=1)
+        rows = torch.cat([scan.objects.centers, scan.objects.sizes], dim=1)
         return replace(read, objects=rows, targets=(sample.target, *sample.anchors), near=sample.near)
 
     def prepare(self, read: ReadScene, random: np.random.Generator | None = None) -> Scene:

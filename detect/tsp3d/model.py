@@ -18,6 +18,8 @@ from .scene_batch import Batch
 from .text_fusion import Fusion, PositionEmbedding
 from .voxel_choice import at_most, kept_or_best, top_voxels
 
+EVALUATION_SEED = 1184  # of the draw of candidates to be added; that of the points of a scan in the release
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -94,7 +96,9 @@ class TSP3DModel(nn.Module):
         return [projected[i, :length] for i, length in enumerate(lengths)]
 
     def forward(self, batch: Batch) -> Output:
-        config, counts, stages = self.config, {}, {}
+        config = self.config
+        counts: dict[str, int] = {}
+        stages: dict[str, Tensor] = {}
         words = self.encode(batch.tokens, batch.lengths)
         fine, middle, coarse = self.backbone(SparseConvTensor(batch.features, batch.voxels, None, batch.scenes))
         counts |= {"fine": len(fine), "middle": len(middle), "coarse": len(coarse)}
@@ -168,8 +172,8 @@ class TSP3DModel(nn.Module):
         """Completion-based addition: backbone voxels that the text speaks for, and that pruning took, come back."""
         assert self.completion_fusion is not None
         assert self.completion_score is not None
-        sampled = self.training or self.config.completion_cap_in_evaluation
-        candidates = at_most(fine, self.config.completion_cap) if sampled else fine
+        # The release draws anew in evaluation, too, so that no result repeats.
+        candidates = at_most(fine, self.config.completion_cap, None if self.training else EVALUATION_SEED)
         candidates, words = self._fused(self.completion_fusion, candidates, words)
         logits = self.completion_score(candidates.features)[:, 0]
         wanted = logits.float().sigmoid() > self.config.completion_threshold

@@ -17,7 +17,6 @@ from .model import TSP3DModel
 _PARTS = (
     (r"backbone\.stem\.conv\.weight", "vision_backbone.conv1.kernel"),
     (r"backbone\.stem\.norm\.", "vision_backbone.norm1.bn."),
-    (r"backbone\.stages\.(\d)\.(\d+)\.", None),  # made below: their stages count from 1
     (r"text_projection\.", "text_projector."),
     (r"position\.first\.", "head.pos_embed.position_embedding_head.0."),
     (r"position\.norm\.", "head.pos_embed.position_embedding_head.1."),
@@ -76,10 +75,9 @@ def released_name(name: str) -> str:
         inner = stage[3]
         for pattern, their in _IN_BLOCKS:
             inner = re.sub("^" + pattern, their, inner)
+        # Their stages count from 1.
         return f"vision_backbone.layer{int(stage[1]) + 1}.{stage[2]}.{inner}"
     for pattern, their in _PARTS:
-        if their is None:
-            continue
         new, count = re.subn("^" + pattern, their, name)
         if count:
             name = new

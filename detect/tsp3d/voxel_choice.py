@@ -8,17 +8,21 @@ from torch import Tensor
 from ..sparse import SparseConvTensor, interpolate
 
 
-def at_most(x: SparseConvTensor, count: int) -> SparseConvTensor:
-    """At most `count` voxels of each scene, drawn at random by PyTorch's generator of the CPU, in their order."""
+def at_most(x: SparseConvTensor, count: int, seed: int | None = None) -> SparseConvTensor:
+    """At most `count` voxels of each scene, drawn at random, in their order.
+
+    PyTorch's generator of the CPU draws, or with a `seed` one of its own for each scene, so that it is always the same.
+    """
     rows = x.batch_rows()
     if all(len(own) <= count for own in rows):
         return x
-    drawn = [own if len(own) <= count else own[_draw(len(own), count).to(own.device)] for own in rows]
+    drawn = [own if len(own) <= count else own[_draw(len(own), count, seed).to(own.device)] for own in rows]
     return x.select_by_index(torch.cat(drawn))
 
 
-def _draw(n: int, count: int) -> Tensor:
-    return torch.randperm(n)[:count].sort().values
+def _draw(n: int, count: int, seed: int | None) -> Tensor:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=generator)[:count].sort().values
 
 
 def keep_probability(logits: Tensor) -> Tensor:
