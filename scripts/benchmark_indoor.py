@@ -107,11 +107,10 @@ def measure_speed(rooms: Path, name: Any, views: int, bfloat16: bool) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         output = network(batch)
     boxes = _timed(detector.decode, "boxes", seconds)(output)
-    total = time.perf_counter() - start
-    seconds["lifting and the rest"] = total - sum(seconds.values())
-    print(
-        f"{name}, {batch.images.shape[1]} views of {batch.images.shape[-1]} x {batch.images.shape[-2]}: {total:.1f} s"
-    )
+    total, total_cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    seconds["lifting and the rest"] = total_cpu - sum(seconds.values())
+    size = f"{batch.images.shape[-1]} x {batch.images.shape[-2]}"
+    print(f"{name}, {batch.images.shape[1]} views of {size}: {total:.1f} s, {total_cpu:.1f} s of processors, which are")
     print(", ".join(f"{part} {value:.2f}" for part, value in seconds.items()))
     print(f"{len(boxes[0])} boxes, peak memory {peak_memory_gb(CPU) or 0:.2f} GB, {torch.get_num_threads()} threads")
 
