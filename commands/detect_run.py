@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -30,11 +29,12 @@ from ..scene.datasets.lidar_detections import (
     write_csv,
     write_kitti,
 )
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import file_sha256, write_bytes
+from ..scene.errors import BadInputError
+from ..scene.files import file_sha256
 from ..scene.progress import duration
 from .device import set_threads
 from .options import Common
+from .picture_file import write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
 
@@ -220,13 +220,8 @@ class _Pictures:
     def __call__(self, number: int, sample: DrivingSample, boxes: Boxes) -> None:
         if number not in self.numbers:
             return
-        self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{number:05d}.jpg"
-        picture = self._drawn(number, sample, boxes)
-        ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not ok:
-            raise FewviewError(f"{path} could not be encoded.")
-        write_bytes(path, encoded.tobytes())
+        write_picture(path, self._drawn(number, sample, boxes))
         self.written.append(path)
 
     def _drawn(self, number: int, sample: DrivingSample, boxes: Boxes) -> np.ndarray:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -21,12 +20,13 @@ from ..detect.tasks.room_picture import room_picture
 from ..learn.precision import require_bfloat16
 from ..learn.processes import network_device, peak_memory_gb
 from ..scene.boxes import Boxes
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import make_folder, write_bytes
+from ..scene.errors import BadInputError
+from ..scene.files import make_folder
 from ..scene.progress import duration
 from .detect_run import RANDOM_WEIGHTS
 from .device import set_threads
 from .options import Common
+from .picture_file import write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
 
@@ -99,7 +99,7 @@ def run(options: Options) -> None:
                 picture = room_picture(
                     result.sample, result.boxes, options.min_score, random_weights=options.weights is None
                 )
-                _write_picture(folder / "pictures" / f"{result.sample.token}.jpg", picture)
+                write_picture(folder / "pictures" / f"{result.sample.token}.jpg", picture)
         seconds = time.perf_counter() - start
         if not found:
             raise unusable[0].problem
@@ -139,11 +139,3 @@ def with_views(detector: ImGeoNetDetector, views: int | None) -> ImGeoNetDetecto
     assert isinstance(network, ImGeoNet)
     network.config = replace(network.config, test_views=views)
     return ImGeoNetDetector(network)
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not ok:
-        raise FewviewError(f"{path} could not be encoded.")
-    write_bytes(path, encoded.tobytes())

@@ -111,7 +111,7 @@ def preset(name: Preset) -> ImGeoNetConfig:
         shift_std_m=(0.3, 0.3, 0.0),
         image_width_px=160,
         image_height_px=128,
-        train_views=12,
+        train_views=10,
         views_at_once=10,
         image_backbone="efficientnet-lite0",
         image_frozen="all",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class RoomBatch:
         return len(self.tokens)
 
     def to(self, device: torch.device) -> RoomBatch:
-        tensors = {
+        tensors: dict[str, Any] = {
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, boxes=None if self.boxes is None else tuple(b.to(device) for b in self.boxes), **tensors)

@@ -86,14 +86,19 @@ class RoomPreparation:
         """A batch of rooms with equally many views."""
         depths = [p.depths for p in prepared if p.depths is not None]
         boxes = [p.boxes for p in prepared if p.boxes is not None]
+        images, valid_px, cam_from_room, K, middles = (
+            torch.stack([getattr(p, name) for p in prepared])
+            for name in ("images", "valid_px", "cam_from_room", "K", "middle")
+        )
         return RoomBatch(
             tuple(p.token for p in prepared),
-            *(
-                torch.stack([getattr(p, name) for p in prepared])
-                for name in ("images", "valid_px", "cam_from_room", "K", "middle")
-            ),
-            depths=torch.stack(depths) if len(depths) == len(prepared) else None,
-            boxes=tuple(boxes) if len(boxes) == len(prepared) else None,
+            images,
+            valid_px,
+            cam_from_room,
+            K,
+            middles,
+            torch.stack(depths) if len(depths) == len(prepared) else None,
+            tuple(boxes) if len(boxes) == len(prepared) else None,
         )
 
     def _middle(self, sample: RoomSample) -> Tensor:

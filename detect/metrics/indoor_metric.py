@@ -39,7 +39,7 @@ class IndoorScores:
         for threshold in THRESHOLDS:
             found[f"mAP@{threshold:g}"] = float(self.precision[threshold].mean())
             found[f"mAR@{threshold:g}"] = float(self.recall[threshold].mean())
-        classes = {}
+        classes: dict[str, dict[str, float]] = {}
         for row, name in enumerate(self.names):
             classes[name] = {"boxes": self.counts[row]}
             for threshold in THRESHOLDS:
