@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import torch
 
 from ..detect.measure import Predictor
@@ -14,8 +13,8 @@ from ..detect.tsp3d.grounding_detector import TSP3DDetector
 from ..detect.tsp3d.model import Output, TSP3DModel
 from ..detect.tsp3d.tsp3d_weights import load_model
 from ..scene.boxes import Boxes
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import make_folder, write_bytes
+from ..scene.errors import BadInputError
+from .picture_file import write_picture
 
 STAGES = {"coarse": "after scene-level pruning", "middle": "after target-level pruning", "out": "at the output"}
 
@@ -43,9 +42,4 @@ def write_grounding_picture(
     """The scan with the box and the voxels that each pruning left, as a JPEG."""
     voxel = network.config.voxel_m
     stages = {STAGES[name]: voxels[:, 1:].float().cpu() * voxel for name, voxels in output.stages.items()}
-    picture = grounding_picture(sample, boxes, stages, random_weights)
-    make_folder(path.parent)
-    ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not ok:
-        raise FewviewError(f"{path} could not be encoded.")
-    write_bytes(path, encoded.tobytes())
+    write_picture(path, grounding_picture(sample, boxes, stages, random_weights))
