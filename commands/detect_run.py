@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -16,10 +15,10 @@ import tyro
 from ..detect.detector_registry import load_detector, new_detector
 from ..detect.measure import Predictor, Unusable, detect_each
 from ..detect.metrics.nuscenes_submission import submission_boxes, used_modalities, write_submission
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE
 from ..detect.tasks.driving_picture import frame_picture
 from ..detect.tasks.driving_sample import DrivingSample
 from ..detect.tasks.driving_samples import MAX_SWEEPS, LogSamples, NuScenesSamples, open_driving_samples
+from ..learn.network_files import WEIGHTS_FILE
 from ..learn.precision import require_bfloat16
 from ..learn.processes import network_device, peak_memory_gb
 from ..scene.boxes import Boxes
@@ -30,11 +29,12 @@ from ..scene.datasets.lidar_detections import (
     write_csv,
     write_kitti,
 )
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import file_sha256, write_bytes
+from ..scene.errors import BadInputError
+from ..scene.files import file_sha256
 from ..scene.progress import duration
 from .device import set_threads
 from .options import Common
+from .picture_file import write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
 
@@ -51,6 +51,8 @@ class Options(Common):
     in the nuScenes layout, and pictures of the frames: boxes in the photographs and from above.
     """
 
+    # driving: this. indoor: boxes in rooms, grounding: boxes for sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format, or an MMDetection3D info file as JSON.
     input: tyro.conf.Positional[Path]
     # A run of `fewview detect train`, its weights file, or a released SparseFusion checkpoint; random unless given.
@@ -218,13 +220,8 @@ class _Pictures:
     def __call__(self, number: int, sample: DrivingSample, boxes: Boxes) -> None:
         if number not in self.numbers:
             return
-        self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{number:05d}.jpg"
-        picture = self._drawn(number, sample, boxes)
-        ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not ok:
-            raise FewviewError(f"{path} could not be encoded.")
-        write_bytes(path, encoded.tobytes())
+        write_picture(path, self._drawn(number, sample, boxes))
         self.written.append(path)
 
     def _drawn(self, number: int, sample: DrivingSample, boxes: Boxes) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from ..detect.learning_curve import CURVE_FILE, LearningCurve
+from ..detect.learning_curve import LearningCurve
 from ..detect.measure import Predictor, measure
 from ..detect.metrics.nuscenes_metric import NuScenesMetric
 from ..detect.metrics.nuscenes_submission import used_modalities, write_submission
@@ -18,19 +17,20 @@ from ..detect.sparsefusion.config import SparseFusionConfig, preset
 from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
 from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
+from ..detect.sparsefusion.weight_files import save_weights
 from ..detect.tasks.driving_samples import MAX_SWEEPS, NuScenesSamples
 from ..detect.training import DetectorTraining
-from ..learn import Trained, TrainRun, fit
+from ..learn import TrainRun, fit
+from ..learn.network_files import WEIGHTS_FILE
 from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, peak_memory_gb, process_group
+from ..learn.processes import network_device, process_group
 from ..scene.errors import BadInputError
 from ..scene.files import write_json
-from ..scene.progress import duration
 from .device import set_threads
 from .options import Common
 from .result import finish
 from .terminal_progress import TerminalProgress
+from .training_run import check_bounds, has_checkpoint, keeper, last_lines, make_run_folder, outcome
 
 Part = Literal["images", "lidar", "semantic-transfer", "geometric-transfer"]
 _FIELDS = {
@@ -49,6 +49,8 @@ class Options(Common):
     train ...`. Trained parts to start from, such as the LiDAR trunk of a run without images, are given with --start.
     """
 
+    # driving: this network. indoor: ImGeoNet on rooms, grounding: TSP3D on sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format.
     input: tyro.conf.Positional[Path]
     # The paper's network with ResNet-50, with Swin-T, or one that trains on two CPU cores.
@@ -79,17 +81,7 @@ class Options(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (
-            ("epochs", 1, 10_000),
-            ("batch_size", 1, 1024),
-            ("sweeps", 1, MAX_SWEEPS),
-            ("workers", 0, 256),
-            ("keep_every", 0, 10_000),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                option = name.replace("_", "-")
-                raise BadInputError(f"--{option} {value} cannot be used: {low} to {high} are possible.")
+        check_bounds(self, sweeps=(1, MAX_SWEEPS))
 
     def config(self) -> SparseFusionConfig:
         chosen = {"epochs": self.epochs, "batch_size": self.batch_size, "sweeps": self.sweeps}
@@ -117,7 +109,7 @@ def run(options: Options) -> None:
         held_out = _samples(options, options.val_split, config)
         metric = NuScenesMetric.of(held_out)  # now, as it refuses what has no annotations
     folder = options.output or Path("runs") / f"{options.input.resolve().name}_{options.preset}"
-    _make_folder(folder, options.resume)
+    make_run_folder(folder, options.resume)
     with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         for note in samples.notes:
             progress.say(note)
@@ -127,7 +119,8 @@ def run(options: Options) -> None:
         detector = SparseFusionDetector(model)
         workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
         training = DetectorTraining(detector, samples, options.seed, workers)
-        curve = LearningCurve(folder, training.order.steps_per_epoch, _keeper(options, folder, model), rank == 0)
+        keep = keeper(folder, options.keep_every, lambda path: save_weights(path, model))
+        curve = LearningCurve(folder, training.order.steps_per_epoch, keep, rank == 0)
         plan = TrainRun(
             folder / "checkpoints",
             options.resume,
@@ -143,32 +136,20 @@ def run(options: Options) -> None:
             return
         save_weights(folder / WEIGHTS_FILE, model)
         write_json(folder / "config.json", {"preset": options.preset, **training.settings()})
-        result, lines = _outcome(trained, folder, processes)
+        result, lines = outcome(trained, folder, processes)
         if held_out is not None and metric is not None and trained.step == trained.steps:
             scores, found = measure(Predictor(detector, device), held_out, metric, progress)
             write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector.inputs))
             result["metrics"] = scores.summary()
             lines = [*scores.lines(), "", *lines]
-        memory_gb = peak_memory_gb(device)
-        result["peak_memory_gb"] = None if memory_gb is None else round(memory_gb, 2)
+        following = f"Next: fewview detect run {options.input} --weights {folder}"
+        lines = [*lines, *last_lines(result, folder, device, following)]
         write_json(folder / "metrics.json", result)
-    memory = [] if memory_gb is None else [f"Peak memory: {memory_gb:.2f} GB"]
-    finish(options, result, [*lines, *memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
+    finish(options, result, lines)
 
 
 def _samples(options: Options, split: str, config: SparseFusionConfig) -> NuScenesSamples:
     return NuScenesSamples(options.input, split, sweeps=config.sweeps - 1, photographs=config.use_images)
-
-
-def _keeper(options: Options, folder: Path, model: SparseFusionModel) -> Callable[[int], None]:
-    """Saves the weights after an epoch, where --keep-every says so."""
-
-    def keep(epoch: int) -> None:
-        if options.keep_every and epoch % options.keep_every == 0:
-            (folder / "epochs").mkdir(exist_ok=True)
-            save_weights(folder / "epochs" / f"epoch_{epoch:04d}.safetensors", model)
-
-    return keep
 
 
 def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:
@@ -179,52 +160,10 @@ def _start(options: Options, model: SparseFusionModel, folder: Path, progress: T
         progress.say(started.line())
         given |= started.names
     random = frozen_at_random(model, given)
-    if random and not (options.resume and _has_checkpoint(folder)):
+    if random and not (options.resume and has_checkpoint(folder)):
         parts = ", ".join(f"{part} ({numbers:,} numbers)" for part, numbers in random.items())
         raise BadInputError(
             f"--preset {options.preset} does not train these parts, and no --start gave them: {parts}. Add --start "
             "with released initial weights, or with those of a TransFusion-L (or a run with --without images) for the "
             "LiDAR's parts and of a ResNet-50 or Mask R-CNN for the image backbone."
         )
-
-
-def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, Any], list[str]]:
-    """(result for programs, lines for people)"""
-    done = trained.step == trained.steps
-    result: dict[str, Any] = {
-        "output": str(folder),
-        "step": trained.step,
-        "steps": trained.steps,
-        "finished": done,
-        "seconds": round(trained.seconds, 1),
-        "processes": processes,
-        "losses": dict(trained.losses),
-        "loss": sum(trained.losses.values()),
-        "learning_curve": str(folder / CURVE_FILE),
-    }
-    how = "Trained" if done else "Interrupted after"
-    lines = [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
-    if (folder / CURVE_FILE).is_file():
-        lines.append(f"Losses of each epoch: {folder / CURVE_FILE}")
-    return result, lines
-
-
-def _next(options: Options, folder: Path, trained: Trained) -> str:
-    if trained.step < trained.steps:
-        return "Go on with the same command and --resume."
-    return f"Next: fewview detect run {options.input} --weights {folder}"
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoints").glob("step_*.safetensors"))
-
-
-def _make_folder(folder: Path, resume: bool) -> None:
-    if not resume and _has_checkpoint(folder):
-        raise BadInputError(
-            f"{folder} holds a training run already; add --resume to continue it, or choose another folder with -o."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...learn.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD
+from ...learn.efficientnet_lite0 import IMAGENET_MEAN, IMAGENET_STD
 from ...learn.foreign_weights import read_weights
 from ...scene.errors import BadInputError, FewviewError
 

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....learn.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite0
+from ....learn.efficientnet_lite0 import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite0
 from .integration import Differences, integrate
 from .sparse_input import TOLD
 
 MULTIPLE = 32  # pixels: sides of pictures are multiples of it
-TAPS = {2: 24, 4: 40, 10: 112, 14: 192}  # blocks of the trunk and their channels, at 1/4 to 1/32 of the size
+STRIDES = (4, 8, 16, 32)  # of the trunk's output
 COLORS = 12  # of the four pixels that one of the half size stands for
 WIDTHS = (16, 32, 64, 96, 128)  # of the decoder at 1/2 to 1/32
 LEVELS = 4  # resolutions at which differences are predicted, from 1/2 on
@@ -45,8 +45,8 @@ class DepthPrior(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = EfficientNetLite0(tuple(TAPS))
-        self.decoder = DepthDecoder()
+        self.trunk = EfficientNetLite0(STRIDES)
+        self.decoder = DepthDecoder(self.trunk.channels)
         self.trunk.requires_grad_(False)
         self.trunk.eval()
 
@@ -81,9 +81,12 @@ class DepthPrior(nn.Module):
 class DepthDecoder(nn.Module):
     """All that is trained."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, ...],  # of the trunk's output
+    ) -> None:
         super().__init__()
-        inputs = (COLORS + TOLD, *(w + t for w, t in zip(WIDTHS, TAPS.values(), strict=False)))
+        inputs = (COLORS + TOLD, *(w + t for w, t in zip(WIDTHS, channels, strict=False)))
         self.down = nn.ModuleList(_block(before, after) for before, after in zip(inputs, WIDTHS, strict=True))
         self.halve = nn.ModuleList(nn.Conv2d(w, w, 3, 2, 1, groups=w) for w in WIDTHS[:-1])
         self.up = nn.ModuleList(_block(WIDTHS[k + 1] + WIDTHS[k], WIDTHS[k]) for k in range(LEVELS))
