@@ -46,18 +46,19 @@ def main() -> None:
     speed.add_argument("rooms", type=Path)
     speed.add_argument("--preset", default="paper")
     speed.add_argument("--views", type=int, default=50)
-    speed.add_argument("--bfloat16", action="store_true")
+    for command in (accuracy, speed):
+        command.add_argument("--bfloat16", action="store_true")
     options = parser.parse_args()
     if options.command == "speed":
         measure_speed(options.rooms, options.preset, options.views, options.bfloat16)
         return
     print("| run | views | mAP@0.25 | mAP@0.5 | occupancy right | share free |\n|---|---|---|---|---|---|")
     for run in options.runs:
-        for row in accuracy_rows(options.rooms, options.split, run, options.views):
+        for row in accuracy_rows(options.rooms, options.split, run, options.views, options.bfloat16):
             print(row, flush=True)
 
 
-def accuracy_rows(rooms: Path, split: str, run: Path, view_counts: Sequence[int]) -> Iterator[str]:
+def accuracy_rows(rooms: Path, split: str, run: Path, view_counts: Sequence[int], bfloat16: bool) -> Iterator[str]:
     """A row for each number of views: mean average precision, and how many voxels are told right."""
     network = load_imgeonet(run).eval()
     config = network.config
@@ -70,7 +71,7 @@ def accuracy_rows(rooms: Path, split: str, run: Path, view_counts: Sequence[int]
         detector = ImGeoNetDetector(network)
         found, right, free, count = {}, 0, 0, 0
         for i, sample in enumerate(samples):
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 output = network(Predictor(detector, CPU).batch(sample))
             found[sample.token] = metric.submitted(sample, detector.decode(output)[0])
             if output.occupancy is not None:
