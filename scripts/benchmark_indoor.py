@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from fewview.detect.imgeonet.imgeonet_weights import load_imgeonet
 from fewview.detect.imgeonet.model import ImGeoNet
 from fewview.detect.imgeonet.room_losses import true_occupancy
 from fewview.detect.imgeonet.room_preparation import RoomPreparation
-from fewview.detect.measure import Predictor, measure
+from fewview.detect.measure import Predictor
 from fewview.detect.metrics.indoor_metric import IndoorMetric
-from fewview.detect.tasks.indoor_samples import RoomSamples, open_rooms
+from fewview.detect.tasks.indoor_samples import open_rooms
+from fewview.detect.tasks.room_sample import RoomSample
 from fewview.learn.processes import peak_memory_gb
 from torch import Tensor
 
@@ -45,49 +46,50 @@ def main() -> None:
     speed.add_argument("rooms", type=Path)
     speed.add_argument("--preset", default="paper")
     speed.add_argument("--views", type=int, default=50)
-    speed.add_argument("--bfloat16", action="store_true")
+    for command in (accuracy, speed):
+        command.add_argument("--bfloat16", action="store_true")
     options = parser.parse_args()
     if options.command == "speed":
         measure_speed(options.rooms, options.preset, options.views, options.bfloat16)
         return
     print("| run | views | mAP@0.25 | mAP@0.5 | occupancy right | share free |\n|---|---|---|---|---|---|")
     for run in options.runs:
-        for views in options.views:
-            print(accuracy_row(options.rooms, options.split, run, views), flush=True)
+        for row in accuracy_rows(options.rooms, options.split, run, options.views, options.bfloat16):
+            print(row, flush=True)
 
 
-def accuracy_row(rooms: Path, split: str, run: Path, views: int) -> str:
-    network = load_imgeonet(run)
-    network.config = config = replace(network.config, test_views=views)
-    samples = open_rooms(rooms, config.classes, split)
-    predictor = Predictor(ImGeoNetDetector(network), CPU)
-    summary = measure(predictor, samples, IndoorMetric(samples.truth(), config.yaw))[0].summary()
-    occupancy = ("-", "-")
-    if config.geometry:
-        right, free = occupancy_accuracy(predictor, samples, config)
-        occupancy = (f"{right:.3f}", f"{free:.3f}")
-    numbers = (f"{summary[name]:.3f}" for name in ("mAP@0.25", "mAP@0.5"))
-    return f"| {' | '.join((run.name, str(views), *numbers, *occupancy))} |"
+def accuracy_rows(rooms: Path, split: str, run: Path, view_counts: Sequence[int], bfloat16: bool) -> Iterator[str]:
+    """A row for each number of views: mean average precision, and how many voxels are told right."""
+    network = load_imgeonet(run).eval()
+    config = network.config
+    source = open_rooms(rooms, config.classes, split)
+    samples = [source[i] for i in range(len(source))]
+    metric = IndoorMetric({sample.token: sample.boxes for sample in samples if sample.boxes is not None}, config.yaw)
+    truths = [occupancy_of(sample, config) for sample in samples] if config.geometry else []
+    for views in view_counts:
+        network.config = replace(config, test_views=views)
+        detector = ImGeoNetDetector(network)
+        found, right, free, count = {}, 0, 0, 0
+        for i, sample in enumerate(samples):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                output = network(Predictor(detector, CPU).batch(sample))
+            found[sample.token] = metric.submitted(sample, detector.decode(output)[0])
+            if output.occupancy is not None:
+                seen = output.seen
+                right += int(((output.occupancy > 0) == truths[i])[seen].sum())
+                free += int((~truths[i])[seen].sum())
+                count += int(seen.sum())
+        summary = metric.evaluate(found).summary()
+        numbers = [f"{summary[name]:.3f}" for name in ("mAP@0.25", "mAP@0.5")]
+        numbers += [f"{right / count:.3f}", f"{free / count:.3f}"] if count else ["-", "-"]
+        yield f"| {' | '.join((run.name, str(views), *numbers))} |"
 
 
-@torch.no_grad()
-def occupancy_accuracy(predictor: Predictor, samples: RoomSamples, config: ImGeoNetConfig) -> tuple[float, float]:
-    """(share of voxels that are told right, share that is free) of those that some view sees.
-
-    The truth is that of the depths of all photographs.
-    """
-    right = free = count = 0
-    for i in range(len(samples)):
-        sample = samples[i]
-        every = RoomPreparation(replace(config, train_views=len(sample.frames), shift_std_m=(0.0, 0.0, 0.0)))
-        prepared = every.prepare(every.read(sample), np.random.default_rng(0))
-        truth = true_occupancy(every.collate([prepared]), config)
-        output = predictor.detector.network.eval()(predictor.batch(sample))
-        told = output.occupancy > 0
-        right += int((told == truth)[output.seen].sum())
-        free += int((~truth)[output.seen].sum())
-        count += int(output.seen.sum())
-    return right / count, free / count
+def occupancy_of(sample: RoomSample, config: ImGeoNetConfig) -> Tensor:
+    """bool [1, nx, ny, nz]: the truth from the depths of all photographs."""
+    every = RoomPreparation(replace(config, train_views=len(sample.frames), shift_std_m=(0.0, 0.0, 0.0)))
+    prepared = every.prepare(every.read(sample), np.random.default_rng(0))
+    return true_occupancy(every.collate([prepared]), config)
 
 
 def measure_speed(rooms: Path, name: Any, views: int, bfloat16: bool) -> None:
