@@ -21,8 +21,9 @@ from fewview.recon.methods.dreammesh4d.face_gaussians import (
     gaussian_table,
 )
 from fewview.recon.methods.dreammesh4d.hexplane import NodeNetwork
-from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d, initialise
+from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d
 from fewview.recon.methods.dreammesh4d.rest_mesh import rest_mesh
+from fewview.recon.methods.dreammesh4d.starting_model import initialise
 from fewview.recon.methods.dreammesh4d.surface_losses import (
     arap_energy,
     face_pairs,

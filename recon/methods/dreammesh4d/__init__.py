@@ -3,7 +3,8 @@
 from ...evidence.evidence_kinds import STATIC_MESH
 from ..method_contract import Inputs, Method, Suitability
 from .config import DreamMesh4dConfig, configure
-from .model import DreamMesh4d, initialise
+from .model import DreamMesh4d
+from .starting_model import initialise
 
 
 def _suits(inputs: Inputs) -> Suitability:

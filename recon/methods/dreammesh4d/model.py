@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 
 from ....learn.schedules import log_linear
-from ....render.aim import up_direction
-from ....render.mesh_rasterization import rasterize_mesh
 from ....scene.cameras import Cameras
 from ....scene.cotangent_weights import WeightedEdges, cotangent_weights
-from ....scene.errors import BadInputError
 from ....scene.gaussians import Gaussians
 from ....scene.geometry import quat_exp, quat_log, quat_multiply
 from ....scene.mesh_bound import MeshBoundMotion
@@ -28,16 +25,14 @@ from ....scene.triangle_mesh import Mesh
 from ...evidence.view_prior import ViewPrior, distillation_loss
 from ...optimise.adam import Optimiser, Rate
 from ...optimise.contract import Model, Stage
-from ...optimise.dataset import Dataset
 from ...optimise.step import Render, Step
 from ...optimise.table import Table
 from ..moving_capture import MovingFrame
 from .config import DreamMesh4dConfig
 from .deformation_graph import DeformationGraph, deformation_graph
-from .face_gaussians import THICKNESS, bound_gaussians, face_places, gaussian_table
+from .face_gaussians import THICKNESS, bound_gaussians, face_places
 from .hexplane import NodeNetwork
 from .mattes import matte
-from .rest_mesh import colors_near, rest_mesh
 from .surface_losses import arap_energy, face_pairs, laplacian_loss, normal_consistency, total_variation
 from .turned_views import novel_view
 
@@ -45,7 +40,6 @@ STATIC, MOVING = "static mesh", "motion"  # the stages
 GAUSSIANS, MESH, NETWORK = "gaussians", "mesh", "deformation"
 ROOM = 1.25  # half the network's box, in the unit of the mesh: what moves leaves its place
 ADAMW: dict[str, Any] = {"kind": "adamw", "betas": (0.9, 0.99)}
-LEAST_OVERLAP = 0.1  # of the union of outline and mesh
 GRAPH_PARTS = ("nodes", "index", "weights")
 
 
@@ -321,56 +315,3 @@ class DreamMesh4d(Model):
         )
         gaussians = self._at_rest().detach()
         return MovingSplat(gaussians, self.config.antialiased, background=self.config.background, motion=motion)
-
-
-def initialise(
-    dataset: Dataset,
-    mesh: Mesh,  # static, in the frame of the cameras
-    config: DreamMesh4dConfig,
-    device: torch.device | str = "cpu",
-    prior: ViewPrior | None = None,
-) -> DreamMesh4d:
-    """Gaussians on the faces of a mesh, in its colours, and a network that moves nothing yet.
-
-    Raises BadInputError for a mesh without a face, and for one that no photograph of its moment can see.
-    """
-    rest = rest_mesh(mesh.to("cpu"), config.max_faces)
-    generator = torch.Generator().manual_seed(config.seed)
-    face, barycentric = face_places(len(rest), config.per_face)
-    places = (barycentric[..., None] * rest.vertices[rest.faces[face]]).sum(1)
-    gaussians = gaussian_table(
-        rest.vertices.to(device), rest.faces.to(device), config.per_face,
-        colors_near(mesh, places, generator).to(device), config.initial_scale, config.initial_opacity,
-    )  # fmt: skip
-    views = reference_views(dataset, config.reference)
-    check_seen(rest, dataset, views)
-    low, high = rest.vertices.amin(0), rest.vertices.amax(0)
-    assert dataset.cameras.times_s is not None
-    times = dataset.cameras.times_s.double().unique()
-    frame = MovingFrame((low + high) / 2, float((high - low).max()) / 2, float(times[0]), float(times[-1]), len(times))
-    up = up_direction(dataset.cameras[list(dataset.train)]) if mesh.up is None else torch.tensor(mesh.up)
-    return DreamMesh4d(rest.to(device), gaussians, config, frame, views, up, prior)
-
-
-def reference_views(dataset: Dataset, moment: int) -> list[int]:
-    """The training views of a moment, counted in the order of time. Raises BadInputError beyond the last."""
-    times = sorted({dataset.time_s(i) or 0.0 for i in dataset.train})
-    if moment >= len(times):
-        raise BadInputError(f"reference is {moment}, and there are {len(times)} moments, counted from 0.")
-    return [i for i in dataset.train if (dataset.time_s(i) or 0.0) == times[moment]]
-
-
-def check_seen(mesh: Mesh, dataset: Dataset, views: Sequence[int]) -> None:
-    """Raise BadInputError unless some photograph shows the object where the mesh is."""
-    best = 0.0
-    for i in views:
-        wanted = matte(dataset.views[i])
-        assert wanted is not None
-        camera = dataset.cameras[i].to("cpu")
-        hit, opaque = rasterize_mesh(mesh.vertices, mesh.faces, camera).hit, wanted.cpu() > 0.5
-        best = max(best, float((hit & opaque).sum() / (hit | opaque).sum().clamp_min(1)))
-    if best < LEAST_OVERLAP:
-        raise BadInputError(
-            f"The static mesh covers {best:.0%} of the object's outline at its moment: give a mesh that lies in the "
-            "frame of the cameras, or leave it out for one that is made from the outlines."
-        )
