@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ....scene.edit.control_graph import farthest_points
+from ....scene.farthest_points import farthest_points
 from ....scene.geodesics import HeatGeodesics
 from ....scene.mesh_topology import face_areas
 
