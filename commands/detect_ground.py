@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from ..detect.measure import Predictor
 from ..detect.tasks.grounding_samples import sample_for
 from ..detect.tsp3d.config import TSP3DConfig
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device
 from ..scene.datasets.indoor_scan import read_indoor_scan
 from ..scene.files import write_json
-from .device import set_threads
 from .grounding_pictures import grounded, load_grounding, write_grounding_picture
-from .options import Common
+from .network_options import NetworkOptions
 from .result import finish
 from .terminal_progress import TerminalProgress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(NetworkOptions):
     """The thing in an indoor scan that a sentence speaks of, as a box: "the chair left of the desk".
 
     Prints the box and writes it with a picture. A network finds what it was trained on; other rooms, scanners and words
@@ -45,16 +41,10 @@ class Options(Common):
     scale: float | None = None
     # Folder with the text encoder's files, where they are not in a package.
     text: Path | None = None
-    # Compute in bfloat16 where that is safe.
-    mixed_precision: bool = False
 
 
 def run(options: Options) -> None:
-    device = network_device(options.device)
-    if options.mixed_precision:
-        require_bfloat16(device)
-    set_threads(options.threads)
-    torch.manual_seed(options.seed)
+    device = options.begin()
     with TerminalProgress(options.quiet) as progress:
         scan = read_indoor_scan(options.input, options.up, options.scale)
         detector = load_grounding(options.weights, options.text)

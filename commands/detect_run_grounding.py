@@ -7,29 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
 import tyro
 
 from ..detect.measure import Predictor
 from ..detect.metrics.grounding_results import write_grounding_results
 from ..detect.tasks.grounding_samples import open_grounding_samples
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, peak_memory_gb
+from ..learn.processes import peak_memory_gb
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.files import make_folder
 from ..scene.progress import duration
 from .detect_train_grounding import BOXES_FILE, Sentences
-from .device import set_threads
 from .grounding_pictures import grounded, load_grounding, write_grounding_picture
-from .options import Common
+from .network_options import NetworkOptions
+from .picture_file import evenly_spread
 from .result import finish
 from .terminal_progress import TerminalProgress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(NetworkOptions):
     """A box for each sentence of a data set, in the aligned frame of its scans.
 
     Writes boxes.json and pictures: the scan from above with the box, and the voxels that each pruning left.
@@ -47,8 +44,6 @@ class Options(Common):
     split: str = "all"
     # Folder with the text encoder's files, where they are not in a package.
     text: Path | None = None
-    # Compute in bfloat16 where that is safe.
-    mixed_precision: bool = False
     # Sentences that get a picture, evenly spread; 0 for none.
     pictures: int = 20
 
@@ -59,18 +54,14 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    device = network_device(options.device)
-    if options.mixed_precision:
-        require_bfloat16(device)
-    set_threads(options.threads)
-    torch.manual_seed(options.seed)
+    device = options.begin()
     with TerminalProgress(options.quiet) as progress:
         detector = load_grounding(options.weights, options.text)
         detector.network.to(device)
         samples = open_grounding_samples(options.input, options.split, options.sentences)
         folder = options.output or Path("runs") / f"{options.input.resolve().name}_grounding"
         make_folder(folder)
-        pictured = {round(v) for v in np.linspace(0, len(samples) - 1, min(len(samples), options.pictures))}
+        pictured = evenly_spread(len(samples), options.pictures)
         predictor = Predictor(detector, device, options.mixed_precision)
         found: dict[str, Boxes] = {}
         problem: BadInputError | None = None

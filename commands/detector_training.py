@@ -17,12 +17,10 @@ from ..detect.sample import Sample, Samples
 from ..detect.training import DetectorTraining
 from ..learn import TrainRun, fit
 from ..learn.network_files import WEIGHTS_FILE
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, process_group
+from ..learn.processes import process_group
 from ..scene.boxes import Boxes
 from ..scene.files import write_json
-from .device import set_threads
-from .options import Common
+from .network_options import NetworkOptions
 from .result import finish
 from .terminal_progress import TerminalProgress
 from .training_run import BOUNDS, keeper, last_lines, make_run_folder, outcome, require_within
@@ -31,7 +29,7 @@ WORKERS_CUDA = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(Common):
+class TrainOptions(NetworkOptions):
     """Options of every detector's training."""
 
     # Passes over the data; auto is the preset's.
@@ -46,8 +44,6 @@ class TrainOptions(Common):
     keep_every: int = 0
     # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
     workers: int | None = None
-    # Compute in bfloat16 where that is safe: about twice as fast on a GPU; also on processors with AVX512_BF16.
-    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,14 +53,6 @@ class TrainOptions(Common):
         """The fields of a preset that are asked for: epochs and samples of a step."""
         asked = {"epochs": self.epochs, "batch_size": self.batch_size}
         return {name: value for name, value in asked.items() if value is not None}
-
-    def begin(self) -> torch.device:
-        """The device to train on, with the threads that are asked for. Raises BadInputError where it cannot be used."""
-        device = network_device(self.device)
-        if self.mixed_precision:
-            require_bfloat16(device)
-        set_threads(self.threads)
-        return device
 
 
 @dataclass(frozen=True)
