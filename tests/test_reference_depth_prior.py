@@ -125,6 +125,17 @@ def test_a_new_network_interpolates_as_planes_do() -> None:
     assert np.abs(found.depth.numpy() * inverse - 1).max() < 0.1
 
 
+def test_large_photographs_keep_their_few_known_pixels() -> None:
+    torch.manual_seed(0)
+    y, x = np.mgrid[:360, :1040].astype(np.float32)
+    inverse, weight = 0.2 + 2e-4 * x + 1e-4 * y, np.zeros((360, 1040), np.float32)
+    corners = [0, 0, 359, 359, 180], [0, 1039, 0, 1039, 519]
+    weight[corners] = 5
+    found = complete_depth(DepthPrior().eval(), np.zeros((360, 1040, 3), np.uint8), inverse, weight)
+    assert found.depth.shape == (360, 1040)
+    assert np.abs(found.depth.numpy()[corners] * inverse[corners] - 1).max() < 0.05
+
+
 @pytest.mark.parametrize("unit", [1e-3, 7.3, 1e4])
 def test_depth_scales_with_what_is_known(unit: float) -> None:
     network = shaken_prior()

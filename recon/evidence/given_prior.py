@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from ...scene.errors import BadInputError
 from ...scene.images import load_numbers
+from ..optimise.dataset import Dataset
 from .depth_anything_v2 import DepthAnythingV2
 from .depth_file import check_size
 from .depth_maps import Stereo
@@ -59,7 +59,7 @@ def prior_digest(request: EvidenceRequest) -> str:
     return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _given_map(folder: Path, dataset: Any, index: int) -> torch.Tensor:
+def _given_map(folder: Path, dataset: Dataset, index: int) -> torch.Tensor:
     """A photograph's map [H, W] at the size of its view."""
     name, view = Path(dataset.names[index]), dataset.view(index)
     if name.is_absolute() or ".." in name.parts:

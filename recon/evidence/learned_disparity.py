@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import torch
 
 from ...scene.errors import BadInputError
@@ -27,7 +28,8 @@ def learned_disparity(
         progress("depth prior", number, len(dataset.train))
         depth_map = stereo.maps[number]
         height, width = depth_map.depth.shape
-        pixels, _ = dataset.view(index).photograph(width, height)
+        view = dataset.view(index)
+        pixels, _ = view.photograph(width, height)
         known = known_inverse_depth(depth_map, stereo.cameras[number], points_of_view(points, number))
         try:
             completed = complete_depth(network, pixels.numpy(), *known)
@@ -36,5 +38,7 @@ def learned_disparity(
                 f"The depth prior continues known depth, and of {dataset.names[index]} hardly any is known ({error}); "
                 "give photographs that overlap, or leave --depth-prior out."
             ) from error
-        maps.append((1 / completed.depth).to(torch.float32))
+        disparity = (1 / completed.depth).numpy()
+        sized = cv2.resize(disparity, (view.width, view.height), interpolation=cv2.INTER_LINEAR)
+        maps.append(torch.from_numpy(sized))
     return MonocularDepth(tuple(maps))

@@ -42,8 +42,7 @@ def complete_depth(
     small, inverse, known = image, inverse_depth, weight
     if factor < 1:
         small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        inverse = cv2.resize(inverse_depth, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
-        known = cv2.resize(weight, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
+        inverse, known = _reduced(inverse_depth, weight, rows, columns)
     below, right = -rows % MULTIPLE, -columns % MULTIPLE
     small = cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_REPLICATE)
     inverse, known = (cv2.copyMakeBorder(v, 0, below, 0, right, cv2.BORDER_CONSTANT) for v in (inverse, known))
@@ -58,3 +57,14 @@ def complete_depth(
 
     depth = at_size(base + found.correction).exp()
     return CompletedDepth(depth, at_size(found.log_scale), at_size(found.edge.sigmoid()))
+
+
+def _reduced(inverse_depth: np.ndarray, weight: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both [rows, columns]: of the known pixels that fall into one, that of the largest weight; none is lost."""
+    row, column = (weight > 0).nonzero()
+    order = weight[row, column].argsort(kind="stable")  # the largest is written last
+    row, column = row[order], column[order]
+    place = row * rows // weight.shape[0], column * columns // weight.shape[1]
+    inverse, known = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+    inverse[place], known[place] = inverse_depth[row, column], weight[row, column]
+    return inverse, known
