@@ -67,8 +67,11 @@ class ScoreDistillation:
 
 
 def view_condition(camera: Cameras, reference: Cameras, center: Tensor, up: Tensor) -> Tensor:
-    """[4]: by how much a camera [] is lower than another, sine and cosine of the azimuth between them, and the other's
-    angle from the zenith; radians (Zero-1-to-3, as Stable Zero123 has it)."""
+    """Relative view [4] of a camera [] from another, as Zero-1-to-3 and Stable Zero123 take it; radians.
+
+    By how much it is farther from the zenith, sine and cosine of the azimuth between them, and the other's angle from
+    the zenith.
+    """
     (high, azimuth), (high_there, azimuth_there) = (_direction(c, center, up) for c in (camera, reference))
     turned = azimuth - azimuth_there
     return torch.tensor([high_there - high, math.sin(turned), math.cos(turned), math.pi / 2 - high_there])
