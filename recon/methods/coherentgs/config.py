@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,14 +170,18 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> CoherentConfig:
     preset = asked.get("preset", "auto")
     if preset == "auto":
         preset = "quick" if inputs.on_cpu else "released"
-    make = {"released": CoherentConfig, "paper": CoherentConfig.paper, "quick": CoherentConfig.quick}[preset]
+    make: dict[str, Callable[..., CoherentConfig]] = {
+        "released": CoherentConfig,
+        "paper": CoherentConfig.paper,
+        "quick": CoherentConfig.quick,
+    }
     values: dict[str, Any] = {"initial_opacity": initial_opacity(views)}
     if preset == "quick":
         values["background"] = background_of(inputs.dataset)
     else:
         values |= {"depth_capacity": capacity(DEPTH_CAPACITY, views)}
         values |= {"opacity_capacity": capacity(OPACITY_CAPACITY, views)}
-    return make(**(values | dict(asked)))
+    return make[preset](**(values | dict(asked)))
 
 
 def capacity(released: Mapping[int, int], views: int) -> int:
