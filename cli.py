@@ -37,7 +37,7 @@ COMMANDS = {
     "share": "A run or a splat file to one HTML page that anybody can open.",
     "edit": "Drag, crop or clean a splat, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",
-    "detect": "Objects in drives with LiDAR and cameras, and in rooms with photographs: train, run, measure.",
+    "detect": "Objects in drives and rooms, from LiDAR, photographs or a sentence: train, run, measure.",
     "convert": "A splat file to another format: the name's ending says which.",
     "doctor": "List what is installed, what is missing, and what to type next.",
 }

@@ -7,5 +7,6 @@ SUBCOMMANDS = {
     "train": "Train SparseFusion on a data set in the nuScenes format.",
     "run": "Boxes for a data set in the nuScenes format, or for the frames of an info file.",
     "eval": "Measure detections with the nuScenes metric.",
+    "ground": "The thing in an indoor scan that a sentence speaks of.",
 }
-TASKS = ("indoor",)
+TASKS = ("indoor", "grounding")

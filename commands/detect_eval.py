@@ -32,8 +32,8 @@ class Options(Common):
     installed it runs, too: its numbers are printed, compared with ours, and its plots are drawn.
     """
 
-    # driving: this. indoor: mAP of boxes in rooms, see --task indoor --help.
-    task: Literal["driving", "indoor"] = "driving"
+    # driving: this. indoor: mAP in rooms, grounding: accuracy of sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format.
     input: tyro.conf.Positional[Path]
     # Detections, a JSON file in the nuScenes submission layout.

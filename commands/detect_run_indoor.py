@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
 import tyro
 
 from ..detect.imgeonet.imgeonet_detector import ImGeoNetDetector, load, new
@@ -17,16 +15,14 @@ from ..detect.measure import Predictor, Unusable, detect_each
 from ..detect.metrics.indoor_results import write_indoor_results
 from ..detect.tasks.indoor_samples import open_rooms
 from ..detect.tasks.room_picture import room_picture
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, peak_memory_gb
+from ..learn.processes import peak_memory_gb
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.files import make_folder
 from ..scene.progress import duration
 from .detect_run import RANDOM_WEIGHTS
-from .device import set_threads
-from .options import Common
-from .picture_file import write_picture
+from .network_options import NetworkOptions
+from .picture_file import evenly_spread, write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
 
@@ -34,7 +30,7 @@ ROOMS_FILE = "rooms.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(NetworkOptions):
     """Boxes for rooms from posed photographs, in the frame of their cameras (metres, z up).
 
     Writes rooms.json and a picture of each room: boxes in some photographs and from above. No depth is needed.
@@ -52,8 +48,6 @@ class Options(Common):
     split: str = "all"
     # Photographs of a room that are looked at, evenly spread; auto is the network's own number.
     views: int | None = None
-    # Compute in bfloat16 where that is safe.
-    mixed_precision: bool = False
     # Rooms that get a picture, evenly spread; 0 for none.
     pictures: int = 20
     # Boxes below this score are not drawn; all are in rooms.json.
@@ -70,11 +64,7 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    device = network_device(options.device)
-    if options.mixed_precision:
-        require_bfloat16(device)
-    set_threads(options.threads)
-    torch.manual_seed(options.seed)
+    device = options.begin()
     with TerminalProgress(options.quiet) as progress:
         if options.weights is None:
             progress.say(RANDOM_WEIGHTS)
@@ -86,7 +76,7 @@ def run(options: Options) -> None:
             progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_rooms"
         make_folder(folder)
-        pictured = {round(v) for v in np.linspace(0, len(samples) - 1, min(len(samples), options.pictures))}
+        pictured = evenly_spread(len(samples), options.pictures)
         found: dict[str, Boxes] = {}
         unusable: list[Unusable] = []
         start = time.perf_counter()

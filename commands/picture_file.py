@@ -11,6 +11,11 @@ from ..scene.errors import FewviewError
 from ..scene.files import make_folder, write_bytes
 
 
+def evenly_spread(count: int, wanted: int) -> set[int]:
+    """At most `wanted` of the numbers below `count`, the first and the last among them."""
+    return set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()) if count else set()
+
+
 def write_picture(
     path: Path,
     picture: np.ndarray,  # uint8 [H, W, 3] sRGB

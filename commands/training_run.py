@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ BOUNDS = {
 }
 
 
-def check_bounds(options: Any, **more: tuple[int, int]) -> None:
+def require_within(options: Any, bounds: Mapping[str, tuple[int, int]]) -> None:
     """Raises BadInputError where a number of the options is outside of what is possible."""
-    for name, (low, high) in {**BOUNDS, **more}.items():
+    for name, (low, high) in bounds.items():
         value = getattr(options, name)
         if value is not None and not low <= value <= high:
             option = name.replace("_", "-")

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the colours in [0, 1] that networks were trained on
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # Blocks: expansion, kernel, stride, channels. The last one (320 channels) is left out: it sorts ImageNet's classes, and
 # costs as much as three others.
 _BLOCKS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Scan:
         )
 
     def to(self, device: torch.device | str) -> Scan:
-        moved = {}
+        moved: dict[str, Any] = {}
         for name in ("points", "colors", "objects", "object_of_point", "cameras"):
             value = getattr(self, name)
             moved[name] = None if value is None else value.to(device)

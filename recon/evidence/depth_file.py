@@ -15,7 +15,7 @@ from ...scene.files import write_bytes
 from .depth_maps import MAX_CONFIDENCE, DepthMap, Stereo
 
 PLACED = "placed"  # key of depth that came with the cameras: it belongs to the photographs, whatever else is asked
-_KEY = "fewview_key"
+KEY = "fewview_key"  # in the metadata of every file of evidence
 
 
 def save_stereo(path: Path, stereo: Stereo, names: list[str], key: str = PLACED) -> None:
@@ -25,7 +25,7 @@ def save_stereo(path: Path, stereo: Stereo, names: list[str], key: str = PLACED)
         tensors[f"depth/{name}"] = depth_map.depth.contiguous()
         tensors[f"confidence/{name}"] = depth_map.confidence.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors.torch.save(tensors, {_KEY: key}))
+    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
 
 
 def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
@@ -52,22 +52,25 @@ def stored_key(path: Path) -> str:
     """The key that a file was written with. Raises BadInputError when the file is damaged."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get(_KEY, ""))
+            return str((file.metadata() or {}).get(KEY, ""))
     except (safetensors.SafetensorError, OSError) as error:
-        raise BadInputError(
-            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
-        ) from error
+        raise BadInputError(f"{path} cannot be used: {error}. Delete it, and --resume computes it again.") from error
 
 
 def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:
     """Raises ValueError for maps that are none of a photograph of width x height pixels."""
     if depth.dtype != torch.float32 or confidence.dtype != torch.float32:
         raise ValueError(f"float32 is expected, found {depth.dtype} and {confidence.dtype}")
+    check_size(depth, width, height)
+    usable = depth.isfinite().all() and (depth > 0).all() and (confidence >= 1).all()
+    if not usable or (confidence > MAX_CONFIDENCE).any():
+        raise ValueError(f"depth above 0 and confidence from 1 to {MAX_CONFIDENCE:g} are expected")
+
+
+def check_size(depth: Tensor, width: int, height: int) -> None:
+    """Raises ValueError for anything but a map [H, W] with the aspect of a photograph of width x height pixels."""
     if depth.ndim != 2 or depth.numel() == 0:
         raise ValueError(f"depth [H, W] is expected, found {list(depth.shape)}")
     rows, columns = depth.shape
     if abs(columns * height - rows * width) > width + height:  # more than rounding both sides to pixels can do
         raise ValueError(f"a map of {columns} x {rows} does not fit a photograph of {width} x {height}")
-    usable = depth.isfinite().all() and (depth > 0).all() and (confidence >= 1).all()
-    if not usable or (confidence > MAX_CONFIDENCE).any():
-        raise ValueError(f"depth above 0 and confidence from 1 to {MAX_CONFIDENCE:g} are expected")

@@ -6,28 +6,26 @@ import cv2
 import numpy as np
 import torch
 
-from ...scene.capture import Capture
-from ...scene.progress import Progress, silent
-from ..optimise.dataset import Dataset
 from .depth_maps import MAX_CONFIDENCE, DepthMap, Stereo
+from .evidence_request import EvidenceRequest
 
 GUESS = 1.0  # confidence of pixels without depth
 MEASURED = MAX_CONFIDENCE / 2  # between matched and certain: sensors blur at edges
 
 
-def given_depth(capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Stereo | None:
+def given_depth(request: EvidenceRequest) -> Stereo | None:
     """The input's depth of the training views at working size; None unless each has a map with something known in it.
 
     Pixels without depth take the view's median, as a guess. Depth is z in the camera frame, in the unit of the cameras,
     as nerfstudio and NeRF-synthetic data sets have it.
     """
-    maps = []
+    dataset, maps = request.dataset, []
     for done, index in enumerate(dataset.train):
-        load = capture.frames[index].load_depth
+        load = request.capture.frames[index].load_depth
         given = None if load is None else load().astype(np.float32)
         if given is None or not bool((given > 0).any()):
             return None
-        progress("depth", done, len(dataset.train))
+        request.progress("depth", done, len(dataset.train))
         view = dataset.view(index)
         depth = cv2.resize(given, (view.width, view.height), interpolation=cv2.INTER_NEAREST_EXACT)
         known = np.isfinite(depth) & (depth > 0)

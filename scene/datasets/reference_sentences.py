@@ -42,7 +42,7 @@ def sentence_kinds(reference: Reference, target: int, classes: Sequence[str]) ->
     """
     others = reference.distractor_count
     if others is None:
-        others = sum(c == classes[target] for c in classes[:target] + list(classes[target + 1 :]))
+        others = sum(c == classes[target] for c in classes) - 1
         others = min(others, MOST_COUNTED - 1)
     return frozenset(
         (

@@ -117,10 +117,9 @@ def _objects(folder: Path, points: Tensor, finite: Tensor) -> SceneObjects | Non
     segments_path = folder / f"{name}_vh_clean_2.0.010000.segs.json"
     segment = _segments(segments_path, len(points))
     groups = JsonField(read_json(groups_path), str(groups_path), "a table of objects")["segGroups"].items(MAX_OBJECTS)
-    _, segment_row = np.unique(segment, return_inverse=True)
-    known = {int(number): row for number, row in zip(segment, segment_row, strict=True)}
-    of_point = torch.full((len(points),), -1, dtype=torch.int64)
-    rows = torch.from_numpy(segment_row.reshape(-1))
+    numbers, segment_row = np.unique(segment[finite.numpy()], return_inverse=True)
+    known = {number: row for row, number in enumerate(numbers.tolist())}
+    owner = np.full(len(numbers), -1)  # the object of each segment
     kept: dict[tuple[int, ...], int] = {}
     row_of_id: dict[int, int] = {}
     labels: list[str] = []
@@ -135,13 +134,12 @@ def _objects(folder: Path, points: Tensor, finite: Tensor) -> SceneObjects | Non
         if key in kept:  # annotated twice: the same points under two numbers
             row_of_id[number] = kept[key]
             continue
-        mine = torch.isin(rows, torch.tensor(key)) & finite
-        if not bool(mine.any()):
-            continue
         row_of_id[number] = kept[key] = len(labels)
-        of_point[mine] = len(labels)
+        owner[list(key)] = len(labels)
         labels.append(plain_word(printable(label)))
         tokens.append(str(number))
+    of_point = torch.full((len(points),), -1, dtype=torch.int64)
+    of_point[finite] = torch.from_numpy(owner[segment_row.reshape(-1)])
     names = tuple(dict.fromkeys(labels))
     label_rows = torch.tensor([names.index(label) for label in labels], dtype=torch.int64)
     return SceneObjects(_around(points, of_point, label_rows, names, tuple(tokens)), of_point, row_of_id)
@@ -162,7 +160,7 @@ def _segments(path: Path, vertices: int) -> np.ndarray:
     if not isinstance(values, list) or len(values) != vertices:
         found = f"{len(values):,} entries" if isinstance(values, list) else type(values).__name__
         raise BadInputError(f"{path} has {found} in segIndices; {vertices:,} are expected, one for each vertex.")
-    if not all(type(value) is int for value in values):
+    if not all(type(value) is int and abs(value) < 2**62 for value in values):
         raise BadInputError(f"{path}: segIndices should hold whole numbers only.")
     return np.asarray(values, np.int64)
 

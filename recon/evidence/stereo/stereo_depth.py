@@ -16,7 +16,7 @@ def stereo_depth(dataset: Dataset, seed: int, progress: Progress = silent) -> St
     maps = estimate_depths(
         [dataset.view(i).pixels[..., :3].cpu() for i in train],
         cameras,
-        _observed_points(dataset, train),
+        observed_points(dataset, train),
         seed=seed,
         masks=[dataset.view(i).counts() for i in train],
         progress=progress,
@@ -24,7 +24,7 @@ def stereo_depth(dataset: Dataset, seed: int, progress: Progress = silent) -> St
     return Stereo(cameras, maps)
 
 
-def _observed_points(dataset: Dataset, views: list[int]) -> PointCloud:
+def observed_points(dataset: Dataset, views: list[int]) -> PointCloud:
     """The sparse points that at least two of these views see, with views renumbered; none without observations."""
     points = dataset.points
     if points is None or points.seen_view is None:

@@ -14,9 +14,6 @@ from .....learn.efficientnet_lite0 import EfficientNetLite0, lite0_state
 from .....learn.foreign_weights import check_weights, read_weights
 from .config import Backbone
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class ImageEncoder(nn.Module):
     """A backbone without its classifier, in inference mode for good."""
@@ -73,7 +70,7 @@ def read_backbone(path: Path, backbone: Backbone) -> ImageEncoder:
     """
     state, _ = read_weights(path)
     encoder = ImageEncoder(backbone)
-    plain = _without_classifier(state, backbone)
+    plain = dict(_without_classifier(state, backbone))
     for name, tensor in encoder.trunk.state_dict().items():  # some files lack the counters, which nothing reads
         if name.endswith("num_batches_tracked"):
             plain.setdefault(name, tensor)

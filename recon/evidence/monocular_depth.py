@@ -1,0 +1,69 @@
+"""Monocular depth: near and far in each photograph, to an unknown scale and offset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ...scene.cameras import Cameras
+from ...scene.errors import BadInputError
+from ...scene.files import write_bytes
+from ...scene.geometry import Similarity
+from .depth_file import KEY, PLACED, check_size
+
+
+@dataclass(frozen=True)
+class MonocularDepth:
+    """Relative inverse depth of the training views, in the order of `Dataset.train`.
+
+    Larger is nearer. Scale and offset are unknown and may differ from view to view, so that nothing but the order and
+    the proportions of differences inside of one view may be relied on. Raises ValueError for a map that is not [H, W]
+    float32, finite and non-negative everywhere.
+    """
+
+    disparity: tuple[Tensor, ...]  # V of [H, W] float32 >= 0, of the views' sizes
+
+    def __post_init__(self) -> None:
+        for number, one in enumerate(self.disparity):
+            if one.ndim != 2 or one.numel() == 0 or one.dtype != torch.float32:
+                raise ValueError(f"map {number}: expected float32 [H, W], found {one.dtype} {list(one.shape)}")
+            if not bool(one.isfinite().all()) or bool((one < 0).any()):
+                raise ValueError(f"map {number}: expected finite numbers of at least 0")
+
+    def __len__(self) -> int:
+        return len(self.disparity)
+
+    def transformed(self, new_from_world: Similarity) -> MonocularDepth:
+        """The same in another world frame: it has no unit, so it stays as it is."""
+        return self
+
+
+def save_monocular(path: Path, depth: MonocularDepth, names: list[str], key: str = PLACED) -> None:
+    """Write the maps under the names of their views. `key` says what they were made from."""
+    tensors = {f"disparity/{n}": d.cpu().contiguous() for n, d in zip(names, depth.disparity, strict=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
+
+
+def load_monocular(path: Path, cameras: Cameras, names: list[str]) -> MonocularDepth:
+    """Read what `save_monocular` wrote; `cameras` [V] of the views, of any size with the maps' aspect.
+
+    Raises BadInputError when the file is damaged or belongs to other views.
+    """
+    maps = []
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
+                disparity = file.get_tensor(f"disparity/{name}").clone()  # not the file's own memory
+                check_size(disparity, width, height)
+                maps.append(disparity)
+        return MonocularDepth(tuple(maps))
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise BadInputError(
+            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
+        ) from error
