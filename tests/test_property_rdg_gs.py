@@ -1,4 +1,4 @@
-"""What is asked of an RDG-GS-style method: relative depth, refined priors, views between photographs, new Gaussians."""
+"""An RDG-GS-style method: relative depth, refined priors, views between photographs, new Gaussians."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ SAME_SURFACE = 0.1  # relative difference of depth: a cell of one view lies on w
 
 
 class DepthTerms:
-    """What is believed about depth, as losses on rendered depth. Rows of tables and modules it has none."""
+    """Losses on rendered depth, from all that is believed about depth. Nothing in them learns."""
 
     def __init__(
         self,
