@@ -1,8 +1,9 @@
 """Depth priors of the training views: relative depth in the scene's unit, then refined (RDG-GS, section 3.2).
 
 The paper has no released code; this is our reading of its "refined depth priors". Coarse depth is smooth where the
-photograph has edges, and views disagree. Each map gets the scale and offset of what is known, known depth pulls it
-where the two differ, stereo's own guesses replace it where other views speak rather for these, the photograph's edges are given to it, and what two other views agree on replaces it.
+photograph has edges, and views disagree. Each map gets the scale and offset of what is known, and known depth pulls it
+where the two differ; stereo's own guesses take its place where other views speak rather for these; the photograph's
+edges are given to it; and what two other views agree on replaces a third one's guess.
 """
 
 from __future__ import annotations
