@@ -15,9 +15,7 @@ from fewview.recon.methods.rdg_gs.prior_depth import (
     PriorDepth,
     agreed_by_others,
     coarse_prior,
-    known_depth,
     refined_prior,
-    support,
 )
 from fewview.recon.methods.rdg_gs.proximity_unpooling import unpool
 from fewview.recon.methods.rdg_gs.pseudo_views import pseudo_camera, pseudo_depth
@@ -136,16 +134,6 @@ def test_what_two_other_views_agree_on_repairs_the_third() -> None:
     close = (seen[known] * SCENE.depths[1][known] - 1).abs() < 0.05
     assert float(close.float().mean()) > 0.95  # but for edges, where a pixel's corner sees another surface
     assert float(agreed_by_others(replace(prior, inverse=prior.inverse[:2]), 1).max()) == 0  # one view is no agreement
-
-
-def test_other_views_decide_between_two_guesses() -> None:
-    dataset, stereo, *_ = evidence_of(SCENE, known_share=0.2)
-    matched = [known_depth(dataset, stereo, number) for number in range(3)]
-    true, near, far = (factor / SCENE.depths[1] for factor in (1.0, 1.2, 0.8))  # inverse depths
-    found = {name: support(m, 1, SCENE.cameras, matched) for name, m in (("true", true), ("near", near), ("far", far))}
-    assert found["true"] > 0.7
-    assert found["near"] < -0.7  # before what the others see
-    assert abs(found["far"]) < 0.2  # hidden by it, which proves nothing
 
 
 # -- views between photographs ----------------------------------------------------------------------------------------

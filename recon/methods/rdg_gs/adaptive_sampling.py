@@ -123,7 +123,7 @@ class AdaptiveSampling(AdaptiveDensityControl):
         refuted = torch.zeros(len(xyz), dtype=torch.bool, device=xyz.device)
         for number in range(len(self.prior)):
             if number != own:
-                ratio, inside, _ = depth_ratio(xyz, self.prior.inverse[number], self.prior.cameras[number])
+                ratio, inside = depth_ratio(xyz, self.prior.inverse[number], self.prior.cameras[number])
                 refuted |= inside & (ratio < 1 - BEFORE_SURFACE)
         return refuted
 

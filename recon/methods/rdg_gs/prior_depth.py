@@ -2,8 +2,8 @@
 
 The paper has no released code; this is our reading of its "refined depth priors". Coarse depth is smooth where the
 photograph has edges, and views disagree. Each map gets the scale and offset of what is known, and known depth pulls it
-where the two differ; stereo's own guesses take its place where other views speak rather for these; the photograph's
-edges are given to it; and what two other views agree on replaces a third one's guess.
+where the two differ; the photograph's edges are given to it; and what two other views agree on replaces a third one's
+guess.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....scene.cameras import Cameras
-from ....scene.geometry import transform_points
 from ...evidence import Stereo
-from ...evidence.depth_maps import unproject
 from ...evidence.filled_disparity import known_inverse_depth, points_of_view
 from ...evidence.monocular_depth import MonocularDepth
 from ...evidence.stereo.fill import EdgeAwareFill
@@ -26,13 +24,12 @@ from ...evidence.stereo.stereo_depth import observed_points
 from ...optimise.dataset import Dataset
 from .affine_fit import fit_inverse_depth
 from .detail_transfer import DetailTransfer
-from .reprojection import depth_ratio, warped_inverse_depth
+from .reprojection import warped_inverse_depth
 
 FEWEST_KNOWN = 30  # pixels of known depth that scale and offset are read from; with fewer, from all of stereo's guesses
 KNOWN_TRUST = 10.0  # in known depth, against 1 of a pixel on a smooth part of the coarse map
 OUT_OF_RANGE = 1.5  # times beyond the known depths may a map go, either way
 FILL_ITERATIONS = 150
-SUPPORTS = 0.03  # relative difference of depth up to which a known pixel of another view speaks for a guess
 AGREE, DIFFER = 0.01, 0.05  # relative differences of depth: of views that agree, and of a map that both contradict
 
 
@@ -66,13 +63,10 @@ def coarse_prior(dataset: Dataset, monocular: MonocularDepth, stereo: Stereo) ->
 def refined_prior(dataset: Dataset, monocular: MonocularDepth, stereo: Stereo) -> PriorDepth:
     """The coarse prior with known depth, the photographs' edges, and repairs where two other views agree."""
     coarse = coarse_prior(dataset, monocular, stereo)
-    matched = [known_depth(dataset, stereo, number) for number in range(len(coarse))]
-    guesses = _sized(tuple(1 / m.depth for m in stereo.maps), coarse.cameras)
     transfers, values, trusts, refined = [], [], [], []
     for number, index in enumerate(dataset.train):
-        view, (known, weight) = dataset.view(index), matched[number]
-        pulled = _pulled(coarse.inverse[number], known, weight, view.pixels[..., :3].cpu().numpy())
-        laid_out = max(pulled, guesses[number], key=lambda one: support(one, number, coarse.cameras, matched))
+        view, (known, weight) = dataset.view(index), known_depth(dataset, stereo, number)
+        laid_out = _pulled(coarse.inverse[number], known, weight, view.pixels[..., :3].cpu().numpy())
         trust = torch.where(weight > 0, KNOWN_TRUST, _smoothness(laid_out))
         values.append(torch.where(weight > 0, known, laid_out))
         trusts.append(trust)
@@ -87,25 +81,6 @@ def refined_prior(dataset: Dataset, monocular: MonocularDepth, stereo: Stereo) -
             trust = torch.where(wrong, 1.0, trusts[number])
             refined[number] = _like(transfers[number].solve(value, trust), coarse.inverse[number])
     return PriorDepth(coarse.cameras, tuple(refined), coarse.known)
-
-
-def support(inverse: Tensor, view: int, cameras: Cameras, matched: list[tuple[Tensor, Tensor]]) -> float:
-    """Score in [-1, 1] that other views give a map [H, W] where nothing is known of its own view.
-
-    Of the points that land on known pixels of other views, the share that agrees with them less the share that lies
-    before them, where these views would see it. `matched` has (inverse depth, weight) [H, W] of all views.
-    """
-    unknown = matched[view][1] == 0
-    points = unproject(1 / inverse, cameras.K[view])[unknown]
-    points = transform_points(cameras.world_from_cam[view], points)
-    for_it, landed = 0, 1
-    for other, (value, weight) in enumerate(matched):
-        if other != view:
-            ratio, inside, flat = depth_ratio(points, value, cameras[other])
-            ratio = ratio[inside & (weight.flatten()[flat] > 0)]
-            for_it += int(((ratio - 1).abs() < SUPPORTS).sum()) - int((ratio < 1 - SUPPORTS).sum())
-            landed += len(ratio)
-    return for_it / landed
 
 
 def agreed_by_others(prior: PriorDepth, view: int) -> Tensor:

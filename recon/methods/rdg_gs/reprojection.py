@@ -38,8 +38,8 @@ def depth_ratio(
     xyz: Tensor,  # [N, 3] world
     inverse: Tensor,  # [H, W] inverse depth that a view is believed to have
     camera: Cameras,  # [] of the map
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(depth of points over that of what the view shows there [N], bool [N] in its picture, flat pixels [N]).
+) -> tuple[Tensor, Tensor]:
+    """(depth of points over that of what the view shows there [N], bool [N] in its picture).
 
     Below one a point lies before what the view shows, above one it is hidden.
     """
@@ -47,8 +47,7 @@ def depth_ratio(
     size = pixel.new_tensor([inverse.shape[1], inverse.shape[0]])
     inside = (depth > 0) & ((pixel >= 0) & (pixel < size)).all(-1)
     column, row = torch.where(inside[:, None], pixel, 0).long().unbind(-1)
-    flat = row * inverse.shape[1] + column
-    return depth * inverse.flatten()[flat], inside, flat
+    return depth * inverse[row, column], inside
 
 
 def lifted(
