@@ -15,6 +15,7 @@ from ..method_contract import Inputs, background_of
 STEPS_CPU = 1500
 MAX_GAUSSIANS = 200_000
 PIXELS_PER_START = 32  # of the training photographs: Gaussians to start from; more only memorise them
+UNPOOLING_UNTIL = 0.2  # fraction of the run (FSGS: 2000 of 10,000 iterations)
 GROWTH, GROWTH_CPU = 3.0, 1.5  # times as many Gaussians as at the start, at most
 
 
@@ -111,16 +112,16 @@ class RdgGsConfig(GaussianSplattingConfig):
 
     @classmethod
     def quick(cls, **changes: Any) -> RdgGsConfig:
-        """Values for minutes on a processor."""
+        """Values for minutes on a processor: InstantSplat's rates, few of everything that is sampled.
+
+        Found on photographs of one scene that are not held out, at 135 x 240 and 600 steps.
+        """
         values: dict[str, Any] = {
             "steps": STEPS_CPU, "opacity_resets": 0, "densify_until": 0.75, "densify_every": 50, "anchors": 128,
             "relative_every": 4, "sh_degree": 1, "sh_every": 0.5,
             "sh_lr": 2.5e-2, "sh_rest_lr": 1.25e-3, "scale_lr": 5e-2, "quat_lr": 1e-2, "confidence_rates": True,
         }  # fmt: skip
         return cls(**(values | changes))
-
-
-UNPOOLING_UNTIL = 0.2  # fraction of the run (FSGS: 2000 of 10,000 iterations)
 
 
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> RdgGsConfig:
