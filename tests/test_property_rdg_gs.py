@@ -238,6 +238,20 @@ def test_a_single_photograph_is_refused() -> None:
         configure(Inputs(dataset, capture_of(dataset)), {})
 
 
+def test_photographs_from_one_place_are_refused() -> None:
+    dataset = tiny_dataset(3)
+    turned = dataset.cameras.cam_from_world.clone()
+    turned[:, :3, 3] = -(turned[:, :3, :3] @ torch.tensor([1.0, 2, 3]))
+    dataset = replace(dataset, cameras=replace(dataset.cameras, cam_from_world=turned))
+    with pytest.raises(BadInputError, match="3 photographs for rdg_gs were all taken from one place"):
+        configure(Inputs(dataset, capture_of(dataset)), {})
+
+
+def test_a_small_budget_is_kept_with_a_border() -> None:
+    model, _, _ = model_for(SCENE, border=0.3, max_gaussians=100)
+    assert model.table.rows == 100
+
+
 @pytest.mark.parametrize(("name", "value"), [("prior", "mine"), ("guidance", "on"), ("sampling", "x"), ("start", "y")])
 def test_unknown_choices_are_one_sentence(name: str, value: str) -> None:
     with pytest.raises(BadInputError, match=f"{name} is '{value}'"):

@@ -134,6 +134,12 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> RdgGsConfig:
         raise BadInputError(
             f"rdg_gs has {views} photograph to train on; at least 2 with different cameras are expected."
         )
+    centers = inputs.dataset.cameras[list(inputs.dataset.train)].centers
+    if float((centers - centers[0]).norm(dim=-1).max()) <= 1e-6 * float(centers.norm(dim=-1).max()):
+        raise BadInputError(
+            f"The {views} photographs for rdg_gs were all taken from one place, which says nothing of depth; those "
+            "from different places are expected."
+        )
     values: dict[str, Any] = {"background": background_of(inputs.dataset)}
     quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
     if not quick:
