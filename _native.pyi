@@ -174,6 +174,39 @@ def carry_backward(
     v_weights: ndarray,
 ) -> None: ...
 
+# Skinning: V vertices, M nodes, K of them each.
+def skin(
+    vertices: ndarray,  # [V, 3]
+    affine: ndarray,  # [M, 12] rows of [matrix | translation]
+    duals: ndarray,  # [M, 8] unit quaternion wxyz, and half of (0, translation) times it
+    shares: ndarray,  # [M] of linear blending
+    values: ndarray,  # [M, C]
+    index: ndarray,
+    weights: ndarray,  # [V, K]
+    offset: float,
+    antipodal: bool,
+    moved: ndarray,  # [V, 3]
+    blend: ndarray,  # [V, C]
+) -> None: ...
+def skin_backward(
+    vertices: ndarray,
+    affine: ndarray,
+    duals: ndarray,
+    shares: ndarray,
+    values: ndarray,
+    index: ndarray,
+    weights: ndarray,
+    offset: float,
+    antipodal: bool,
+    v_moved: ndarray,
+    v_blend: ndarray,
+    v_vertices: ndarray,
+    v_affine: ndarray,
+    v_duals: ndarray,
+    v_shares: ndarray,
+    v_values: ndarray,
+) -> None: ...
+
 class VoxelSet:
     """Voxels in sorted order, and the row of each."""
 

@@ -37,7 +37,7 @@ COMMANDS = {
     "share": "A run or a splat file to one HTML page that anybody can open.",
     "edit": "Drag, crop or clean a splat, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",
-    "detect": "LiDAR-camera detection on data in the nuScenes format.",
+    "detect": "Objects in drives and rooms, from LiDAR, photographs or a sentence: train, run, measure.",
     "convert": "A splat file to another format: the name's ending says which.",
     "doctor": "List what is installed, what is missing, and what to type next.",
 }
@@ -93,7 +93,9 @@ def _guarded(name: str, args: list[str]) -> int:
                 return 0
             if args[0] not in command.SUBCOMMANDS:
                 return _unknown(args[0], command.SUBCOMMANDS, args[1:], f"fewview {name}")
-            command = importlib.import_module(f".commands.{name}_{args[0]}", __package__)
+            task = _value(args, "--task")
+            suffix = f"_{task}" if task in getattr(command, "TASKS", ()) else ""
+            command = importlib.import_module(f".commands.{name}_{args[0]}{suffix}", __package__)
             name, args = f"{name} {args[0]}", args[1:]
         with _termination_as_interruption():
             with _usage_as_json("--json" in args):
@@ -114,6 +116,14 @@ def _guarded(name: str, args: list[str]) -> int:
             return _fail("Interrupted.", 130, args, debug)
         code, sentence = _explain(error)
         return _fail(sentence, code, args, debug)
+
+
+def _value(args: Sequence[str], option: str) -> str | None:
+    """The word that an option is given, before the options are parsed: they depend on it."""
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == option or word.startswith(f"{option}="):
+            return following if word == option else word.partition("=")[2]
+    return None
 
 
 @contextlib.contextmanager

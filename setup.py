@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 KERNELS = ["project", "spherical_harmonics", "rasterize", "image_loss", "adam", "alignment", "patch_match"]
-KERNELS += ["sparse_conv", "control_points", "table"]
+KERNELS += ["sparse_conv", "control_points", "skinning", "table"]
 COMMON = ["parallel", "tiles", "sparse_map", "kernel_timing", "kernel_choice", "bindings"]
 COMMON += ["patch_match_bindings", "sparse_conv_bindings", "control_point_bindings"]
 FLAGS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -32,6 +32,8 @@ class Options(Common):
     installed it runs, too: its numbers are printed, compared with ours, and its plots are drawn.
     """
 
+    # driving: this. indoor: mAP in rooms, grounding: accuracy of sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format.
     input: tyro.conf.Positional[Path]
     # Detections, a JSON file in the nuScenes submission layout.

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
-import torch
 import tyro
 
 from ..detect.detector_registry import load_detector, new_detector
 from ..detect.measure import Predictor, Unusable, detect_each
 from ..detect.metrics.nuscenes_submission import submission_boxes, used_modalities, write_submission
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE
 from ..detect.tasks.driving_picture import frame_picture
 from ..detect.tasks.driving_sample import DrivingSample
 from ..detect.tasks.driving_samples import MAX_SWEEPS, LogSamples, NuScenesSamples, open_driving_samples
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, peak_memory_gb
+from ..learn.network_files import WEIGHTS_FILE
+from ..learn.processes import peak_memory_gb
 from ..scene.boxes import Boxes
 from ..scene.datasets.lidar_detections import (
     DetectionsFile,
@@ -30,11 +27,11 @@ from ..scene.datasets.lidar_detections import (
     write_csv,
     write_kitti,
 )
-from ..scene.errors import BadInputError, FewviewError
-from ..scene.files import file_sha256, write_bytes
+from ..scene.errors import BadInputError
+from ..scene.files import file_sha256
 from ..scene.progress import duration
-from .device import set_threads
-from .options import Common
+from .network_options import NetworkOptions
+from .picture_file import evenly_spread, write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
 
@@ -44,13 +41,15 @@ RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(NetworkOptions):
     """Boxes for a data set in the nuScenes format, or for the frames of an info file.
 
     Writes the boxes in the LiDAR's frame (detections.jsonl, a line for each frame as soon as it is done), a submission
     in the nuScenes layout, and pictures of the frames: boxes in the photographs and from above.
     """
 
+    # driving: this. indoor: boxes in rooms, grounding: boxes for sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format, or an MMDetection3D info file as JSON.
     input: tyro.conf.Positional[Path]
     # A run of `fewview detect train`, its weights file, or a released SparseFusion checkpoint; random unless given.
@@ -65,8 +64,6 @@ class Options(Common):
     resume: bool = False
     # Other layouts of the boxes in the LiDAR's frame: one CSV table, KITTI's text files.
     formats: tuple[Literal["csv", "kitti"], ...] = ()
-    # Compute in bfloat16 where that is safe: about twice as fast on a GPU, and on processors with AVX512_BF16.
-    mixed_precision: bool = False
     # Frames that get a picture, evenly spread; 0 for none.
     pictures: int = 20
     # Boxes below this score are not drawn; all are in the submission.
@@ -83,11 +80,7 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
-    device = network_device(options.device)
-    if options.mixed_precision:
-        require_bfloat16(device)
-    set_threads(options.threads)
-    torch.manual_seed(options.seed)
+    device = options.begin()
     with TerminalProgress(options.quiet) as progress:
         if options.weights is None:
             progress.say(RANDOM_WEIGHTS)
@@ -104,7 +97,7 @@ def run(options: Options) -> None:
         _make_folder(folder, options.resume)
         # A network of LiDAR alone runs without photographs, but pictures show them where they are there.
         shown = samples if detector.inputs.images else open_driving_samples(options.input, 1, options.split)
-        pictures = _Pictures(folder, _spread(len(samples), options.pictures), options, shown)
+        pictures = _Pictures(folder, evenly_spread(len(samples), options.pictures), options, shown)
         kept = DetectionsFile(folder / DETECTIONS_FILE, _about(options, samples.tokens, sweeps), options.resume)
         (folder / SUBMISSION).unlink(missing_ok=True)  # it is there when all frames are done
         start = time.perf_counter()
@@ -204,10 +197,6 @@ def _make_folder(folder: Path, resume: bool) -> None:
         raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
 
-def _spread(count: int, wanted: int) -> set[int]:
-    return set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()) if count else set()
-
-
 class _Pictures:
     """Writes a picture of each frame that is asked for, from above alone where its photographs cannot be read."""
 
@@ -218,13 +207,8 @@ class _Pictures:
     def __call__(self, number: int, sample: DrivingSample, boxes: Boxes) -> None:
         if number not in self.numbers:
             return
-        self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{number:05d}.jpg"
-        picture = self._drawn(number, sample, boxes)
-        ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not ok:
-            raise FewviewError(f"{path} could not be encoded.")
-        write_bytes(path, encoded.tobytes())
+        write_picture(path, self._drawn(number, sample, boxes))
         self.written.append(path)
 
     def _drawn(self, number: int, sample: DrivingSample, boxes: Boxes) -> np.ndarray:

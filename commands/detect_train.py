@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 import tyro
 
-from ..detect.learning_curve import CURVE_FILE, LearningCurve
-from ..detect.measure import Predictor, measure
+from ..detect.detector import Detector
 from ..detect.metrics.nuscenes_metric import NuScenesMetric
 from ..detect.metrics.nuscenes_submission import used_modalities, write_submission
 from ..detect.sparsefusion.config import SparseFusionConfig, preset
 from ..detect.sparsefusion.driving_detector import SparseFusionDetector
 from ..detect.sparsefusion.model import SparseFusionModel
 from ..detect.sparsefusion.start_weights import frozen_at_random, start_from
-from ..detect.sparsefusion.weight_files import WEIGHTS_FILE, save_weights
+from ..detect.sparsefusion.weight_files import save_weights
 from ..detect.tasks.driving_samples import MAX_SWEEPS, NuScenesSamples
-from ..detect.training import DetectorTraining
-from ..learn import Trained, TrainRun, fit
-from ..learn.precision import require_bfloat16
-from ..learn.processes import network_device, peak_memory_gb, process_group
+from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
-from ..scene.files import write_json
-from ..scene.progress import duration
-from .device import set_threads
-from .options import Common
-from .result import finish
-from .terminal_progress import TerminalProgress
+from .detector_training import HeldOut, Trainee, TrainOptions, train_detector
+from .training_run import has_checkpoint, require_within
 
 Part = Literal["images", "lidar", "semantic-transfer", "geometric-transfer"]
 _FIELDS = {
@@ -42,69 +33,46 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(TrainOptions):
     """Train SparseFusion on a data set in the nuScenes format.
 
     Ctrl-C saves and stops; --resume goes on from there. Several GPUs: `torchrun --nproc-per-node N -m fewview detect
     train ...`. Trained parts to start from, such as the LiDAR trunk of a run without images, are given with --start.
     """
 
+    # driving: this network. indoor: ImGeoNet on rooms, grounding: TSP3D on sentences; see --task indoor --help.
+    task: Literal["driving", "indoor", "grounding"] = "driving"
     # Folder in the nuScenes format.
     input: tyro.conf.Positional[Path]
     # The paper's network with ResNet-50, with Swin-T, or one that trains on two CPU cores.
     preset: Literal["paper", "paper-swin", "tiny"] = "tiny"
     # Scenes to train on: a split's name, a file with scene names, or all.
     split: str = "all"
-    # Scenes to measure on in the end; none unless given.
-    val_split: str | None = None
-    # Passes over the data; auto is the preset's.
-    epochs: int | None = None
-    # Samples of one step of one process; auto is the preset's.
-    batch_size: int | None = None
     # Parts to leave out, to see what they are worth.
     without: tuple[Part, ...] = ()
     # Weights to start from, part by part: a run of ours, released SparseFusion or TransFusion-L weights, a Mask R-CNN
     # of MMDetection, a ResNet-50. Files that are named later overwrite those named earlier.
     start: tuple[Path, ...] = ()
-    # Go on from the newest checkpoint of the run, also with more --epochs than it was begun with.
-    resume: bool = False
     # Epochs between weights that are kept in epochs/; 0 for those of the end alone.
     keep_every: int = 1
-    # Processes that read samples ahead; auto is 0 on a CPU and 8 on a GPU.
-    workers: int | None = None
     # LiDAR sweeps of a sample, the key sweep among them; auto is the preset's.
     sweeps: int | None = None
-    # Compute in bfloat16 where that is safe: about twice as fast on a GPU; also on processors with AVX512_BF16.
-    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (
-            ("epochs", 1, 10_000),
-            ("batch_size", 1, 1024),
-            ("sweeps", 1, MAX_SWEEPS),
-            ("workers", 0, 256),
-            ("keep_every", 0, 10_000),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                option = name.replace("_", "-")
-                raise BadInputError(f"--{option} {value} cannot be used: {low} to {high} are possible.")
+        require_within(self, {"sweeps": (1, MAX_SWEEPS)})
 
     def config(self) -> SparseFusionConfig:
-        chosen = {"epochs": self.epochs, "batch_size": self.batch_size, "sweeps": self.sweeps}
-        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-        changes |= {_FIELDS[part]: False for part in self.without}
+        changes = self.lengths() | {_FIELDS[part]: False for part in self.without}
+        if self.sweeps is not None:
+            changes["sweeps"] = self.sweeps
         if self.start:  # what starts from trained weights learns slower, in every preset
             changes["lidar_lr_factor"] = SparseFusionConfig.lidar_lr_factor
         return replace(preset(self.preset), **changes)
 
 
 def run(options: Options) -> None:
-    device = network_device(options.device)
-    if options.mixed_precision:
-        require_bfloat16(device)
-    set_threads(options.threads)
+    device = options.begin()
     config = options.config()
     samples = _samples(options, options.split, config)
     if not samples.learnable_boxes:
@@ -112,119 +80,50 @@ def run(options: Options) -> None:
             f"The split {options.split!r} of {options.input} has no annotation of the ten classes with a LiDAR point "
             "inside, as the official test split has none, so there is nothing to learn; choose another --split."
         )
-    held_out = metric = None
-    if options.val_split is not None:
-        held_out = _samples(options, options.val_split, config)
-        metric = NuScenesMetric.of(held_out)  # now, as it refuses what has no annotations
     folder = options.output or Path("runs") / f"{options.input.resolve().name}_{options.preset}"
-    _make_folder(folder, options.resume)
-    with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
-        for note in samples.notes:
-            progress.say(note)
-        torch.manual_seed(options.seed)
-        model = SparseFusionModel(config).to(device)
-        _start(options, model, folder, progress)
-        detector = SparseFusionDetector(model)
-        workers = options.workers if options.workers is not None else (8 if device.type == "cuda" else 0)
-        training = DetectorTraining(detector, samples, options.seed, workers)
-        curve = LearningCurve(folder, training.order.steps_per_epoch, _keeper(options, folder, model), rank == 0)
-        plan = TrainRun(
-            folder / "checkpoints",
-            options.resume,
-            mixed_precision=options.mixed_precision,
-            may_differ=frozenset({"epochs"}),
-            after_step=curve,
-        )
-        torch.manual_seed(options.seed + rank)  # dropout differs between processes
-        trained = fit(model, training, plan, progress)
-        for note in trained.notes:
-            progress.say(note)
-        if rank > 0:
-            return
-        save_weights(folder / WEIGHTS_FILE, model)
-        write_json(folder / "config.json", {"preset": options.preset, **training.settings()})
-        result, lines = _outcome(trained, folder, processes)
-        if held_out is not None and metric is not None and trained.step == trained.steps:
-            scores, found = measure(Predictor(detector, device), held_out, metric, progress)
-            write_submission(folder / "submission.json", found, held_out.tokens, used_modalities(detector.inputs))
-            result["metrics"] = scores.summary()
-            lines = [*scores.lines(), "", *lines]
-        memory_gb = peak_memory_gb(device)
-        result["peak_memory_gb"] = None if memory_gb is None else round(memory_gb, 2)
-        write_json(folder / "metrics.json", result)
-    memory = [] if memory_gb is None else [f"Peak memory: {memory_gb:.2f} GB"]
-    finish(options, result, [*lines, *memory, f"Weights: {folder / WEIGHTS_FILE}", _next(options, folder, trained)])
+    trainee = Trainee(
+        options.preset,
+        samples,
+        build=lambda say: _built(options, config, folder, say),
+        save=save_weights,
+        held_out=_held_out(options, config, folder),
+        following=f"run {options.input}",
+        notes=samples.notes,
+    )
+    train_detector(options, device, folder, trainee)
+
+
+def _held_out(options: Options, config: SparseFusionConfig, folder: Path) -> HeldOut | None:
+    if options.val_split is None:
+        return None
+    samples = _samples(options, options.val_split, config)
+
+    def write(detector: Detector, found: Mapping[str, Boxes]) -> None:
+        write_submission(folder / "submission.json", found, samples.tokens, used_modalities(detector.inputs))
+
+    return HeldOut(samples, NuScenesMetric.of(samples), write)
 
 
 def _samples(options: Options, split: str, config: SparseFusionConfig) -> NuScenesSamples:
     return NuScenesSamples(options.input, split, sweeps=config.sweeps - 1, photographs=config.use_images)
 
 
-def _keeper(options: Options, folder: Path, model: SparseFusionModel) -> Callable[[int], None]:
-    """Saves the weights after an epoch, where --keep-every says so."""
-
-    def keep(epoch: int) -> None:
-        if options.keep_every and epoch % options.keep_every == 0:
-            (folder / "epochs").mkdir(exist_ok=True)
-            save_weights(folder / "epochs" / f"epoch_{epoch:04d}.safetensors", model)
-
-    return keep
-
-
-def _start(options: Options, model: SparseFusionModel, folder: Path, progress: TerminalProgress) -> None:
-    """Load what --start names. Raises BadInputError where parts are kept as they are that no file gave."""
+def _built(
+    options: Options, config: SparseFusionConfig, folder: Path, say: Callable[[str], None]
+) -> SparseFusionDetector:
+    """The network with what --start names. Raises BadInputError where parts are kept as they are that no file gave."""
+    model = SparseFusionModel(config)
     given: set[str] = set()
     for path in options.start:
         started = start_from(model, path)
-        progress.say(started.line())
+        say(started.line())
         given |= started.names
     random = frozen_at_random(model, given)
-    if random and not (options.resume and _has_checkpoint(folder)):
+    if random and not (options.resume and has_checkpoint(folder)):
         parts = ", ".join(f"{part} ({numbers:,} numbers)" for part, numbers in random.items())
         raise BadInputError(
             f"--preset {options.preset} does not train these parts, and no --start gave them: {parts}. Add --start "
             "with released initial weights, or with those of a TransFusion-L (or a run with --without images) for the "
             "LiDAR's parts and of a ResNet-50 or Mask R-CNN for the image backbone."
         )
-
-
-def _outcome(trained: Trained, folder: Path, processes: int) -> tuple[dict[str, Any], list[str]]:
-    """(result for programs, lines for people)"""
-    done = trained.step == trained.steps
-    result: dict[str, Any] = {
-        "output": str(folder),
-        "step": trained.step,
-        "steps": trained.steps,
-        "finished": done,
-        "seconds": round(trained.seconds, 1),
-        "processes": processes,
-        "losses": dict(trained.losses),
-        "loss": sum(trained.losses.values()),
-        "learning_curve": str(folder / CURVE_FILE),
-    }
-    how = "Trained" if done else "Interrupted after"
-    lines = [f"{how} {trained.step} of {trained.steps} steps in {duration(trained.seconds)}."]
-    if (folder / CURVE_FILE).is_file():
-        lines.append(f"Losses of each epoch: {folder / CURVE_FILE}")
-    return result, lines
-
-
-def _next(options: Options, folder: Path, trained: Trained) -> str:
-    if trained.step < trained.steps:
-        return "Go on with the same command and --resume."
-    return f"Next: fewview detect run {options.input} --weights {folder}"
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoints").glob("step_*.safetensors"))
-
-
-def _make_folder(folder: Path, resume: bool) -> None:
-    if not resume and _has_checkpoint(folder):
-        raise BadInputError(
-            f"{folder} holds a training run already; add --resume to continue it, or choose another folder with -o."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    return SparseFusionDetector(model)

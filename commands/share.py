@@ -34,8 +34,7 @@ class Options(Common):
     title: str | None = None
     # Colour behind the splat; auto takes the one that it was trained over.
     background: Literal["auto", "black", "gray", "white"] = "auto"
-    # Moment to share of a splat that moves, in the times of its photographs; auto is the whole motion where the page
-    # can play it, else the first.
+    # Moment to share of a splat that moves, in the times of its photographs; auto is the whole motion.
     time: float | None = None
 
     def __post_init__(self) -> None:

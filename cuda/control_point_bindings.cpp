@@ -1,4 +1,5 @@
-// The Python face of the control points' kernels: checks shapes and indices, and lets go of the interpreter lock.
+// The Python face of the kernels of control points and of skinning: checks shapes and indices, lets go of the
+// interpreter lock.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
@@ -130,6 +131,50 @@ void carry_backward(Table means, Table nodes, Table transforms, Table values, In
     rendering_kernels().carry_backward(b);
 }
 
+SkinArgs skin_args(const Table &vertices, const Table &affine, const Table &duals, const Column &shares,
+                   const Table &values, const Index &index, const Table &weights, float offset, bool antipodal) {
+    SkinArgs a{};
+    a.count = (int64_t)vertices.shape(0), a.points = (int)affine.shape(0), a.channels = (int)values.shape(1);
+    a.near = (int)index.shape(1);
+    require_near(a.near);
+    require_below(index, a.points);
+    a.vertices = checked(vertices, "vertices", {a.count, 3});
+    a.affine = checked(affine, "affine", {a.points, 12});
+    a.duals = checked(duals, "duals", {a.points, 8});
+    a.shares = checked(shares, "shares", {a.points});
+    a.values = checked(values, "values", {a.points, a.channels});
+    a.index = checked(index, "index", {a.count, a.near});
+    a.weights = checked(weights, "weights", {a.count, a.near});
+    a.offset = offset, a.antipodal = antipodal;
+    return a;
+}
+
+void skin(Table vertices, Table affine, Table duals, Column shares, Table values, Index index, Table weights,
+          float offset, bool antipodal, Table moved, Table blend) {
+    SkinArgs a = skin_args(vertices, affine, duals, shares, values, index, weights, offset, antipodal);
+    a.moved = checked(moved, "moved", {a.count, 3});
+    a.blend = checked(blend, "blend", {a.count, a.channels});
+    nb::gil_scoped_release unlocked;
+    rendering_kernels().skin(a);
+}
+
+void skin_backward(Table vertices, Table affine, Table duals, Column shares, Table values, Index index, Table weights,
+                   float offset, bool antipodal, Table v_moved, Table v_blend, Table v_vertices, Table v_affine,
+                   Table v_duals, Column v_shares, Table v_values) {
+    SkinBackwardArgs b{};
+    b.forward = skin_args(vertices, affine, duals, shares, values, index, weights, offset, antipodal);
+    const SkinArgs &a = b.forward;
+    b.v_moved = checked(v_moved, "v_moved", {a.count, 3});
+    b.v_blend = checked(v_blend, "v_blend", {a.count, a.channels});
+    b.v_vertices = checked(v_vertices, "v_vertices", {a.count, 3});
+    b.v_affine = checked(v_affine, "v_affine", {a.points, 12});
+    b.v_duals = checked(v_duals, "v_duals", {a.points, 8});
+    b.v_shares = checked(v_shares, "v_shares", {a.points});
+    b.v_values = checked(v_values, "v_values", {a.points, a.channels});
+    nb::gil_scoped_release unlocked;
+    rendering_kernels().skin_backward(b);
+}
+
 }  // namespace
 
 void bind_control_points(nb::module_ &m) {
@@ -144,6 +189,11 @@ void bind_control_points(nb::module_ &m) {
           "blend"_a);
     m.def("carry_backward", &carry_backward, "means"_a, "nodes"_a, "transforms"_a, "values"_a, "index"_a, "weights"_a,
           "v_moved"_a, "v_blend"_a, "v_means"_a, "v_nodes"_a, "v_transforms"_a, "v_values"_a, "v_weights"_a);
+    m.def("skin", &skin, "vertices"_a, "affine"_a, "duals"_a, "shares"_a, "values"_a, "index"_a, "weights"_a,
+          "offset"_a, "antipodal"_a, "moved"_a, "blend"_a);
+    m.def("skin_backward", &skin_backward, "vertices"_a, "affine"_a, "duals"_a, "shares"_a, "values"_a, "index"_a,
+          "weights"_a, "offset"_a, "antipodal"_a, "v_moved"_a, "v_blend"_a, "v_vertices"_a, "v_affine"_a, "v_duals"_a,
+          "v_shares"_a, "v_values"_a);
 }
 
 }  // namespace fewview

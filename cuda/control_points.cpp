@@ -6,34 +6,18 @@
 #include "control_points.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "kernels.h"
 #include "parallel.h"
+#include "row_sums.h"
 #include "simd.h"
 
 namespace fewview::FEWVIEW_ISA {
 namespace {
 
-constexpr int64_t GRAIN = 2048;  // Gaussians a job
-constexpr int PARTS = 16;        // sums of the control points' gradients
 constexpr float FLOOR = 1e-7f;   // of a weight before all are made to sum to one (as released)
 constexpr float LOG2E = 1.44269504f;
-
-int jobs_of(int64_t count) { return (int)((count + GRAIN - 1) / GRAIN); }
-
-// Calls work(first, last, sums) for PARTS ranges of [0, count), each with zeroed sums of its own, and adds these to total.
-template <class Work>
-void in_parts(int64_t count, int64_t size, float *total, const Work &work) {
-    std::unique_ptr<float[]> sums(new float[PARTS * size]());
-    parallel_for(PARTS, [&](int part) {
-        work(count * part / PARTS, count * (part + 1) / PARTS, sums.get() + part * size);
-    });
-    std::fill_n(total, size, 0.0f);
-    for (int part = 0; part < PARTS; part++)
-        for (int64_t i = 0; i < size; i++) total[i] += sums[part * size + i];
-}
 
 float squared_distance(const NodeWeightArgs &a, int64_t row, int node) {
     float sum = 0.0f;

@@ -10,6 +10,7 @@
 #include "alignment.h"
 #include "control_points.h"
 #include "patch_match.h"
+#include "skinning.h"
 #include "sparse_conv.h"
 
 namespace fewview {
@@ -155,6 +156,8 @@ struct Kernels {
     void (*node_weights_backward)(const NodeWeightBackwardArgs &);
     void (*carry)(const CarryArgs &);
     void (*carry_backward)(const CarryBackwardArgs &);
+    void (*skin)(const SkinArgs &);
+    void (*skin_backward)(const SkinBackwardArgs &);
 };
 
 // Fills the lists; everything in them but `splats` is made here.

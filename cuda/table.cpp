@@ -29,6 +29,8 @@ void node_weights(const NodeWeightArgs &);
 void node_weights_backward(const NodeWeightBackwardArgs &);
 void carry(const CarryArgs &);
 void carry_backward(const CarryBackwardArgs &);
+void skin(const SkinArgs &);
+void skin_backward(const SkinBackwardArgs &);
 
 #define FEWVIEW_TEXT_(x) #x
 #define FEWVIEW_TEXT(x) FEWVIEW_TEXT_(x)
@@ -38,7 +40,7 @@ const Kernels kernels = {
     FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
     patch_match_sweep, sparse_conv, sparse_conv_bf16, sparse_conv_weight, sparse_pool, sparse_pool_backward,
-    nearest_points, node_weights, node_weights_backward, carry, carry_backward,
+    nearest_points, node_weights, node_weights_backward, carry, carry_backward, skin, skin_backward,
 };
 
 }  // namespace fewview::FEWVIEW_ISA

@@ -26,6 +26,18 @@ DETECTORS = {
         ("paper", "paper-swin", "tiny"),
         "sparsefusion.driving_detector",
     ),
+    "tsp3d": Row(
+        "a sentence and an indoor scan, pruned by the text to the voxels of one box (CVPR 2025)",
+        "grounding",
+        ("paper", "tiny"),
+        "tsp3d.grounding_detector",
+    ),
+    "imgeonet": Row(
+        "posed photographs of a room, to voxels that know where surfaces are (ICCV 2023)",
+        "indoor",
+        ("paper", "paper-arkit", "tiny"),
+        "imgeonet.imgeonet_detector",
+    ),
 }
 
 

@@ -68,3 +68,13 @@ def peak_memory_gb(device: torch.device) -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9)
+
+
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """The mean of a tensor without gradient over all processes, each of which asks for it at the same moment."""
+    processes = current_process()[1]
+    if processes == 1:
+        return value
+    together = value.clone()
+    dist.all_reduce(together)
+    return together / processes

@@ -48,3 +48,10 @@ def log_linear(start: float, end: float, progress: float) -> float:
     if start <= 0 or end <= 0:
         return start + (end - start) * progress
     return start * (end / start) ** progress
+
+
+def set_step_rates(optimizer: Optimizer, progress: float, drops: tuple[float, ...], factor: float = 0.1) -> None:
+    """Rates that fall by `factor` at each of the parts of the run in `drops`, at `progress` in [0, 1)."""
+    power = sum(progress >= drop for drop in drops)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor**power

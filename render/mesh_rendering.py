@@ -68,7 +68,10 @@ def texture_colors(texture: Tensor, uv: Tensor) -> Tensor:
     share = place - corner
     x, y = corner.long().unbind(1)
     x0, x1, y0, y1 = x % width, (x + 1) % width, y % height, (y + 1) % height
-    pixels = texture.to(uv) / 255
-    top = torch.lerp(pixels[y0, x0], pixels[y0, x1], share[:, :1])
-    bottom = torch.lerp(pixels[y1, x0], pixels[y1, x1], share[:, :1])
+
+    def pixels(row: Tensor, column: Tensor) -> Tensor:
+        return texture[row, column].to(uv) / 255
+
+    top = torch.lerp(pixels(y0, x0), pixels(y0, x1), share[:, :1])
+    bottom = torch.lerp(pixels(y1, x0), pixels(y1, x1), share[:, :1])
     return torch.lerp(top, bottom, share[:, 1:])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .gaussians import Gaussians as Gaussians
     from .point_cloud import PointCloud as PointCloud
     from .run import Run as Run
+    from .scan import Scan as Scan
+    from .scan import Sentence as Sentence
     from .splat import MovingSplat as MovingSplat
     from .splat import Splat as Splat
     from .splat import StaticSplat as StaticSplat
@@ -37,6 +39,8 @@ __getattr__ = lazily(
         "Gaussians": "gaussians",
         "PointCloud": "point_cloud",
         "Run": "run",
+        "Scan": "scan",
+        "Sentence": "scan",
         "MovingSplat": "splat",
         "Splat": "splat",
         "StaticSplat": "splat",

@@ -101,6 +101,24 @@ def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+def quat_exp(rotvec: Tensor) -> Tensor:
+    """Unit quaternions [..., 4] (wxyz) of rotation vectors [..., 3] in radians, smooth at zero."""
+    half_sq = (rotvec * rotvec).sum(-1, keepdim=True) / 4
+    small = half_sq < 1e-8
+    half = torch.where(small, torch.ones_like(half_sq), half_sq).sqrt()
+    w = torch.where(small, 1 - half_sq / 2, half.cos())
+    return torch.cat([w, rotvec * torch.where(small, 0.5 - half_sq / 12, half.sin() / (2 * half))], dim=-1)
+
+
+def quat_log(quats: Tensor) -> Tensor:
+    """Rotation vectors [..., 3] in radians, angle in [0, pi], of unit quaternions [..., 4] (wxyz), smooth at unity."""
+    w, v = torch.where(quats[..., :1] < 0, -quats, quats).split([1, 3], dim=-1)
+    sin_sq = (v * v).sum(-1, keepdim=True)
+    small = sin_sq < 1e-8
+    sin = torch.where(small, torch.ones_like(sin_sq), sin_sq).sqrt()
+    return v * torch.where(small, 2 * (1 + sin_sq / 6), 2 * torch.atan2(sin, w) / sin)
+
+
 def skew(v: Tensor) -> Tensor:
     """Cross-product matrices [..., 3, 3] of vectors [..., 3]."""
     zero = torch.zeros_like(v[..., 0])

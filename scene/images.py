@@ -109,21 +109,26 @@ def load_depth(path: Path, width: int, height: int, max_megapixels: float = MAX_
 
     Files hold millimetres along the optical axis (the nerfstudio convention): 16- or 32-bit images, or `.npy`.
     """
-    if path.suffix.lower() == ".npy":
-        millimetres = _load_npy(path, max_megapixels)
-    else:
-        with _opened(path, max_megapixels) as image:
-            millimetres = np.array(_transposed(image))
-    if millimetres.ndim == 3 and millimetres.shape[2] == 1:
-        millimetres = millimetres[..., 0]
-    if millimetres.ndim != 2 or millimetres.dtype.kind not in "fiu" or millimetres.size == 0:
-        raise BadInputError(
-            f"{path} should be a depth map of one number for each pixel, found shape {millimetres.shape} "
-            f"of {millimetres.dtype}."
-        )
-    metres = millimetres.astype(np.float32) * np.float32(0.001)
+    metres = load_numbers(path, max_megapixels) * np.float32(0.001)
     metres[~np.isfinite(metres) | (metres < 0)] = 0
     return _resized_nearest(metres, width, height)
+
+
+def load_numbers(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+    """One number for each pixel, float32 [height, width], of an image or a `.npy` file."""
+    if path.suffix.lower() == ".npy":
+        numbers = _load_npy(path, max_megapixels)
+    else:
+        with _opened(path, max_megapixels) as image:
+            numbers = np.array(_transposed(image))
+    if numbers.ndim == 3 and numbers.shape[2] == 1:
+        numbers = numbers[..., 0]
+    if numbers.ndim != 2 or numbers.dtype.kind not in "fiu" or numbers.size == 0:
+        raise BadInputError(
+            f"{path} should be a depth map of one number for each pixel, found shape {numbers.shape} "
+            f"of {numbers.dtype}."
+        )
+    return numbers.astype(np.float32)
 
 
 def _resized_nearest(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -18,6 +18,11 @@ class Motion(Protocol):
     kind: ClassVar[str]  # its name in files
 
     @property
+    def times_s(self) -> Tensor:
+        """Moments [T] float64, increasing, between which it is linear."""
+        ...
+
+    @property
     def time_range_s(self) -> tuple[float, float]:
         """First and last moment."""
         ...

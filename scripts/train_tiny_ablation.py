@@ -28,10 +28,11 @@ from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.heads import Prediction
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.detect.sparsefusion.start_weights import start_from
-from fewview.detect.sparsefusion.weight_files import WEIGHTS_FILE, load_model, save_weights
+from fewview.detect.sparsefusion.weight_files import load_model, save_weights
 from fewview.detect.tasks.driving_samples import NuScenesSamples
 from fewview.detect.training import DetectorTraining
 from fewview.learn import TrainRun, fit
+from fewview.learn.network_files import WEIGHTS_FILE
 from fewview.learn.processes import network_device, peak_memory_gb
 from fewview.scene.files import read_json, write_json
 from torch import Tensor

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
-from fewview.scene.run_splat import save_run_splat
+from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import StaticSplat
 from fewview.viewer.app import serve
 from fewview.viewer.panels.edit_drag_tools import GIZMO
@@ -96,6 +96,23 @@ def test_freeze_click_pull_undo_and_save(served):
     until(target.is_file)
     until(lambda: tools._name.value == "edited_2.ply")
     torch.testing.assert_close(load_splat(target).gaussians.means, tools.session.splat().gaussians.means)
+
+    tab.get_by_role("button", name="Keep as a key frame").click()
+    tab.get_by_text("Key frames at 0 s; a second one").wait_for()
+    tab.get_by_role("button", name="Undo: Key frame at 0 s").wait_for()
+    tools.session.lead(1, 0.5 * moved, torch.zeros(3))
+    tab.get_by_role("button", name="Keep as a key frame").click()
+    tab.get_by_text("Key frames at 0, 1 s").wait_for()
+    tab.get_by_role("button", name="Play the film").click()
+    until(lambda: not torch.equal(subject.drawn.splat.gaussians.means, tools.session.splat().gaussians.means))
+    until(lambda: torch.equal(subject.drawn.splat.gaussians.means, tools.session.splat().gaussians.means))
+    tab.get_by_role("button", name="Save the film").click()
+    film = subject.run.path.parent / "film"
+    until((film / "splat.ply").is_file)
+    until(lambda: Run.open(film).metrics() != {})
+    assert load_run_splat(Run.open(film)).time_range_s == (0.0, 1.0)
+    for step in ("Key frame at 1 s", "Lead handle 2", "Key frame at 0 s"):
+        tab.get_by_role("button", name=f"Undo: {step}").click()
 
     tab.get_by_role("button", name="Undo: Lead handle 2").click()
     until(lambda: not tools.session.is_dragged)

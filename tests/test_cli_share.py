@@ -51,15 +51,24 @@ def test_a_run_becomes_one_page(tmp_path, capsys, program):
     assert page.view["antialiased"] is False
 
 
-@pytest.mark.parametrize(("time", "told"), [((), "the one at 1 s"), (("--time", 2.5), "the one at 2.5 s")])
-def test_of_a_splat_that_moves_one_moment_is_shared_and_told(tmp_path, capsys, program, time, told):
+def test_a_splat_of_frames_is_played_and_told_how_closely(tmp_path, capsys):
+    run = moving_run(tmp_path / "run")
+    done = fewview(capsys, "share", run.path, "-o", tmp_path / "a.html", "--json")
+    assert done.code == 0, done.err
+    assert done.json["notes"][0].startswith("Here 400 control points carry the Gaussians")
+    page = SharedPage(tmp_path / "a.html")
+    assert (page.view["points"], page.view["times"]) == (400, [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(("time", "told"), [(("--time", 1.0), "the one at 1 s"), (("--time", 2.5), "the one at 2.5 s")])
+def test_of_a_splat_that_moves_a_moment_is_shared_and_told(tmp_path, capsys, program, time, told):
     run = moving_run(tmp_path / "run")
     done = fewview(capsys, "share", run.path, "-o", tmp_path / "a.html", *time, "--json")
     assert done.code == 0, done.err
     assert "moves from 1 s to 3 s" in done.json["notes"][0]
     assert told in done.json["notes"][0]
     (tmp_path / "a.compressed.ply").write_bytes(SharedPage(tmp_path / "a.html").carried("splat"))
-    moment = replace(moving_splat().still(time[1] if time else None), notes=())
+    moment = replace(moving_splat().still(time[1]), notes=())
     write_share(moment, tmp_path / "b.html", "a", small_cameras())
     (tmp_path / "b.compressed.ply").write_bytes(SharedPage(tmp_path / "b.html").carried("splat"))
     ours, theirs = (load_splat(tmp_path / f"{name}.compressed.ply").gaussians for name in "ab")

@@ -7,9 +7,10 @@ import math
 
 import pytest
 import torch
-from fewview.scene.edit.as_rigid_as_possible import AsRigidAsPossible, Deformation, fitted_rotations, stretch
+from fewview.scene.edit.as_rigid_as_possible import AsRigidAsPossible, Deformation, stretch
 from fewview.scene.edit.control_graph import ControlGraph, euclidean_graph, ring_graph, rings, trajectory_graph
 from fewview.scene.errors import BadInputError
+from fewview.scene.fitted_rotations import fitted_rotations
 from fewview.scene.geometry import so3_exp
 from support.dragged_scenes import ELBOW, LENGTH, bent, crossing_balls, tube
 

@@ -11,9 +11,10 @@ import torch
 from fewview.scene.control_points import ControlPointMotion
 from fewview.scene.edit import DragKey, Handle, dragged, dragged_film, freeze
 from fewview.scene.edit.as_rigid_as_possible import Deformation
-from fewview.scene.edit.control_graph import farthest_points, nearest_by_geodesic, rings
+from fewview.scene.edit.control_graph import nearest_by_geodesic, rings
 from fewview.scene.edit.drag_file import handles_in, read_drag
 from fewview.scene.errors import BadInputError
+from fewview.scene.farthest_points import farthest_points
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import quat_from_rotation, quat_multiply, so3_exp
 from fewview.scene.run import Run

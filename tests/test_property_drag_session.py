@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fewview.scene.edit import dragged, freeze, read_drag
+from fewview.scene.edit import dragged, dragged_film, freeze, read_drag
 from fewview.scene.edit.drag_file import handles_in
 from fewview.scene.errors import BadInputError
 from fewview.viewer.drag_session import STEPS, DragSession
@@ -123,3 +123,61 @@ def test_what_was_dragged_can_be_done_again_by_a_file(session, tmp_path: Path) -
     turned = keys[0].handles[1].turn
     assert float(turned.norm()) == pytest.approx(0.5)
     assert math.degrees(0.5) == pytest.approx(28.6, abs=0.1)
+
+
+def test_key_frames_make_a_film_that_a_file_makes_again(session, tmp_path: Path) -> None:
+    session.keep(1.0)
+    session.lead(1, MOVE, TURN)
+    led = session.points.clone()
+    session.keep(2.5)
+    film, facts = session.film()
+    assert film.time_range_s == (1.0, 2.5)
+    assert facts.distance == 0
+    torch.testing.assert_close(film.at(1.0).means, session.frozen.still.gaussians.means, rtol=0, atol=1e-5)
+    settled = session.frozen.edited(session._done[-1].deformation)  # led by hand and led by the film: nearly the same
+    torch.testing.assert_close(film.at(2.5).means, settled.gaussians.means, rtol=0, atol=0.05 * LENGTH)
+    moved = float((film.at(1.75).means - film.at(1.0).means).norm(dim=-1).max())
+    assert 0.1 < moved < float((film.at(2.5).means - film.at(1.0).means).norm(dim=-1).max())
+    assert torch.equal(session.points, led)  # the film leaves the drag as it is
+
+    path = tmp_path / "film.json"
+    path.write_bytes(session.drag_file())
+    file = read_drag(path)
+    keys, _ = handles_in(file, session.frozen)
+    again, _ = dragged_film(session.frozen, keys, file.mode)
+    torch.testing.assert_close(again.at(2.0).means, film.at(2.0).means, rtol=0, atol=1e-5)  # degrees in the file
+
+
+def test_a_handle_of_a_later_key_frame_is_held_where_the_earlier_one_carried_it(session) -> None:
+    session.lead(1, MOVE, TURN)
+    session.keep(0.0)
+    middle = session.nearest(session.points[(session.frozen.points[:, 2] - 1).abs().argmin()])
+    carried = session.points.clone()
+    index = session.add(middle, 1)
+    session.keep(1.0)
+    points = session.grips[index].handle.points
+    first, second = session._film_keys()
+    assert [h.points.tolist() for h in first.handles] == [h.points.tolist() for h in second.handles]
+    places = first.handles[index].places(session.frozen.points)
+    assert float((places - carried[points]).norm(dim=-1).max()) < 0.05
+    assert float((places - session.frozen.points[points]).norm(dim=-1).max()) > 0.05
+
+
+def test_key_frames_are_steps_of_the_history_and_one_second_has_one(session) -> None:
+    session.keep(1.0)
+    session.lead(1, MOVE, NOTHING)
+    session.keep(0.5)
+    session.keep(1.0)
+    assert [key.time_s for key in session.keys] == [0.5, 1.0]
+    assert torch.equal(session.keys[1].deformation.points, session.points)
+    assert session.undo_name == "Key frame at 1 s"
+    session.undo()
+    assert torch.equal(session.keys[1].deformation.points, session.frozen.points)
+    session.undo()
+    assert [key.time_s for key in session.keys] == [1.0]
+    with pytest.raises(BadInputError, match="two key frames"):
+        session.film()
+    with pytest.raises(BadInputError, match="time in seconds"):
+        session.keep(math.nan)
+    with pytest.raises(BadInputError, match="add a handle"):
+        DragSession(limb(50), None).keep(0.0)

@@ -21,8 +21,8 @@ from fewview.recon.methods.sc_gs.control_nodes import adapted_nodes
 from fewview.recon.methods.sc_gs.model import DENSE, ScGs
 from fewview.recon.methods.sc_gs.node_regularisers import acceleration_loss, elastic_loss
 from fewview.recon.optimise.trainer import Trainer, fit
-from fewview.scene.edit.control_graph import farthest_points
 from fewview.scene.errors import BadInputError
+from fewview.scene.farthest_points import farthest_points
 from fewview.scene.geometry import so3_exp
 from fewview.scene.splat import MovingSplat
 from support.training import capture_of, tiny_dataset

@@ -14,6 +14,8 @@ from fewview.scene.formats import load_splat
 from fewview.scene.frame_motion import FrameMotion
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import Similarity, quat_from_rotation, quat_multiply, so3_exp
+from fewview.scene.mesh_bound import MeshBoundMotion
+from fewview.scene.mesh_formats import load_mesh, save_mesh
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import MovingSplat, StaticSplat
@@ -53,8 +55,26 @@ def controlled(residuals: bool, count: int = 7, moments: int = 3) -> MovingSplat
     return MovingSplat(g, antialiased=True, up=(0.0, 0.0, 1.0), background=(1.0, 1.0, 1.0), motion=motion)
 
 
+def on_a_mesh(count: int = 7, moments: int = 3) -> MovingSplat:
+    """Gaussians on the faces of a tetrahedron whose corners wander and turn, over moments 1, 1.5, 2, ... s."""
+    g, draw = random_gaussians(0, count, 1), torch.Generator().manual_seed(0)
+    corners = torch.randn(4, 3, generator=draw)
+    weights = torch.rand(count, 3, generator=draw)
+    motion = MeshBoundMotion(
+        1 + 0.5 * torch.arange(moments, dtype=torch.float64),
+        corners + 0.3 * torch.randn(moments, 4, 3, generator=draw),
+        torch.randn(moments, 4, 3, generator=draw),
+        corners,
+        torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]).int(),
+        torch.arange(count).int() % 4,
+        weights / weights.sum(1, keepdim=True),
+    )
+    return MovingSplat(g, antialiased=True, up=(0.0, 0.0, 1.0), background=(1.0, 1.0, 1.0), motion=motion)
+
+
 KINDS = {
     "frames": moving,
+    "on a mesh": on_a_mesh,
     "turning points": lambda: controlled(False),
     "points and residuals": lambda: controlled(True),
 }
@@ -151,6 +171,35 @@ def test_neighbours_beyond_the_control_points_are_refused() -> None:
         damaged = tensors | {"neighbours": torch.full_like(tensors["neighbours"], wrong)}
         with pytest.raises(ValueError, match="below the 5 control points"):
             ControlPointMotion.from_tensors(damaged, len(splat))
+
+
+def test_faces_and_corners_that_are_not_there_are_refused() -> None:
+    splat = on_a_mesh()
+    tensors = splat.motion.tensors()
+    for name, wrong, words in (("face", 4, "0 to 3"), ("faces", 4, "0 to 3"), ("face", -1, "0 to 3")):
+        damaged = tensors | {name: torch.full_like(tensors[name], wrong)}
+        with pytest.raises(ValueError, match=f"{name} should hold numbers from {words}"):
+            MeshBoundMotion.from_tensors(damaged, len(splat))
+    with pytest.raises(ValueError, match="it moves 7 Gaussians, and there are 8"):
+        MeshBoundMotion.from_tensors(tensors, 8)
+    with pytest.raises(ValueError, match="'turns' is missing"):
+        MeshBoundMotion.from_tensors({n: t for n, t in tensors.items() if n != "turns"}, 7)
+    with pytest.raises(ValueError, match=r"turns: expected shape \(3, 4, 3\)"):
+        MeshBoundMotion.from_tensors(tensors | {"turns": tensors["turns"][:2]}, 7)
+
+
+def test_the_mesh_of_a_splat_moves_with_it_and_is_written_as_morph_targets(tmp_path: Path) -> None:
+    splat = on_a_mesh()
+    mesh = splat.motion.mesh(splat.gaussians)
+    assert torch.equal(mesh.faces, splat.motion.faces.long())
+    save_mesh(tmp_path / "mesh.glb", mesh)
+    read = load_mesh(tmp_path / "mesh.glb")
+    assert read.times_s is not None
+    for moment in (1.0, 1.3, 2.0):
+        torch.testing.assert_close(read.at(moment).vertices, mesh.at(moment).vertices, rtol=0, atol=1e-5)
+        corners = mesh.at(moment).vertices[mesh.faces[splat.motion.face.long()]]
+        on_face = (splat.motion.barycentric[..., None] * corners).sum(1)
+        torch.testing.assert_close(splat.at(moment).means, on_face, rtol=0, atol=1e-5)
 
 
 def test_one_rigid_motion_of_all_control_points_moves_every_gaussian_by_it() -> None:

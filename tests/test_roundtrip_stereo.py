@@ -209,7 +209,7 @@ def test_a_run_computes_depth_once_and_again_after_deletion(tmp_path: Path, monk
     assert calls == [2]  # the training views, once
     assert torch.equal(first, second)
     run.depth_path.write_bytes(run.depth_path.read_bytes()[:-10])
-    with pytest.raises(BadInputError, match="--resume computes the depth again"):
+    with pytest.raises(BadInputError, match="--resume computes it again"):
         starting_means()
     run.depth_path.unlink()
     assert torch.equal(starting_means(), first)

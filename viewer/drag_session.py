@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..scene.edit import Handle, freeze
-from ..scene.edit.as_rigid_as_possible import Deformation, fitted_rotations
+from ..scene.edit import freeze
+from ..scene.edit.as_rigid_as_possible import Deformation
 from ..scene.edit.control_graph import diagonal, rings
-from ..scene.edit.node_drag import MODES, DragFacts, Dragging, Mode, check_handles
+from ..scene.edit.drag_file import MAX_KEYS
+from ..scene.edit.node_drag import MODES, DragFacts, Dragging, DragKey, Handle, Mode, check_handles, dragged_film
 from ..scene.errors import BadInputError
+from ..scene.fitted_rotations import fitted_rotations
 from ..scene.geometry import so3_log
-from ..scene.splat import Splat, StaticSplat
+from ..scene.splat import MovingSplat, Splat, StaticSplat
 
 UNMOVED = 1e-6  # radians, or of the scene's diagonal: nearer to its rest, in a page's float32, a handle is an anchor
 STEPS = 200  # of the history; each keeps the places of the control points
@@ -32,10 +35,20 @@ class Grip:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A key frame of a film: where handles and control points were when it was kept."""
+
+    time_s: float
+    grips: tuple[Grip, ...]
+    deformation: Deformation
+
+
+@dataclass(frozen=True)
 class _State:
     name: str  # of the step that led here
     grips: tuple[Grip, ...]
     deformation: Deformation
+    keys: tuple[Kept, ...] = ()  # rising in time
 
 
 class DragSession:
@@ -115,7 +128,7 @@ class DragSession:
         taken = [grip.handle.points for grip in self.grips]
         if taken:
             points = points[~torch.isin(points, torch.cat(taken))]
-        grip = Grip(centre, count, self._held_where_it_is(points))
+        grip = Grip(centre, count, self._held(points, self.points))
         self._do(f"Handle {len(self.grips) + 1}", (*self.grips, grip), self._done[-1].deformation)
         return len(self.grips) - 1
 
@@ -171,30 +184,70 @@ class DragSession:
             self._done.append(self._undone.pop())
             self._open = False
 
+    # -- key frames -------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> tuple[Kept, ...]:
+        """Key frames that were kept, rising in time."""
+        return self._done[-1].keys
+
+    def keep(self, time_s: float) -> None:
+        """Keep the handles as they are now as the key frame of a time in seconds, in place of one that it had."""
+        state = self._done[-1]
+        if not math.isfinite(time_s) or not state.grips:
+            raise BadInputError("A key frame is handles where they are at a time in seconds; add a handle first.")
+        others = [key for key in state.keys if key.time_s != time_s]
+        if len(others) >= MAX_KEYS:
+            raise BadInputError(f"There are {len(others)} key frames, which is as many as a film can have.")
+        key = Kept(time_s, state.grips, state.deformation)
+        keys = tuple(sorted((*others, key), key=lambda k: k.time_s))
+        self._do(f"Key frame at {time_s:g} s", state.grips, state.deformation, keys)
+
+    def film(self) -> tuple[MovingSplat, DragFacts]:
+        """Give (the splat that moves from one key frame to the next, figures of the worst one).
+
+        Raises BadInputError for fewer than two key frames, and for handles that cannot be held together.
+        """
+        if len(self.keys) < 2:
+            raise BadInputError(f"A film needs two key frames or more, and {len(self.keys)} were kept.")
+        return dragged_film(self.frozen, self._film_keys(), self.mode)
+
+    def _film_keys(self) -> list[DragKey]:
+        """Key frames with the same groups each: one that came later is held where it was carried to before."""
+        groups = {tuple(grip.handle.points.tolist()): None for key in self.keys for grip in key.grips}
+        keys = []
+        for key in self.keys:
+            own = {tuple(grip.handle.points.tolist()): grip.handle for grip in key.grips}
+            handles = [own.get(g) or self._held(torch.tensor(g), key.deformation.points) for g in groups]
+            keys.append(DragKey(key.time_s, tuple(handles)))
+        return keys
+
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def drag_file(self) -> bytes:
-        """The handles as a file for `fewview edit --drag`, which leads them to the same places."""
-        value: dict[str, Any] = {"version": 1, "mode": self.mode, "handles": [self._described(g) for g in self.grips]}
+        """The handles as a file for `fewview edit --drag`, which leads them to the same places; a film of key frames.
+
+        A single key frame is no film yet, and is left out.
+        """
+        value: dict[str, Any] = {"version": 1, "mode": self.mode}
+        if len(self.keys) < 2:
+            value["handles"] = _described([grip.handle for grip in self.grips])
+        else:
+            value["keyframes"] = [
+                {"time_s": key.time_s, "handles": _described(key.handles)} for key in self._film_keys()
+            ]
         if self.frozen.time_s is not None:
             value["time_s"] = self.frozen.time_s
         return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
-    def _described(self, grip: Grip) -> dict[str, Any]:
-        told: dict[str, Any] = {"nodes": grip.handle.points.tolist()}
-        if grip.handle.is_anchor:
-            return told | {"anchor": True}
-        angle = float(grip.handle.turn.norm())
-        told["move"] = grip.handle.move.tolist()
-        if angle > 0:
-            told["rotate"] = {"axis": (grip.handle.turn / angle).tolist(), "degrees": math.degrees(angle)}
-        return told
-
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _held_where_it_is(self, points: Tensor) -> Handle:
-        """A handle that holds points where others have brought them, as near as one rigid piece can."""
-        rest, now = self.frozen.points[points], self.points[points]
+    def _held(self, points: Tensor, places: Tensor) -> Handle:
+        """A handle that holds control points where others have brought them, as near as one rigid piece can.
+
+        `places` [M, 3] are those of all control points.
+        """
+        rest, now = self.frozen.points[points], places[points]
         if float((now - rest).norm(dim=-1).max()) <= UNMOVED * diagonal(self.frozen.points):
             return Handle(points)
         before, after = rest - rest.mean(0), now - now.mean(0)
@@ -208,9 +261,28 @@ class DragSession:
             self._dragging = groups, Dragging(self.frozen, [grip.handle for grip in grips])
         return self._dragging[1]
 
-    def _do(self, name: str, grips: tuple[Grip, ...], deformation: Deformation) -> None:
+    def _do(
+        self, name: str, grips: tuple[Grip, ...], deformation: Deformation, keys: tuple[Kept, ...] | None = None
+    ) -> None:
+        """Take a step; it has the key frames of the one before unless others are given."""
         self._undone.clear()
         self._open = False
-        self._done.append(_State(name, grips, deformation))
+        self._done.append(_State(name, grips, deformation, self.keys if keys is None else keys))
         if len(self._done) > STEPS:
             del self._done[1]  # the first one is what it was at rest
+
+
+def _described(handles: Sequence[Handle]) -> list[dict[str, Any]]:
+    """Handles as the drag file has them."""
+    told: list[dict[str, Any]] = []
+    for handle in handles:
+        one: dict[str, Any] = {"nodes": handle.points.tolist()}
+        angle = float(handle.turn.norm())
+        if handle.is_anchor:
+            one["anchor"] = True
+        else:
+            one["move"] = handle.move.tolist()
+        if angle > 0:
+            one["rotate"] = {"axis": (handle.turn / angle).tolist(), "degrees": math.degrees(angle)}
+        told.append(one)
+    return told

@@ -20,6 +20,7 @@ from ..scene.edit import (
     scaled_to_length,
 )
 from ..scene.edit.floaters import neighbour_distance
+from ..scene.edit.saving import save_bare_run
 from ..scene.edit.selection import Mode
 from ..scene.errors import BadInputError
 from ..scene.formats import has_splat_ending, holds_motion, splat_bytes
@@ -183,6 +184,13 @@ class Session:
 
     # -- saving -----------------------------------------------------------------------------------------------------
 
+    def of(self, splat: Splat) -> Session:
+        """A session on a splat that was made of this one, in the same new frame, to be saved beside the same file."""
+        other = Session(splat, self._colors_of, splat_path=self._splat_path, run=self._run)
+        other.move(self.editor.similarity, "Frame")
+        other._metric_scale = self._metric_scale
+        return other
+
     def splat(self) -> Splat:
         """The splat that would be saved now."""
         return edited_splat(self._splat, self.editor)
@@ -197,7 +205,7 @@ class Session:
         return self._splat_path is not None
 
     def save(self, name: str) -> tuple[Path, tuple[str, ...]]:
-        """Save as new, beside the old splat; a name without an ending makes a new run beside the old one.
+        """Save as new, beside the old splat; a name without an ending makes a new run beside the old run or file.
 
         Returns where, and what the format could not keep. Raises BadInputError for a name that is taken or no plain
         name of a file.
@@ -206,9 +214,12 @@ class Session:
         source, run = self._splat_path, self._run
         if source is None:
             raise BadInputError("This splat is in no file, so there is no folder beside it; use the download.")
-        if Path(name).suffix == "" and run is not None:
-            target = run.path.resolve().parent / name
-            save_edited_run(run, target, self.splat(), self.editor.similarity, self.metric)
+        if Path(name).suffix == "":
+            target = (source if run is None else run.path.resolve()).parent / name
+            if run is not None and run.cameras_path.is_file():
+                save_edited_run(run, target, self.splat(), self.editor.similarity, self.metric)
+            else:
+                save_bare_run(run or source, target, self.splat())
             return target, ()
         target = source.parent / name
         if target.exists():

@@ -1,9 +1,11 @@
-"""Volume overlap of upright boxes that are turned about their vertical axis."""
+"""Volume overlap of upright boxes that are turned about their vertical axis, and overlap of their floors."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_STILL = 1e-12  # metres; the square of a smaller divisor could vanish in the gradient
 
 
 def iou_3d(
@@ -14,16 +16,60 @@ def iou_3d(
 
     Pairs whose circles on the floor or whose heights do not touch are left at 0; all others are done at once.
     """
-    radius_a, radius_b = a[:, 3:5].norm(dim=1) / 2, b[:, 3:5].norm(dim=1) / 2
     low = torch.maximum((a[:, 2] - a[:, 5] / 2)[:, None], (b[:, 2] - b[:, 5] / 2)[None])
     high = torch.minimum((a[:, 2] + a[:, 5] / 2)[:, None], (b[:, 2] + b[:, 5] / 2)[None])
-    near = (torch.cdist(a[:, :2], b[:, :2]) < radius_a[:, None] + radius_b[None]) & (high > low)
-    i, j = near.nonzero(as_tuple=True)
-    shared = rectangle_overlap(a[i][:, [0, 1, 3, 4, 6]], b[j][:, [0, 1, 3, 4, 6]]) * (high - low)[i, j]
-    volumes = a[i, 3:6].prod(dim=1) + b[j, 3:6].prod(dim=1) - shared
+    i, j = (_near(a, b) & (high > low)).nonzero(as_tuple=True)
     iou = torch.zeros(len(a), len(b), dtype=a.dtype, device=a.device)
-    iou[i, j] = (shared / volumes.clamp_min(1e-9)).clamp(0, 1)
+    iou[i, j] = paired_iou_3d(a[i], b[j])
     return iou
+
+
+def paired_iou_3d(
+    a: Tensor,  # [P, 7] as in `iou_3d`
+    b: Tensor,  # [P, 7]
+) -> Tensor:
+    """[P] in 0..1: each box of `a` with the same row of `b`. Differentiable by both."""
+    low = torch.maximum(a[:, 2] - a[:, 5] / 2, b[:, 2] - b[:, 5] / 2)
+    high = torch.minimum(a[:, 2] + a[:, 5] / 2, b[:, 2] + b[:, 5] / 2)
+    shared = rectangle_overlap(_floor(a), _floor(b)) * (high - low).clamp_min(0)
+    return _over_union(shared, a[:, 3:6].prod(dim=1), b[:, 3:6].prod(dim=1))
+
+
+def floor_iou(
+    a: Tensor,  # [N, 7] as in `iou_3d`
+    b: Tensor,  # [M, 7]
+) -> Tensor:
+    """[N, M] in 0..1: overlap as seen from above."""
+    i, j = _near(a, b).nonzero(as_tuple=True)
+    shared = rectangle_overlap(_floor(a[i]), _floor(b[j]))
+    iou = torch.zeros(len(a), len(b), dtype=a.dtype, device=a.device)
+    iou[i, j] = _over_union(shared, a[i, 3:5].prod(dim=1), b[j, 3:5].prod(dim=1))
+    return iou
+
+
+def aligned_iou_3d(
+    a: Tensor,  # [..., 6] centre, size
+    b: Tensor,  # [..., 6], broadcast with `a`
+) -> Tensor:
+    """[...] in 0..1 of boxes along the axes. Differentiable by both."""
+    low = torch.maximum(a[..., :3] - a[..., 3:] / 2, b[..., :3] - b[..., 3:] / 2)
+    high = torch.minimum(a[..., :3] + a[..., 3:] / 2, b[..., :3] + b[..., 3:] / 2)
+    return _over_union((high - low).clamp_min(0).prod(dim=-1), a[..., 3:].prod(dim=-1), b[..., 3:].prod(dim=-1))
+
+
+def _near(a: Tensor, b: Tensor) -> Tensor:
+    """bool [N, M], true for pairs whose circles on the floor touch."""
+    radius_a, radius_b = a[:, 3:5].norm(dim=1) / 2, b[:, 3:5].norm(dim=1) / 2
+    return torch.cdist(a[:, :2], b[:, :2]) <= radius_a[:, None] + radius_b[None]
+
+
+def _floor(boxes: Tensor) -> Tensor:
+    return boxes[:, [0, 1, 3, 4, 6]]
+
+
+def _over_union(shared: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    union = a + b - shared
+    return torch.where(union > 0, shared / torch.where(union > 0, union, 1.0), 0.0).clamp(0, 1)
 
 
 def rectangle_overlap(
@@ -32,63 +78,45 @@ def rectangle_overlap(
 ) -> Tensor:
     """[P] areas of the intersections of pairs of rectangles.
 
-    The intersection is convex. Its vertices are corners of one inside of the other, and crossings of edges: at most 24
-    candidates, sorted by their angle about their mean, then the shoelace formula.
+    In the frame of b, where that is the box |x| <= X, |y| <= Y, the area is the integral of clamp(y, -Y, Y) dx along
+    the border of a where |x| <= X (Green's theorem). Each edge of a is cut where it crosses +-X and +-Y; between the
+    cuts the integrand is linear, so the trapezoid rule is exact. Nothing is decided by a tolerance, and where edges
+    coincide or corners touch the result is continuous.
     """
-    # In the frame of the mean of both centres: far from the origin float32 would lose the small differences.
-    middle = (a[:, :2] + b[:, :2]) / 2
-    corners_a, corners_b = _corners(a, middle), _corners(b, middle)
-    crossings, crosses = _crossings(corners_a, corners_b)
-    points = torch.cat([corners_a, corners_b, crossings], dim=1)  # [P, 24, 2]
-    kept = torch.cat([_inside(corners_a, b, middle), _inside(corners_b, a, middle), crosses], dim=1)
-    count = kept.sum(dim=1)
-    mean = (points * kept[..., None]).sum(dim=1) / count.clamp_min(1)[:, None]
-    offset = points - mean[:, None]
-    angle = torch.atan2(offset[..., 1], offset[..., 0]).masked_fill(~kept, torch.inf)
-    order = angle.argsort(dim=1)
-    ring = offset.gather(1, order[..., None].expand_as(offset))
-    # What is not kept comes last; put the first vertex in its place, which adds no area.
-    last = torch.arange(24, device=a.device) >= count[:, None]
-    ring = torch.where(last[..., None], ring[:, :1], ring)
-    after = ring.roll(-1, dims=1)
-    area = (ring[..., 0] * after[..., 1] - ring[..., 1] * after[..., 0]).sum(dim=1).abs() / 2
-    return torch.where(count > 2, area, torch.zeros_like(area))
+    x_limit, y_limit = b[:, None, 2] / 2, b[:, None, 3] / 2  # [P, 1]
+    corners = _corners_in(a, b)
+    start, edge = corners, corners.roll(-1, dims=1) - corners
+    first, last = _cuts(start[..., 0], edge[..., 0], x_limit, torch.zeros_like(x_limit), torch.ones_like(x_limit))
+    cuts = torch.stack([first, *_cuts(start[..., 1], edge[..., 1], y_limit, first, last), last])  # [4, P, 4]
+    y = (start[..., 1] + cuts * edge[..., 1]).clamp(-y_limit, y_limit)
+    area = ((y[1:] + y[:-1]) / 2 * (cuts[1:] - cuts[:-1]) * edge[..., 0]).sum(dim=(0, 2))
+    return area.abs()
 
 
-def _corners(boxes: Tensor, origin: Tensor) -> Tensor:
-    """[P, 4, 2] counter-clockwise."""
+def _corners_in(boxes: Tensor, frames: Tensor) -> Tensor:
+    """[P, 4, 2] counter-clockwise corners of rectangles, each in the frame of a rectangle of `frames`."""
     signs = boxes.new_tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     local = signs * boxes[:, None, 2:4] / 2
-    cos, sin = boxes[:, 4:].cos(), boxes[:, 4:].sin()
-    x = local[..., 0] * cos - local[..., 1] * sin
-    y = local[..., 0] * sin + local[..., 1] * cos
-    return torch.stack([x, y], dim=-1) + (boxes[:, :2] - origin)[:, None]
+    # Differences first: far from the origin float32 would lose the small ones.
+    middle = _turned(boxes[:, None, :2] - frames[:, None, :2], -frames[:, 4:])
+    return _turned(local, boxes[:, 4:] - frames[:, 4:]) + middle
 
 
-def _inside(points: Tensor, boxes: Tensor, origin: Tensor) -> Tensor:
-    """bool [P, 4]: which points lie in or on their rectangle. The slack keeps shared corners, and adds no area."""
-    offset = points - (boxes[:, :2] - origin)[:, None]
-    cos, sin = boxes[:, 4:].cos(), boxes[:, 4:].sin()
-    along = offset[..., 0] * cos + offset[..., 1] * sin
-    across = offset[..., 1] * cos - offset[..., 0] * sin
-    half = boxes[:, None, 2:4] / 2 + 1e-5 * boxes[:, None, 2:4].amax(dim=-1, keepdim=True)
-    return (along.abs() <= half[..., 0]) & (across.abs() <= half[..., 1])
+def _turned(points: Tensor, angle: Tensor) -> Tensor:
+    """[P, K, 2] points turned by angles [P, 1]."""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack(
+        [points[..., 0] * cos - points[..., 1] * sin, points[..., 0] * sin + points[..., 1] * cos], dim=-1
+    )
 
 
-def _crossings(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """(points [P, 16, 2], bool [P, 16]) where edges of one rectangle cross edges of the other."""
-    start_a, start_b = a[:, :, None], b[:, None]
-    edge_a = (a.roll(-1, dims=1) - a)[:, :, None]
-    edge_b = (b.roll(-1, dims=1) - b)[:, None]
-    gap = start_b - start_a
-    across = _cross(edge_a, edge_b)
-    parallel = across.abs() < 1e-9
-    across = across.masked_fill(parallel, 1)
-    t, s = _cross(gap, edge_b) / across, _cross(gap, edge_a) / across
-    meets = ~parallel & (t >= 0) & (t <= 1) & (s >= 0) & (s <= 1)
-    points = start_a + t[..., None] * edge_a
-    return points.flatten(1, 2), meets.flatten(1, 2)
+def _cuts(start: Tensor, step: Tensor, limit: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Parts [P, 4] of edges, within `low` and `high`, at which start + part * step is -limit and +limit, ascending.
 
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    An edge that does not move along the axis is cut at `low`, which changes nothing: along x it adds no area, and along
+    y it is on one side of both limits.
+    """
+    still = step.abs() < _STILL
+    safe = torch.where(still, 1.0, step)
+    a, b = (torch.where(still, low, ((side - start) / safe).clamp(low, high)) for side in (-limit, limit))
+    return torch.minimum(a, b), torch.maximum(a, b)

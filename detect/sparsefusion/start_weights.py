@@ -10,10 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from ...learn.foreign_weights import State, check_tensor, read_weights
+from ...learn.network_files import WEIGHTS_FILE
 from ...scene.errors import BadInputError
 from .model import SparseFusionModel
 from .released_weights import converted_tensors, released_name
-from .weight_files import WEIGHTS_FILE, load_model, read_config
+from .weight_files import load_model, read_config
 
 # Modules that are taken over whole or not at all, and their names for people.
 PARTS = {

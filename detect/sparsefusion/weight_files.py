@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
+from ...learn import network_files
 from ...learn.foreign_weights import check_weights, read_weights
-from ...scene.errors import BadInputError
-from ...scene.files import parse_json, write_bytes
+from ...learn.network_files import WEIGHTS_FILE, save_network
 from .config import SparseFusionConfig, preset
 from .model import SparseFusionModel
 from .released_weights import convert_released
 
 _CONFIG = "sparsefusion_config"  # in the metadata of our own files
-WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(path: Path, model: SparseFusionModel) -> None:
     """Weights and config in one safetensors file."""
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
-    metadata = {_CONFIG: json.dumps(dataclasses.asdict(model.config))}
-    write_bytes(path, safetensors.torch.save(tensors, metadata))
+    save_network(path, model, model.config, _CONFIG)
 
 
 def load_model(path: Path) -> SparseFusionModel:
@@ -57,27 +48,4 @@ def empty_model(config: SparseFusionConfig) -> SparseFusionModel:
 
 def read_config(path: Path) -> SparseFusionConfig | None:
     """The config in one of our own weight files; None for any other file."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_CONFIG)
-    except (safetensors.SafetensorError, OSError):
-        return None  # told by `read_weights`, which also reads PyTorch's own files
-    return None if text is None else config_from(parse_json(text.encode(), f"{path}: its config"), str(path))
-
-
-def config_from(table: Any, where: str) -> SparseFusionConfig:
-    """A config from JSON. Raises BadInputError for unknown fields and wrong types."""
-    defaults = SparseFusionConfig()
-    if not isinstance(table, dict):
-        raise BadInputError(f"{where}: its config should be an object, found {type(table).__name__}.")
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        default = getattr(defaults, name, None)
-        value = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
-        if default is None or type(value) not in (type(default), *((int,) if isinstance(default, float) else ())):
-            raise BadInputError(f"{where}: its config has {name!r} = {str(value)[:60]}, which no SparseFusion has.")
-        values[name] = value
-    try:
-        return replace(defaults, **values)
-    except (BadInputError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BadInputError(f"{where}: its config cannot be used ({str(error).rstrip('.')}).") from error
+    return network_files.read_config(path, _CONFIG, SparseFusionConfig, "SparseFusion")

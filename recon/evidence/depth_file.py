@@ -54,9 +54,7 @@ def stored_key(path: Path) -> str:
         with safetensors.safe_open(path, framework="pt") as file:
             return str((file.metadata() or {}).get(KEY, ""))
     except (safetensors.SafetensorError, OSError) as error:
-        raise BadInputError(
-            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
-        ) from error
+        raise BadInputError(f"{path} cannot be used: {error}. Delete it, and --resume computes it again.") from error
 
 
 def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:

@@ -16,20 +16,29 @@ from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
+from ...scene.triangle_mesh import Mesh
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
+from .dense_flow import DenseFlow, load_flow, save_flow
 from .depth_file import PLACED, load_stereo, save_stereo, stored_key
 from .depth_maps import Stereo
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
+from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
+from .given_prior import given_prior, prior_digest
+from .mesh_file import load_static_mesh, save_static_mesh
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
 from .patch_features import PatchFeatures, classical_patch_features, load_patch_features, save_patch_features
+from .raft_flow import raft_flow
+from .static_mesh import mesh_of_first_moment
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
+FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
 PATCH_FEATURES = "patch_features"  # `PatchFeatures`: grids of unit vectors of the training views, in that order
+STATIC_MESH = "static_mesh"  # `Mesh`: the object as it is at the first moment, in the frame of the cameras
 
 
 Provider = Callable[[EvidenceRequest], Any]  # -> the evidence; None where it cannot be had that way
@@ -44,6 +53,8 @@ class Kind:
     load: Callable[[Path, Any, list[str]], Any]  # (path, cameras, view names)
     key: Callable[[Path], str]  # that the file was saved under
     transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
+    # Whatever decides the value besides the seed and the data set, for the key of its file.
+    made_with: Callable[[EvidenceRequest], str] = lambda request: ""
 
 
 def _depth_by_stereo(request: EvidenceRequest) -> Stereo:
@@ -53,8 +64,20 @@ def _depth_by_stereo(request: EvidenceRequest) -> Stereo:
     return stereo_depth(dataset.transformed(to_world.inverse()), request.seed, request.progress).transformed(to_world)
 
 
+def _given_prior(request: EvidenceRequest) -> MonocularDepth | None:
+    return given_prior(request, DEPTH)
+
+
 def _filled(request: EvidenceRequest) -> MonocularDepth:
     return filled_disparity(request.dataset, request.gather(DEPTH))
+
+
+def _flow_by_depth(request: EvidenceRequest) -> DenseFlow:
+    return flow_by_depth(request.gather(DEPTH))
+
+
+def _static_mesh(request: EvidenceRequest) -> Mesh | None:
+    return mesh_of_first_moment(request.capture, request.dataset)
 
 
 KINDS = {
@@ -66,11 +89,19 @@ KINDS = {
         transformed=Stereo.transformed,
     ),
     MONOCULAR_DEPTH: Kind(
-        (_filled,),
+        (_given_prior, _filled),
         save=save_monocular,
         load=load_monocular,
         key=stored_key,
         transformed=MonocularDepth.transformed,
+        made_with=prior_digest,
+    ),
+    FLOW: Kind(
+        (raft_flow, _flow_by_depth),
+        save=save_flow,
+        load=load_flow,
+        key=stored_key,
+        transformed=DenseFlow.transformed,
     ),
     PATCH_FEATURES: Kind(
         (classical_patch_features,),
@@ -79,10 +110,25 @@ KINDS = {
         key=stored_key,
         transformed=PatchFeatures.transformed,
     ),
+    STATIC_MESH: Kind(
+        (_static_mesh,),
+        save=save_static_mesh,
+        load=load_static_mesh,
+        key=stored_key,
+        transformed=Mesh.moved,
+    ),
 }
 
 
-def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, progress: Progress = silent) -> Any:
+def gather(
+    kind: str,
+    run: Run,
+    capture: Capture,
+    dataset: Dataset,
+    seed: int,
+    progress: Progress = silent,
+    prior: Path | None = None,  # of monocular depth that the person has
+) -> Any:
     """Evidence of a kind about the training views; computed once for a run and its photographs, cameras and points.
 
     What it is made of, such as the depth behind a monocular one, is gathered and kept in the same way. Raises
@@ -93,15 +139,16 @@ def gather(kind: str, run: Run, capture: Capture, dataset: Dataset, seed: int, p
     found, path = KINDS[kind], run.evidence_path(kind)
     views = list(dataset.train)
     names, cameras = [dataset.names[i] for i in views], dataset.cameras[views].to("cpu")
-    key = f"{seed} {dataset.fingerprint()}"
-    if path.is_file() and found.key(path) in (PLACED, key):
-        return found.load(path, cameras, names)
 
     def other(wanted: str) -> Any:
-        return gather(wanted, run, capture, dataset, seed, progress)
+        return gather(wanted, run, capture, dataset, seed, progress, prior)
 
+    request = EvidenceRequest(capture, dataset, seed, other, progress, prior)
+    key = f"{seed} {dataset.fingerprint()} {found.made_with(request)}".rstrip()
+    if path.is_file() and found.key(path) in (PLACED, key):
+        return found.load(path, cameras, names)
     for provide in found.providers:
-        value = provide(EvidenceRequest(capture, dataset, seed, other, progress))
+        value = provide(request)
         if value is not None:
             found.save(path, value, names, key)
             return found.load(path, cameras, names)  # the same bits as when the run is continued

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...scene.capture import Capture
@@ -20,3 +21,4 @@ class EvidenceRequest:
     seed: int
     gather: Callable[[str], Any]  # evidence of another kind about the same views, computed where it is not there yet
     progress: Progress = silent
+    prior: Path | None = None  # of monocular depth, where the person has one: see `given_prior.WANTED`

@@ -17,7 +17,7 @@ from .stereo.stereo_depth import observed_points
 
 ITERATIONS = 300  # of conjugate gradients; a plain guess is the start, so that distant pixels need no more
 POINT_WEIGHT = 10.0  # of a sparse point's pixel against a tie of 1 between neighbours; many views agree on it
-WORST = 1.02  # relative difference of a sparse point from trusted stereo beyond which it shows something hidden
+AGREES = 0.02  # relative difference of a sparse point from trusted stereo, beyond which it shows something hidden
 
 
 def filled_disparity(dataset: Dataset, stereo: Stereo) -> MonocularDepth:
@@ -54,11 +54,10 @@ def known_inverse_depth(
     weight = trust.astype(np.float32)
     seen = points.xyz[in_picture(camera, points.xyz)]
     pixel, depth = project(camera, seen)
-    column, row = pixel.floor().long().unbind(-1)
     order = depth.argsort(descending=True)  # the nearest of several in one pixel is written last
     inverse = (1 / depth[order]).numpy().astype(np.float32)
-    column, row = column[order].numpy(), row[order].numpy()
-    agrees = (trust[row, column] <= 0) | (np.abs(inverse / np.maximum(value[row, column], 1e-12) - 1) < WORST - 1)
+    column, row = pixel[order].floor().long().T.numpy()
+    agrees = (trust[row, column] <= 0) | (np.abs(inverse / np.maximum(value[row, column], 1e-12) - 1) < AGREES)
     value[row[agrees], column[agrees]] = inverse[agrees]
     weight[row[agrees], column[agrees]] = POINT_WEIGHT
     return value, weight

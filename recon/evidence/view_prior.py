@@ -32,6 +32,8 @@ class ViewPrior(Protocol):
         photographs: Tensor,  # [N, H, W, 3] over white, of the size of `image`
         cameras: Cameras,  # [N] of the photographs, in the same world
         progress: float,  # share of the run that is done, in [0, 1]
+        *,
+        time_s: float | None = None,  # moment that picture and photographs show; None for what does not move
     ) -> Tensor:
         """Gradient [H, W, 3] of the prior's loss by the picture's colours."""
         ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ...scene.capture import Capture
+from ..evidence.view_prior import ViewPrior
 from ..optimise.contract import Model
 from ..optimise.dataset import Dataset
 from ..optimise.train_config import TrainConfig
@@ -20,7 +21,9 @@ class Inputs:
     capture: Capture  # the same photographs as they were read, with what else is known of them (depth, times)
     cameras_are_estimated: bool = False  # found from the photographs, and not given
     depth_is_given: bool = False  # a network that placed the photographs has given their depth
+    mesh_is_given: bool = False  # the person has given a mesh of the object
     evidence: Mapping[str, Any] = field(default_factory=dict)  # by kind, of the kinds that the method needs
+    view_prior: ViewPrior | None = None  # what pictures from other sides should look like, where something says so
 
     @property
     def on_cpu(self) -> bool:

@@ -18,9 +18,11 @@ Settings = TypeVar("Settings")
 ROWS = {
     "3dgs": ".gaussian_splatting",
     "instantsplat": ".instantsplat",
+    "coherentgs": ".coherentgs",
     "sc_gs": ".sc_gs",
     "deformable": ".deformable_gaussians",
     "rdg_gs": ".rdg_gs",
+    "dreammesh4d": ".dreammesh4d",
 }  # name to the module that holds its METHOD
 ENTRY_POINTS = "fewview.methods"  # other packages offer their methods as objects of this group
 

@@ -105,10 +105,18 @@ class Step:
             self.renders[view] = render
         return render
 
-    def draw_from(self, camera: Cameras, *, time_s: float | None = None, depth: bool = False) -> Render:
-        """Render from any camera [] at any moment, e.g. between the photographs."""
+    def draw_from(
+        self,
+        camera: Cameras,  # []
+        *,
+        time_s: float | None = None,
+        depth: bool = False,
+        features: Tensor | None = None,  # [N, C] of each Gaussian
+    ) -> Render:
+        """Render from any camera at any moment, e.g. between the photographs."""
         size = int(camera.width), int(camera.height)
-        return self._draw(self._splat(time_s), camera.cam_from_world, camera.K, *size, depth=depth)
+        drawn = self._splat(time_s)
+        return self._draw(drawn, camera.cam_from_world, camera.K, *size, depth=depth, features=features)
 
     def as_photographed(self, view: int, render: Render) -> Tensor:
         """The rendered picture [H, W, 3] in the colours of a training photograph, where these are learned."""
@@ -116,12 +124,19 @@ class Step:
             return render.rgb
         return self._appearance.shown(view, render.rgb, render.alpha, self.background)
 
-    def photometric(self) -> Tensor:
-        """Mean over the views of (1 - w) L1 + w (1 - SSIM) between picture and photograph (3DGS, equation 7)."""
-        losses = [self._photometric(view) for view in self.views]
+    def photometric(self, views: Sequence[int] | None = None) -> Tensor:
+        """Mean over the views of (1 - w) L1 + w (1 - SSIM) between picture and photograph (3DGS, equation 7).
+
+        Those of the step when None.
+        """
+        losses = [self._photometric(view) for view in (self.views if views is None else views)]
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
-    def _photometric(self, view: int) -> Tensor:
+    def compared(self, view: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(picture [H, W, 3] in the photograph's colours, photograph [H, W, 3], mask [H, W] of the pixels that count).
+
+        The mask leaves out what stands in one photograph alone, where that is asked for; None where all count.
+        """
         render = self.renders.get(view) or self.draw(view)
         image, (target, mask) = self.as_photographed(view, render), self.target(view)
         if self._appearance is not None:
@@ -129,6 +144,10 @@ class Step:
         if self._config.transient_masks and self.index >= self._config.transient_from * self.steps:
             lasting = lasting_pixels(image - target, self._config.transient_share, mask)
             mask = lasting if mask is None else mask & lasting
+        return image, target, mask
+
+    def _photometric(self, view: int) -> Tensor:
+        image, target, mask = self.compared(view)
         if mask is not None:  # black on both sides, so that SSIM's windows see nothing of what does not count
             image, target = image * mask[..., None], target * mask[..., None]
         return l1_dssim(image, target, self._config.dssim_weight)

@@ -22,8 +22,10 @@ from ...scene.splat import Splat
 from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset
 from .half_image import fitted_colours, halves
+from .seen_pixels import SeenPixels
 
 MAX_PSNR_DB = 100.0  # stands for infinity (equal images), which JSON cannot hold
+FEW_VIEWS = 24  # up to so many training views it is told what they have seen of the held-out ones
 MAX_TRAINING_VIEWS = 8  # measured when nothing is held out: enough to see whether the training went well
 
 
@@ -41,18 +43,25 @@ def evaluate(
     Writes each rendered view to `run/renders/eval/` and gives what metrics.json keeps as `eval`. Pixels that a mask
     excludes do not count. With `fit_colours` the colours of each picture are fitted to its photograph on the left half
     and the figures are of the right half; those of whole pictures without that are beside them, as `unfitted`.
+    After few training views `seen` has the figures of what these have seen, by the splat's own depth, and its share.
     """
     split = "test" if dataset.test else "train"
     indices = dataset.test or evenly_spaced(dataset.train, MAX_TRAINING_VIEWS)
     photos = {entry["name"]: entry["file_path"] for entry in read_json(run.cameras_path)["frames"]}
+    few = dataset.test and len(dataset.train) <= FEW_VIEWS and splat.time_range_s is None and not fit_colours
+    seen = SeenPixels(splat.at(), dataset.cameras[list(dataset.train)]) if few else None
     views = []
     for done, index in enumerate(indices, start=1):
-        views.append(_measure(run, dataset, index, photos[dataset.names[index]], splat, fit_colours) | {"split": split})
+        measured = _measure(run, dataset, index, photos[dataset.names[index]], splat, fit_colours, seen)
+        views.append(measured | {"split": split})
         so_far = [view["psnr"] for view in views if view["psnr"] is not None]
         progress("evaluating", done, len(indices), {"mean PSNR": math.fsum(so_far) / len(so_far)} if so_far else {})
     result: dict[str, Any] = {"views": views, "mean": _mean(views), "split": split}
     if fit_colours:
         result["unfitted"] = _mean([view["unfitted"] for view in views])
+    if seen is not None:
+        shown = [view["seen"] for view in views]
+        result["seen"] = _mean(shown) | {"share": math.fsum(view["share"] for view in shown) / len(shown)}
     if (reason := lpips_missing()) is not None:
         result["lpips_missing"] = reason
     return result
@@ -65,6 +74,7 @@ def _measure(
     photo: str,  # its file in the run
     splat: Splat,
     fit_colours: bool,
+    seen: SeenPixels | None,
 ) -> dict[str, Any]:
     view, name = dataset.view(index), dataset.names[index]
     gaussians, background = splat.at(dataset.time_s(index)), torch.tensor(splat.background, device=view.K.device)
@@ -81,6 +91,12 @@ def _measure(
         begin = image.shape[1] // 2
         half = None if mask is None or not bool(right.any()) else right[:, begin:]
         figures = _figures(image[:, begin:], target[:, begin:], half) | {"unfitted": figures}
+    if seen is not None:
+        shown = seen.of(dataset.cameras[index])
+        share = float(shown.float().mean())
+        shown = shown if mask is None else shown & mask
+        of_seen = _figures(image, target, shown) if bool(shown.any()) else dict.fromkeys(figures)
+        figures["seen"] = of_seen | {"share": share}
     file = f"renders/eval/{PurePosixPath(photo).name}"
     _write_png(run, file, image)
     return {"name": name, **figures, "render": file, "photo": photo}

@@ -17,7 +17,7 @@ from ..optimise.contract import Model
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .asked_settings import asked_settings
-from .reconstruct_config import ReconstructConfig
+from .reconstruct_config import ReconstructConfig, refuse_unused
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,24 @@ def prepare_method(
     """Choose the method, gather the evidence that it needs, and make its model.
 
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
-    BadInputError where the method has no such setting, or refuses its value.
+    BadInputError where the method has no such setting, refuses its value, or has no use for something that was given.
     """
     to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
     normalised = dataset.transformed(to_world.inverse())
-    inputs = Inputs(normalised, capture, run.cameras_are_estimated(), config.stereo is not None)
+    inputs = Inputs(
+        normalised,
+        capture,
+        run.cameras_are_estimated(),
+        depth_is_given=config.stereo is not None,
+        mesh_is_given=config.mesh is not None,
+    )
     choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
+    refuse_unused(config, choice.method)
     evidence, seconds = {}, {}
     for kind in choice.method.needs:
         started = time.perf_counter()
         # Kept in the run's frame, where people and other programs meet it.
-        found = gather(kind, run, capture, dataset, config.seed, progress)
+        found = gather(kind, run, capture, dataset, config.seed, progress, config.depth_prior)
         evidence[kind] = KINDS[kind].transformed(found, to_world.inverse())
         seconds["stereo" if kind == DEPTH else kind] = time.perf_counter() - started
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)

@@ -11,10 +11,13 @@ from ...scene.errors import BadInputError
 from ...scene.readers.frame_times import checked_rate
 from ...scene.readers.photo_folders import find_photographs
 from ...scene.run import Run
+from ..evidence.evidence_kinds import MONOCULAR_DEPTH, STATIC_MESH
+from ..methods.method_contract import Method
 from ..methods.registry import accepting, method
 from ..methods.setting_text import parse_settings
 
 MAX_SIDE_CPU_PX, MAX_SIDE_CUDA_PX = 640, 1600
+GIVEN = {"depth_prior": MONOCULAR_DEPTH, "mesh": STATIC_MESH}  # options that name a file with evidence of a kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,12 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
+    # Monocular depth for the methods that use it: a folder of maps (NAME.npy or NAME.png), a Depth Anything V2 folder,
+    # or weights of scripts/train_priors/depth.py; auto is what stereo and sparse points know, filled along the colours.
+    depth_prior: Path | None = None
+    # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);
+    # without it that method makes one from the outlines.
+    mesh: Path | None = None
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
@@ -78,6 +87,7 @@ class ReconstructConfig:
         if self.method != "auto":
             chosen = method(self.method)  # raises for a name that there is not, before anything takes long
             parse_settings(chosen, self.set)
+            refuse_unused(self, chosen)
         elif self.set:
             accepting(lambda candidate: parse_settings(candidate, self.set))
         if self.choose != "evenly" and self.views is None:
@@ -123,6 +133,16 @@ def input_digest(source: Path) -> str:
     return hashlib.blake2b(listed.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
+def refuse_unused(config: ReconstructConfig, chosen: Method) -> None:
+    """Raises BadInputError where evidence was given that a method has no use for."""
+    for option, kind in GIVEN.items():
+        if getattr(config, option) is not None and kind not in chosen.needs:
+            raise BadInputError(
+                f"--{option.replace('_', '-')} gives {kind.replace('_', ' ')}, which the method {chosen.name} does not "
+                "use: leave it out, or choose a method that does with --method."
+            )
+
+
 def continued(run: Run, source: Path | str, config: ReconstructConfig) -> ReconstructConfig:
     """The config of the run, after a check that nothing else is asked for now; options left out are the run's."""
     stored = run.config()
@@ -145,7 +165,7 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {name: Path(values[name]) for name in ("images", "stereo") if values.get(name)}
+        values |= {name: Path(values[name]) for name in ("images", "stereo", *GIVEN) if values.get(name)}
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:

@@ -17,11 +17,16 @@ from typing import Any
 from ...render.aim import world_up
 from ...scene.capture import Capture
 from ...scene.files import write_bytes
+from ...scene.mesh_bound import MeshBoundMotion
+from ...scene.mesh_formats import load_mesh, save_mesh
 from ...scene.progress import Progress, silent
 from ...scene.readers import save_cameras
 from ...scene.run import Run
 from ...scene.run_lock import locked
 from ...scene.run_splat import load_run_splat, save_run_splat
+from ...scene.splat import MovingSplat
+from ..evidence.evidence_kinds import STATIC_MESH
+from ..evidence.mesh_file import save_static_mesh
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from ..optimise.train_config import settings
@@ -56,6 +61,8 @@ def reconstruct(
     with contextlib.ExitStack() as held:
         with open_run(source, output, asked, resume=resume, command=command) as (run, config):
             held.enter_context(locked(run))
+            if config.mesh is not None and not run.evidence_path(STATIC_MESH).is_file():
+                save_static_mesh(run.evidence_path(STATIC_MESH), load_mesh(config.mesh).at())
             capture = placed_input(run, source, config, progress)
         dataset = Dataset.from_capture(capture, test=capture.test or (), progress=progress).to(config.device)
         dataset = train(run, capture, dataset, config, progress, callbacks, keep_when_stopped)
@@ -107,7 +114,12 @@ def train(
         raise KeyboardInterrupt
     cameras = result.cameras.transformed(prepared.world_from_normalised)
     splat = result.splat.moved(prepared.world_from_normalised)
-    save_run_splat(run, replace(splat, up=world_up(cameras)))
+    up = world_up(cameras)
+    if isinstance(splat, MovingSplat) and isinstance(splat.motion, MeshBoundMotion):
+        points = dataset.points
+        metric = points is not None and points.metric
+        save_mesh(run.mesh_path, replace(splat.motion.mesh(splat.gaussians), up=up, metric=metric))
+    save_run_splat(run, replace(splat, up=up))
     if not chosen.refine_poses:
         return dataset
     write_bytes(run.estimated_cameras_path, run.cameras_path.read_bytes())

@@ -14,9 +14,10 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
+from ..fitted_rotations import fitted_rotation_arrays
+
 ITERATIONS = 3  # local and global steps of a solve, as released
 _KEEPS_PLACE = 1e-9  # of the system's mean diagonal: what nothing holds stays where it is, and all else hardly notices
-_KEEPS_TWIST = 1e-9  # of a neighbourhood's spread: what only lies on a line turns about it as little as can be
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class AsRigidAsPossible:
         return float((self._weights * (apart * apart).sum(-1)).sum())
 
     def _rotations(self, points: np.ndarray) -> np.ndarray:
-        return _fitted(self._rest_edges, self._edges(points), self._weights)
+        return fitted_rotation_arrays(self._rest_edges, self._edges(points), self._weights)
 
     def _edges(self, points: np.ndarray) -> np.ndarray:
         """[M, K, 3] from each neighbour to the point."""
@@ -151,28 +152,6 @@ class _Held:
         if len(self._free):
             found[self._free] += cho_solve(self._factor, sums[self._free] - self._rows @ points, check_finite=False)
         return found
-
-
-def fitted_rotations(
-    before: Tensor,  # [M, K, 3]
-    after: Tensor,  # [M, K, 3]
-    weights: Tensor,  # [M, K]
-) -> Tensor:
-    """Rotations [M, 3, 3] float64, never reflections, with the least weighted squared error from `before` to `after`.
-
-    Where several are as good (no vectors, or all on one line) it is the one that turns least (Kabsch). Computed on the
-    CPU, without gradient.
-    """
-    arrays = (t.detach().cpu().double().numpy() for t in (before, after, weights))
-    return torch.from_numpy(_fitted(*arrays))
-
-
-def _fitted(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    spread = (weights[..., None] * after).swapaxes(-1, -2) @ before
-    size = np.sqrt((spread * spread).sum((-1, -2), keepdims=True))
-    u, _, vt = np.linalg.svd(spread + (_KEEPS_TWIST * size + 1e-300) * np.eye(3))
-    u[..., 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))[:, None]
-    return u @ vt
 
 
 def stretch(rest: Tensor, deformed: Tensor, pairs: Tensor) -> tuple[float, float]:

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from ..control_points import ControlPointMotion
 from ..errors import BadInputError
+from ..farthest_points import farthest_points
+from ..fitted_rotations import fitted_rotations
 from ..gaussians import Gaussians
 from ..geometry import quat_from_rotation
 from ..splat import MovingSplat, Splat, StaticSplat
-from .as_rigid_as_possible import Deformation, fitted_rotations
+from .as_rigid_as_possible import Deformation
 from .control_graph import (
     ControlGraph,
     check_control_points,
-    farthest_points,
     nearest_by_geodesic,
     ring_graph,
     trajectory_graph,

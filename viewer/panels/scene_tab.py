@@ -20,7 +20,7 @@ from ..layers.ground_layer import draw_ground
 from ..layers.layer import Layer
 from ..panel_context import Context
 from ..pilot import FRAMES_PER_SECOND
-from ..share import plays, write_share
+from ..share import write_share
 from ..stage import vertical_fov
 from ..subjects.drawn_splat import FEW_GAUSSIANS, MANY_GAUSSIANS, DrawnSplat
 from ..subjects.photographs import Photographs
@@ -233,8 +233,7 @@ class SceneTab:
             try:
                 with tempfile.TemporaryDirectory(prefix="fewview_") as folder:
                     path = Path(folder) / "scene.html"
-                    moment = None if plays(subject.splat) else subject.drawn.time_s
-                    shared = write_share(subject.splat, path, subject.title, subject.cameras, time_s=moment)
+                    shared = write_share(subject.splat, path, subject.title, subject.cameras)
                     client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
             except FewviewError as error:
                 context.notify("Not done", str(error), client)

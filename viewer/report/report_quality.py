@@ -108,7 +108,7 @@ def quality(metrics: Mapping[str, Any], pictures: Pictures, level: Level) -> lis
                 "warn",
             )
         )
-    parts += _half_image(metrics)
+    parts += [*_half_image(metrics), *_seen(metrics)]
     missing = mapping(metrics, "eval").get("lpips_missing")
     parts.append(paragraph(f"{MEASURES} {missing or LPIPS}", "soft small"))
     parts += [_all_figures(metrics, views), *_ranked(views, pictures, level)]
@@ -127,6 +127,21 @@ def _half_image(metrics: Mapping[str, Any]) -> list[str]:
         paragraph(
             f"{reason} So the colours of each picture below were fitted to its photograph on the left half, and its "
             f"figures are of the right half. Whole pictures without that have on average {whole}."
+        )
+    ]
+
+
+def _seen(metrics: Mapping[str, Any]) -> list[str]:
+    """The figures of what few training photographs have seen; what they have not is empty, or a guess."""
+    seen = mapping(metrics, "eval", "seen")
+    if not seen or not is_number(seen.get("share")) or not is_number(seen.get("psnr")):
+        return []
+    psnr, ssim, _ = figures(seen)
+    return [
+        paragraph(
+            f"The training photographs have seen {100 * seen['share']:.0f} % of what these photographs show, as far as "
+            f"the splat's own depth can tell; there it has on average PSNR {psnr} dB, SSIM {ssim}. The rest is empty, "
+            "or a guess."
         )
     ]
 

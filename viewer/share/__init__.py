@@ -1,5 +1,4 @@
 """The page that carries a splat to others, in one file."""
 
-from .moving_pack import plays as plays
 from .share_file import write_share as write_share
 from .share_page import program_version as program_version

@@ -33,11 +33,6 @@ class Pack:
     data: bytes
 
 
-def plays(splat: object) -> bool:
-    """True for a splat that a page can play: one that control points move."""
-    return isinstance(splat, MovingSplat) and isinstance(splat.motion, ControlPointMotion)
-
-
 def packed(splat: MovingSplat, degree: int) -> Pack:
     """The splat with spherical harmonics up to `degree`, in its own frame."""
     motion = splat.motion

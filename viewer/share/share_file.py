@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...scene.cameras import Cameras
+from ...scene.carried_splat import carried_splat
 from ...scene.control_points import ControlPointMotion
 from ...scene.errors import BadInputError
 from ...scene.files import write_bytes
@@ -20,7 +21,7 @@ from ...scene.one_moment import one_moment
 from ...scene.splat import Color, MovingSplat, Splat, StaticSplat
 from ..clock import pace
 from .first_views import FirstViews
-from .moving_pack import MAX_DEGREE, packed, plays
+from .moving_pack import MAX_DEGREE, packed
 from .share_page import MARK, moving_document, program_version, share_document
 
 # 16 bytes for each Gaussian and one for each coefficient of its colours, which the page's gzip makes as small as SOG;
@@ -52,12 +53,11 @@ def write_share(
 ) -> Shared:
     """Write `path`. Besides the splat, the title and the first views, nothing gets into the file.
 
-    A splat that control points move is played, unless a moment is chosen; of others one moment is shown. Raises
-    BadInputError when nothing of the splat can be seen, or `path` is another kind of file, and FewviewError where the
-    program that shows a still splat is not installed.
+    A splat that moves is played, unless a moment is chosen. Raises BadInputError when nothing of the splat can be seen,
+    or `path` is another kind of file, and FewviewError where the program that shows a still splat is not installed.
     """
     _refuse_to_overwrite(path)
-    if time_s is None and isinstance(splat, MovingSplat) and plays(splat):
+    if time_s is None and isinstance(splat, MovingSplat):
         page, count, notes = _moving_page(splat, title, cameras, background)
     else:
         page, count, notes = _still_page(*one_moment(splat, time_s), title, cameras, background)
@@ -91,6 +91,7 @@ def _moving_page(
     splat: MovingSplat, title: str, cameras: Cameras | None, background: Sequence[float] | None
 ) -> tuple[bytes, int, tuple[str, ...]]:
     """The page with the highest degree of view-dependent colours that MOVING_BYTES have room for."""
+    splat, changed = carried_splat(splat)
     kept = splat.to("cpu").rows(_seen(splat.gaussians))
     views = _views(splat, kept.at(), cameras)
     in_page, under = kept.moved(views.page_from_world), _color(splat, background)
@@ -108,9 +109,9 @@ def _moving_page(
         page = moving_document(title, pack.data, {**pack.header, **view, "background": list(under)}, under)
         if len(page) <= MOVING_BYTES:
             break
-    notes: tuple[str, ...] = ()
+    notes = changed
     if degree < found:
-        notes = (f"The page shows view-dependent colours of degree {degree} of the {found} that the splat has.",)
+        notes += (f"The page shows view-dependent colours of degree {degree} of the {found} that the splat has.",)
     if isinstance(splat.motion, ControlPointMotion) and set(splat.motion.residuals()) & {*UNPLAYED}:
         notes += ("The page shows the opacities and colours of the canonical splat, which this one changes in time.",)
     if len(page) > MOVING_BYTES:

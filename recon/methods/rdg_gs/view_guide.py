@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....scene.edit.control_graph import farthest_points
+from ....scene.farthest_points import farthest_points
 from ...evidence.patch_descriptors import CELL_PX
 from .depth_losses import picture_edges
 from .relative_depth import Scale, cell_depth, scale_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ....scene.edit.as_rigid_as_possible import fitted_rotations
+from ....scene.fitted_rotations import fitted_rotations
 from .node_weights import nearest_points
 
 NEIGHBOURS, ALWAYS, RADIUS = 10, 3, 0.1  # released: beyond the third only within the radius, network units

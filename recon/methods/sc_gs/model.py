@@ -16,7 +16,7 @@ from torch import Tensor
 from ....learn.schedules import log_linear
 from ....scene.carry import blended_turns, carry
 from ....scene.control_points import RESIDUALS, ControlPointMotion, with_residuals
-from ....scene.edit.control_graph import farthest_points
+from ....scene.farthest_points import farthest_points
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_multiply
 from ....scene.point_cloud import PointCloud

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .....learn.efficientnet_lite import EfficientNetLite0, lite0_names
+from .....learn.efficientnet_lite0 import EfficientNetLite0, lite0_state
 from .....learn.foreign_weights import check_weights, read_weights
 from .config import Backbone
-
-_LITE0_TAPS = {4: 40, 10: 112, 14: 192}  # blocks whose output is used: at 1/8, 1/16 and 1/32 of the size
 
 
 class ImageEncoder(nn.Module):
@@ -23,8 +22,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         if backbone == "efficientnet-lite0":
-            self.trunk: nn.Module = EfficientNetLite0(tuple(_LITE0_TAPS))
-            self.channels = sum(_LITE0_TAPS.values())
+            trunk = EfficientNetLite0()
+            self.trunk: nn.Module = trunk
+            self.channels = sum(trunk.channels)
         else:
             from torchvision.models import resnet50
 
@@ -70,7 +70,7 @@ def read_backbone(path: Path, backbone: Backbone) -> ImageEncoder:
     """
     state, _ = read_weights(path)
     encoder = ImageEncoder(backbone)
-    plain = dict(lite0_names(state)) if backbone == "efficientnet-lite0" else _without_classifier(state)
+    plain = dict(_without_classifier(state, backbone))
     for name, tensor in encoder.trunk.state_dict().items():  # some files lack the counters, which nothing reads
         if name.endswith("num_batches_tracked"):
             plain.setdefault(name, tensor)
@@ -78,5 +78,7 @@ def read_backbone(path: Path, backbone: Backbone) -> ImageEncoder:
     return encoder
 
 
-def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+def _without_classifier(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    if backbone == "resnet50":
+        return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    return lite0_state(state)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .....learn.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD
+from .....learn.efficientnet_lite0 import IMAGENET_MEAN, IMAGENET_STD
 
 MARGIN = 1.15  # side of the crop over the object's longer side (RelPose++)
 CENTRAL = 0.8  # side of the box of an object that nobody marked, over the photograph's shorter side

@@ -1,0 +1,186 @@
+"""`TSP3DModel`: backbone, text-guided pruning, completion-based addition, one box for each voxel that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..sparse import SparseConvTensor, find_rows, interpolate
+from ..sparse.coordinates import CoordinateSet
+from ..text.text_encoders import CHANNELS, LearntWords, load_text_encoder
+from .backbone import Backbone, ConvNorm, GrowingConv, VoxelConv, VoxelNorm
+from .config import TSP3DConfig
+from .scene_batch import Batch
+from .text_fusion import Fusion, PositionEmbedding
+from .voxel_choice import at_most, kept_or_best, top_voxels
+
+EVALUATION_SEED = 1184  # of the draw of candidates to be added; that of the points of a scan in the release
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Voxels [N, 4] (scene, x, y, z) with a logit [N] each."""
+
+    voxels: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """Boxes of voxels, and what the losses need besides."""
+
+    voxels: Tensor  # [N, 4] int32: the scene, then x, y, z in steps of `voxel_m`
+    offsets: Tensor  # [N, 3] metres from the voxel's lower corner to the box's centre
+    log_sizes: Tensor  # [N, 3]
+    logits: Tensor  # [N] of the class
+    keep: tuple[Scored, ...]  # of the coarse and the middle level; a HIGH logit means to drop the voxel
+    completion: Scored | None  # candidates to be added; a high logit means to add
+    scenes: int
+    counts: dict[str, int] = field(default_factory=dict)  # voxels by stage
+    stages: dict[str, Tensor] = field(default_factory=dict)  # voxels [n, 4] that each pruning left, in evaluation
+
+
+class TSP3DModel(nn.Module):
+    """The network. The text encoder is frozen and no part of its state, unless it is learnt with the rest."""
+
+    def __init__(self, config: TSP3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.channels
+        self.backbone = Backbone(config)
+        self.words = LearntWords() if config.text == "words" else None
+        self._encoder: list[nn.Module] = []  # the frozen one: not registered, loaded when it is needed
+        self.text_projection = nn.Sequential(
+            nn.Linear(CHANNELS[config.text], c), nn.LayerNorm(c, 1e-12), nn.Dropout(config.dropout)
+        )
+        self.position = PositionEmbedding(c)
+        self.coarse_fusion, self.middle_fusion = Fusion(config), Fusion(config)
+        self.coarse_keep, self.middle_keep = nn.Linear(c, 1), nn.Linear(c, 1)
+        self.lateral = nn.ModuleList(ConvNorm(VoxelConv(c, c, 3)) for _ in range(3))
+        self.up_coarse, self.up_middle = ConvNorm(GrowingConv(c, c)), ConvNorm(GrowingConv(c, c))
+        self.completion_fusion = Fusion(config) if config.completion else None
+        self.completion_score = nn.Linear(c, 1) if config.completion else None
+        self.out = ConvNorm(VoxelConv(c, c, 3))
+        self.join, self.join_norm = nn.Linear(2 * c, c, bias=False), VoxelNorm(c)
+        self.box, self.score = nn.Linear(c, 6), nn.Linear(c, 1)
+        # The first box of every voxel is a metre wide, and few voxels are right.
+        nn.init.zeros_(self.box.bias)
+
+    def use_text_encoder(self, encoder: nn.Module) -> None:
+        """Take this frozen encoder instead of the one that the config names."""
+        self._encoder = [encoder.requires_grad_(False)]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        for encoder in self._encoder:
+            encoder._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def encode(self, tokens: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
+        """tokens int64 [B, L], of which each sentence has so many -> its words [L_b, C]."""
+        longest = max(lengths)
+        tokens = tokens[:, :longest]
+        present = torch.arange(longest, device=tokens.device) < torch.tensor(lengths, device=tokens.device)[:, None]
+        if self.words is not None:
+            features = self.words(tokens, present)
+        else:
+            if not self._encoder:
+                self._encoder = [load_text_encoder(self.config.text, self.config.text_folder).to(tokens.device)]
+            encoder = self._encoder[0].train(self.training and self.config.text_dropout)
+            with torch.no_grad():
+                features = encoder(tokens, present)
+        projected = self.text_projection(features)
+        return [projected[i, :length] for i, length in enumerate(lengths)]
+
+    def forward(self, batch: Batch) -> Output:
+        config = self.config
+        counts: dict[str, int] = {}
+        stages: dict[str, Tensor] = {}
+        words = self.encode(batch.tokens, batch.lengths)
+        fine, middle, coarse = self.backbone(SparseConvTensor(batch.features, batch.voxels, None, batch.scenes))
+        counts |= {"fine": len(fine), "middle": len(middle), "coarse": len(coarse)}
+
+        x = at_most(coarse, config.coarse_cap) if self.training else coarse
+        x, words = self._fused(self.coarse_fusion, x, words)
+        coarse_scores = x.replace_feature(self.coarse_keep(x.features))
+        keep = [Scored(x.indices, coarse_scores.features[:, 0])]
+        x = self.lateral[2](x)
+        if not config.pruning:
+            x = self.up_coarse(x, middle.coordinates)
+        elif self.training:
+            x = self.up_coarse(x)
+        else:
+            x = kept_or_best(x, coarse_scores.features[:, 0], config.coarse_threshold)
+            stages["coarse"], counts["coarse kept"] = x.indices, len(x)
+            x = self.up_coarse(x)
+        x = x.replace_feature(x.features + interpolate(middle, x.indices.float()))
+        if self.training and config.pruning:
+            x = top_voxels(x, coarse_scores, config.middle_top)
+        if self.training:
+            x = at_most(x, config.middle_cap)
+        counts["middle seen"] = len(x)
+        x, words = self._fused(self.middle_fusion, x, words)
+        middle_scores = x.replace_feature(self.middle_keep(x.features))
+        keep.append(Scored(x.indices, middle_scores.features[:, 0]))
+        x = self.lateral[1](x)
+
+        if not config.pruning:
+            x = self.up_middle(x, fine.coordinates)
+        elif self.training:
+            low, high = config.fine_top_range
+            x = top_voxels(self.up_middle(x), middle_scores, int(torch.randint(low, high, ())))
+        else:
+            x = kept_or_best(x, middle_scores.features[:, 0], config.middle_threshold)
+            stages["middle"], counts["middle kept"] = x.indices, len(x)
+            x = self.up_middle(x)
+        grown = x
+        x = x.replace_feature(x.features + interpolate(fine, x.indices.float()))
+        counts["grown"] = len(x)
+        completion = None
+        if config.completion:
+            x, words, completion = self._complete(x, grown, fine, words)
+        counts["out"], stages["out"] = len(x), x.indices
+
+        x = self.out(self.lateral[0](x))
+        first = torch.stack([text[0] for text in words])[x.indices[:, 0].long()]
+        joined = self.join_norm(self.join(torch.cat([x.features, first.to(x.features)], dim=1))).relu()
+        box = self.box(joined).float()
+        logits = self.score(joined)[:, 0].float()
+        return Output(
+            x.indices,
+            box[:, :3],
+            box[:, 3:],
+            logits,
+            tuple(keep) if config.pruning else (),
+            completion,
+            batch.scenes,
+            counts,
+            {} if self.training else stages,
+        )
+
+    def _fused(self, fusion: Fusion, x: SparseConvTensor, words: list[Tensor]) -> tuple[SparseConvTensor, list[Tensor]]:
+        places = self.position(x.indices[:, 1:].float() * self.config.voxel_m)
+        features, words = fusion(x.features, places, x.batch_rows(), words)
+        return x.replace_feature(features), words
+
+    def _complete(
+        self, x: SparseConvTensor, grown: SparseConvTensor, fine: SparseConvTensor, words: list[Tensor]
+    ) -> tuple[SparseConvTensor, list[Tensor], Scored]:
+        """Completion-based addition: backbone voxels that the text speaks for, and that pruning took, come back."""
+        assert self.completion_fusion is not None
+        assert self.completion_score is not None
+        # The release draws anew in evaluation, too, so that no result repeats.
+        candidates = at_most(fine, self.config.completion_cap, None if self.training else EVALUATION_SEED)
+        candidates, words = self._fused(self.completion_fusion, candidates, words)
+        logits = self.completion_score(candidates.features)[:, 0]
+        wanted = logits.float().sigmoid() > self.config.completion_threshold
+        absent = find_rows(x.coordinates, candidates.indices) < 0
+        added = candidates.select_by_index(wanted & absent)
+        features = added.features + interpolate(grown, added.indices.float()).to(added.features)
+        old = x.coordinates
+        union = CoordinateSet(torch.cat([old.indices, added.indices]), old.batch_size, old.spatial_shape, old.stride)
+        joined = SparseConvTensor.at(torch.cat([x.features, features.to(x.features)]), union)
+        return joined, words, Scored(candidates.indices, logits)

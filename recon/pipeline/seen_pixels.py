@@ -1,0 +1,51 @@
+"""Pixels of a new view that show something which at least one training photograph shows, too.
+
+What none shows is empty, or a guess, and no method can be right about it but by chance. So figures are taken on whole
+pictures and on what was seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...render import render
+from ...scene.cameras import Cameras
+from ...scene.gaussians import Gaussians
+from ...scene.geometry import transform_points
+from ..evidence.depth_maps import unproject
+from ..evidence.stereo.source_views import project
+
+OPAQUE = 0.5  # alpha from which a pixel shows something
+NOT_BEHIND = 1.05  # so many times farther than what a training view shows a point is hidden from it
+
+
+class SeenPixels:
+    """The training views' depth, by a splat, and what of another view they have seen."""
+
+    @torch.no_grad()
+    def __init__(self, gaussians: Gaussians, training: Cameras) -> None:
+        """Draw the splat in the training cameras [V]."""
+        self.gaussians, self.training = gaussians, training
+        self.depths = [self._depth(training[v])[0] for v in range(len(training))]
+
+    @torch.no_grad()
+    def of(self, camera: Cameras) -> Tensor:
+        """bool [H, W] of a camera []: opaque, inside a training picture, and not behind what that shows."""
+        depth, opaque = self._depth(camera)
+        points = unproject(depth, camera.K).reshape(-1, 3)
+        points = transform_points(camera.world_from_cam, points)
+        seen = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for number, shown in enumerate(self.depths):
+            pixel, z = project(self.training[number], points)
+            size = pixel.new_tensor([shown.shape[1], shown.shape[0]])
+            inside = (z > 1e-6) & ((pixel >= 0) & (pixel < size)).all(-1)
+            column, row = pixel[inside].long().unbind(-1)
+            seen[inside] |= z[inside] < NOT_BEHIND * shown[row, column]
+        return opaque & seen.reshape(opaque.shape)
+
+    def _depth(self, camera: Cameras) -> tuple[Tensor, Tensor]:
+        """Depth [H, W], infinite where nothing is, and the mask of where something is."""
+        drawn = render(self.gaussians, camera)
+        opaque = drawn.alpha >= OPAQUE
+        return torch.where(opaque, drawn.expected_depth, torch.inf), opaque

@@ -1,0 +1,189 @@
+"""CoherentGS beside other methods from two to nine photographs with cameras, its ablation, and its time by parts.
+
+    python scripts/benchmark_coherentgs.py quality  FOX [--views 2 3 4] [--methods coherentgs 3dgs instantsplat]
+    python scripts/benchmark_coherentgs.py ablation FOX [--views 3]
+    python scripts/benchmark_coherentgs.py step     FOX [--views 3]
+
+FOX is the fox of instant-ngp (images/, colmap_half/), or any input with cameras. Held out is every 8th photograph,
+or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those
+of one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmark_reconstruct import folder_for_runs, machine, reconstruct
+from fewview.recon.methods.coherentgs.config import CoherentConfig
+from fewview.recon.methods.coherentgs.model import DEPTH, OPACITY, Coherent
+from fewview.recon.optimise.dataset import Dataset
+from fewview.recon.optimise.trainer import Trainer, torch_threads
+from fewview.recon.pipeline.prepare_method import prepare_method
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.recon.pipeline.seen_pixels import SeenPixels
+from fewview.render.metrics import psnr, ssim
+from fewview.scene.readers import load_run_capture
+from fewview.scene.run import Run
+from fewview.scene.run_splat import load_run_splat
+from PIL import Image
+from torch import Tensor
+
+STEPS = {"3dgs": ("--steps", "1000"), "instantsplat": ("--steps", "1000")}  # as elsewhere in BENCHMARKS.md
+ABLATIONS = {
+    "full": (),
+    "no alignment": ("alignment=off",),
+    "no decoder": ("decoder=free",),
+    "no total variation": ("smoothness_weight=0",),
+    "no flow": ("flow_weight=0",),
+    "no supersampling": ("supersampling=1",),
+    "unseen areas left empty": ("unseen=empty",),
+}
+
+
+def source_options(source: Path) -> tuple[Path, tuple[str, ...]]:
+    """The input of the command for a folder of photographs with cameras."""
+    if (source / "colmap_half").is_dir():
+        return source / "colmap_half", ("--images", str(source / "images"))
+    return source, ()
+
+
+def masks_of(reference: Run, names: Sequence[str]) -> dict[str, Tensor]:
+    """By name of a held-out photograph bool [H, W]: what the photographs of these names saw of it."""
+    capture = load_run_capture(reference)
+    assert capture.cameras is not None
+    number = {name: i for i, name in enumerate(capture.names)}
+    gaussians = load_run_splat(reference).at()
+    seen = SeenPixels(gaussians, capture.cameras[[number[name] for name in names]])
+    return {capture.names[i]: seen.of(capture.cameras[i]) for i in capture.test or ()}
+
+
+def figures(run: Run, masks: dict[str, Tensor] | None) -> str:
+    """Held-out figures of a run as columns: whole pictures, seen pixels, and the share of these."""
+    views = run.metrics()["eval"]["views"]
+    whole = [statistics.fmean(v[k] for v in views) for k in ("psnr", "ssim")]
+    if masks is None:
+        return f"{whole[0]:.2f} / {whole[1]:.3f} | | "
+    rows = []
+    capture = load_run_capture(run)
+    dataset = Dataset.from_capture(capture, test=capture.test or ())
+    for v in views:
+        mask = masks[v["name"]]
+        image = torch.from_numpy(np.asarray(Image.open(run.path / v["render"]))[..., :3].copy()).float() / 255
+        index = dataset.names.index(v["name"])
+        target = dataset.view(index).target(torch.tensor(run.metrics()["training"]["background"]))
+        seen = torch.where(mask[..., None], image, target)
+        rows.append((psnr(image[mask][:, None], target[mask][:, None]), ssim(seen, target), float(mask.float().mean())))
+    a, b, share = (statistics.fmean(column) for column in zip(*rows, strict=True))
+    return f"{whole[0]:.2f} / {whole[1]:.3f} | {a:.2f} / {b:.3f} | {100 * share:.0f} %"
+
+
+def quality(source: Path, views: list[int], methods: list[str], folder: Path, extra: Sequence[str]) -> None:
+    """One row for each method and number of photographs."""
+    path, options = source_options(source)
+    options = (*options, "--eval", *extra)
+    reconstruct(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
+    print("| photographs | method | whole pictures | seen pixels | share | Gaussians | whole command (s) |")
+    print("|---|---|---|---|---|---|---|")
+    for n in views:
+        for name in methods:
+            run = folder / f"{name}_{n}"
+            took, metrics = reconstruct(path, run, *options, "--views", str(n), "--method", name, *STEPS.get(name, ()))
+            row(f"{n} | {name}", took, metrics, run, folder)
+
+
+def row(name: str, took: float, metrics: dict[str, Any], run: Path, folder: Path) -> None:
+    """Print the figures of a run."""
+    if "error" in metrics:
+        print(f"| {name} | {metrics['error']} |", flush=True)
+        return
+    capture = load_run_capture(Run.open(run))
+    train = [n for i, n in enumerate(capture.names) if i not in set(capture.test or ())]
+    masks = masks_of(Run.open(folder / "reference"), train)
+    count = metrics["training"]["gaussians"]
+    print(f"| {name} | {figures(Run.open(run), masks)} | {count:,} | {took:.1f} |", flush=True)
+
+
+def ablation(source: Path, views: int, folder: Path, extra: Sequence[str]) -> None:
+    """The quick preset without each of its parts."""
+    path, options = source_options(source)
+    options = (*options, "--eval", *extra)
+    reconstruct(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
+    print(
+        "| variant | whole pictures | seen pixels | share | Gaussians | whole command (s) |\n|---|---|---|---|---|---|"
+    )
+    for name, changes in ABLATIONS.items():
+        run = folder / name.replace(" ", "_")
+        given = ("--set", *changes) if changes else ()
+        took, metrics = reconstruct(path, run, *options, "--views", str(views), "--method", "coherentgs", *given)
+        row(name, took, metrics, run, folder)
+
+
+def step(source: Path, views: int, folder: Path, extra: Sequence[str]) -> None:
+    """Milliseconds of a step by its parts."""
+    path, options = source_options(source)
+    asked = ("--views", str(views), "--eval", "--method", "coherentgs", "--set", "steps=2")
+    reconstruct(path, folder / "step", *options, *extra, *asked)
+    run = Run.open(folder / "step")
+    capture = load_run_capture(run)
+    dataset = Dataset.from_capture(capture, test=capture.test or ())
+    prepared = prepare_method(run, capture, dataset, ReconstructConfig(method="coherentgs"))
+    model, config = prepared.model, prepared.choice.config
+    assert isinstance(model, Coherent)
+    assert isinstance(config, CoherentConfig)
+    trainer = Trainer(model, prepared.dataset, config)
+    with torch_threads(model.torch_threads, trainer.device):
+        whole = milliseconds(trainer.advance)
+
+        def decode() -> None:
+            sum(model.modules[name]().sum() for name in (DEPTH, OPACITY)).backward()
+
+        def flow() -> None:
+            depths = [z.clone().requires_grad_() for z in model._aligned()]
+            model._flow_distance(0, depths).backward()
+
+        decoding, matching = milliseconds(decode), milliseconds(flow)
+    print(f"{len(model.splat()):,} Gaussians")
+    print(
+        f"step {whole:.1f} ms, decoders {decoding:.1f} ms there and back, flow {matching:.1f} ms, the rest rasterising"
+    )
+
+
+def milliseconds(work: Callable[[], object], repeats: int = 10) -> float:
+    """Median time of a call, after two that are not counted."""
+    times = []
+    for i in range(repeats + 2):
+        begun = time.perf_counter()
+        work()
+        if i >= 2:
+            times.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("quality", "ablation", "step"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--views", nargs="*", type=int)
+    parser.add_argument("--methods", nargs="*", default=["coherentgs", "3dgs", "instantsplat"])
+    parser.add_argument("--resolution", default="480", help="longer side in training, pixels")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
+    arguments = parser.parse_args()
+    source, extra = arguments.data.resolve(), ("--resolution", arguments.resolution)
+    print(machine() + "\n")
+    with folder_for_runs(arguments.keep) as folder:
+        if arguments.what == "quality":
+            quality(source, arguments.views or [2, 3, 4], arguments.methods, folder, extra)
+        else:
+            what = ablation if arguments.what == "ablation" else step
+            what(source, (arguments.views or [3])[0], folder, extra)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What training photographs have seen of a new view, and the figures of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from fewview.recon.pipeline.seen_pixels import SeenPixels
+from fewview.scene.cameras import Cameras
+from fewview.scene.gaussians import Gaussians
+from fewview.scene.geometry import se3_from
+from torch import Tensor
+
+
+def camera(x: float) -> Cameras:
+    """A camera that looks along z from a place on the x axis."""
+    pose = se3_from(torch.eye(3), torch.tensor([-x, 0.0, 0.0]))
+    return Cameras.pinhole(pose, 40.0, 64, 48)
+
+
+def wall(z: float, low: float, high: float, spacing: float = 0.05) -> Tensor:
+    """Points [N, 3] of an upright wall at a depth, between two x."""
+    x = torch.arange(low, high, spacing)
+    y = torch.arange(-4.0, 4.0, spacing)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="ij"), dim=-1).reshape(-1, 2)
+    return torch.cat([grid, torch.full((len(grid), 1), z)], dim=1)
+
+
+def splat_of(points: Tensor) -> Gaussians:
+    count = len(points)
+    return Gaussians(
+        points,
+        torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        torch.full((count, 3), 0.04).log(),
+        torch.full((count,), 4.0),
+        torch.zeros(count, 1, 3),
+    )
+
+
+def test_a_camera_has_seen_what_it_shows_itself() -> None:
+    gaussians = splat_of(wall(4.0, -6.0, 6.0))
+    one = camera(0.0)
+    assert bool(SeenPixels(gaussians, Cameras.stack([one])).of(one).all())
+
+
+def test_what_is_hidden_outside_or_empty_was_not_seen() -> None:
+    """A plate at depth 2 hides a stripe of a wall at depth 4, which ends at x = 3."""
+    gaussians = splat_of(torch.cat([wall(4.0, -6.0, 3.0), wall(2.0, -0.4, 0.4)]))
+    seen = SeenPixels(gaussians, Cameras.stack([camera(0.0)])).of(camera(1.5))
+    row = seen[24]
+    # Pixel x shows the wall at x = 1.5 + (x - 32) / 10; the plate, at depth 2, lies at pixels -6 to 10.
+    hidden = [x for x in range(12, 64) if abs(1.5 + (x + 0.5 - 32) / 10) < 0.7]
+    assert not any(bool(row[x]) for x in hidden)
+    shown = [x for x in range(26, 44) if 0.95 < 1.5 + (x + 0.5 - 32) / 10 < 2.8]
+    assert all(bool(row[x]) for x in shown)
+    assert not bool(row[50:].any())  # nothing is there
+    both = SeenPixels(gaussians, Cameras.stack([camera(0.0), camera(1.5)])).of(camera(1.5))
+    assert bool(both[24, hidden].all())
+    nothing = replace(gaussians, opacity_logits=torch.full_like(gaussians.opacity_logits, -9.0))
+    assert not bool(SeenPixels(nothing, Cameras.stack([camera(0.0)])).of(camera(0.0)).any())
