@@ -238,10 +238,11 @@ def test_a_single_photograph_is_refused() -> None:
         configure(Inputs(dataset, capture_of(dataset)), {})
 
 
-def test_photographs_from_one_place_are_refused() -> None:
+@pytest.mark.parametrize("place", [(1.0, 2.0, 3.0), (1e-8, 0.0, 0.0)])
+def test_photographs_from_one_place_are_refused(place: tuple[float, float, float]) -> None:
     dataset = tiny_dataset(3)
     turned = dataset.cameras.cam_from_world.clone()
-    turned[:, :3, 3] = -(turned[:, :3, :3] @ torch.tensor([1.0, 2, 3]))
+    turned[:, :3, 3] = -(turned[:, :3, :3] @ torch.tensor(place))
     dataset = replace(dataset, cameras=replace(dataset.cameras, cam_from_world=turned))
     with pytest.raises(BadInputError, match="3 photographs for rdg_gs were all taken from one place"):
         configure(Inputs(dataset, capture_of(dataset)), {})

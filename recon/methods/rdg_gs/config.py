@@ -135,7 +135,7 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> RdgGsConfig:
             f"rdg_gs has {views} photograph to train on; at least 2 with different cameras are expected."
         )
     centers = inputs.dataset.cameras[list(inputs.dataset.train)].centers
-    if float((centers - centers[0]).norm(dim=-1).max()) <= 1e-6 * float(centers.norm(dim=-1).max()):
+    if float((centers - centers[0]).norm(dim=-1).max()) <= 1e-6 * max(1.0, float(centers.norm(dim=-1).max())):
         raise BadInputError(
             f"The {views} photographs for rdg_gs were all taken from one place, which says nothing of depth; those "
             "from different places are expected."
