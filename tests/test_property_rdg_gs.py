@@ -1,4 +1,4 @@
-"""What is asked of an RDG-GS-style method: relative depth, refined priors, views between photographs, new Gaussians."""
+"""An RDG-GS-style method: relative depth, refined priors, views between photographs, new Gaussians."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from fewview.recon.methods.gaussian_splatting.model import GaussianSplatting
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.rdg_gs.adaptive_sampling import NewPoints
 from fewview.recon.methods.rdg_gs.config import RdgGsConfig, configure
-from fewview.recon.methods.rdg_gs.prior_depth import PriorDepth, agreed_by_others, coarse_prior, refined_prior
+from fewview.recon.methods.rdg_gs.prior_depth import (
+    PriorDepth,
+    agreed_by_others,
+    coarse_prior,
+    refined_prior,
+)
 from fewview.recon.methods.rdg_gs.proximity_unpooling import unpool
 from fewview.recon.methods.rdg_gs.pseudo_views import pseudo_camera, pseudo_depth
 from fewview.recon.methods.rdg_gs.relative_depth import (
@@ -231,6 +236,21 @@ def test_a_single_photograph_is_refused() -> None:
     dataset = tiny_dataset(1)
     with pytest.raises(BadInputError, match="rdg_gs has 1 photograph to train on; at least 2"):
         configure(Inputs(dataset, capture_of(dataset)), {})
+
+
+@pytest.mark.parametrize("place", [(1.0, 2.0, 3.0), (1e-8, 0.0, 0.0)])
+def test_photographs_from_one_place_are_refused(place: tuple[float, float, float]) -> None:
+    dataset = tiny_dataset(3)
+    turned = dataset.cameras.cam_from_world.clone()
+    turned[:, :3, 3] = -(turned[:, :3, :3] @ torch.tensor(place))
+    dataset = replace(dataset, cameras=replace(dataset.cameras, cam_from_world=turned))
+    with pytest.raises(BadInputError, match="3 photographs for rdg_gs were all taken from one place"):
+        configure(Inputs(dataset, capture_of(dataset)), {})
+
+
+def test_a_small_budget_is_kept_with_a_border() -> None:
+    model, _, _ = model_for(SCENE, border=0.3, max_gaussians=100)
+    assert model.table.rows == 100
 
 
 @pytest.mark.parametrize(("name", "value"), [("prior", "mine"), ("guidance", "on"), ("sampling", "x"), ("start", "y")])

@@ -23,7 +23,7 @@ from ...optimise.step import Render, Step
 from ...optimise.table import Table
 from ..gaussian_splatting.initial_points import neighbour_distances
 from .prior_depth import PriorDepth
-from .reprojection import lifted, projected
+from .reprojection import depth_ratio, lifted
 from .view_guide import resized
 
 MOST_AT_ONCE = 20_000
@@ -123,12 +123,8 @@ class AdaptiveSampling(AdaptiveDensityControl):
         refuted = torch.zeros(len(xyz), dtype=torch.bool, device=xyz.device)
         for number in range(len(self.prior)):
             if number != own:
-                inverse, camera = self.prior.inverse[number], self.prior.cameras[number]
-                pixel, depth = projected(xyz, camera)
-                size = pixel.new_tensor([inverse.shape[1], inverse.shape[0]])
-                inside = (depth > 0) & ((pixel >= 0) & (pixel < size)).all(-1)
-                column, row = torch.where(inside[:, None], pixel, 0).long().unbind(-1)
-                refuted |= inside & (depth * inverse[row, column] < 1 - BEFORE_SURFACE)
+                ratio, inside = depth_ratio(xyz, self.prior.inverse[number], self.prior.cameras[number])
+                refuted |= inside & (ratio < 1 - BEFORE_SURFACE)
         return refuted
 
     def _append(self, table: Table, points: NewPoints) -> None:
@@ -157,7 +153,7 @@ class AdaptiveSampling(AdaptiveDensityControl):
 
 @dataclass(frozen=True)
 class NewPoints:
-    """What Gaussians are made of."""
+    """Points that Gaussians are made of."""
 
     xyz: Tensor  # [M, 3] world
     rgb: Tensor  # [M, 3] in [0, 1]

@@ -33,7 +33,7 @@ from .relative_depth import (
     take,
     told_apart,
 )
-from .reprojection import lifted, projected
+from .reprojection import depth_ratio, lifted, projected
 from .view_guide import ViewGuide, cell_centres, grid_features, nearby, view_guide, whole_cells
 
 SEEN = 0.5  # alpha from which a rendered depth is one
@@ -44,7 +44,7 @@ SAME_SURFACE = 0.1  # relative difference of depth: a cell of one view lies on w
 
 
 class DepthTerms:
-    """What is believed about depth, as losses on rendered depth. Rows of tables and modules it has none."""
+    """Losses on rendered depth, from all that is believed about depth. Nothing in them learns."""
 
     def __init__(
         self,
@@ -133,10 +133,9 @@ class DepthTerms:
         column, row = centres.long().unbind(-1)
         depth = 1 / guide.inverse[row, column]
         world = lifted(centres, depth, camera)
-        places, far = projected(world, seen_from)
-        inside = (far > 0) & (places >= 0).all(-1) & (places < places.new_tensor([size[1], size[0]])).all(-1)
-        column, row = torch.where(inside[:, None], places, 0).long().unbind(-1)
-        inside &= (there.inverse[row, column] * far - 1).abs() < SAME_SURFACE
+        places, _ = projected(world, seen_from)
+        ratio, inside = depth_ratio(world, there.inverse, seen_from)
+        inside &= (ratio - 1).abs() < SAME_SURFACE
         if int(inside.sum()) == 0:
             return None
         render = step.draw_from(seen_from, time_s=step.time_s(other), depth=True)

@@ -1,8 +1,9 @@
 """Depth priors of the training views: relative depth in the scene's unit, then refined (RDG-GS, section 3.2).
 
 The paper has no released code; this is our reading of its "refined depth priors". Coarse depth is smooth where the
-photograph has edges, and views disagree. Each map gets the scale and offset of what is known, known depth pulls it
-where the two differ, the photograph's edges are given to it, and what two other views agree on replaces it.
+photograph has edges, and views disagree. Each map gets the scale and offset of what is known, and known depth pulls it
+where the two differ; the photograph's edges are given to it; and what two other views agree on replaces a third one's
+guess.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ AGREE, DIFFER = 0.01, 0.05  # relative differences of depth: of views that agree
 
 @dataclass(frozen=True)
 class PriorDepth:
-    """What is believed about the depth of the training views before training."""
+    """Depth of the training views as it is believed to be before training."""
 
     cameras: Cameras  # [V] at the sizes of the maps
     inverse: tuple[Tensor, ...]  # V of [H, W] float32 > 0: inverse depth, one over world units
@@ -64,8 +65,7 @@ def refined_prior(dataset: Dataset, monocular: MonocularDepth, stereo: Stereo) -
     coarse = coarse_prior(dataset, monocular, stereo)
     transfers, values, trusts, refined = [], [], [], []
     for number, index in enumerate(dataset.train):
-        view = dataset.view(index)
-        known, weight = known_depth(dataset, stereo, number)
+        view, (known, weight) = dataset.view(index), known_depth(dataset, stereo, number)
         laid_out = _pulled(coarse.inverse[number], known, weight, view.pixels[..., :3].cpu().numpy())
         trust = torch.where(weight > 0, KNOWN_TRUST, _smoothness(laid_out))
         values.append(torch.where(weight > 0, known, laid_out))

@@ -34,6 +34,22 @@ def warped_inverse_depth(
     return torch.where(out * SHINES_THROUGH < around, 0, out)
 
 
+def depth_ratio(
+    xyz: Tensor,  # [N, 3] world
+    inverse: Tensor,  # [H, W] inverse depth that a view is believed to have
+    camera: Cameras,  # [] of the map
+) -> tuple[Tensor, Tensor]:
+    """(depth of points over that of what the view shows there [N], bool [N] in its picture).
+
+    Below one a point lies before what the view shows, above one it is hidden.
+    """
+    pixel, depth = projected(xyz, camera)
+    size = pixel.new_tensor([inverse.shape[1], inverse.shape[0]])
+    inside = (depth > 0) & ((pixel >= 0) & (pixel < size)).all(-1)
+    column, row = torch.where(inside[:, None], pixel, 0).long().unbind(-1)
+    return depth * inverse[row, column], inside
+
+
 def lifted(
     pixels: Tensor,  # [N, 2] columns and rows, centres at +0.5
     depth: Tensor,  # [N]

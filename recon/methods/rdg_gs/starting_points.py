@@ -47,8 +47,9 @@ def starting_gaussians(dataset: Dataset, stereo: Stereo, config: RdgGsConfig) ->
     confidence = torch.cat([m.confidence[keep] for m, keep in zip(stereo.maps, kept, strict=True)])
     if len(xyz) == 0:
         raise BadInputError("No pixel is left to start from: every one is masked, or shown by a surer view.")
-    beyond = _beyond(dataset, stereo, config, generator)
-    most = min(config.start_gaussians, config.max_gaussians) - len(beyond)
+    most = min(config.start_gaussians, config.max_gaussians)
+    beyond = _beyond(dataset, stereo, config.border, most // 4, generator)
+    most -= len(beyond)
     if len(xyz) > most:
         chosen: Tensor = thinned(confidence, most, generator)
         xyz, rgb, confidence = xyz[chosen], rgb[chosen], confidence[chosen]
@@ -60,10 +61,9 @@ def starting_gaussians(dataset: Dataset, stereo: Stereo, config: RdgGsConfig) ->
     return Gaussians.cat([gaussians, around]), torch.cat([confidence, torch.full((len(beyond),), MAX_CONFIDENCE)])
 
 
-def _beyond(dataset: Dataset, stereo: Stereo, config: RdgGsConfig, generator: torch.Generator) -> PointCloud:
-    """Points around the photographs, at most a quarter of all; none where the config has no border."""
-    if config.border == 0:
+def _beyond(dataset: Dataset, stereo: Stereo, border: float, most: int, generator: torch.Generator) -> PointCloud:
+    """Points around the photographs, so many at most; none where there is no border."""
+    if border == 0:
         return PointCloud.empty()
-    points = points_beyond(dataset, stereo, config.border, BORDER_SPACING_PX)
-    most = config.start_gaussians // 4
+    points = points_beyond(dataset, stereo, border, BORDER_SPACING_PX)
     return points if len(points) <= most else points[torch.randperm(len(points), generator=generator)[:most]]
