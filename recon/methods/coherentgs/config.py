@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -173,14 +173,16 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> CoherentConfig:
     preset = asked.get("preset", "auto")
     if preset == "auto":
         preset = "quick" if inputs.on_cpu else "released"
-    make = {"released": CoherentConfig, "paper": CoherentConfig.paper, "quick": CoherentConfig.quick}[preset]
+    presets: dict[str, Callable[..., CoherentConfig]] = {
+        "released": CoherentConfig, "paper": CoherentConfig.paper, "quick": CoherentConfig.quick
+    }  # fmt: skip
     values: dict[str, Any] = {"initial_opacity": initial_opacity(views)}
     if preset == "quick":
         values["background"] = plain_background(inputs.dataset)
     else:
         values |= {"depth_capacity": capacity(DEPTH_CAPACITY, views)}
         values |= {"opacity_capacity": capacity(OPACITY_CAPACITY, views)}
-    return make(**(values | dict(asked)))
+    return presets.get(preset, CoherentConfig)(**(values | dict(asked)))  # which refuses others
 
 
 def plain_background(dataset: Dataset) -> tuple[float, float, float]:
