@@ -51,7 +51,7 @@ class CoherentConfig(TrainConfig):
     depth_lr_low: float = 1e-6  # Lowest rate.
     depth_cycle: float = 1 / 13  # Fraction of the decoders' steps over which the rate rises, and falls again.
     opacity_lr: float = 1e-5  # The same for the opacity decoder.
-    opacity_lr_low: float = 1e-6
+    opacity_lr_low: float = 1e-6  # Lowest rate of it.
     opacity_cycle: float = 2 / 13
     # -- Gaussians
     footprint: float = 1.2  # Size of a Gaussian, in half pixels.
