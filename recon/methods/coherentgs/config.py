@@ -52,7 +52,7 @@ class CoherentConfig(TrainConfig):
     depth_cycle: float = 1 / 13  # Fraction of the decoders' steps over which the rate rises, and falls again.
     opacity_lr: float = 1e-5  # The same for the opacity decoder.
     opacity_lr_low: float = 1e-6  # Lowest rate of it.
-    opacity_cycle: float = 2 / 13
+    opacity_cycle: float = 2 / 13  # Fraction over which it rises, and falls again.
     # -- Gaussians
     footprint: float = 1.2  # Size of a Gaussian, in half pixels.
     reset_every: int = 100  # Steps between two resets of the sizes to their pixels.
