@@ -65,7 +65,7 @@ def _behind(lattice: PixelLattice, stereo: Stereo, view: int) -> PointCloud:
     counts = cv2.resize(lattice.counts[view].numpy().astype(np.uint8), small, interpolation=cv2.INTER_NEAREST) > 0
     reach = 2 * max(1, round(REACH * max(small) / 2)) + 1
     far = cv2.erode(np.where(counts, inverse, np.inf).astype(np.float32), np.ones((reach, reach), np.uint8))
-    is_far = counts & (inverse < far * STEP)
+    is_far = counts & (inverse / STEP < far)
     weight = cv2.GaussianBlur(is_far.astype(np.float32), (0, 0), BLUR_PX)[..., None]
     blurred = [cv2.GaussianBlur(v * is_far[..., None], (0, 0), BLUR_PX) for v in (color, inverse[..., None])]
     rgb, behind = (b.reshape(*weight.shape[:2], -1) / np.maximum(weight, 1e-6) for b in blurred)
