@@ -54,7 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "coherentgs": {
         "alignment": "learned", "alignment_steps": 0.25, "reset_every": 2, "supersampling_from": 0.2,
         "depth_capacity": 1, "opacity_capacity": 1, "sh_degree": 1, "quat_lr": 1e-3, "color_lr": 0.02,
-        "layered_from": 1.0, "smoothness_weight": 1.0,
+        "layered_from": 1.0, "smoothness_weight": 1.0, "gaussian_dropout": 0.0,
     },
     "deformable": DENSIFIED | SMALL_NETWORK,
     "rdg_gs": DENSIFIED | {

@@ -23,6 +23,7 @@ from fewview.recon.methods.coherentgs.prepared_views import prepared_views
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.render import render
+from fewview.scene.errors import BadInputError
 from support.coherent_scenes import coherent, depths_of, evidence_of
 from support.few_views import masked, transparent, wall_and_ball
 from support.stereo_scenes import Plane, Sphere, row_of_cameras, stereo_scene
@@ -265,6 +266,11 @@ def test_presets_are_the_released_the_papers_and_the_quick_values() -> None:
     assert (paper.layered_share(0), released.layered_share(0)) == (0.0, 0.35)
     assert paper.layered_share(paper.second_part) == released.layered_share(released.second_part) == 1.0
     assert quick.steps < 2000
+    photographs = torch.stack([view.pixels.float() for view in inputs(3).dataset.views])
+    torch.testing.assert_close(torch.tensor(quick.background), photographs.mean((0, 1, 2)) / 255, atol=1e-4, rtol=0)
+    assert released.background == (1.0, 1.0, 1.0)
+    with pytest.raises(BadInputError, match="preset is 'slow'"):
+        configure(inputs(3), {"preset": "slow"})
     assert configure(inputs(3), {}) == replace(quick, preset="auto")
     assert configure(inputs(3), {"steps": 77}).steps == 77
 

@@ -1,4 +1,4 @@
-"""What training photographs have seen of a new view, and the figures of that."""
+"""Pixels of a new view that training photographs have seen, and the figures of these."""
 
 from __future__ import annotations
 

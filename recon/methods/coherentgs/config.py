@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from ....scene.errors import BadInputError
+from ...optimise.dataset import Dataset
 from ...optimise.train_config import TrainConfig, at_least, fraction
 from ..method_contract import Inputs, background_of
 
@@ -48,8 +51,8 @@ class CoherentConfig(TrainConfig):
     depth_lr_low: float = 1e-6  # Lowest rate.
     depth_cycle: float = 1 / 13  # Fraction of the decoders' steps over which the rate rises, and falls again.
     opacity_lr: float = 1e-5  # The same for the opacity decoder.
-    opacity_lr_low: float = 1e-6
-    opacity_cycle: float = 2 / 13
+    opacity_lr_low: float = 1e-6  # Lowest rate of it.
+    opacity_cycle: float = 2 / 13  # Fraction over which it rises, and falls again.
     # -- Gaussians
     footprint: float = 1.2  # Size of a Gaussian, in half pixels.
     reset_every: int = 100  # Steps between two resets of the sizes to their pixels.
@@ -151,7 +154,7 @@ class CoherentConfig(TrainConfig):
             "depth_lr": 1e-3, "depth_lr_low": 1e-4, "opacity_lr": 1e-3, "opacity_lr_low": 1e-4,
             "depth_cycle": 0.25, "opacity_cycle": 0.25, "flow_weight": 0.1, "reset_until": 0.1,
             "sh_degree": 0, "quat_lr": 1e-2, "scale_lr": 3e-2, "color_lr": 1e-2, "own_opacity_lr": 5e-2,
-            "supersampling": 1, "unseen": "filled",
+            "supersampling": 1, "unseen": "filled", "gaussian_dropout": 0.3,
         }  # fmt: skip
         return cls(**(values | changes))
 
@@ -170,18 +173,29 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> CoherentConfig:
     preset = asked.get("preset", "auto")
     if preset == "auto":
         preset = "quick" if inputs.on_cpu else "released"
-    make: dict[str, Callable[..., CoherentConfig]] = {
-        "released": CoherentConfig,
-        "paper": CoherentConfig.paper,
-        "quick": CoherentConfig.quick,
-    }
+    presets: dict[str, Callable[..., CoherentConfig]] = {
+        "released": CoherentConfig, "paper": CoherentConfig.paper, "quick": CoherentConfig.quick
+    }  # fmt: skip
     values: dict[str, Any] = {"initial_opacity": initial_opacity(views)}
     if preset == "quick":
-        values["background"] = background_of(inputs.dataset)
+        values["background"] = plain_background(inputs.dataset)
     else:
         values |= {"depth_capacity": capacity(DEPTH_CAPACITY, views)}
         values |= {"opacity_capacity": capacity(OPACITY_CAPACITY, views)}
-    return make[preset](**(values | dict(asked)))
+    return presets.get(preset, CoherentConfig)(**(values | dict(asked)))  # which refuses others
+
+
+def plain_background(dataset: Dataset) -> tuple[float, float, float]:
+    """The mean colour of the training photographs, the least wrong one where none shows anything.
+
+    Transparent photographs have the background of published figures.
+    """
+    views = [dataset.views[i] for i in dataset.train]
+    if any(view.pixels.shape[-1] == 4 for view in views):
+        return background_of(dataset)
+    mean = torch.stack([view.pixels.float().mean((0, 1)) for view in views]).mean(0) / 255
+    red, green, blue = (round(c, 4) for c in mean.tolist())
+    return red, green, blue
 
 
 def capacity(released: Mapping[int, int], views: int) -> int:

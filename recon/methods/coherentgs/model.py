@@ -30,6 +30,7 @@ from .unseen import guessed_gaussians
 ALIGNMENT, BOUND, FREE = "alignment", "decoders", "free sizes"  # the stages
 PIXELS, RESIDUALS = "pixels", "residuals"  # tables, besides that of the alignment
 DEPTH, OPACITY = "depth_decoder", "opacity_decoder"  # modules
+LINE = ("scale", "offset")  # columns of the alignment, by view
 LEAST_DEPTH = 0.05  # units: nothing comes nearer to its own camera
 
 
@@ -250,9 +251,6 @@ class Coherent(Model):
 
     def after_step(self, step: Step) -> None:
         self._now = None
-
-
-LINE = ("scale", "offset")  # of the alignment, by view
 
 
 def _constant(rate: float) -> Rate:

@@ -20,6 +20,7 @@ from .pixel_lattice import PixelLattice
 from .prepared_views import PreparedViews
 
 SPACING_PX, OPACITY = 4, 0.95  # of the guesses
+SPREAD = 1.0  # standard deviation of a guess, in its cells: no gaps, also from twice as near
 REACH = 0.12  # of the longer side: so far behind its rim a thing hides what is guessed
 STEP = 1.15  # a surface that lies so many times farther is behind, and not the same one
 BLUR_PX = 4.0  # over which colours behind are averaged, in cells
@@ -49,9 +50,9 @@ def guessed_gaussians(prepared: PreparedViews, depths: list[Tensor], border: flo
 
 
 def _size(stereo: Stereo, view: int, xyz: Tensor) -> Tensor:
-    """Standard deviation [M] at which points cover a cell of `SPACING_PX` in a view."""
+    """Standard deviation [M] at which points cover cells of `SPACING_PX` in a view."""
     z = transform_points(stereo.cameras.cam_from_world[view], xyz)[:, 2].clamp_min(1e-6)
-    return 0.6 * SPACING_PX * z / stereo.cameras.K[view, 0, 0]
+    return SPREAD * SPACING_PX * z / stereo.cameras.K[view, 0, 0]
 
 
 def _behind(lattice: PixelLattice, stereo: Stereo, view: int) -> PointCloud:
@@ -64,7 +65,7 @@ def _behind(lattice: PixelLattice, stereo: Stereo, view: int) -> PointCloud:
     counts = cv2.resize(lattice.counts[view].numpy().astype(np.uint8), small, interpolation=cv2.INTER_NEAREST) > 0
     reach = 2 * max(1, round(REACH * max(small) / 2)) + 1
     far = cv2.erode(np.where(counts, inverse, np.inf).astype(np.float32), np.ones((reach, reach), np.uint8))
-    is_far = counts & (inverse < far * STEP)
+    is_far = counts & (inverse / STEP < far)
     weight = cv2.GaussianBlur(is_far.astype(np.float32), (0, 0), BLUR_PX)[..., None]
     blurred = [cv2.GaussianBlur(v * is_far[..., None], (0, 0), BLUR_PX) for v in (color, inverse[..., None])]
     rgb, behind = (b.reshape(*weight.shape[:2], -1) / np.maximum(weight, 1e-6) for b in blurred)
