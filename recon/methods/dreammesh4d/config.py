@@ -32,13 +32,13 @@ class DreamMesh4dConfig(TrainConfig):
     max_faces: int = 20_000  # A mesh with more is simplified.
     per_face: int = 6  # Gaussians on each face: 1, 3, 4 or 6.
     initial_scale: float = 1.3  # Factor on their sizes at the start; 1 is that of circles which fill a face.
-    initial_opacity: float = 0.9
+    initial_opacity: float = 0.9  # Of the Gaussians at the start.
     # -- first part: the static mesh
     static_steps: float = 0.5  # Fraction of the run; 0 for none.
     reference: int = 0  # Number of the moment, in the order of time, that the mesh is the shape of.
     vertex_lr: float = 4.8e-4  # Learning rate of the vertices; 0 leaves them where they are.
-    color_lr: float = 1e-3
-    opacity_lr: float = 0.02
+    color_lr: float = 1e-3  # Learning rate of the colours.
+    opacity_lr: float = 0.02  # Learning rate of the opacities.
     size_lr: float = 5e-3  # Of the log-sizes within the face.
     spin_lr: float = 1e-3  # Of the angles within the face.
     static_rgb_weight: float = 1000.0  # Weight of the picture's error within the matte.
@@ -49,7 +49,7 @@ class DreamMesh4dConfig(TrainConfig):
     static_prior_weight: float = 0.01  # Weight of the view prior, where there is one.
     static_prior_views: int = 4  # Pictures for it in each step.
     # -- deformation graph
-    nodes: int = 1000
+    nodes: int = 1000  # Nodes of the graph.
     neighbours: int = 4  # Nodes that carry a vertex.
     node_sampling: Literal["random", "spread"] = "random"  # Nodes by chance, or such that lie far from each other.
     links: Literal["geodesic", "euclidean"] = "geodesic"  # Nearest along the surface, or straight through the air.
@@ -58,33 +58,31 @@ class DreamMesh4dConfig(TrainConfig):
     skinning: Literal["hybrid", "lbs", "dqs"] = "hybrid"  # A learned blend, linear blending, or dual quaternions.
     blend_offset: float = 0.4  # Added to the share of linear blending, as released; the paper has none.
     antipodal: bool = True  # Take q and -q for one rotation; the released code does not.
-    pivot: Literal["origin", "nodes"] = (
-        "origin"  # Nodes turn about the mesh's middle, as released, or each about itself.
-    )
+    pivot: Literal["origin", "nodes"] = "origin"  # Nodes turn about the mesh's middle, as released, or each its own.
     # -- network
     channels: int = 32  # Of each plane and scale.
-    plane_resolution: int = 64
-    time_resolution: int = 25
+    plane_resolution: int = 64  # Cells of a plane along an axis of space.
+    time_resolution: int = 25  # Cells of a plane along time.
     scales: tuple[int, ...] = (1, 2, 4, 8)  # Factors on the resolution in space.
-    net_width: int = 64
+    net_width: int = 64  # Channels of the layer behind the planes.
     network_lr: float = 3.2e-4  # Learning rate of the layers.
     plane_lr: float = 3.2e-3  # Learning rate of the planes.
     lr_final: float = 1.0  # Factor on both at the end of the run, reached log-linearly; released ones are constant.
     # -- second part: the motion
-    frames_per_step: int = 4
+    frames_per_step: int = 4  # Photographs of a step.
     image_loss: Literal["squared", "image"] = "squared"  # Squared error, as released, or L1 and 1 - SSIM.
-    rgb_weight: float = 5000.0
+    rgb_weight: float = 5000.0  # Weight of the picture's error.
     mask_weight: float = 500.0  # Weight of the squared error of the outline at first.
     mask_weight_final: float = 5000.0  # And at `mask_until`, reached linearly from `mask_from` on.
-    mask_from: float = 0.1
-    mask_until: float = 0.5
+    mask_from: float = 0.1  # Fraction of the second part.
+    mask_until: float = 0.5  # Fraction of the second part.
     normal_weight: float = 100.0  # Weight of the angles between neighbouring faces.
     arap_weight: float = 10.0  # Weight of the as-rigid-as-possible energy at the step's moments.
-    arap_from: float = 0.05
+    arap_from: float = 0.05  # Fraction of the second part from which that energy is looked at.
     between_weight: float = 0.0  # Weight of that energy at moments between; the paper has 10, the release disables it.
     between_every: int = 1  # Steps between two looks at it, which weigh that much more.
     between_window: float = 0.1  # Share of the time in which these moments lie.
-    between_moments: int = 10
+    between_moments: int = 10  # Of them in each look.
     prior_weight: float = 0.1  # Weight of the view prior, where there is one.
     prior_views: int = 1  # Pictures for it of each frame.
 
