@@ -9,7 +9,6 @@ from ...scene.errors import BadInputError
 from ..text.text_encoders import TextKind
 
 Preset = Literal["paper", "tiny"]
-PRESETS: tuple[Preset, ...] = ("paper", "tiny")
 
 
 @dataclass(frozen=True)
