@@ -1,13 +1,13 @@
 """Time that TSP3D takes for a scene, part by part, and how much memory; or its accuracy by thresholds and by text.
 
     python scripts/benchmark_grounding.py speed DATA [--preset paper] [--runs 3] [--keep 0.25] [--mixed-precision]
-    python scripts/benchmark_grounding.py accuracy DATA --weights RUN [--split val] [--most 200]
+    python scripts/benchmark_grounding.py accuracy DATA --weights RUN [--split val] [--most 200] [--thresholds]
 
 DATA is a folder in ScanNet's files with ScanRefer's sentences, such as `make_rooms.py` makes. `speed` has random
 weights; as times depend on how many voxels pruning keeps, the keep scores are shifted so that it is the share --keep of
 both levels. With --threads 1 times are the processor's, which do not change on a busy machine. `accuracy` measures
 trained weights, then with each sentence replaced by one that says nothing and by one about another object of the scan,
-then with other thresholds of pruning.
+then with --thresholds also with other ones of pruning.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import torch
 from fewview import _native
 from fewview.detect.measure import Predictor, detect_all
 from fewview.detect.metrics.grounding_metric import GroundingMetric, GroundingScores
+from fewview.detect.sparse import kernels
+from fewview.detect.sparse.kernel_map import KernelMap
 from fewview.detect.tasks.grounding_samples import GroundingSample, GroundingSamples, open_grounding_samples
 from fewview.detect.text.bert import BertConfig, BertEncoder
 from fewview.detect.tsp3d.config import TSP3DConfig, preset
@@ -32,7 +34,7 @@ from fewview.detect.tsp3d.grounding_prepare import GroundingPreparation
 from fewview.detect.tsp3d.model import TSP3DModel
 from fewview.detect.tsp3d.tsp3d_weights import load_model
 from fewview.learn.processes import peak_memory_gb
-from torch import nn
+from torch import Tensor, nn
 
 TOKENS = 24  # of the sentence in measurements of speed
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--keep", type=float, default=0.25)
     parser.add_argument("--mixed-precision", action="store_true")
+    parser.add_argument("--thresholds", action="store_true", help="measure with other thresholds of pruning, too")
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     if options.threads:
@@ -58,7 +61,7 @@ def main() -> None:
         clock = time.process_time if options.threads == 1 else time.perf_counter
         speed(samples, preset(options.preset), options.runs, options.keep, options.mixed_precision, clock)
     else:
-        accuracy(Chosen(samples, options.most), load_model(options.weights))
+        accuracy(Chosen(samples, options.most), load_model(options.weights), options.thresholds)
 
 
 # ---- speed -------------------------------------------------------------------------------------------------------
@@ -76,8 +79,10 @@ def speed(
     sample = samples[0]
     read = dataclasses.replace(preparation.read(sample), tokens=tuple(range(5, 5 + TOKENS)))
     batch = preparation.collate([preparation.prepare(read)])
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+    with torch.no_grad():
         _shift_keep_scores(model, batch, keep)
+        flop = _convolution_flop(lambda: model(batch))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         output = model(batch)
         seconds: dict[str, float] = defaultdict(float)
         for part, module in _parts(model).items():
@@ -93,6 +98,7 @@ def speed(
     print(f"{'voxelisation':<24}{1000 * (clock() - start) / runs:>10.1f} ms")
     for part, total in seconds.items():
         print(f"{part:<24}{1000 * total / runs:>10.1f} ms")
+    print(f"sparse convolutions: {flop / 1e9:.1f} GFLOP")
     print(f"{'network, all':<24}{1000 * whole:>10.1f} ms; peak memory {peak_memory_gb(torch.device('cpu')):.2f} GB")
 
 
@@ -100,9 +106,28 @@ def _shift_keep_scores(model: TSP3DModel, batch: Any, share: float) -> None:
     """Biases with which each pruning keeps this share of the voxels that it sees."""
     thresholds = (model.config.coarse_threshold, model.config.middle_threshold)
     for level, (part, threshold) in enumerate(zip((model.coarse_keep, model.middle_keep), thresholds, strict=True)):
-        logits = model(batch).keep[level].logits.float()
+        logits = model(batch).keep[level].logits
+        spread = 1 / logits.std()  # random weights hardly tell voxels apart, less than bfloat16 can
+        part.weight.data *= spread
+        part.bias.data *= spread
         limit = torch.logit(torch.tensor(1 - threshold))  # logits below it are kept
-        part.bias.data += limit - torch.quantile(logits, share)
+        part.bias.data += limit - torch.quantile(logits * spread, share)
+
+
+def _convolution_flop(run: Callable[[], object]) -> float:
+    """Floating-point operations of all sparse convolutions in a run: two for each pair of voxels and of channels."""
+    total, convolve = [0.0], kernels.convolve
+
+    def counted(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: KernelMap) -> Tensor:
+        total[0] += 2.0 * kernel_map.n_pairs * weight.shape[0] * weight.shape[2]
+        return convolve(features, weight, bias, kernel_map)
+
+    kernels.convolve = counted
+    try:
+        run()
+    finally:
+        kernels.convolve = convolve
+    return total[0]
 
 
 def _parts(model: TSP3DModel) -> dict[str, nn.Module]:
@@ -155,7 +180,7 @@ class Chosen:
         return dataclasses.replace(sample, sentence=self.change(sample))
 
 
-def accuracy(samples: Chosen, model: TSP3DModel) -> None:
+def accuracy(samples: Chosen, model: TSP3DModel, thresholds: bool) -> None:
     metric = GroundingMetric.of(samples)
 
     def measured(given: Chosen, config: TSP3DConfig) -> GroundingScores:
@@ -174,6 +199,8 @@ def accuracy(samples: Chosen, model: TSP3DModel) -> None:
         given.rows, given.tokens = samples.rows, samples.tokens
         print(f"\n{name}")
         print("\n".join(measured(given, config).lines()))
+    if not thresholds:
+        return
     print("\nthresholds (coarse, middle): Acc@0.25, Acc@0.5, voxels at the output")
     for coarse, middle in ((0.0, 0.0), (0.3, 0.1), (0.5, 0.2), (0.7, 0.3), (0.8, 0.5), (0.9, 0.7)):
         counts: list[int] = []

@@ -55,10 +55,10 @@ def test_eight_sentences_are_learnt_by_heart() -> None:
     detector = TSP3DDetector(TSP3DModel(config))
     network, optimizer = detector.network.train(), detector.optimizer()
     batches = [batch(config, (0, 1, 2, 3), (seed,) * 4) for seed in (0, 1)]
-    steps = 160
+    steps = 200
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - step / steps)
+            group["lr"] = 4e-3 * (1 - step / steps)
         given = batches[step % 2]
         optimizer.zero_grad()
         sum(detector.loss(network(given), given).values()).backward()

@@ -37,8 +37,8 @@ from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.render import render
 from fewview.render.metrics import psnr
 from fewview.scene.cotangent_weights import cotangent_weights
-from fewview.scene.edit.as_rigid_as_possible import fitted_rotations
 from fewview.scene.errors import BadInputError
+from fewview.scene.fitted_rotations import fitted_rotations
 from fewview.scene.geodesics import HeatGeodesics
 from fewview.scene.geometry import quat_exp, quat_from_rotation, quat_multiply, rotation_from_quat, so3_exp
 from fewview.scene.mesh_topology import edges, face_normals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -261,3 +262,19 @@ def test_byte_pairs_join_in_the_order_that_was_learnt(tmp_path: Path) -> None:
     assert [pieces[i] for i in tokenise("the the cats é")][1:-1] == ["the", "Ġthe", "Ġcat", "s", "<unk>", "Ã", "©"]
     assert tokenise("")[0] == 0
     assert tokenise("")[-1] == 2
+
+
+def test_the_packaged_encoder_knows_what_means_the_same() -> None:
+    from fewview.detect.text.text_encoders import MINILM_MODULE, MINILM_PACKAGE, load_text_encoder, load_tokenizer
+
+    if importlib.util.find_spec(MINILM_MODULE) is None:
+        pytest.skip(f"the package {MINILM_PACKAGE} is not installed")
+    tokenise, encoder = load_tokenizer("minilm"), load_text_encoder("minilm")
+    assert tokenise("Hello world") == [101, 7592, 2088, 102]  # the numbers that BERT's vocabulary is known by
+
+    def mean(text: str) -> Tensor:
+        tokens = torch.tensor([tokenise(text)])
+        return nn.functional.normalize(encoder(tokens, torch.ones_like(tokens, dtype=torch.bool)).mean(1)[0], dim=0)
+
+    couch, sofa, toilet = mean("the couch"), mean("the sofa"), mean("the toilet")
+    assert float(couch @ sofa) > 0.7 > float(couch @ toilet)

@@ -56,11 +56,6 @@ class BertEncoder(nn.Module):
         self.encoder = nn.ModuleDict({"layer": layers})
         self._layers = tuple(layers)  # the same ones, as the type checker wants to see them
 
-    @property
-    def longest(self) -> int:
-        """Tokens that the table of positions has room for."""
-        return self.config.positions - self.config.first_position
-
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         """tokens int64 [B, L], present bool [B, L] (False: padding, at the end) -> [B, L, C]."""
         e = self.embeddings

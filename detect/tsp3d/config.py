@@ -9,7 +9,6 @@ from ...scene.errors import BadInputError
 from ..text.text_encoders import TextKind
 
 Preset = Literal["paper", "tiny"]
-PRESETS: tuple[Preset, ...] = ("paper", "tiny")
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ def preset(name: Preset) -> TSP3DConfig:
         completion_cap=200,
         epochs=12,
         batch_size=4,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         weight_decay=0.01,
-        max_gradient_norm=5.0,
+        max_gradient_norm=1.0,
         milestones=(0.7, 0.9),
         warm_up=0.03,
     )

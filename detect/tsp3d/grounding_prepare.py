@@ -73,7 +73,7 @@ class GroundingPreparation:
         if sample.target is None or scan.objects is None:
             return read
         rows = torch.cat([scan.objects.centers, scan.objects.sizes], dim=1)
-        return replace(read, objects=rows, targets=(sample.target, *sample.anchors), near=sample.near)
+        return replace(read, objects=rows, targets=(sample.target, *sample.anchors[:1]), near=sample.near)
 
     def prepare(self, read: ReadScene, random: np.random.Generator | None = None) -> Scene:
         change = None if random is None else draw_change(read.sentence, len(read.points), random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from .scene_batch import Batch
 from .text_fusion import Fusion, PositionEmbedding
 from .voxel_choice import at_most, kept_or_best, top_voxels
 
+PRIOR = 0.01  # probability that a voxel is right, before training
 EVALUATION_SEED = 1184  # of the draw of candidates to be added; that of the points of a scan in the release
 
 
@@ -67,8 +69,12 @@ class TSP3DModel(nn.Module):
         self.out = ConvNorm(VoxelConv(c, c, 3))
         self.join, self.join_norm = nn.Linear(2 * c, c, bias=False), VoxelNorm(c)
         self.box, self.score = nn.Linear(c, 6), nn.Linear(c, 1)
-        # The first box of every voxel is a metre wide, and few voxels are right.
+        # The release defines these first values and never uses them. Without them sizes start anywhere, and where boxes
+        # do not overlap the distance-IoU loss falls when they grow.
+        for head in (self.box, self.score):
+            nn.init.normal_(head.weight, std=0.01)
         nn.init.zeros_(self.box.bias)
+        nn.init.constant_(self.score.bias, -math.log((1 - PRIOR) / PRIOR))
 
     def use_text_encoder(self, encoder: nn.Module) -> None:
         """Take this frozen encoder instead of the one that the config names."""

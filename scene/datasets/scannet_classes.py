@@ -15,9 +15,7 @@ CLASSES = (
     "refrigerator", "shower curtain", "toilet", "sink", "bathtub",
 )  # fmt: skip
 DETECTION_CLASSES = (*CLASSES, "garbage bin")
-REFERENCE_CLASSES = (*CLASSES, "other")
 NYU40 = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36)
-GARBAGE_BIN_NYU40 = 39  # "otherfurniture", as which the bins of the detection benchmark are counted
 LABELS_FILE = "scannetv2-labels.combined.tsv"
 # ScanNet's own words that mean one of the classes, for scans that come without the table of labels.
 _MEANING = {
