@@ -85,7 +85,7 @@ def _time(metrics: Mapping[str, Any]) -> str:
     seconds = metrics.get("seconds") or {}
     if not seconds:
         return ""
-    parts = ", ".join(f"{stage} {duration(s)}" for stage, s in seconds.items() if s >= 0.5)
+    parts = ", ".join(f"{stage.replace('_', ' ')} {duration(s)}" for stage, s in seconds.items() if s >= 0.5)
     total = duration(sum(seconds.values()))
     return f"{total} ({parts})" if parts else total
 

@@ -149,7 +149,7 @@ def _maps(capture: Capture | None) -> list[str]:
 
 def _times(metrics: Mapping[str, Any]) -> list[str]:
     stages = [
-        (name, float(s), duration(s))
+        (name.replace("_", " "), float(s), duration(s))
         for name, s in mapping(metrics, "seconds").items()
         if is_number(s) and s >= SHORTEST_SHOWN_S
     ]
