@@ -6,17 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...scene.cameras import Cameras
-from ...scene.errors import BadInputError
-from ...scene.files import write_bytes
 from ...scene.geometry import Similarity
-from .depth_file import KEY
+from .evidence_file import opened_evidence, write_evidence
 
 AGREES = 0.5  # weight from which a pixel counts as matched: 1.386 pixels, both axes together, after there and back
 EROSION_PX = 5  # side of the window that takes the least weight of those it covers, odd
@@ -110,10 +106,9 @@ def save_flow(path: Path, flow: DenseFlow, names: list[str], key: str) -> None:
     """Write the fields under the names of their views. `key` says what they were made from."""
     tensors = {}
     for (i, j), field in flow.fields.items():
-        tensors[f"flow/{names[i]}|{names[j]}"] = field.flow.contiguous()
-        tensors[f"weight/{names[i]}|{names[j]}"] = field.weight.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
+        tensors[f"flow/{names[i]}|{names[j]}"] = field.flow
+        tensors[f"weight/{names[i]}|{names[j]}"] = field.weight
+    write_evidence(path, tensors, key)
 
 
 def load_flow(path: Path, cameras: Cameras, names: list[str]) -> DenseFlow:
@@ -122,14 +117,11 @@ def load_flow(path: Path, cameras: Cameras, names: list[str]) -> DenseFlow:
     Raises BadInputError when the file is damaged or belongs to other views.
     """
     fields = {}
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            for i, j in _pairs(len(names)):
-                flow, weight = (file.get_tensor(f"{what}/{names[i]}|{names[j]}") for what in ("flow", "weight"))
-                _check(flow, weight, int(cameras.height[i]), int(cameras.width[i]))
-                fields[i, j] = FlowField(flow.clone(), weight.clone())
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be used: {error}. Delete it, and --resume computes it again.") from error
+    with opened_evidence(path) as file:
+        for i, j in _pairs(len(names)):
+            flow, weight = (file.get_tensor(f"{what}/{names[i]}|{names[j]}") for what in ("flow", "weight"))
+            _check(flow, weight, int(cameras.height[i]), int(cameras.width[i]))
+            fields[i, j] = FlowField(flow.clone(), weight.clone())
     return DenseFlow(fields)
 
 

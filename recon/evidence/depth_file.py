@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ...scene.cameras import Cameras
-from ...scene.errors import BadInputError
-from ...scene.files import write_bytes
 from .depth_maps import MAX_CONFIDENCE, DepthMap, Stereo
-
-PLACED = "placed"  # key of depth that came with the cameras: it belongs to the photographs, whatever else is asked
-KEY = "fewview_key"  # in the metadata of every file of evidence
+from .evidence_file import PLACED, opened_evidence, write_evidence
 
 
 def save_stereo(path: Path, stereo: Stereo, names: list[str], key: str = PLACED) -> None:
     """Write the maps under the names of their views; the cameras are the run's. `key` says what they were made from."""
     tensors = {}
     for name, depth_map in zip(names, stereo.maps, strict=True):
-        tensors[f"depth/{name}"] = depth_map.depth.contiguous()
-        tensors[f"confidence/{name}"] = depth_map.confidence.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
+        tensors[f"depth/{name}"] = depth_map.depth
+        tensors[f"confidence/{name}"] = depth_map.confidence
+    write_evidence(path, tensors, key)
 
 
 def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
@@ -34,27 +27,13 @@ def load_stereo(path: Path, cameras: Cameras, names: list[str]) -> Stereo:
     Raises BadInputError when the file is damaged or belongs to other views.
     """
     maps = []
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
-                depth, confidence = (file.get_tensor(f"{what}/{name}") for what in ("depth", "confidence"))
-                _check(depth, confidence, width, height)
-                maps.append(DepthMap(depth.clone(), confidence.clone()))
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
-        ) from error
+    with opened_evidence(path, "computes the depth again") as file:
+        for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
+            depth, confidence = (file.get_tensor(f"{what}/{name}") for what in ("depth", "confidence"))
+            _check(depth, confidence, width, height)
+            maps.append(DepthMap(depth.clone(), confidence.clone()))
     sizes = torch.tensor([m.depth.shape for m in maps])
     return Stereo(cameras.resized(sizes[:, 1], sizes[:, 0]), tuple(maps))
-
-
-def stored_key(path: Path) -> str:
-    """The key that a file was written with. Raises BadInputError when the file is damaged."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get(KEY, ""))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise BadInputError(f"{path} cannot be used: {error}. Delete it, and --resume computes it again.") from error
 
 
 def _check(depth: Tensor, confidence: Tensor, width: int, height: int) -> None:

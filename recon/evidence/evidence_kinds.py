@@ -20,8 +20,9 @@ from ...scene.triangle_mesh import Mesh
 from ..optimise.dataset import Dataset
 from ..optimise.normalised_frame import world_from_normalised
 from .dense_flow import DenseFlow, load_flow, save_flow
-from .depth_file import PLACED, load_stereo, save_stereo, stored_key
+from .depth_file import load_stereo, save_stereo
 from .depth_maps import Stereo
+from .evidence_file import PLACED, stored_key
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
 from .flow_by_depth import flow_by_depth
@@ -51,7 +52,6 @@ class Kind:
     providers: tuple[Provider, ...]
     save: Callable[[Path, Any, list[str], str], None]  # (path, value, view names, key)
     load: Callable[[Path, Any, list[str]], Any]  # (path, cameras, view names)
-    key: Callable[[Path], str]  # that the file was saved under
     transformed: Callable[[Any, Similarity], Any]  # (value, new_from_world) -> the same in another world frame
     # Whatever decides the value besides the seed and the data set, for the key of its file.
     made_with: Callable[[EvidenceRequest], str] = lambda request: ""
@@ -85,14 +85,12 @@ KINDS = {
         (given_depth, _depth_by_stereo),
         save=save_stereo,
         load=load_stereo,
-        key=stored_key,
         transformed=Stereo.transformed,
     ),
     MONOCULAR_DEPTH: Kind(
         (_given_prior, _filled),
         save=save_monocular,
         load=load_monocular,
-        key=stored_key,
         transformed=MonocularDepth.transformed,
         made_with=prior_digest,
     ),
@@ -100,21 +98,18 @@ KINDS = {
         (raft_flow, _flow_by_depth),
         save=save_flow,
         load=load_flow,
-        key=stored_key,
         transformed=DenseFlow.transformed,
     ),
     PATCH_FEATURES: Kind(
         (classical_patch_features,),
         save=save_patch_features,
         load=load_patch_features,
-        key=stored_key,
         transformed=PatchFeatures.transformed,
     ),
     STATIC_MESH: Kind(
         (_static_mesh,),
         save=save_static_mesh,
         load=load_static_mesh,
-        key=stored_key,
         transformed=Mesh.moved,
     ),
 }
@@ -145,7 +140,7 @@ def gather(
 
     request = EvidenceRequest(capture, dataset, seed, other, progress, prior)
     key = f"{seed} {dataset.fingerprint()} {found.made_with(request)}".rstrip()
-    if path.is_file() and found.key(path) in (PLACED, key):
+    if path.is_file() and stored_key(path) in (PLACED, key):
         return found.load(path, cameras, names)
     for provide in found.providers:
         value = provide(request)

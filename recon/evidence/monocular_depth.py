@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ...scene.cameras import Cameras
-from ...scene.errors import BadInputError
-from ...scene.files import write_bytes
 from ...scene.geometry import Similarity
-from .depth_file import KEY, PLACED, check_size
+from .depth_file import check_size
+from .evidence_file import PLACED, opened_evidence, write_evidence
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,7 @@ class MonocularDepth:
 
 def save_monocular(path: Path, depth: MonocularDepth, names: list[str], key: str = PLACED) -> None:
     """Write the maps under the names of their views. `key` says what they were made from."""
-    tensors = {f"disparity/{n}": d.cpu().contiguous() for n, d in zip(names, depth.disparity, strict=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
+    write_evidence(path, {f"disparity/{n}": d for n, d in zip(names, depth.disparity, strict=True)}, key)
 
 
 def load_monocular(path: Path, cameras: Cameras, names: list[str]) -> MonocularDepth:
@@ -56,14 +51,9 @@ def load_monocular(path: Path, cameras: Cameras, names: list[str]) -> MonocularD
     Raises BadInputError when the file is damaged or belongs to other views.
     """
     maps = []
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
-                disparity = file.get_tensor(f"disparity/{name}").clone()  # not the file's own memory
-                check_size(disparity, width, height)
-                maps.append(disparity)
+    with opened_evidence(path, "computes the depth again") as file:
+        for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
+            disparity = file.get_tensor(f"disparity/{name}").clone()  # not the file's own memory
+            check_size(disparity, width, height)
+            maps.append(disparity)
         return MonocularDepth(tuple(maps))
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be used: {error}. Delete it, and --resume computes the depth again."
-        ) from error

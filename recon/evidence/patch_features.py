@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError
-from ...scene.files import write_bytes
 from ...scene.geometry import Similarity
-from .depth_file import KEY, PLACED
+from .evidence_file import PLACED, opened_evidence, write_evidence
 from .evidence_request import EvidenceRequest
 from .patch_descriptors import CELL_PX, patch_descriptors
 
@@ -71,9 +68,7 @@ def classical_patch_features(request: EvidenceRequest) -> PatchFeatures:
 def save_patch_features(path: Path, features: PatchFeatures, names: list[str], key: str = PLACED) -> None:
     """Write the grids under the names of their views. `key` says what they were made from."""
     tensors = {f"grid/{name}": grid for name, grid in zip(names, features.grids, strict=True)}
-    tensors |= {"mean": features.mean, "basis": features.basis.contiguous()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, safetensors.torch.save(tensors, {KEY: key}))
+    write_evidence(path, tensors | {"mean": features.mean, "basis": features.basis}, key)
 
 
 def load_patch_features(path: Path, cameras: Cameras, names: list[str]) -> PatchFeatures:
@@ -81,19 +76,14 @@ def load_patch_features(path: Path, cameras: Cameras, names: list[str]) -> Patch
 
     Raises BadInputError when the file is damaged or of other views.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            mean, basis = file.get_tensor("mean"), file.get_tensor("basis")
-            grids = tuple(file.get_tensor(f"grid/{name}").clone() for name in names)
-            if mean.ndim != 1 or basis.ndim != 2 or len(basis) != len(mean):
-                raise ValueError(f"mean [D] and basis [D, C] are expected, found {[*mean.shape]} and {[*basis.shape]}")
-            for grid in grids:
-                _check(grid, basis.shape[1])
-            return PatchFeatures(grids, mean.clone(), basis.clone())
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be used: {error}. Delete it, and --resume computes the features again."
-        ) from error
+    with opened_evidence(path, "computes the features again") as file:
+        mean, basis = file.get_tensor("mean"), file.get_tensor("basis")
+        grids = tuple(file.get_tensor(f"grid/{name}").clone() for name in names)
+        if mean.ndim != 1 or basis.ndim != 2 or len(basis) != len(mean):
+            raise ValueError(f"mean [D] and basis [D, C] are expected, found {[*mean.shape]} and {[*basis.shape]}")
+        for grid in grids:
+            _check(grid, basis.shape[1])
+        return PatchFeatures(grids, mean.clone(), basis.clone())
 
 
 def _check(grid: Tensor, channels: int) -> None:
