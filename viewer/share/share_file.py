@@ -92,6 +92,7 @@ def _moving_page(
 ) -> tuple[bytes, int, tuple[str, ...]]:
     """The page with the highest degree of view-dependent colours that MOVING_BYTES have room for."""
     splat, changed = carried_splat(splat)
+    assert isinstance(splat.motion, ControlPointMotion)
     kept = splat.to("cpu").rows(_seen(splat.gaussians))
     views = _views(splat, kept.at(), cameras)
     in_page, under = kept.moved(views.page_from_world), _color(splat, background)
@@ -112,7 +113,7 @@ def _moving_page(
     notes = changed
     if degree < found:
         notes += (f"The page shows view-dependent colours of degree {degree} of the {found} that the splat has.",)
-    if isinstance(splat.motion, ControlPointMotion) and set(splat.motion.residuals()) & {*UNPLAYED}:
+    if set(splat.motion.residuals()) & {*UNPLAYED}:
         notes += ("The page shows the opacities and colours of the canonical splat, which this one changes in time.",)
     if len(page) > MOVING_BYTES:
         notes += (
