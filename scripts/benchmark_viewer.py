@@ -9,8 +9,8 @@
 Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
 and opens a tab in a browser that is running already as soon as the port answers. The picture is there when the frame
 with what such a browser gets of a large splat has ended. Then "All Gaussians" is ticked; the whole is there when all
-have been drawn. Both with the longest time for which the page did not answer. SPLAT is brought to the number of
-Gaussians by splitting some of them, as 3DGS does.
+have been drawn; of a small splat all are drawn from the start. Both with the longest time for which the page did not
+answer. SPLAT is brought to the number of Gaussians by splitting some of them, as 3DGS does.
 
 `move` drags the mouse over the page and reports the time from a frame to the next. `play` presses Play on the Time tab
 and on the page of `fewview share` and counts the pictures that reach the canvas, and the processor seconds that the
@@ -49,7 +49,7 @@ from fewview.viewer.movement import STILL_SECONDS
 from fewview.viewer.server import ViewerServer
 from fewview.viewer.share import write_share
 from fewview.viewer.stage import vertical_fov
-from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS
+from fewview.viewer.subjects.drawn_splat import FEW_GAUSSIANS, MANY_GAUSSIANS
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.splat_subject import SplatSubject
 from fewview.viewer.subjects.splat_views import SplatViews
@@ -143,7 +143,7 @@ def picture_in(browser: Any, path: Path, count: int) -> dict[str, float]:
         WATCH.replace("SOME", str(min(count, FEW_GAUSSIANS) // 2)).replace("ALL", str(int(0.9 * count)))
     )
     started = time.time()
-    command = [sys.executable, "-m", "fewview", "view", str(path), "--port", str(port)]
+    command = [sys.executable, "-m", "fewview", "view", str(path), "--port", str(port), "--token", "none"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while True:
@@ -157,12 +157,14 @@ def picture_in(browser: Any, path: Path, count: int) -> dict[str, float]:
         tab.wait_for_function("window.fewview.first > 0", timeout=300_000, polling=50)
         first = tab.evaluate("window.fewview.first") / 1000 - started
         box = tab.get_by_label("All Gaussians")
-        box.wait_for(timeout=60_000)
+        if count > MANY_GAUSSIANS:
+            box.wait_for(timeout=60_000)
         time.sleep(3)
         blocked = tab.evaluate("window.fewview.longest") / 1000
         tab.evaluate("window.fewview.longest = 0")
         ticked = time.time()
-        box.click(timeout=60_000)
+        if count > MANY_GAUSSIANS:
+            box.click(timeout=60_000)
         tab.wait_for_function("window.fewview.all > 0", timeout=300_000, polling=50)
         whole = tab.evaluate("window.fewview.all") / 1000 - ticked
         time.sleep(3)
@@ -370,8 +372,10 @@ COUNT = """
             return upload.apply(this, a);
         };
     }
-    const draw = WebGL2RenderingContext.prototype.drawArraysInstanced;
-    WebGL2RenderingContext.prototype.drawArraysInstanced = function (...a) { note(); return draw.apply(this, a); };
+    for (const name of ["drawElementsInstanced", "drawArraysInstanced"]) {
+        const draw = WebGL2RenderingContext.prototype[name];
+        WebGL2RenderingContext.prototype[name] = function (...a) { note(); return draw.apply(this, a); };
+    }
     const tick = () => { window.fewview.frames.push(performance.now()); requestAnimationFrame(tick); };
     requestAnimationFrame(tick);
 """

@@ -189,9 +189,10 @@ class Dataset:
 
 def scene_scale(cameras: Cameras) -> float:
     """1.1 times the largest distance of the cameras [N] from their mean, as in 3DGS; 1 where they are in one place."""
-    centers = cameras.centers
+    centers = cameras.centers.double()
     radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1
-    return radius if radius > 1e-8 else 1.0
+    # The mean of equal places differs from them by rounding, which is not taken for a spread.
+    return radius if radius > 1e-12 * float(centers.abs().max()) else 1.0
 
 
 class ViewOrder:
