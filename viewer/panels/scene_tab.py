@@ -30,14 +30,14 @@ from ..viewpoint import Viewpoint
 from .open_file import OpenFile
 
 FEW_NOTE = (
-    f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with "
-    "a graphics card looks on: drawing all takes seconds without one."
+    "Without a graphics card, and with other splats beside it, "
+    f"the {FEW_GAUSSIANS:,} that cover most are drawn of more than {MANY_GAUSSIANS:,} Gaussians: all take seconds."
 )
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 COLOR_NOTE = (
-    "While its camera moves, the 3D view draws each Gaussian in one colour for all directions; a moment after it has "
-    "come to rest, in the colours that are seen from there."
+    "A browser with a graphics card draws each Gaussian in one colour for all directions while its camera moves, and "
+    "a moment after it has come to rest in the colours that are seen from there. One without gets pictures of both."
 )
 
 
