@@ -20,6 +20,7 @@ from ..render.gsplat_probe import compiles_at_first_use
 from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
 from ..viewer.share import program_version
+from .batch_engines import ray_is_installed
 from .device import what_cuda_lacks, what_pytorch_lacks
 from .options import Common
 from .result import finish
@@ -204,7 +205,7 @@ def _sparse_kernels() -> Finding:
 
 def _batch_engine() -> Finding:
     def check() -> str:
-        if importlib.util.find_spec("ray") is None:
+        if not ray_is_installed():
             raise FewviewError("no Ray, so `fewview batch` runs on this computer alone")
         return f"Ray {importlib.metadata.version('ray')}, for `fewview batch --engine ray`"
 
