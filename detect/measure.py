@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from ..learn.precision import mixed
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.progress import Progress, silent
@@ -24,7 +25,7 @@ class Predictor:
 
     detector: Detector
     device: torch.device
-    mixed_precision: bool = False  # bfloat16 where that is safe
+    mixed_precision: bool = False  # the device's 16 bits where that is safe
 
     def batch(self, sample: Sample) -> Any:
         """Read and prepare one sample."""
@@ -36,7 +37,7 @@ class Predictor:
         """Boxes with scores in the frame of the sample's points, on the CPU."""
         network = self.detector.network.eval()
         batch = self.batch(sample)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        with mixed(self.device, self.mixed_precision):
             output = network(batch)
         return self.detector.decode(output)[0].to("cpu")
 

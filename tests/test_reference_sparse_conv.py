@@ -261,8 +261,8 @@ def test_half_precision_is_close_to_single() -> None:
 
 def test_spconv_agrees_over_our_maps_where_it_is_installed() -> None:
     """Its CPU build multiplies over the same pairs as a GPU would."""
-    if not gpu.is_available():
-        pytest.skip("neither spconv nor spconv-triton is installed")
+    if not gpu.is_available() or gpu.compiles_at_first_use():
+        pytest.skip("spconv is not installed (spconv-triton has no products for the CPU but in Triton's interpreter)")
     x = random_sparse(channels=8)
     out, made = kernel_map.spconv_strided(x.coordinates, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
     weight = random_weight(16, (27,), 8)

@@ -138,10 +138,7 @@ class CoordinateSet:
         def build() -> tuple[Tensor, Tensor | None]:
             if self.indices.is_cpu:
                 return _sorted_keys_of(self.voxels())
-            keys = pack(self.indices)
-            if bool((keys[1:] >= keys[:-1]).all()):
-                return keys, None
-            return torch.sort(keys)
+            return torch.sort(pack(self.indices))  # to ask whether it is sorted already would wait for the GPU
 
         return self.cached("sorted", build)
 
@@ -170,7 +167,7 @@ def _sorted_keys_of(voxels: _native.VoxelSet) -> tuple[Tensor, Tensor | None]:
 def _check_ranges(indices: Tensor, batch_size: int, shape: Triple | None, stride: Triple, ndim: int) -> None:
     if len(indices) == 0:
         return
-    low, high = indices.amin(0).tolist(), indices.amax(0).tolist()
+    low, high = torch.stack(indices.aminmax(dim=0)).tolist()
     if low[0] < 0 or high[0] >= batch_size:
         raise BadInputError(
             f"Batch items {low[0]} to {high[0]} are named in the voxel indices, but the batch size is {batch_size}."

@@ -62,6 +62,7 @@ class KernelMap:
         self._tiles = tiles
         self._transposed: KernelMap | None = None
         self._counts: Tensor | None = None
+        self.padded: tuple[Tensor, Tensor] | None = None  # the pairs as a GPU's products take them, once made
 
     @property
     def n_pairs(self) -> int:
@@ -90,8 +91,13 @@ class KernelMap:
     def counts(self) -> Tensor:
         """Inputs of each output, int64 [N_out], at least 1."""
         if self._counts is None:
-            self._counts = torch.bincount(self.pairs()[1], minlength=self.n_out).clamp(min=1)
+            self._counts = self._count()
         return self._counts
+
+    def _count(self) -> Tensor:
+        out_rows = self.pairs()[1]
+        counts = torch.zeros(self.n_out, dtype=torch.int64, device=out_rows.device)
+        return counts.index_add_(0, out_rows, torch.ones_like(out_rows)).clamp(min=1)  # bincount waits for a GPU
 
     def transposed(self) -> KernelMap:
         """The same pairs with the roles of input and output swapped, each in its slot (an inverse convolution)."""

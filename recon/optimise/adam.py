@@ -5,6 +5,7 @@ A learning rate may differ from column to column of a tensor, and a factor from 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,8 +74,15 @@ def adam_step(
     epsilon: float,
     step: int,
 ) -> None:
-    """One Adam update in place; `step` counts from 1. The native kernel on the CPU, the reference elsewhere."""
+    """One Adam update in place; `step` counts from 1.
+
+    The native kernel on the CPU. On a GPU PyTorch's fused one, and the reference where rates differ within a tensor.
+    """
     if param.device.type != "cpu":
+        if isinstance(lr, float | int) and row_scale is None and visible is None:
+            fused_adam_step(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, epsilon, step)
+            return
+        lr = lr if isinstance(lr, float | int) else spread(lr, param.device)
         reference_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
         return
     lr_columns = np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
@@ -91,6 +99,31 @@ def adam_step(
         epsilon,
         step,
     )
+
+
+def fused_adam_step(
+    param: Tensor,  # [N, D]
+    grad: Tensor,  # [N, D]
+    exp_avg: Tensor,  # [N, D]
+    exp_avg_sq: Tensor,  # [N, D]
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """One Adam update in place with one rate, in one pass over memory; `step` counts from 1."""
+    steps = torch.full((), float(step), device=param.device)
+    torch._fused_adam_(
+        [param], [grad], [exp_avg], [exp_avg_sq], [], [steps],
+        lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
+def spread(rates: Tensor, device: torch.device) -> Tensor:
+    """Rates [D] of the CPU on a device, filled there run by run: a copy would wait for it at each step."""
+    runs = [(value, len(list(same))) for value, same in itertools.groupby(rates.flatten().tolist())]
+    return torch.cat([torch.full((count,), value, device=device) for value, count in runs])
 
 
 def _as_table(tensor: Tensor) -> Tensor:

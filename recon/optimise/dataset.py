@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -154,8 +155,12 @@ class Dataset:
 
     def time_s(self, index: int) -> float | None:
         """The moment of a view; None where no times are known."""
-        times = self.cameras.times_s
-        return None if times is None else float(times[index])
+        return None if self.cameras.times_s is None else self._times[index]
+
+    @functools.cached_property
+    def _times(self) -> list[float]:
+        """The moments of all views, read once: from a GPU each reading would wait."""
+        return [] if self.cameras.times_s is None else self.cameras.times_s.tolist()
 
     def view(self, index: int, level: int = 0) -> View:
         """View `index` halved `level` times; kept once made. Views of under 32 pixels a side are not halved further."""

@@ -47,7 +47,10 @@ def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator
     from ..poses.choose_estimator import estimator_for
 
     settings = PosesConfig(
-        seed=config.seed, hold_focal=config.focal_px is not None, min_confidence=config.min_confidence
+        seed=config.seed,
+        hold_focal=config.focal_px is not None,
+        min_confidence=config.min_confidence,
+        device=config.device,
     )
     return estimator_for(config.stereo, settings, config.device)
 
@@ -128,7 +131,7 @@ def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progr
     from ..poses import PosesConfig, triangulate
 
     train = capture.split()[0]
-    points = triangulate(capture.subset(train), PosesConfig(seed=config.seed), progress)
+    points = triangulate(capture.subset(train), PosesConfig(seed=config.seed, device=config.device), progress)
     note = f"{reason}; {len(points)} were triangulated from matches between the {len(train)} training photographs."
     if len(points) < MIN_POINTS:
         matched, hull = len(points), visual_hull(capture.subset(train))

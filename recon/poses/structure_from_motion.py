@@ -128,7 +128,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         return [(a, b) for a, b in pairs if a not in held_out or b not in held_out]
 
     for kind in kinds:
-        matcher = load_matcher(kind, config.keypoints_for(len(capture)))
+        matcher = load_matcher(kind, config.keypoints_for(len(capture)), config.device)
         found = find_correspondences(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
         duplicates = find_duplicates(found, held_out)
         if len(duplicates) < len(capture) - 1:
