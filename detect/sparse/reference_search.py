@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .coordinates import PACK_LIMIT, CoordinateSet, Triple, pack
+from .coordinates import PACKINGS, Axes, CoordinateSet, pack
 
 
 def find_pairs(
-    query: CoordinateSet, searched: CoordinateSet, scale: Triple, offsets: Sequence[Triple]
+    query: CoordinateSet, searched: CoordinateSet, scale: Axes, offsets: Sequence[Axes]
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Rows [P] of `query` and of `searched` where position * scale + offset is present, and where each slot begins."""
     keys, rows = searched.sorted_keys()
@@ -31,7 +31,7 @@ def find_pairs(
     return torch.cat(query_rows), torch.cat(found_rows), tuple(start)
 
 
-def strided_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple) -> Tensor:
+def strided_keys(voxels: CoordinateSet, scale: Axes, offsets: Sequence[Axes], shape: Axes) -> Tensor:
     """Packed voxels, ascending and unique, of the outputs in `shape` for which output * scale + offset is present."""
     steps = torch.tensor(scale, dtype=torch.int32, device=voxels.indices.device)
     keys = []
@@ -44,7 +44,7 @@ def strided_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple]
     return torch.unique(torch.cat(keys))
 
 
-def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple | None) -> Tensor:
+def scattered_keys(voxels: CoordinateSet, scale: Axes, offsets: Sequence[Axes], shape: Axes | None) -> Tensor:
     """Packed voxels, ascending and unique, of all position * scale + offset, those inside `shape` where it is given."""
     keys = []
     for offset in offsets:
@@ -53,19 +53,20 @@ def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Tripl
     return torch.unique(torch.cat(keys))
 
 
-def floored_keys(voxels: CoordinateSet, step: Triple) -> Tensor:
+def floored_keys(voxels: CoordinateSet, step: Axes) -> Tensor:
     """Packed voxels, ascending and unique, at floor(c / step) step."""
     steps = torch.tensor(step, dtype=torch.int32, device=voxels.indices.device)
     coarse = torch.div(voxels.indices[:, 1:], steps, rounding_mode="floor") * steps
     return torch.unique(pack(torch.cat([voxels.indices[:, :1], coarse], dim=1)))
 
 
-def _moved(indices: Tensor, scale: Triple, offset: Triple, shape: Triple | None) -> tuple[Tensor, Tensor]:
-    """Voxels [N, 4] at position * scale + offset, and which of them [N] lie inside `shape`, or can be packed."""
+def _moved(indices: Tensor, scale: Axes, offset: Axes, shape: Axes | None) -> tuple[Tensor, Tensor]:
+    """Voxels [N, 1 + axes] at position * scale + offset, and which of them [N] lie inside `shape`, or can be packed."""
     steps = torch.tensor(scale, dtype=torch.int32, device=indices.device)
     target = indices[:, 1:] * steps + torch.tensor(offset, dtype=torch.int32, device=indices.device)
     if shape is None:
-        inside = ((target >= -PACK_LIMIT) & (target < PACK_LIMIT)).all(1)
+        limit = PACKINGS[len(scale)].limit
+        inside = ((target >= -limit) & (target < limit)).all(1)
     else:
         inside = ((target >= 0) & (target < torch.tensor(shape, device=indices.device))).all(1)
     return torch.cat([indices[:, :1], target], dim=1), inside
