@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .coordinates import PACK_LIMIT, CoordinateSet, Triple, pack
+from .coordinates import PACKINGS, Axes, CoordinateSet, pack
 
 AT_ONCE = 1 << 25  # places that are searched together; larger maps are found in parts
 NOWHERE = -1  # below every packed voxel
 
 
 def find_pairs(
-    query: CoordinateSet, searched: CoordinateSet, scale: Triple, offsets: Sequence[Triple]
+    query: CoordinateSet, searched: CoordinateSet, scale: Axes, offsets: Sequence[Axes]
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Rows [P] of `query` and of `searched` where position * scale + offset is present, and where each slot begins."""
     keys, rows = searched.sorted_keys()
@@ -47,19 +47,19 @@ def find_pairs(
     return torch.cat([nothing, *query_rows]), torch.cat([nothing, *found_rows]), tuple(start)
 
 
-def strided_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple) -> Tensor:
+def strided_keys(voxels: CoordinateSet, scale: Axes, offsets: Sequence[Axes], shape: Axes) -> Tensor:
     """Packed voxels, ascending and unique, of the outputs in `shape` for which output * scale + offset is present."""
     found = []
     for some in _parts(offsets, len(voxels)):
-        moved = voxels.indices[None, :, 1:].long() - on_device(tuple(some), voxels.indices.device)[:, None]  # [k, N, 3]
-        axes = [torch.div(moved[..., axis], scale[axis], rounding_mode="floor") for axis in range(3)]
+        moved = voxels.indices[None, :, 1:].long() - on_device(tuple(some), voxels.indices.device)[:, None]  # [k, N, axes]
+        axes = [torch.div(moved[..., axis], scale[axis], rounding_mode="floor") for axis in range(len(scale))]
         fits = _all_of([(out * s == moved[..., i]) & (out >= 0) & (out < shape[i])
                         for i, (out, s) in enumerate(zip(axes, scale, strict=True))])  # fmt: skip
         found.append(_unique_packed(voxels.indices[:, 0], axes, fits))
     return found[0] if len(found) == 1 else torch.unique(torch.cat(found))
 
 
-def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Triple], shape: Triple | None) -> Tensor:
+def scattered_keys(voxels: CoordinateSet, scale: Axes, offsets: Sequence[Axes], shape: Axes | None) -> Tensor:
     """Packed voxels, ascending and unique, of all position * scale + offset, those inside `shape` where it is given."""
     found = []
     for some in _parts(offsets, len(voxels)):
@@ -68,37 +68,38 @@ def scattered_keys(voxels: CoordinateSet, scale: Triple, offsets: Sequence[Tripl
     return found[0] if len(found) == 1 else torch.unique(torch.cat(found))
 
 
-def floored_keys(voxels: CoordinateSet, step: Triple) -> Tensor:
+def floored_keys(voxels: CoordinateSet, step: Axes) -> Tensor:
     """Packed voxels, ascending and unique, at floor(c / step) step."""
     axes = [torch.div(voxels.indices[:, i + 1].long(), s, rounding_mode="floor") * s for i, s in enumerate(step)]
     return torch.unique(pack(torch.stack([voxels.indices[:, 0].long(), *axes], dim=1)))
 
 
 @functools.lru_cache(maxsize=1024)
-def on_device(values: tuple[Triple, ...] | Triple, device: torch.device) -> Tensor:
+def on_device(values: tuple[Axes, ...] | Axes, device: torch.device) -> Tensor:
     """A kernel's numbers as int64 on the device, copied there once."""
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
-def _parts(offsets: Sequence[Triple], count: int) -> list[Sequence[Triple]]:
+def _parts(offsets: Sequence[Axes], count: int) -> list[Sequence[Axes]]:
     """The slots in groups of at most AT_ONCE places with `count` voxels each; one at least."""
     size = max(1, AT_ONCE // max(count, 1))
     return [offsets[i : i + size] for i in range(0, len(offsets), size)]
 
 
-def _moved(indices: Tensor, scale: Triple, offsets: Sequence[Triple], shape: Triple | None) -> tuple[Tensor, Tensor]:
-    """Voxels [N, 4] at position * scale + offset, packed [k, N], and which of them lie in `shape`, or can be packed."""
-    steps = on_device(tuple(offsets), indices.device)  # [k, 3]
-    axes = [indices[:, i + 1].long() * scale[i] + steps[:, i, None] for i in range(3)]
-    low, high = ((-PACK_LIMIT,) * 3, (PACK_LIMIT,) * 3) if shape is None else ((0, 0, 0), shape)
+def _moved(indices: Tensor, scale: Axes, offsets: Sequence[Axes], shape: Axes | None) -> tuple[Tensor, Tensor]:
+    """Voxels [N, 1 + axes] at position * scale + offset, packed [k, N], and which lie in `shape`, or can be packed."""
+    count, limit = len(scale), PACKINGS[len(scale)].limit
+    steps = on_device(tuple(offsets), indices.device)  # [k, axes]
+    axes = [indices[:, i + 1].long() * scale[i] + steps[:, i, None] for i in range(count)]
+    low, high = ((-limit,) * count, (limit,) * count) if shape is None else ((0,) * count, shape)
     inside = _all_of([(axis >= low[i]) & (axis < high[i]) for i, axis in enumerate(axes)])
     return _packed(indices[:, 0], axes), inside
 
 
 def _packed(batch: Tensor, axes: Sequence[Tensor]) -> Tensor:
-    """Packed voxels [k, N] of batch items [N] and three coordinates [k, N]."""
-    a, b, c = axes
-    return pack(torch.stack([batch.long().expand_as(a), a, b, c], dim=-1).flatten(0, -2)).view(a.shape)
+    """Packed voxels [k, N] of batch items [N] and the coordinates [k, N] of each axis."""
+    rows = torch.stack([batch.long().expand_as(axes[0]), *axes], dim=-1)
+    return pack(rows.flatten(0, -2)).view(axes[0].shape)
 
 
 def _unique_packed(batch: Tensor, axes: Sequence[Tensor], fits: Tensor) -> Tensor:

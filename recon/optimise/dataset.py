@@ -150,7 +150,7 @@ class Dataset:
         points = self.points
         if points is not None:
             move = Similarity(*(t.to(points.xyz.device, torch.float64) for t in vars(new_from_world).values()))
-            points = replace(points, xyz=move(points.xyz.double()).to(points.xyz))
+            points = replace(points, xyz=move(points.unrounded_xyz).to(points.xyz), exact=None)
         return replace(self, cameras=self.cameras.transformed(new_from_world), points=points)
 
     def time_s(self, index: int) -> float | None:

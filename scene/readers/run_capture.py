@@ -21,6 +21,7 @@ from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
 from .frame_times import all_or_no_times
+from .nearby_origin import single_precision
 from .safe_paths import listed
 from .transforms_json import read_views
 
@@ -116,8 +117,7 @@ def load_run_capture(run: Run) -> Capture:
     gone = (*views.missing, *views.missing_extras)
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
-    cameras = Cameras.stack(list(views.cameras))
-    cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
+    cameras = single_precision(Cameras.stack(list(views.cameras)))
     named = {name: i for i, name in enumerate(views.named)}
     test = views.table.get("test_filenames")
     notes = views.table.get("notes", [])
@@ -132,7 +132,7 @@ def load_run_capture(run: Run) -> Capture:
         for f, e in zip(views.frames, views.entries, strict=True)
     ]
     frames = all_or_no_times(named_frames, path)
-    points = read_points(run.points_path) if "ply_file_path" in views.table else None
+    points = read_points(run.points_path, exact=True) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
     source = str(views.table.get("source", run.path))
@@ -190,7 +190,7 @@ def _file_names(names: list[str]) -> list[str]:
 
 
 def _camera_entry(camera: Cameras) -> dict[str, Any]:
-    world_from_cam = se3_inverse(camera.cam_from_world.detach().cpu().double())
+    world_from_cam = se3_inverse(camera.unrounded_poses.detach().cpu())
     world_from_cam[:3, 1:3] *= -1  # OpenCV to OpenGL axes
     K = camera.K.detach().cpu().double()
     entry: dict[str, Any] = {
