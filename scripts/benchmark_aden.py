@@ -164,9 +164,9 @@ class Heads(nn.Module):
         super().__init__()
         config = network.config
         self.generator = Generator(config)
-        self.scorer = PoseScorer(config.fused, config.scorer_width)
+        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
         self.regression = Generator(replace(config, hypotheses=1))
-        self.grid = GridScorer(config.fused, config.scorer_width)
+        self.grid = GridScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
 
 
 def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:

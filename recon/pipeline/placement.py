@@ -31,11 +31,13 @@ def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator
     if capture.cameras is not None:
         if config.synthesis:
             raise BadInputError(f"{capture.source} has cameras, and --synthesis is for estimated ones: leave it out.")
-        if config.stereo is None:
+        given = {"--stereo": config.stereo, "--pose-network": config.pose_network}
+        unused = [option for option, weights in given.items() if weights is not None]
+        if not unused:
             return None
         raise BadInputError(
-            f"{capture.source} has cameras, and --stereo is for photographs without: leave it out, or give the folder "
-            "of the photographs alone."
+            f"{capture.source} has cameras, and {unused[0]} is for photographs without: leave it out, or give the "
+            "folder of the photographs alone."
         )
     if config.synthesis and not any(has_silhouette(capture, i) for i in range(len(capture))):
         raise BadInputError(
@@ -52,7 +54,7 @@ def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator
         min_confidence=config.min_confidence,
         device=config.device,
     )
-    return estimator_for(config.stereo, settings, config.device)
+    return estimator_for(config.stereo, settings, config.device, config.pose_network)
 
 
 def place(

@@ -63,6 +63,9 @@ class ReconstructConfig:
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
+    # Weights of an ADen network (of scripts/train_priors/aden.py) that proposes cameras for photographs of one object
+    # that could not be placed, for --synthesis to look at; and places all of them where too few could.
+    pose_network: Path | None = None
     # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # The photographs are frames of a film, so many a second, in the order of their names: a scene that moves.
@@ -165,7 +168,9 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {name: Path(values[name]) for name in ("images", "stereo", *GIVEN) if values.get(name)}
+        values |= {
+            name: Path(values[name]) for name in ("images", "stereo", "pose_network", *GIVEN) if values.get(name)
+        }
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:

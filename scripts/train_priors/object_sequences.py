@@ -14,6 +14,7 @@ from object_renderer import Light, ObjectScene
 FIELD_OF_VIEW_DEG = (25.0, 60.0)
 ELEVATION_DEG = (-10.0, 70.0)
 AIM_JITTER, ROLL_DEG = 0.12, 10.0  # of the object's radius; standard deviation
+SURFACE_PLACES = 64  # along each side of a picture, at which it is known what point of the object is seen
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Sequence:
 
     name: str
     pictures: np.ndarray  # [N, side, side, 4] uint8
+    surface: np.ndarray  # [N, SURFACE_PLACES, SURFACE_PLACES, 3] float16, the points that are seen; NaN for none
     cam_from_world: np.ndarray  # [N, 4, 4] float64; the object's radius is 1
     focal_px: float
 
@@ -47,7 +49,8 @@ def render_sequence(
         [_pose(rng, a, e, distance * rng.uniform(0.9, 1.15)) for a, e in zip(azimuths, elevations, strict=True)]
     )
     pictures = np.stack([scene.draw(pose, focal_px, side_px) for pose in poses])
-    return Sequence(name, pictures, poses, focal_px)
+    surface = np.stack([scene.surface(pose, focal_px, side_px, SURFACE_PLACES) for pose in poses])
+    return Sequence(name, pictures, surface, poses, focal_px)
 
 
 def _pose(rng: np.random.Generator, azimuth: float, elevation: float, distance: float) -> np.ndarray:
