@@ -43,6 +43,8 @@ class Options(Common):
     pose_network: Path | None = None
     # Leave out photographs whose camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
+    # Go on with a run that was interrupted.
+    resume: bool = False
     # Refuse photographs with more pixels than this, in millions.
     max_megapixels: float = 100.0
     # Accept data sets that name files outside their own folder.
@@ -67,12 +69,17 @@ def run(options: Options) -> None:
     try:
         with (
             TerminalProgress(options.quiet) as progress,
-            open_run(options.input, output, config, resume=False, command="poses") as (folder, _),
+            open_run(options.input, output, config, resume=options.resume, command="poses") as (folder, _),
             locked(folder),
         ):
             placed_input(folder, options.input, config, progress)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("Interrupted before the cameras were found; nothing was written.") from None
+        if not (output / "config.json").is_file():
+            raise KeyboardInterrupt("Interrupted before the cameras were found; nothing was written.") from None
+        raise KeyboardInterrupt(
+            f"Interrupted before the cameras were found; what was matched is kept in {output}. Add --resume to the "
+            "same command to go on."
+        ) from None
     lines = [*lines_of(folder), f"{'Cameras':<12} {folder.cameras_path}", ""]
     finish(
         options,

@@ -121,6 +121,11 @@ class Run:
         return self.path / "evidence" / f"{kind.replace(' ', '_')}.safetensors"
 
     @property
+    def matches_path(self) -> Path:
+        """Features and matches of photographs, kept until their cameras are known."""
+        return self.path / "evidence" / "matches.sqlite"
+
+    @property
     def splat_path(self) -> Path:
         return self.path / "splat.ply"
 

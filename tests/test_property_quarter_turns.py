@@ -23,6 +23,8 @@ class DotMatcher:
 
     name = "dots"
     upright_only = True
+    max_keypoints = POINTS
+    costly = False
 
     def extract(self, image: np.ndarray) -> Features:
         rows, columns = np.nonzero(image[..., 1] | image[..., 2])

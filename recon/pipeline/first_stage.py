@@ -21,7 +21,7 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
         return load_run_capture(run)
     started = time.perf_counter()
     found = read_input(source, config)
-    estimator = pose_estimator(found, config)  # loads a network's weights, before anything that takes long
+    estimator = pose_estimator(run, found, config)  # loads a network's weights, before anything that takes long
     selected = select_views(found, config, progress)
     run.add_metrics(seconds={"read": time.perf_counter() - started})
     return place(run, selected, estimator, config, progress)

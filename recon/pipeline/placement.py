@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 MIN_POINTS = 50  # triangulated ones; fewer say less about where things are than random ones everywhere
 
 
-def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator | None:
-    """The pose estimator that was asked for, loaded before anything that takes long; None where there are cameras."""
+def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> PoseEstimator | None:
+    """The pose estimator that was asked for, loaded before anything that takes long; None where there are cameras.
+
+    What it finds on the way is kept in the run, so that estimation that is interrupted goes on from there.
+    """
     if capture.cameras is not None:
         if config.synthesis:
             raise BadInputError(f"{capture.source} has cameras, and --synthesis is for estimated ones: leave it out.")
@@ -53,6 +56,7 @@ def pose_estimator(capture: Capture, config: ReconstructConfig) -> PoseEstimator
         hold_focal=config.focal_px is not None,
         min_confidence=config.min_confidence,
         device=config.device,
+        store=run.matches_path,
     )
     return estimator_for(config.stereo, settings, config.device, config.pose_network)
 
@@ -116,6 +120,7 @@ def place(
         save_stereo(run.depth_path, depths, train_names)
     write_json(run.config_path, {**run.config(), "views": {"train": train_names, "test": test_names}})
     write_json(run.poses_path, stage)
+    run.matches_path.unlink(missing_ok=True)
     return capture
 
 

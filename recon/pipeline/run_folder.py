@@ -17,7 +17,11 @@ from .reconstruct_config import ReconstructConfig, continued, input_digest, opti
 def open_run(
     source: Path | str, output: Path | str, config: ReconstructConfig, *, resume: bool, command: str
 ) -> Iterator[tuple[Run, ReconstructConfig]]:
-    """The run at `output`, new or continued, with its config; a new one vanishes when the block fails."""
+    """The run at `output`, new or continued, with its config.
+
+    A new one vanishes when the block fails, but for one that is interrupted while photographs are matched: it can be
+    continued.
+    """
     path = Path(output)
     if resume and (path / "config.json").is_file():
         run = Run.open(path)
@@ -34,8 +38,9 @@ def open_run(
     run = Run.create(path, description)
     try:
         yield run, config
-    except BaseException:  # also Ctrl-C: nothing of this stage can be continued
-        _vanish(run, absent)
+    except BaseException as error:  # also Ctrl-C
+        if not (isinstance(error, KeyboardInterrupt) and run.matches_path.is_file()):
+            _vanish(run, absent)
         raise
 
 

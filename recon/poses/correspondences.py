@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -16,15 +16,16 @@ import torch
 from ...scene.capture import Capture, Frame, fit_size
 from ...scene.progress import Progress
 from .features import Features, Matcher
+from .match_store import NO_STORE, MatchStore
 from .quarter_turns import turned_back, turns_that_join
 from .repetition import repeated
 from .verification import Pair
 from .workers import each
 
 # Matching costs the square of the keypoints: half of them take a quarter of the time and find half of the matches,
-# which is as good where a pair has many, and where it has none. Few photographs have few pairs to hold on to.
-COARSE_FROM = 9  # photographs
+# which is as good where a pair has many, and where it has none.
 COARSE_KEYPOINTS = 1024
+COARSE_FROM = 9  # photographs; few have few pairs to hold on to
 SURE = 80  # matches of the strongest keypoints that more would add nothing to
 HOPELESS = 8  # matches that chance gives
 
@@ -75,6 +76,20 @@ class Correspondences:
         return Correspondences(images, matches)
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """A photograph's keypoints, as it is and as it is matched."""
+
+    image: Image  # keypoints of the photograph as it is
+    as_matched: Features  # the same in the same order, of the photograph turned
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Digest of all that its matches depend on."""
+        arrays = (self.as_matched.xy_px, self.as_matched.descriptors)
+        return hashlib.blake2b(b"".join(a.numpy().tobytes() for a in arrays), digest_size=20).hexdigest()
+
+
 def find_correspondences(
     capture: Capture,
     matcher: Matcher,
@@ -89,63 +104,91 @@ def find_correspondences(
     those of the photographs as they are.
     """
 
-    def extracted(index: int, turns: int = 0) -> _Extracted:
-        return _extract(capture, index, matcher, image_side_px, turns)
+    def extracted(index: int, turns: int = 0) -> Extracted:
+        return extract(capture, index, matcher, image_side_px, turns)
 
     with timed("features", seconds):
         found = each("Finding features", extracted, range(len(capture)), progress)
     with timed("matching", seconds):
         pairs = pairs_of([e.as_matched for e in found])
 
-        coarse_first = len(capture) >= COARSE_FROM
-
         def match(pair: Pair) -> np.ndarray:
-            return _match(matcher, found[pair[0]].as_matched, found[pair[1]].as_matched, coarse_first)
+            a, b = (found[view].as_matched for view in pair)
+            if len(capture) < COARSE_FROM:
+                return match_pair(matcher, a, b, thorough=True)
+            coarse = match_pair(matcher, a, b, thorough=False)
+            return match_pair(matcher, a, b, thorough=True) if HOPELESS <= len(coarse) < SURE else coarse
 
         matches = dict(zip(pairs, each("Matching photographs", match, pairs, progress), strict=True))
-        if matcher.upright_only:
-            turned = functools.cache(extracted)
-
-            def count_turned(pair: Pair, turns: int) -> int:
-                return len(matcher.match(found[pair[0]].as_matched, turned(pair[1], turns).as_matched))
-
-            counts = {pair: len(m) for pair, m in matches.items()}
-            turns = turns_that_join(len(capture), pairs, counts, count_turned)
-            found = [turned(view, turn) if turn else found[view] for view, turn in enumerate(turns)]
-            again = [pair for pair in pairs if turns[pair[0]] or turns[pair[1]]]
-            matches |= dict(zip(again, each("Matching turned photographs", match, again, progress), strict=True))
+        turned = turned_to_join(matcher, found, matches, extracted)
+        found = [turned.get(view, own) for view, own in enumerate(found)]
+        again = [pair for pair in pairs if turned.keys() & set(pair)]
+        matches |= dict(zip(again, each("Matching turned photographs", match, again, progress), strict=True))
     return Correspondences([e.image for e in found], matches)
 
 
-def _match(matcher: Matcher, a: Features, b: Features, coarse_first: bool) -> np.ndarray:
-    """Matches of all keypoints, or with `coarse_first` of the strongest alone where these settle it."""
-    if coarse_first and max(len(a), len(b)) > COARSE_KEYPOINTS:
-        coarse = matcher.match(*(_rows(f, torch.arange(len(f)) < COARSE_KEYPOINTS) for f in (a, b)))
-        if len(coarse) >= SURE or len(coarse) < HOPELESS:
-            return coarse
-    return matcher.match(a, b)
+def turned_to_join(
+    matcher: Matcher,
+    found: Sequence[Extracted],
+    matches: Mapping[Pair, np.ndarray],
+    extracted: Callable[[int, int], Extracted],  # (view, quarter turns)
+) -> dict[int, Extracted]:
+    """The photographs that join the others only when they are turned, turned; for matchers that want them upright."""
+    if not matcher.upright_only:
+        return {}
+    turned = functools.cache(extracted)
+
+    def count_turned(pair: Pair, turns: int) -> int:
+        return len(match_pair(matcher, found[pair[0]].as_matched, turned(pair[1], turns).as_matched, thorough=False))
+
+    counts = {pair: len(m) for pair, m in matches.items()}
+    turns = turns_that_join(len(found), sorted(matches), counts, count_turned)
+    return {view: turned(view, turn) for view, turn in enumerate(turns) if turn}
 
 
-@dataclass(frozen=True)
-class _Extracted:
-    image: Image  # keypoints of the photograph as it is
-    as_matched: Features  # the same in the same order, of the photograph turned
+def match_pair(matcher: Matcher, a: Features, b: Features, thorough: bool) -> np.ndarray:
+    """Matches [M, 2] of all keypoints, or of the strongest alone where all would cost a lot."""
+    if thorough or not matcher.costly or max(len(a), len(b)) <= COARSE_KEYPOINTS:
+        return matcher.match(a, b)
+    return matcher.match(*(_rows(f, torch.arange(len(f)) < COARSE_KEYPOINTS) for f in (a, b)))
 
 
-def _extract(capture: Capture, index: int, matcher: Matcher, side_px: int, turns: int) -> _Extracted:
+def extract(
+    capture: Capture, index: int, matcher: Matcher, side_px: int, turns: int = 0, store: MatchStore = NO_STORE
+) -> Extracted:
+    """Features of one photograph, of its copy of `side_px` at most, turned by quarters counter-clockwise."""
     frame = capture.frames[index]
     width, height = fit_size(frame.width, frame.height, side_px)
     pixels = capture.image(index, width, height).numpy()
     image = np.ascontiguousarray(pixels[..., :3])
-    turned = matcher.extract(np.ascontiguousarray(np.rot90(image, turns)))
+    digest = hashlib.blake2b(pixels.tobytes()).digest()
+    turned = _features(matcher, np.ascontiguousarray(np.rot90(image, turns)), (digest, turns), store)
     xy_px = turned_back(turned.xy_px.numpy(), turned.width, turned.height, turns)
     features = Features(torch.from_numpy(np.ascontiguousarray(xy_px)), turned.descriptors, width, height)
     keep = _inside_mask(features, counted_pixels(frame, pixels)) & _inside_mask(features, _still_pixels(frame, pixels))
     features, turned = _rows(features, keep), _rows(turned, keep)
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-    digest, grey = hashlib.blake2b(pixels.tobytes()).digest(), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return _Extracted(Image(features, colors, sharpness_of(image), digest, grey, repeated(turned)), turned)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return Extracted(Image(features, colors, sharpness_of(image), digest, grey, repeated(turned)), turned)
+
+
+def _features(matcher: Matcher, image: np.ndarray, key: tuple[object, ...], store: MatchStore) -> Features:
+    """Features of a uint8 [H, W, 3] image, which the store may know."""
+    found: Features | None = None
+
+    def compute() -> tuple[np.ndarray, ...]:
+        nonlocal found
+        found = matcher.extract(image)
+        return found.xy_px.numpy(), found.descriptors.numpy().reshape(-1, 1)
+
+    whole = ("features", matcher.name, matcher.max_keypoints, image.shape, *key)
+    xy, descriptors = store.arrays(whole, compute, ((np.float32, 2), (np.float32, 1)))
+    if found is not None:
+        return found
+    height, width = image.shape[:2]
+    rows = descriptors.reshape(len(xy), -1) if len(xy) else np.zeros((0, 1), np.float32)
+    return Features(torch.from_numpy(xy), torch.from_numpy(rows), width, height)
 
 
 def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:

@@ -28,6 +28,8 @@ class Matcher(Protocol):
 
     name: str
     upright_only: bool  # finds next to nothing between photographs of which one is turned by a quarter
+    max_keypoints: int  # of an image
+    costly: bool  # matching all keypoints takes a good part of a second, so that the strongest are matched first
 
     def extract(self, image: np.ndarray) -> Features:
         """Features of a uint8 [H, W, 3] sRGB image."""

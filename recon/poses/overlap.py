@@ -17,6 +17,7 @@ from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress
 from .correspondences import find_correspondences
 from .features import Features, Matcher, mutual_nearest
+from .learned_matchers import MIN_COSINE
 from .matchers import is_available, load_matcher
 from .pair_selection import choose_pairs
 from .poses_config import PosesConfig
@@ -26,7 +27,6 @@ from .workers import each
 SIDE_PX = 512  # of the small copies
 KEYPOINTS = 768
 ALL_PAIRS_UP_TO = 60  # photographs; beyond it each is compared with likely partners
-MIN_COSINE = 0.82  # XFeat's own threshold for mutual nearest neighbours
 MIN_SHARED = 20  # points that both photographs of a link show
 MAX_ERROR_PX = 1.5  # in the small copies
 MIN_ANGLE_DEG = 5.0  # between the rays of two photographs to what they share; below it they are as good as one
@@ -97,7 +97,8 @@ class _Nearest:
     """The features of a matcher, matched by mutual nearest neighbours: a hundredth of a learned match's time."""
 
     def __init__(self, matcher: Matcher) -> None:
-        self.name, self.upright_only = matcher.name, False  # a rough count, for which turning is not worth its time
+        self.name, self.max_keypoints, self.costly = matcher.name, matcher.max_keypoints, False
+        self.upright_only = False  # a rough count, for which turning is not worth its time
         self.extract = matcher.extract
 
     def match(self, a: Features, b: Features) -> np.ndarray:

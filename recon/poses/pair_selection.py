@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import torch
 
 from ...scene.cameras import Cameras
 from ...scene.progress import Progress, silent
-from .features import Features, mutual_nearest
+from .features import Features
+from .retrieval import likeness
 from .verification import Pair
 
-PROBE = 256  # strongest features that vote; matching them costs a hundredth of a full match
 MAX_TURN_DEG = 75.0  # between two viewing directions; matchers find next to nothing across larger ones
 STEPS = (1, 2, 4)  # distances in name order that are always tried: photographs of a walk or a film are neighbours
 
@@ -23,18 +22,15 @@ def choose_pairs(
 ) -> list[Pair]:
     """Pairs (i < j) to match: all of a few, else sequence neighbours and each view's most alike others.
 
-    Likeness is the number of mutual nearest neighbours among the strongest features. The number of pairs returned
-    grows linearly with the number of views.
+    The number of pairs returned grows linearly with the number of views.
     """
     n = len(features)
-    every = list(itertools.combinations(range(n), 2))
     if n <= all_pairs_up_to:
-        return every
-    votes = _votes(features, progress)
+        return list(itertools.combinations(range(n), 2))
+    alike = likeness(features, range(n), progress)
     chosen = {(i, i + step) for step in STEPS for i in range(n - step)}
-    for i in range(n):
-        order = np.argsort(-votes[i], kind="stable")[:neighbours]
-        chosen.update((min(i, int(j)), max(i, int(j))) for j in order if j != i and votes[i, j] > 0)
+    for i, ranked in alike.ranked.items():
+        chosen.update((min(i, j), max(i, j)) for j in ranked[:neighbours] if alike.between(i, j) > 0)
     return sorted(chosen)
 
 
@@ -53,17 +49,3 @@ def pairs_of_cameras(cameras: Cameras, all_pairs_up_to: int, neighbours: int) ->
     wanted = range(n - 1) if n <= all_pairs_up_to else range(0, min(2 * neighbours, n - 1), 2)
     chosen = {(min(i, j), max(i, j)) for i in range(n) for j in order[i, list(wanted)].tolist() if similar[i, j]}
     return sorted((i, j) for i, j in chosen if i != j)
-
-
-def _votes(features: list[Features], progress: Progress) -> np.ndarray:
-    """Symmetric counts [n, n] of mutual matches among the strongest features."""
-    n = len(features)
-    strongest = [f.descriptors[:PROBE] for f in features]
-    votes = np.zeros((n, n), np.int64)
-    with torch.inference_mode():
-        for i in range(n):
-            progress("Looking for neighbours", i, n)
-            for j in range(i + 1, n):
-                votes[i, j] = votes[j, i] = len(mutual_nearest(strongest[i], strongest[j], 0.8))
-    progress("Looking for neighbours", n, n)
-    return votes

@@ -16,8 +16,10 @@ class SiftMatcher:
 
     name = "sift"
     upright_only = False
+    costly = False
 
     def __init__(self, max_keypoints: int) -> None:
+        self.max_keypoints = max_keypoints
         # Without precise upscaling OpenCV's keypoints are a quarter of a pixel too far right and down.
         self._sift = cv2.SIFT_create(nfeatures=max_keypoints, contrastThreshold=0.02, enable_precise_upscale=True)  # type: ignore[attr-defined]
 

@@ -13,11 +13,11 @@ from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
 from .best_model import solve
-from .correspondences import Correspondences, find_correspondences, timed
+from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
-from .features import Features
 from .focal_prior import Lenses, group_lenses
 from .gps_scale import in_metres
+from .grown_correspondences import grow_correspondences
 from .held_out import camera_of, register_held_out
 from .judge.confidence import (
     confidence_of_cameras,
@@ -31,14 +31,13 @@ from .judge.misleading_pairs import SeparatedModel, separated
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
 from .moving_pixels import film_motion, is_film
-from .pair_selection import choose_pairs
 from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
 from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
 from .still_background import STILL_BACKGROUND, without_still_background
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
-from .verification import Pair, ViewGraph, verify
+from .verification import Verified, ViewGraph, verify
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -123,13 +122,10 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     names, notes = list[str](), list[str]()
     held_out = set(capture.test or ())
 
-    def likely_pairs(features: list[Features]) -> list[Pair]:
-        pairs = choose_pairs(features, config.all_pairs_up_to, config.neighbours, progress)
-        return [(a, b) for a, b in pairs if a not in held_out or b not in held_out]
-
     for kind in kinds:
-        matcher = load_matcher(kind, config.keypoints_for(len(capture)), config.device)
-        found = find_correspondences(capture, matcher, likely_pairs, config.image_side_px, seconds, progress)
+        matcher = load_matcher(kind, config.keypoints, config.device)
+        known: Verified = {}
+        found = grow_correspondences(capture, matcher, config, held_out, seconds, progress, known)
         duplicates = find_duplicates(found, held_out)
         if len(duplicates) < len(capture) - 1:
             found = found.without(duplicates)
@@ -140,7 +136,8 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         correspondences = found if correspondences is None else correspondences.joined(found)
         names.append(matcher.name)
         lenses = _lenses(capture, correspondences)
-        new = _place(capture, correspondences, lenses, held_out, config, seconds, progress)
+        known = known if correspondences is found else {}
+        new = _place(capture, correspondences, lenses, held_out, config, seconds, progress, known)
         if found_model is None or _n_views(new.model) >= _n_views(found_model.model):
             found_model, used = new, correspondences
         if _n_views(found_model.model) == len(capture) - len(held_out | set(duplicates)):
@@ -195,12 +192,13 @@ def _place(
     config: PosesConfig,
     seconds: dict[str, float],
     progress: Progress,
+    known: Verified,
 ) -> SeparatedModel:
     features = [image.features for image in correspondences.images]
     matches = {pair: m for pair, m in correspondences.matches.items() if not held_out & set(pair)}
     with timed("verification", seconds):
         cameras = lenses.of_views(lenses.cameras("SIMPLE_PINHOLE", 1.0))
-        graph = verify(features, matches, cameras, config.seed, progress)
+        graph = verify(features, matches, cameras, config.seed, progress, known)
         refuse_pure_rotation(capture, graph, lenses)
 
     def solved(some: ViewGraph) -> Model | None:

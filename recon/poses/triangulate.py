@@ -52,7 +52,7 @@ def triangulate(
         return pairs
 
     for kind in matcher_kinds(config.features, len(capture)):
-        matcher = load_matcher(kind, config.keypoints_for(len(capture)), config.device)
+        matcher = load_matcher(kind, config.keypoints, config.device)
         more = find_correspondences(capture, matcher, given_pairs, config.image_side_px, {}, progress)
         correspondences = more if correspondences is None else correspondences.joined(more)
         found = _points(capture.cameras, correspondences, config.seed)

@@ -10,6 +10,7 @@ import pycolmap
 
 from ...scene.progress import Progress, silent
 from .features import Features
+from .workers import each
 
 Pair = tuple[int, int]  # view indices, first < second
 
@@ -60,28 +61,44 @@ class ViewGraph:
         return best, counts[best]
 
 
+# A pair's matches, and the geometry that they agree with or None: what was verified once need not be again.
+Verified = dict[Pair, tuple[np.ndarray, pycolmap.TwoViewGeometry | None]]
+
+
 def verify(
     features: list[Features],
     matches: dict[Pair, np.ndarray],  # [M, 2] int64 each
     cameras: list[pycolmap.Camera],  # one a view
     seed: int,
     progress: Progress = silent,
+    known: Verified | None = None,
 ) -> ViewGraph:
-    """Keep the matches that agree with one epipolar geometry or homography (LO-RANSAC), and the pairs with enough."""
-    geometries = {}
-    xy = [f.xy_px.numpy().astype(np.float64) for f in features]
-    for done, ((a, b), pairs) in enumerate(sorted(matches.items())):
-        progress("Checking matches", done, len(matches))
-        if len(pairs) >= MIN_INLIERS:
-            options = _options(seed)
-            geometry = pycolmap.estimate_two_view_geometry(
-                cameras[a], xy[a], cameras[b], xy[b], pairs.astype(np.uint32), options
-            )
-            good = geometry.config not in _UNUSABLE
-            if good and len(geometry.inlier_matches) >= MIN_INLIERS:
-                geometries[a, b] = geometry
-    progress("Checking matches", len(matches), len(matches))
-    return ViewGraph(features, {pair: len(m) for pair, m in matches.items()}, geometries)
+    """Keep the matches that agree with one epipolar geometry or homography (LO-RANSAC), and the pairs with enough.
+
+    Pairs that are `known` with these very matches are not looked at again; those that are not are added to it.
+    """
+    known = {} if known is None else known
+    new = [pair for pair, m in sorted(matches.items()) if pair not in known or known[pair][0] is not m]
+    views = sorted({view for pair in new for view in pair})
+    xy = {view: features[view].xy_px.numpy().astype(np.float64) for view in views}
+
+    def geometry(pair: Pair) -> pycolmap.TwoViewGeometry | None:
+        a, b = pair
+        if len(matches[pair]) < MIN_INLIERS:
+            return None
+        found = pycolmap.estimate_two_view_geometry(
+            cameras[a], xy[a], cameras[b], xy[b], matches[pair].astype(np.uint32), _options(seed)
+        )
+        return None if found.config in _UNUSABLE or len(found.inlier_matches) < MIN_INLIERS else found
+
+    for pair, found in zip(new, each("Checking matches", geometry, new, progress), strict=True):
+        known[pair] = matches[pair], found
+    geometries = {pair: known[pair][1] for pair in sorted(matches)}
+    return ViewGraph(
+        features,
+        {pair: len(m) for pair, m in matches.items()},
+        {pair: found for pair, found in geometries.items() if found is not None},
+    )
 
 
 def verify_with_cameras(

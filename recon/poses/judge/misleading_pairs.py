@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,14 +59,19 @@ def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLo
     better than those that misled, and each pair alone would join the groups in another wrong way. Only the weakest such
     places are given back: what misled there may bend the rest of the model, which is looked at again without it.
     """
-    group = {view: [view] for view in model.views}
+    group = {view: {view} for view in model.views}
+    looks_at: dict[int, list[Pair]] = {view: [] for view in model.views}
+    for pair in looks:
+        for view in pair:
+            looks_at[view].append(pair)
     wrong: dict[Pair, PairLook] = {}
     found: list[tuple[int, dict[Pair, PairLook]]] = []
     for (a, b), count in sorted(shared_points(model).items(), key=lambda item: (-item[1], item[0])):
         if group[a] is group[b] or (a, b) in wrong:
             continue
-        across = [pair for pair in looks if _joins(pair, group[a], group[b])]
-        look = sum((looks[pair] for pair in across), NO_LOOK)
+        small = min(group[a], group[b], key=len)
+        across = {pair for view in small for pair in looks_at[view] if _joins(pair, group[a], group[b])}
+        look = sum((looks[pair] for pair in sorted(across)), NO_LOOK)
         if _contradicts(look, count):
             met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0
             between = {
@@ -77,9 +82,10 @@ def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLo
             wrong |= between
             found.append((count, between))
             continue
-        group[a].extend(group[b])
-        for view in group[b]:
-            group[view] = group[a]
+        large = group[b] if small is group[a] else group[a]
+        large |= small
+        for view in small:
+            group[view] = large
     weakest = max(MIN_INLIERS, min((count for count, _ in found), default=0))
     return {pair: look for count, between in found if count <= weakest for pair, look in between.items()}
 
@@ -95,7 +101,7 @@ def shared_points(model: Model) -> dict[Pair, int]:
     return counts
 
 
-def _joins(pair: Pair, a: Sequence[int], b: Sequence[int]) -> bool:
+def _joins(pair: Pair, a: Collection[int], b: Collection[int]) -> bool:
     return (pair[0] in a and pair[1] in b) or (pair[0] in b and pair[1] in a)
 
 

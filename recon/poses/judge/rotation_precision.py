@@ -61,16 +61,20 @@ def _covariance(model: Model) -> tuple[np.ndarray, np.ndarray]:
         turned = np.stack(
             [np.stack([zero, z, -y], 1), np.stack([-z, zero, x], 1), np.stack([y, -x, zero], 1)], axis=1
         )  # -[X]x, so that d(exp(w) X) = -[X]x w
-        rows = np.zeros((2 * len(seen), size))
+        # Only the unknowns of the views that see it: the rest of a row is zero.
+        lenses = np.unique(lens_of[seen])
+        columns = np.concatenate([(6 * np.array(seen)[:, None] + np.arange(6)).ravel(), 6 * len(views) + lenses])
+        rows = np.zeros((2 * len(seen), len(columns)))
         for k, view in enumerate(seen):
-            rows[2 * k : 2 * k + 2, 6 * view : 6 * view + 3] = slope[k] @ turned[k]
-            rows[2 * k : 2 * k + 2, 6 * view + 3 : 6 * view + 6] = slope[k]
-            rows[2 * k : 2 * k + 2, 6 * len(views) + lens_of[view]] = focal[k] * np.array([x[k] / z[k], y[k] / z[k]])
+            rows[2 * k : 2 * k + 2, 6 * k : 6 * k + 3] = slope[k] @ turned[k]
+            rows[2 * k : 2 * k + 2, 6 * k + 3 : 6 * k + 6] = slope[k]
+            lens = 6 * len(seen) + int(np.searchsorted(lenses, lens_of[view]))
+            rows[2 * k : 2 * k + 2, lens] = focal[k] * np.array([x[k] / z[k], y[k] / z[k]])
         by_point = (slope @ rotation).reshape(-1, 3)
         # What the point itself can absorb says nothing about the cameras.
         basis, _ = np.linalg.qr(by_point)
         rows -= basis @ (basis.T @ rows)
-        information += rows.T @ rows
+        information[np.ix_(columns, columns)] += rows.T @ rows
     information *= len(points) / max(1, len(used)) / max(LEAST_NOISE_PX, model.error_px) ** 2
     scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
     values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
