@@ -17,7 +17,7 @@ from ...scene.capture import Capture, Frame, fit_size
 from ...scene.progress import Progress
 from .features import Features, Matcher
 from .quarter_turns import turned_back, turns_that_join
-from .repetition import repeated
+from .repetition import repeated, shows_pattern
 from .verification import Pair
 from .workers import each
 
@@ -39,6 +39,7 @@ class Image:
     digest: bytes = b""  # of the pixels: the same photograph twice has the same
     grey: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # [H, W] copy that features are of
     repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # [N] keypoints with a look-alike in it
+    pattern: bool = False  # shows one thing again and again at equal steps
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def _extract(capture: Capture, index: int, matcher: Matcher, side_px: int, turns
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
     digest, grey = hashlib.blake2b(pixels.tobytes()).digest(), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return _Extracted(Image(features, colors, sharpness_of(image), digest, grey, repeated(turned)), turned)
+    sharpness, pattern = sharpness_of(image), shows_pattern(turned)
+    return _Extracted(Image(features, colors, sharpness, digest, grey, repeated(turned), pattern), turned)
 
 
 def counted_pixels(frame: Frame, pixels: np.ndarray) -> np.ndarray | None:
