@@ -51,7 +51,9 @@ def strided_keys(voxels: CoordinateSet, scale: Axes, offsets: Sequence[Axes], sh
     """Packed voxels, ascending and unique, of the outputs in `shape` for which output * scale + offset is present."""
     found = []
     for some in _parts(offsets, len(voxels)):
-        moved = voxels.indices[None, :, 1:].long() - on_device(tuple(some), voxels.indices.device)[:, None]  # [k, N, axes]
+        moved = (
+            voxels.indices[None, :, 1:].long() - on_device(tuple(some), voxels.indices.device)[:, None]
+        )  # [k, N, axes]
         axes = [torch.div(moved[..., axis], scale[axis], rounding_mode="floor") for axis in range(len(scale))]
         fits = _all_of([(out * s == moved[..., i]) & (out >= 0) & (out < shape[i])
                         for i, (out, s) in enumerate(zip(axes, scale, strict=True))])  # fmt: skip

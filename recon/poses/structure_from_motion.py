@@ -12,7 +12,7 @@ import numpy as np
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
-from .best_model import solve
+from .best_model import solve, solve_again
 from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
 from .focal_prior import Lenses, group_lenses
@@ -35,7 +35,7 @@ from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
 from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
-from .still_background import STILL_BACKGROUND, without_still_background
+from .still_background import STILL_BACKGROUND, without_still_background, without_still_outline
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Verified, ViewGraph, verify
 
@@ -132,6 +132,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         turning = without_still_background(found)
         if turning is not None:
             found, notes = turning, [STILL_BACKGROUND]
+        found = without_still_outline(found) or found
         refuse_still_camera(capture, found)
         correspondences = found if correspondences is None else correspondences.joined(found)
         names.append(matcher.name)
@@ -158,7 +159,12 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         )
     unplaced |= reasons
     with timed("judging", seconds):
-        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images)}
+
+        def again(some: ViewGraph, number: int) -> Model | None:
+            with quiet_pycolmap():
+                return solve_again(some, lenses, config, number)
+
+        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images, again, config.seed)}
         cameras = {view: (pose, camera_of(lenses, model, view)) for view, pose in registered.items()}
         for view, look in looks_of_registered(found_model, used.images, cameras).items():
             confidence[view] = confidence_of_registered(look)

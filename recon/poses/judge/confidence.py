@@ -13,6 +13,7 @@ from ..verification import Pair
 from .camera_features import camera_features
 from .misleading_pairs import MIN_EXPECTED, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
+from .solved_again import Again, moved_deg
 
 MAX_NAMED = 4
 
@@ -30,10 +31,16 @@ WEIGHTS = {
 BIAS = -5.1
 
 
-def confidence_of_cameras(found: SeparatedModel, images: Sequence[Image]) -> dict[int, float]:
-    """Belief in [0, 1] that each camera of a model is within 5 degrees of where it was against the others."""
+def confidence_of_cameras(
+    found: SeparatedModel, images: Sequence[Image], again: Again, seed: int = 0
+) -> dict[int, float]:
+    """Belief in [0, 1] that each camera of a model is within 5 degrees of where it was against the others.
+
+    `again` solves a part of the view graph; see `moved_deg`.
+    """
     assert found.model is not None
-    features = camera_features(found, images)
+    moved = moved_deg(found.graph, found.model, found.surfaces, again, seed)
+    features = camera_features(found, images, moved)
     return {view: _logistic(f.evidence()) for view, f in features.items()}
 
 

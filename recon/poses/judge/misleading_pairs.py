@@ -9,6 +9,7 @@ import numpy as np
 
 from ..mapping import Model
 from ..verification import MIN_INLIERS, Pair, ViewGraph
+from .denied_surface import SurfaceLook, surface_looks
 from .second_look import MAX_POINTS, NO_LOOK, Comparisons, PairLook, looks_of, second_look
 
 MIN_EXPECTED = 20  # points that one photograph must show of another's before what it shows counts
@@ -16,6 +17,7 @@ LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked
 # Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
 # more agree, or more are matched.
 MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
+MOST_DENIED = 0.35  # of a place; see `SurfaceLook`
 MAX_ROUNDS = 8
 
 
@@ -26,6 +28,7 @@ class SeparatedModel:
     graph: ViewGraph  # without the pairs that misled the mapping
     model: Model | None
     comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
+    surfaces: dict[Pair, SurfaceLook] = field(default_factory=dict)  # of the same
     misleading: dict[Pair, PairLook] = field(default_factory=dict)  # pairs taken out, and what their groups had shown
 
 
@@ -42,16 +45,19 @@ def separated(
         if model is None:
             break
         comparisons = second_look(model, grey)
-        wrong = misleading_pairs(graph, model, looks_of(comparisons))
+        surfaces = surface_looks(model, grey)
+        wrong = misleading_pairs(graph, model, looks_of(comparisons), surfaces)
         if not wrong or not rounds_left:
-            return SeparatedModel(graph, model, comparisons, misleading)
+            return SeparatedModel(graph, model, comparisons, surfaces, misleading)
         misleading |= wrong
         graph = graph.without(wrong)
         model = solve(graph)
-    return SeparatedModel(graph, None, {}, misleading)
+    return SeparatedModel(graph, None, misleading=misleading)
 
 
-def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook]) -> dict[Pair, PairLook]:
+def misleading_pairs(
+    graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook], surfaces: Mapping[Pair, SurfaceLook]
+) -> dict[Pair, PairLook]:
     """Verified pairs between groups of a model's views that contradict each other, with what the groups show.
 
     Groups grow along the pairs that share most points; two that meet are not joined where they contradict each other.
@@ -72,12 +78,13 @@ def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLo
         small = min(group[a], group[b], key=len)
         across = {pair for view in small for pair in looks_at[view] if _joins(pair, group[a], group[b])}
         look = sum((looks[pair] for pair in sorted(across)), NO_LOOK)
-        if _contradicts(look, count):
+        denies = any(look.denied > MOST_DENIED for pair, look in surfaces.items() if _joins(pair, group[a], group[b]))
+        if denies or _contradicts(look, count):
             met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0
             between = {
                 pair: look
                 for pair, geometry in graph.geometries.items()
-                if _joins(pair, group[a], group[b]) and len(geometry.inlier_matches) <= max(met, count)
+                if _joins(pair, group[a], group[b]) and (denies or len(geometry.inlier_matches) <= max(met, count))
             }
             wrong |= between
             found.append((count, between))
