@@ -11,7 +11,7 @@ import torch
 from fewview.recon.methods.registry import method
 from fewview.recon.optimise.trainer import Trainer
 from support.pretend_gpu import OnGpu, native_gsplat, pretend_gpu
-from test_contract_methods import SETTINGS, inputs_for
+from support.small_methods import SETTINGS, inputs_for
 
 # Without the rounds in which Gaussians come and go: these wait for their number, every hundred steps.
 STEADY: dict[str, Any] = {"steps": 40, "checkpoint_every_s": 0.0, "densification": "none"}
