@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from fewview.recon.methods import registry
 from fewview.recon.methods.registry import choose, method
 from fewview.recon.optimise.adam import Optimiser
 from fewview.recon.optimise.contract import Model, Stage
@@ -28,19 +27,10 @@ from fewview.viewer.clock import Timeline
 from fewview.viewer.subjects.loader import load_subject
 from support import toy_method
 from support.command import assert_one_sentence, fewview
-from support.small_methods import SETTINGS, inputs_for
+from support.small_methods import METHODS, SETTINGS, inputs_for
+from support.small_methods import with_the_toy as with_the_toy
 from support.training import ring, same_bits, tiny_dataset
 from torch import Tensor, nn
-
-registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
-METHODS = [
-    "3dgs", "instantsplat", "coherentgs", "rdg_gs", "sc_gs", "deformable", "dreammesh4d", toy_method.METHOD.name,
-]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _with_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._registered, toy_method.METHOD.name, toy_method.METHOD)
 
 
 def model_of(name: str, **asked: Any) -> tuple[Model, Dataset, TrainConfig]:

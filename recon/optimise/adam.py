@@ -5,7 +5,6 @@ A learning rate may differ from column to column of a tensor, and a factor from 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ... import _native
+from .filled import filled
 from .reference_adam import adam_step as reference_adam_step
 from .table import Column
 
@@ -82,7 +82,7 @@ def adam_step(
         if isinstance(lr, float | int) and row_scale is None and visible is None:
             fused_adam_step(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, epsilon, step)
             return
-        lr = lr if isinstance(lr, float | int) else spread(lr, param.device)
+        lr = lr if isinstance(lr, float | int) else filled(lr.flatten().tolist(), param.device)
         reference_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
         return
     lr_columns = np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
@@ -118,12 +118,6 @@ def fused_adam_step(
         [param], [grad], [exp_avg], [exp_avg_sq], [], [steps],
         lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
     )  # fmt: skip
-
-
-def spread(rates: Tensor, device: torch.device) -> Tensor:
-    """Rates [D] of the CPU on a device, filled there run by run: a copy would wait for it at each step."""
-    runs = [(value, len(list(same))) for value, same in itertools.groupby(rates.flatten().tolist())]
-    return torch.cat([torch.full((count,), value, device=device) for value, count in runs])
 
 
 def _as_table(tensor: Tensor) -> Tensor:

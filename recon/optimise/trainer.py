@@ -19,13 +19,13 @@ from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.splat import Splat
-from .adam import spread
 from .adam import update as update_column
 from .appearance import Appearance
 from .appearance_choice import AppearanceChoice, choose_appearance
 from .camera_refinement import CameraRefinement
 from .contract import Model, Stage
 from .dataset import Dataset, ViewOrder
+from .filled import filled
 from .module_optimisers import ModuleOptimiser
 from .step import Step
 from .table import Column
@@ -158,7 +158,7 @@ class Trainer:
         views = [self.order.next(self.view_generator) for _ in range(self.stage.views_per_step)]
         background = self.background if any(self.config.background) else None
         if self.config.random_background:
-            background = spread(torch.rand(3, generator=self.view_generator), self.device)
+            background = filled(torch.rand(3, generator=self.view_generator).tolist(), self.device)
         return Step(
             self.step,
             self.steps,

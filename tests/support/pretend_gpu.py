@@ -161,6 +161,11 @@ class _Devices(TorchFunctionMode):
                 raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
             _wait("numbers are read")
             return first.memory.tolist()
+        if name == "new_tensor" and isinstance(first, OnGpu):
+            _wait("a copy to the GPU")
+            return OnGpu(first.memory.new_tensor(*args[1:], **_without_device(kwargs)))
+        if name == "one_hot" and isinstance(first, OnGpu):  # makes a tensor of its own where nobody sees it
+            return OnGpu(function(*tree_map(_memory, args), **kwargs))
         if name == "pin_memory":
             return first
         device = kwargs.get("device")
@@ -249,6 +254,8 @@ def native_gsplat() -> Any:
                 **{k: download(v) if isinstance(v, Tensor) else v for k, v in arguments.items()}
             )
         info = {key: upload(value) if isinstance(value, Tensor) else value for key, value in meta.items()}
+        if meta["means2d"].requires_grad:  # trainers read the gradient of these, which flows past the copy
+            meta["means2d"].register_hook(lambda v: setattr(info["means2d"], "grad", OnGpu(v.clone())))
         return upload(colors), upload(alphas), info
 
     return on_gpu

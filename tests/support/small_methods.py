@@ -5,21 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
 from fewview.recon.evidence.evidence_kinds import DEPTH, FLOW, MONOCULAR_DEPTH, PATCH_FEATURES, STATIC_MESH
 from fewview.recon.evidence.flow_by_depth import flow_by_depth
 from fewview.recon.evidence.monocular_depth import MonocularDepth
 from fewview.recon.evidence.patch_features import PatchFeatures
+from fewview.recon.methods import registry
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import method
 from fewview.scene.triangle_mesh import Mesh
 
+from . import toy_method
 from .bending_bar import tube
 from .stereo_scenes import Plane, stereo_scene
 from .training import capture_of, tiny_dataset
 
+registry._registered.pop(toy_method.METHOD.name)  # the tests of other files know nothing of it
 TIMES = [0.0, 0.5, 1.0, 1.5, 2.0]
+METHODS = [
+    "3dgs", "instantsplat", "coherentgs", "rdg_gs", "sc_gs", "deformable", "dreammesh4d", toy_method.METHOD.name,
+]  # fmt: skip
 DENSIFIED = {"densify_every": 3, "max_gaussians": 60, "grow_gradient": 1e-5}
 SMALL_NETWORK = {"net_width": 16, "net_depth": 3, "random_points": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -47,6 +54,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "neighbours_every": 2, "time_noise": 0.1, "node_loss": "image", "node_arap_weight": 1e-2,
     },
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def with_the_toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the toy method during the tests of a file that takes this fixture."""
+    monkeypatch.setitem(registry._registered, toy_method.METHOD.name, toy_method.METHOD)
 
 
 def inputs_for(name: str) -> Inputs:

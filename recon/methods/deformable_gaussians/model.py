@@ -16,6 +16,7 @@ from ....scene.splat import MovingSplat
 from ...optimise.adam import Optimiser
 from ...optimise.contract import Stage
 from ...optimise.dataset import Dataset
+from ...optimise.filled import filled
 from ...optimise.step import Step
 from ..deformation_network import SHIFTS, deformation_network
 from ..gaussian_splatting.model import GaussianSplatting, gaussians_from_points
@@ -57,7 +58,7 @@ class DeformableGaussians(GaussianSplatting):
 
     def _moved(self, canonical: Gaussians, moment: float) -> Gaussians:
         places = self.frame.places(canonical.means.detach())
-        said = {name: values[0] for name, values in self.network(places, places.new_tensor([moment])).items()}
+        said = {name: values[0] for name, values in self.network(places, filled([moment], places.device)).items()}
         said["scale_residuals"] = self.frame.unit * said["scale_residuals"]
         means = canonical.means + self.frame.unit * said.pop(SHIFTS)
         return with_residuals(replace(canonical, means=means), said)
