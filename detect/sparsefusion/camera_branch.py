@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..common.heatmaps import local_maxima, top_queries
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Views
+from .sample_batch import Views
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
 from .geometric_transfer import LEVELS

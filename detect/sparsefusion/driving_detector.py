@@ -15,7 +15,7 @@ from ...learn.schedules import OneCycle
 from ...scene.boxes import Boxes
 from ..detector import Inputs, TrainingPlan
 from ..tasks.driving_task import DRIVING
-from .batch import Batch
+from .sample_batch import Batch
 from .config import Preset, SparseFusionConfig, preset
 from .decode import detections
 from .model import Output, SparseFusionModel

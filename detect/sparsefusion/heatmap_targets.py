@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..common.heatmaps import draw_gaussian, gaussian_radius
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Targets, Views
+from .sample_batch import Targets, Views
 from .coder import cells_from_metres
 from .config import SparseFusionConfig
 

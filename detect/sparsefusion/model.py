@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .batch import Batch
+from .sample_batch import Batch
 from .bev_backbone import BevBackbone, BevNeck
 from .camera_branch import CameraBranch, ImageFeatures, ImageQueries, image_features
 from .config import SparseFusionConfig

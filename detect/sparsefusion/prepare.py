@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..tasks.driving_sample import DrivingSample
 from .augment import Augmentation, ImageChange
-from .batch import Batch, Sightings, Targets, Views
+from .sample_batch import Batch, Sightings, Targets, Views
 from .coder import encode_camera_boxes
 from .config import SparseFusionConfig
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..common.assignment import match
 from ..common.iou_3d import iou_3d
-from .batch import Targets, Views
+from .sample_batch import Targets, Views
 from .coder import encode_boxes, lift_centers, metres_from_cells
 from .config import SparseFusionConfig
 

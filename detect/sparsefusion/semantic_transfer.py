@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Views
+from .sample_batch import Views
 from .camera_branch import ImageFeatures
 from .coder import metres_from_cells
 from .config import SparseFusionConfig

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from ..common.heatmaps import gaussian_focal
-from .batch import Batch
+from .sample_batch import Batch
 from .coder import encode_boxes
 from .config import SparseFusionConfig
 from .heads import Prediction

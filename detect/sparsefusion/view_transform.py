@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .batch import Views
+from .sample_batch import Views
 from .coder import cells_from_metres, lidar_attributes, lift_centers
 from .config import SparseFusionConfig
 from .heads import BoxHeads, Prediction

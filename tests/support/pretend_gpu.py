@@ -31,7 +31,7 @@ READS = {aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.de
 
 
 class Waits:
-    """Where the program waited for the GPU, and how often."""
+    """Places where the program waited for the GPU, and their number."""
 
     def __init__(self) -> None:
         self.places: Counter[str] = Counter()
@@ -207,7 +207,7 @@ class _Devices(TorchFunctionMode):
 
 
 class PretendGpu:
-    """What a test has in hand inside of `pretend_gpu()`."""
+    """A test's handle on the GPU inside of `pretend_gpu()`."""
 
     @contextlib.contextmanager
     def waits(self) -> Iterator[Waits]:
