@@ -15,12 +15,12 @@ from ...learn.schedules import OneCycle
 from ...scene.boxes import Boxes
 from ..detector import Inputs, TrainingPlan
 from ..tasks.driving_task import DRIVING
-from .sample_batch import Batch
 from .config import Preset, SparseFusionConfig, preset
 from .decode import detections
 from .model import Output, SparseFusionModel
 from .parameter_groups import make_optimizer
 from .prepare import SparseFusionPreparation
+from .sample_batch import Batch
 from .stage_losses import losses
 from .weight_files import load_model
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .sample_batch import Batch
 from .bev_backbone import BevBackbone, BevNeck
 from .camera_branch import CameraBranch, ImageFeatures, ImageQueries, image_features
 from .config import SparseFusionConfig
@@ -22,6 +21,7 @@ from .heads import Prediction
 from .image_backbone import ImageTrunk
 from .layers import initialise_head
 from .lidar_branch import LidarBranch, LidarQueries, lidar_heatmap_head
+from .sample_batch import Batch
 from .semantic_transfer import SemanticTransfer
 from .view_transform import ViewTransform
 from .voxelize import Voxels, voxelize
