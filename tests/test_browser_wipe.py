@@ -23,7 +23,7 @@ def test_a_photograph_lies_over_the_view_from_its_camera(browser, tmp_path):
         color = np.median(panel._shown[0].reshape(-1, 3), axis=0)  # the plain ground of that photograph
 
         def share(columns: slice) -> float:
-            """How much of the view below the notice shows that colour."""
+            """The part of the view below the notice that shows that colour."""
             seen = screenshot(tab)[200:, columns].astype(float)
             return float((np.abs(seen - color).max(-1) < 12).mean())
 
