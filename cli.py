@@ -142,7 +142,7 @@ def _usage_as_json(wanted: bool) -> Iterator[None]:
     except SystemExit as left:
         print(said.getvalue(), end="", file=sys.stderr, flush=True)
         if left.code:
-            words = re.sub("[\u2500-\u257f]+", " ", said.getvalue()).split()  # without the box around it
+            words = re.sub("[\u2500-\u257f]+|-{5,}", " ", said.getvalue()).split()  # without the box around it
             print(json.dumps({"error": " ".join(words), "exit_code": left.code}))
         raise
 

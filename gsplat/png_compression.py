@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,11 @@ def _written(folder: Path, name: str, tensor: Tensor, side: int) -> dict[str, An
     if name in PALETTE and tensor.numel():
         rows = tensor.reshape(len(tensor), -1).float()
         centers, label_of = palette(rows, torch.ones(len(rows)), CLUSTERS)
-        low, high = float(centers.min()), float(centers.max())
-        most = 2**PALETTE_BITS - 1
-        levels = ((centers.double() - low) / ((high - low) or 1) * most).round()
-        _save(
-            folder / f"{name}.npz", centroids=levels.numpy().astype(np.uint8), labels=label_of.numpy().astype(np.uint16)
-        )
-        return meta | {"mins": low, "maxs": high, "quantization": PALETTE_BITS}
+        least, largest = float(centers.min()), float(centers.max())
+        levels = ((centers.double() - least) / ((largest - least) or 1) * (2**PALETTE_BITS - 1)).round().numpy()
+        centroids, labels = levels.astype(np.uint8), label_of.numpy().astype(np.uint16)
+        _save(folder / f"{name}.npz", centroids=centroids, labels=labels)
+        return meta | {"mins": least, "maxs": largest, "quantization": PALETTE_BITS}
     _save(folder / f"{name}.npz", arr=tensor.numpy())
     return meta
 
@@ -188,7 +187,7 @@ def _arrays(path: Path, most: dict[str, int]) -> dict[str, np.ndarray]:
             return {name: loaded[name] for name in most}
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing; the folder is not whole.") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadInputError(f"{path} cannot be read as {', '.join(most)} of an NPZ file: {error}.") from None
 
 

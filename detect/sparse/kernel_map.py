@@ -117,8 +117,8 @@ class KernelMap:
 def build_map(out_set: CoordinateSet, in_set: CoordinateSet, search: Search, symmetric: bool = False) -> KernelMap:
     """The map whose output voxel at p takes input from p * scale + offset."""
     if out_set.is_native:
-        tiles = _native.SparseMap(out_set.voxels(), in_set.voxels(), search.scale, search.offsets)
-        return KernelMap(len(in_set), len(out_set), search.volume, tiles=tiles, symmetric=symmetric)
+        found = _native.SparseMap(out_set.voxels(), in_set.voxels(), search.scale, search.offsets)
+        return KernelMap(len(in_set), len(out_set), search.volume, tiles=found, symmetric=symmetric)
     out_rows, in_rows, start = reference_search.find_pairs(out_set, in_set, search.scale, search.slots())
     tiles = None
     if out_set.indices.is_cpu:  # four axes: found in plain PyTorch, multiplied by the native kernels

@@ -38,6 +38,7 @@ from .standing_camera import goes_round, is_cut_out, moving_note, standing_camer
 from .still_background import STILL_BACKGROUND, without_still_background, without_still_outline
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Verified, ViewGraph, verify
+from .weak_links import notes_on_weak_links, strongest_links
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -182,6 +183,10 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     views = sorted([*model.views, *registered])
     believed = tuple(confidence[view] for view in views)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
+    assert placed.cameras is not None
+    assert placed.points is not None
+    notes += notes_on_weak_links(placed.points, placed.cameras.centers, placed.names)
+    stats["links"] = strongest_links(placed.points, placed.names)
     return Poses(placed, views, unplaced, seconds, stats, believed, notes=tuple(notes))
 
 

@@ -10,6 +10,7 @@ from ..capture import Capture
 from ..errors import BadInputError
 from ..formats import splat_file
 from ..formats.format_table import format_of
+from ..formats.sog_files import open_scene
 from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
@@ -188,6 +189,12 @@ def _data_sets_in(path: Path) -> list[Path]:
 def _is_a_splat(path: Path) -> BadInputError:
     if path.is_file():
         format_of(path)  # raises with advice for a splat of another program
+        if (advice := advice_on_file(path)) is not None:
+            try:
+                with open_scene(path):
+                    pass
+            except BadInputError:  # an archive of something else
+                return BadInputError(advice)
     return BadInputError(f"{path} is a splat or points, which `fewview view` shows; here {_EXPECTED}.")
 
 
