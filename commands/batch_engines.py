@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
-from ..scene.errors import BadInputError
+from ..scene.errors import BadInputError, FewviewError
 from .capture_job import CaptureJob, Outcome, run_capture
 
 ATTEMPTS = 2  # a capture whose process was ended from outside goes on once; twice is no accident
@@ -83,7 +83,13 @@ def on_ray(jobs: Sequence[CaptureJob], workers: int) -> Iterator[Outcome]:
     ray: Any = importlib.import_module("ray")
     threads, on_gpu = jobs[0].threads, jobs[0].config.device == "cuda"
     here = {} if on_cluster() else {"num_cpus": workers * threads, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="ERROR", **here)
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **here)
+    except (
+        Exception
+    ) as error:  # Ray raises plain exceptions here, e.g. where a busy computer takes longer than it waits
+        first = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+        raise FewviewError(f"Ray could not be started: {first}. Try again, or use --engine local.") from error
     try:
         # Ray itself begins a task again whose worker died; the run goes on from its last checkpoint.
         run = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), max_retries=ATTEMPTS - 1)(run_capture)

@@ -104,8 +104,9 @@ class Cameras:
         new_w = torch.as_tensor(width).expand_as(self.width).to(self.width)
         new_h = torch.as_tensor(height).expand_as(self.height).to(self.height)
         K = self.K.clone()
-        K[..., 0, :] *= (new_w / self.width)[..., None].to(K)
-        K[..., 1, :] *= (new_h / self.height)[..., None].to(K)
+        for row, ratio in enumerate((new_w / self.width, new_h / self.height)):
+            # A number of the CPU scales what is on a GPU without a copy.
+            K[..., row, :] *= ratio if ratio.ndim == 0 else ratio[..., None].to(K)
         return replace(self, K=K, width=new_w.clone(), height=new_h.clone())
 
     def transformed(self, new_from_world: Similarity) -> Cameras:

@@ -12,11 +12,11 @@ from ..common.heatmaps import local_maxima, top_queries
 from ..tasks.driving_task import CLASS_NAMES
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
+from .driving_batch import Views
 from .geometric_transfer import LEVELS
 from .heads import ImageHeads, Prediction, normalised_positions
 from .heatmap_targets import IMAGE_STRIDES
 from .layers import ChannelLayerNorm, DecoderLayer, SelfAttention, cell_centers, gather_tokens, position_mlp
-from .sample_batch import Views
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from ..detector import Inputs, TrainingPlan
 from ..tasks.driving_task import DRIVING
 from .config import Preset, SparseFusionConfig, preset
 from .decode import detections
+from .driving_batch import Batch
 from .model import Output, SparseFusionModel
 from .parameter_groups import make_optimizer
 from .prepare import SparseFusionPreparation
-from .sample_batch import Batch
 from .stage_losses import losses
 from .weight_files import load_model
 

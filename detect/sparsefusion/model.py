@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .bev_backbone import BevBackbone, BevNeck
 from .camera_branch import CameraBranch, ImageFeatures, ImageQueries, image_features
 from .config import SparseFusionConfig
+from .driving_batch import Batch
 from .encoder import SparseEncoder
 from .fusion import SparseFusion
 from .geometric_transfer import GeometricTransfer, NoTransfer, sparse_depth
@@ -21,7 +22,6 @@ from .heads import Prediction
 from .image_backbone import ImageTrunk
 from .layers import initialise_head
 from .lidar_branch import LidarBranch, LidarQueries, lidar_heatmap_head
-from .sample_batch import Batch
 from .semantic_transfer import SemanticTransfer
 from .view_transform import ViewTransform
 from .voxelize import Voxels, voxelize

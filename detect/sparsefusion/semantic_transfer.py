@@ -11,9 +11,9 @@ from .camera_branch import ImageFeatures
 from .coder import metres_from_cells
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
+from .driving_batch import Views
 from .geometric_transfer import LEVELS
 from .layers import ChannelLayerNorm, DecoderLayer, SelfAttention, cell_centers, logit, position_mlp, projection
-from .sample_batch import Views
 from .voxelize import EMPTY_MIDDLE_M
 
 MIN_DEPTH_M = 1e-5

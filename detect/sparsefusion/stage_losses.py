@@ -9,11 +9,11 @@ from torchvision.ops import sigmoid_focal_loss
 from ..common.heatmaps import gaussian_focal
 from .coder import encode_boxes
 from .config import SparseFusionConfig
+from .driving_batch import Batch
 from .heads import Prediction
 from .heatmap_targets import IMAGE_STRIDES, bev_target, image_targets
 from .model import Output
 from .query_assignment import ALPHA, GAMMA, assign_image, assign_lidar
-from .sample_batch import Batch
 
 CODE_WEIGHTS = (1.0,) * 8 + (0.2, 0.2)  # velocities are worth less
 IMAGE_CENTER_WEIGHT = 5.0  # u and v lie in 0..1, all else is in metres and logs

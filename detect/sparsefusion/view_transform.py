@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from .coder import cells_from_metres, lidar_attributes, lift_centers
 from .config import SparseFusionConfig
+from .driving_batch import Views
 from .heads import BoxHeads, Prediction
 from .layers import DecoderLayer, SelfAttention, TokenBatchNorm, logit, position_mlp, projection
-from .sample_batch import Views
 
 CAMERA_NUMBERS = 16  # nine of the rotation, three of the translation, fx, fy, cx, cy
 BEV_MARGIN = 1 / 15  # of the BEV's side: lifted centres may lie this far outside (12 of 180 cells)

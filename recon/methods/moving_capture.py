@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ...render.aim import focus_point
 from ...scene.errors import BadInputError
+from ...scene.filled import filled
 from ...scene.geometry import transform_points
 from ...scene.point_cloud import PointCloud
 from ..optimise.dataset import OPAQUE, Dataset
-from ..optimise.filled import filled
 from ..optimise.step import Step
 from .gaussian_splatting.config import GaussianSplattingConfig
 from .gaussian_splatting.initial_points import random_points

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ...scene.filled import filled
 from ...scene.geometry import rotation_from_quat
-from .filled import filled
 from .rounds import Rounds
 from .step import Render, Step
 from .table import Table

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...learn.checkpoint import Checkpoint, load_newest, save
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError, FewviewError
+from ...scene.filled import filled
 from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
@@ -25,7 +26,6 @@ from .appearance_choice import AppearanceChoice, choose_appearance
 from .camera_refinement import CameraRefinement
 from .contract import Model, Stage
 from .dataset import Dataset, ViewOrder
-from .filled import filled
 from .module_optimisers import ModuleOptimiser
 from .step import Step
 from .table import Column

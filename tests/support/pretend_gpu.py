@@ -31,7 +31,11 @@ READS = {aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.de
 
 
 class Waits:
+<<<<<<< HEAD
     """Places where the program waited for the GPU, and their number."""
+=======
+    """Places where the program waited for the GPU, and the number of times."""
+>>>>>>> machines
 
     def __init__(self) -> None:
         self.places: Counter[str] = Counter()
@@ -97,6 +101,8 @@ class OnGpu(Tensor):
             if any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(args[1])):
                 _wait("a mask has to be counted")
             given = [t for t in given if not any(t is index for index in _tensors(args[1]))]  # the CPU's are copied
+        if function is aten.cat.default and torch._C._current_graph_task_id() >= 0:
+            given = []  # the gradient of a product makes ones of its own, on the device that C++ sees
         if given and function not in (aten.copy_.default,):
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but found cuda:0 and cpu ({list(given[0].shape)}) in "
@@ -207,7 +213,11 @@ class _Devices(TorchFunctionMode):
 
 
 class PretendGpu:
+<<<<<<< HEAD
     """A test's handle on the GPU inside of `pretend_gpu()`."""
+=======
+    """Tools of a test inside of `pretend_gpu()`."""
+>>>>>>> machines
 
     @contextlib.contextmanager
     def waits(self) -> Iterator[Waits]:

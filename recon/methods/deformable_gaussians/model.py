@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ....learn.schedules import log_linear
 from ....scene.control_points import with_residuals
+from ....scene.filled import filled
 from ....scene.frame_motion import FrameMotion
 from ....scene.gaussians import Gaussians
 from ....scene.splat import MovingSplat
 from ...optimise.adam import Optimiser
 from ...optimise.contract import Stage
 from ...optimise.dataset import Dataset
-from ...optimise.filled import filled
 from ...optimise.step import Step
 from ..deformation_network import SHIFTS, deformation_network
 from ..gaussian_splatting.model import GaussianSplatting, gaussians_from_points

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+from ....scene.filled import filled
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_from_rotation
-from ...optimise.filled import filled
 from ...optimise.table import Table
 
 THICKNESS = 3.8e-6  # along the normal, of the network's unit: a millionth of the cameras' distance (as released)

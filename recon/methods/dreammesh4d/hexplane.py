@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...optimise.filled import filled
+from ....scene.filled import filled
 
 AXES = tuple(itertools.combinations(range(4), 2))  # x y, x z, x t, y z, y t, z t
 TIME = 3

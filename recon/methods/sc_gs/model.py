@@ -17,6 +17,7 @@ from ....learn.schedules import log_linear
 from ....scene.carry import blended_turns, carry
 from ....scene.control_points import RESIDUALS, ControlPointMotion, with_residuals
 from ....scene.farthest_points import farthest_points
+from ....scene.filled import filled
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_multiply
 from ....scene.point_cloud import PointCloud
@@ -25,7 +26,6 @@ from ...optimise.adam import Optimiser, Rate
 from ...optimise.adaptive_density_control import AdaptiveDensityControl
 from ...optimise.contract import Stage
 from ...optimise.dataset import Dataset
-from ...optimise.filled import filled
 from ...optimise.rounds import Rounds
 from ...optimise.step import Render, Step
 from ...optimise.table import Column, Table
