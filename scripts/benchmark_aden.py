@@ -249,7 +249,7 @@ def main() -> None:
     sequences = load_sequences(options.objects, encoder, network.config.side_px, network.config.grid)
     photographs = sum(len(s.tokens) for s in sequences)
     each = 1e3 * (time.process_time() - started) / photographs
-    print(f"{len(sequences)} sequences, {photographs} photographs, {each:.0f} ms of processor time each to read and encode", flush=True)
+    print(f"{len(sequences)} sequences, {photographs} photographs, {each:.0f} ms each to read and encode", flush=True)
     for views in options.views:
         measure(sequences, network, views, options.orders, options.by_name)
     pairs = pairs_of(sequences, network, 4 * options.orders)
