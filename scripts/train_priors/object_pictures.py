@@ -37,9 +37,9 @@ def test_sequences(models: list[Model]) -> list[Sequence]:
     """Every model of the test shapes as it is, then some new objects made of them."""
     rng = np.random.default_rng(7)
     plain = [m for m in models if m.is_for_tests]
-    found = [render_sequence(m.name, [m], TEST_VIEWS, TEST_SIDE_PX, rng, False) for m in plain]
+    found = [render_sequence(m.name, [m], TEST_VIEWS, TEST_SIDE_PX, rng, False, True) for m in plain]
     names = [f"composed_{number}" for number in range(TEST_WILD)]
-    return found + [render_sequence(name, plain, TEST_VIEWS, TEST_SIDE_PX, rng, True) for name in names]
+    return found + [render_sequence(name, plain, TEST_VIEWS, TEST_SIDE_PX, rng, True, True) for name in names]
 
 
 def write_training(models: list[Model], folder: Path, sequences: int, first: int = 0) -> None:
