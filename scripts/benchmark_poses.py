@@ -4,13 +4,17 @@
 
 DATA is anything that `fewview.scene.readers.read_capture` reads. Where it has cameras of its own they are taken as the
 truth, and every 8th photograph in name order is left out before `--views` evenly spaced ones are chosen, as in the
-few-view evaluation of reconstructions. Times are wall and processor seconds; one table row is one run.
+few-view evaluation of reconstructions. Times are wall and processor seconds, memory is the largest that the process has
+had so far; one table row is one run, and from the second row on the last line says with which power of the number of
+photographs the processor seconds grew from the first to the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
+import resource
 import subprocess
 import time
 from dataclasses import replace
@@ -24,10 +28,11 @@ from fewview.recon.poses.choose_estimator import estimator_for
 from fewview.scene import Capture, FewviewError, Frame
 from fewview.scene.capture import evenly_spaced, fit_size
 from fewview.scene.readers import read_capture
+from fewview.scene.run import SURE
 
 COLUMNS = (
-    "| data | views | placed | rotation mean / max (deg) | AUC@5 | AUC@30 | ATE | error (px) | points | features "
-    "| stages (s) | wall (s) | cpu (s) |"
+    "| data | views | placed | rotation mean / max (deg) | AUC@5 | AUC@30 | ATE | error (px) | points | sure "
+    "| pairs matched, verified | features | stages (s) | wall (s) | cpu (s) | memory (GB) |"
 )
 
 
@@ -51,12 +56,13 @@ def chosen(capture: Capture, views: int | None) -> Capture:
     return capture.subset(evenly_spaced(by_name, views))
 
 
-def row(name: str, capture: Capture, estimator: PoseEstimator) -> str:
+def row(name: str, capture: Capture, estimator: PoseEstimator) -> tuple[str, float]:
+    """A row of the table, and the processor seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         poses = estimator.place(replace(capture, cameras=None, points=None))
     except FewviewError as error:
-        return f"| {name} | {len(capture)} | 0 | {error} |"
+        return f"| {name} | {len(capture)} | 0 | {error} |", time.process_time() - cpu
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     quality = "| | | | "
     if capture.cameras is not None and len(poses.placed) >= 2:
@@ -69,10 +75,14 @@ def row(name: str, capture: Capture, estimator: PoseEstimator) -> str:
     stats = poses.stats
     error_px = f"{stats['error_px']:.2f}" if "error_px" in stats else ""
     stages = " / ".join(f"{stage} {seconds:.1f}" for stage, seconds in poses.seconds.items())
-    return (
-        f"| {name} | {len(capture)} | {len(poses.placed)} {quality}| {error_px} | {stats['points']} "
-        f"| {stats.get('features', estimator.name)} | {stages} | {wall:.1f} | {cpu:.1f} |"
+    sure = sum(belief is not None and belief >= SURE for belief in poses.confidence)
+    memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    text = (
+        f"| {name} | {len(capture)} | {len(poses.placed)} {quality}| {error_px} | {stats['points']} | {sure} "
+        f"| {stats.get('pairs', '')}, {stats.get('verified_pairs', '')} | {stats.get('features', estimator.name)} "
+        f"| {stages} | {wall:.1f} | {cpu:.1f} | {memory_gb:.1f} |"
     )
+    return text, cpu
 
 
 def main() -> None:
@@ -90,12 +100,20 @@ def main() -> None:
           f"{torch.get_num_threads()} threads, photographs of at most {args.side} px\n")  # fmt: skip
     print(COLUMNS + "\n" + "|---" * (COLUMNS.count("|") - 1) + "|", flush=True)
     estimator = estimator_for(args.stereo, PosesConfig(features=args.features, seed=args.seed))
+    rows: list[tuple[int, float]] = []
     for path in args.data:
         capture = read_capture(path)
         capture = replace(capture, frames=tuple(at_size(frame, args.side) for frame in capture.frames))
         name = path.resolve().parent.name if path.name == "images" else path.name
         for views in args.views or [None]:
-            print(row(name, chosen(capture, views), estimator), flush=True)
+            some = chosen(capture, views)
+            text, cpu = row(name, some, estimator)
+            print(text, flush=True)
+            rows.append((len(some), cpu))
+    (n, cpu), (m, more) = rows[0], rows[-1]
+    if n != m:
+        power = math.log(more / cpu) / math.log(m / n)
+        print(f"\nprocessor seconds grow with the photographs to the power of {power:.2f}")
 
 
 if __name__ == "__main__":

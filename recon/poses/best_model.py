@@ -33,6 +33,8 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
         is_complete = best is not None and len(best.views) == reachable
         if is_complete and (done % len(starts) == 0 or reachable >= MANY_VIEWS):
             break
+        if done % len(starts) and best is not None and len(best.views) >= max(MANY_VIEWS, reachable / 2):
+            continue  # it pins the focal length down: from another start the same would come out
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
         hold = config.hold_focal and lenses.is_known
         best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))

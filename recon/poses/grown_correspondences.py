@@ -10,7 +10,6 @@ from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from .correspondences import (
     HOPELESS,
-    SURE,
     Correspondences,
     Extracted,
     extract,
@@ -30,7 +29,7 @@ from .verification import Pair, Verified, verify
 from .workers import each
 
 # Verified matches of a photograph over all its pairs, to which more keypoints would add little.
-ENOUGH_INLIERS = 600
+ENOUGH_INLIERS = 200
 
 
 def grow_correspondences(
@@ -41,13 +40,14 @@ def grow_correspondences(
     seconds: dict[str, float],
     progress: Progress = silent,
     known: Verified | None = None,
+    missing: Collection[int] | None = None,
 ) -> Correspondences:
     """Features of all photographs, and matches of as many pairs as a strong view graph needs; see `PairSearch`.
 
     The strongest keypoints are matched first; all of them where a photograph has too little to hold on to otherwise.
     Where the matcher wants upright photographs, those that a turn joins to the others are matched turned. Held-out
     photographs have no say in what is matched, and are matched with what looks most like them afterwards. What is
-    verified on the way is added to `known`.
+    verified on the way is added to `known`. Where some photographs are `missing`, only pairs with one of them are.
     """
     with timed("features", seconds), MatchStore.opened(config.store) as store:
 
@@ -62,7 +62,10 @@ def grow_correspondences(
     with timed("matching", seconds), MatchStore.opened(config.store) as store:
         growth = _Growth(capture, matcher, found, config, {} if known is None else known, store, progress)
         features = [e.as_matched for e in found]
-        search = PairSearch(likeness(features, views, progress), config.partners, config.verified_partners)
+        alike = likeness(features, views, progress)
+        if missing is not None:
+            alike = alike.touching(missing)
+        search = PairSearch(alike, config.partners, config.verified_partners, in_order=missing is None)
         growth.follow(search)
         growth.turn(turned_to_join(matcher, growth.found, growth.matches, extracted))
         growth.tell(search, growth.matches)
@@ -138,11 +141,9 @@ class _Growth:
         """All keypoints of the pairs that the strongest left open, and of those that a photograph has too little of."""
         if not self._matcher.costly:
             return
-        lonely, poor = search.unsettled(ENOUGH_INLIERS)
+        unsettled = search.unsettled(ENOUGH_INLIERS)
         open_pairs = [
-            pair
-            for pair, matches in sorted(self.matches.items())
-            if len(matches) >= HOPELESS and (poor & set(pair) or (lonely & set(pair) and len(matches) < SURE))
+            pair for pair, matches in sorted(self.matches.items()) if unsettled & set(pair) and len(matches) >= HOPELESS
         ]
         self.match(open_pairs, thorough=True)
 

@@ -12,25 +12,29 @@ from collections.abc import Mapping
 from .retrieval import Likeness
 from .verification import Pair
 
-FIRST = 4  # partners of each view before anything is known
-STEP = 2  # more for each view that lacks partners, in every round
+FIRST = 3  # partners of each view before anything is known
+STEP = 1  # more for each view that lacks partners, in every round
 FAR = 3  # verified pairs between two views, beyond which a match between them would close a loop
-LIKELY = 16  # votes from which two views that are far apart in the graph may show the same
+LIKELY = 16  # votes from which two views may well show the same; fewer come of chance, too
+ACROSS = 2  # pairs between parts of the graph that are tried for each part, in every round
+LONELY = 4  # verified partners of a view below which unlikely ones are tried, too, and all keypoints are matched
 MAX_LOOPS = 3  # tries of each view to close a loop
 
 
 class PairSearch:
     """Proposals of pairs in rounds, which `tell` what came of them.
 
+    With `in_order` each view is matched with the next, too, which is its neighbour in a walk or a film.
     Each view is the cause of `partners` + MAX_LOOPS + 1 pairs at most.
     """
 
-    def __init__(self, likeness: Likeness, partners: int, verified_partners: int) -> None:
+    def __init__(self, likeness: Likeness, partners: int, verified_partners: int, in_order: bool = True) -> None:
         self._likeness = likeness
         self._views = sorted(likeness.ranked)
         self._candidates = {view: ranked[:partners] for view, ranked in likeness.ranked.items()}
         self._wanted = min(verified_partners, len(self._views) - 1)
         self._links: dict[int, dict[int, int]] = {view: {} for view in self._views}
+        self._in_order = in_order
         self._tried: set[Pair] = set()
         self._loops = dict.fromkeys(self._views, MAX_LOOPS)
 
@@ -38,7 +42,8 @@ class PairSearch:
         """The pairs (first < second) of the next round; none when the graph is strong or nothing is left to try."""
         chosen: set[Pair] = set()
         if not self._tried:
-            chosen.update(zip(self._views[:-1], self._views[1:], strict=True))  # a walk's neighbours
+            if self._in_order:
+                chosen.update(zip(self._views[:-1], self._views[1:], strict=True))
             self._add(chosen, min(FIRST, self._wanted), FIRST)
         else:
             self._add(chosen, self._wanted, STEP)
@@ -53,10 +58,9 @@ class PairSearch:
             if inliers:
                 self._links[a][b] = self._links[b][a] = inliers
 
-    def unsettled(self, enough_inliers: int) -> tuple[set[int], set[int]]:
-        """Views with too few verified partners, and views with too few verified matches in all."""
-        lonely = {view for view, links in self._links.items() if len(links) < self._wanted}
-        return lonely, {view for view, links in self._links.items() if sum(links.values()) < enough_inliers}
+    def unsettled(self, enough_inliers: int) -> set[int]:
+        """Views with few verified partners, or few verified matches in all."""
+        return {v for v, links in self._links.items() if len(links) < LONELY or sum(links.values()) < enough_inliers}
 
     @property
     def expected(self) -> int:
@@ -70,7 +74,14 @@ class PairSearch:
         for view in (view for pair in chosen for view in pair):
             partners[view] += 1
         for view in self._views:
-            left = [p for p in self._pairs_of(view) if p not in self._tried and p not in chosen]
+            lonely = partners[view] < LONELY
+            left = [
+                pair
+                for pair in self._pairs_of(view)
+                if pair not in self._tried
+                and pair not in chosen
+                and (lonely or self._likeness.between(*pair) >= LIKELY)
+            ]
             for pair in left[: max(0, min(count, wanted - partners[view]))]:
                 chosen.add(pair)
                 for end in pair:
@@ -89,7 +100,7 @@ class PairSearch:
                     for part in (parts[a], parts[b]):
                         best.setdefault(part, []).append((-self._likeness.between(a, b), (a, b)))
         for found in best.values():
-            chosen.update(pair for _, pair in sorted(set(found))[:STEP])
+            chosen.update(pair for _, pair in sorted(set(found))[:ACROSS])
 
     def _add_loops(self, chosen: set[Pair]) -> None:
         """Of each view the most alike one that is far from it in the graph, where they are much alike."""
