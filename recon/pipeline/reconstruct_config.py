@@ -136,7 +136,7 @@ def input_digest(source: Path) -> str:
 def refuse_unused(config: ReconstructConfig, chosen: Method) -> None:
     """Raises BadInputError where evidence was given that a method has no use for."""
     for option, kind in GIVEN.items():
-        if getattr(config, option) is not None and kind not in chosen.needs:
+        if getattr(config, option) is not None and kind not in (*chosen.needs, *chosen.takes):
             raise BadInputError(
                 f"--{option.replace('_', '-')} gives {kind.replace('_', ' ')}, which the method {chosen.name} does not "
                 "use: leave it out, or choose a method that does with --method."
