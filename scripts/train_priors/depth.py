@@ -5,7 +5,7 @@
 
 Each part is kept in the output folder and not done again; an interrupted training goes on where it was, also with other
 `--steps`. The trunk's weights are ImageNet's (Apache-2.0) and are not trained. Without the packages of photographs all
-textures are invented, without `embreex` photographing takes four times as long. A step sees random parts of pictures in
+textures are invented, without `embreex` photographing takes twice as long. A step sees random parts of pictures in
 other colours. The last tenth of the pictures is never trained on, and what the network makes of it is printed as
 training goes on.
 """
