@@ -103,6 +103,26 @@ def test_full_report(tmp_path):
     assert len(source) < 10e6
 
 
+def test_methods_that_were_compared_are_told_with_their_figures(tmp_path):
+    run = small_run(tmp_path / "run")
+    run.update_metrics(
+        training={
+            "reason": "one was chosen because it was better",
+            "comparison": [
+                {"name": "one", "psnr": [20.0, 22.0], "ssim": [0.5, 0.75], "refusal": ""},
+                {"name": "other", "psnr": [], "ssim": [], "refusal": "they do not overlap <b>"},
+                "nonsense",
+            ],
+        }
+    )
+    _, page = report(run)
+    assert "one was chosen because it was better" in page.text
+    assert "21.00" in page.text
+    assert "20.00, 22.00" in page.text
+    assert "they do not overlap <b>" in page.text  # as text
+    assert "nonsense" not in page.text
+
+
 def test_a_run_that_moves_says_when(tmp_path):
     run = moving_run(tmp_path / "run")
     _, page = report(run)

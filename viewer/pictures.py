@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..recon.pipeline.seen_pixels import marked_unseen
 from ..render import render
 from ..render.rendering import Rendering
 from ..scene.cameras import Cameras
@@ -61,6 +62,15 @@ def opaque(pixels: np.ndarray, background: Sequence[float] | None = None) -> np.
     alpha = pixels[..., 3:].astype(np.float32) / 255
     under = 255 * np.asarray((1.0, 1.0, 1.0) if background is None else background, np.float32)
     return np.rint(pixels[..., :3] * alpha + under * (1 - alpha)).astype(np.uint8)
+
+
+def behind(color: Sequence[float], striped: bool) -> np.ndarray:
+    """uint8 [H, W, 3] for the page behind a splat: a colour [3] in [0, 1], or stripes over it."""
+    width, height = (960, 540) if striped else (2, 2)
+    picture = torch.tensor(color).expand(height, width, 3)
+    if striped:
+        picture = marked_unseen(picture, torch.zeros(height, width, dtype=torch.bool))
+    return np.rint(255 * picture.numpy()).astype(np.uint8)
 
 
 def resize_to(image: np.ndarray, width: int, height: int) -> np.ndarray:

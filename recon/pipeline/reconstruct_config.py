@@ -56,6 +56,7 @@ class ReconstructConfig:
     stereo: Path | None = None
     # Monocular depth for the methods that use it: a folder of maps (NAME.npy or NAME.png), a Depth Anything V2 folder,
     # or weights of scripts/train_priors/depth.py; auto is what stereo and sparse points know, filled along the colours.
+    # With it --method auto measures methods with and without it on training photographs that they were fitted without.
     depth_prior: Path | None = None
     # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);
     # without it that method makes one from the outlines.
@@ -139,7 +140,7 @@ def input_digest(source: Path) -> str:
 def refuse_unused(config: ReconstructConfig, chosen: Method) -> None:
     """Raises BadInputError where evidence was given that a method has no use for."""
     for option, kind in GIVEN.items():
-        if getattr(config, option) is not None and kind not in chosen.needs:
+        if getattr(config, option) is not None and kind not in (*chosen.needs, *chosen.takes):
             raise BadInputError(
                 f"--{option.replace('_', '-')} gives {kind.replace('_', ' ')}, which the method {chosen.name} does not "
                 "use: leave it out, or choose a method that does with --method."

@@ -54,7 +54,7 @@ class View:
     rank: str  # worst, best, ..., empty in between
     held_out: bool
     metrics: Mapping[str, Any]
-    pictures: tuple[Picture, ...]  # photograph, rendering, error; some may be missing
+    pictures: tuple[Picture, ...]  # photograph, rendering, error, and what nobody had seen; some may be missing
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,9 @@ def _compared(run: Run, metrics: Mapping[str, Any], view: Mapping[str, Any]) -> 
     if photo is not None and rendering is not None:
         photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
         pictures.append(Picture(error_map(rendering, photo), "error"))
+    unseen = _inside(run, view.get("unseen"))
+    if unseen is not None:
+        pictures.append(Picture(_shrunk(opaque(unseen), MAX_PICTURE_PX), "striped: seen by no training photograph"))
     return pictures
 
 

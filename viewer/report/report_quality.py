@@ -161,7 +161,7 @@ def _seen(metrics: Mapping[str, Any]) -> list[str]:
         paragraph(
             f"The training photographs have seen {100 * seen['share']:.0f} % of what these photographs show, as far as "
             f"the splat's own depth can tell; there it has on average PSNR {psnr} dB, SSIM {ssim}. The rest is empty, "
-            "or a guess."
+            "or a guess, and striped in the last picture of each."
         )
     ]
 
