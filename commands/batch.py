@@ -135,11 +135,7 @@ def _opened(folder: Path, options: Options) -> dict[str, Outcome]:
 
 
 def _outcome(name: str, entry: Mapping[str, Any]) -> Outcome:
-<<<<<<< HEAD
-    """The outcome that a record tells of a capture that was done before."""
-=======
     """A capture that was done before, by the record."""
->>>>>>> machines
     numbers = {k: float(entry.get(k) or 0) for k in ("seconds", "cpu_seconds")}
     return Outcome(name, "done", attempts=int(entry.get("attempts") or 1), **numbers)
 

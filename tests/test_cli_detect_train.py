@@ -13,12 +13,8 @@ import pytest
 import torch
 from fewview import _native
 from fewview.detect.learning_curve import read_curve
-<<<<<<< HEAD
-=======
 from fewview.detect.sparsefusion.driving_batch import Batch
->>>>>>> machines
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
-from fewview.detect.sparsefusion.driving_batch import Batch
 from fewview.detect.sparsefusion.weight_files import load_model
 from fewview.learn import precision
 from support.command import assert_one_sentence, fewview

@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from .config import SparseFusionConfig
-<<<<<<< HEAD
 from .driving_batch import Views
-=======
-from .driving_batch import Views
->>>>>>> machines
 
 DEPTH_MEAN_M, DEPTH_VARIANCE_M2 = 14.41, 156.89  # of nuScenes, as the released model has them
 DEPTH_STRIDE = 4

@@ -9,11 +9,7 @@ from ..common.heatmaps import draw_gaussian, gaussian_radius
 from ..tasks.driving_task import CLASS_NAMES
 from .coder import cells_from_metres
 from .config import SparseFusionConfig
-<<<<<<< HEAD
 from .driving_batch import Targets, Views
-=======
-from .driving_batch import Targets, Views
->>>>>>> machines
 
 MIN_RADIUS = 2  # cells
 SMALL_CLASSES = tuple(CLASS_NAMES.index(name) for name in ("pedestrian", "traffic_cone"))

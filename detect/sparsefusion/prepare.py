@@ -15,11 +15,7 @@ from ..tasks.driving_sample import DrivingSample
 from .augment import Augmentation, ImageChange
 from .coder import encode_camera_boxes
 from .config import SparseFusionConfig
-<<<<<<< HEAD
 from .driving_batch import Batch, Sightings, Targets, Views
-=======
-from .driving_batch import Batch, Sightings, Targets, Views
->>>>>>> machines
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)

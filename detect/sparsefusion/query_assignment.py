@@ -9,11 +9,7 @@ from ..common.assignment import match
 from ..common.iou_3d import iou_3d
 from .coder import encode_boxes, lift_centers, metres_from_cells
 from .config import SparseFusionConfig
-<<<<<<< HEAD
 from .driving_batch import Targets, Views
-=======
-from .driving_batch import Targets, Views
->>>>>>> machines
 
 CLASS_WEIGHT, POSITION_WEIGHT, IOU_WEIGHT = 0.15, 0.25, 0.25
 OTHER_VIEW_COST = 1000.0

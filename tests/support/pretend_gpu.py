@@ -31,11 +31,7 @@ READS = {aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.de
 
 
 class Waits:
-<<<<<<< HEAD
-    """Places where the program waited for the GPU, and their number."""
-=======
     """Places where the program waited for the GPU, and the number of times."""
->>>>>>> machines
 
     def __init__(self) -> None:
         self.places: Counter[str] = Counter()
@@ -213,11 +209,7 @@ class _Devices(TorchFunctionMode):
 
 
 class PretendGpu:
-<<<<<<< HEAD
-    """A test's handle on the GPU inside of `pretend_gpu()`."""
-=======
     """Tools of a test inside of `pretend_gpu()`."""
->>>>>>> machines
 
     @contextlib.contextmanager
     def waits(self) -> Iterator[Waits]:

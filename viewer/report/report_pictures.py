@@ -149,7 +149,7 @@ def _compared(run: Run, metrics: Mapping[str, Any], view: Mapping[str, Any]) -> 
     if photo is not None and rendering is not None:
         photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
         pictures.append(Picture(error_map(rendering, photo), "error"))
-    unseen = _inside(run, view.get("unseen"))
+    unseen = picture_inside(run, view.get("unseen"))
     if unseen is not None:
         pictures.append(Picture(_shrunk(opaque(unseen), MAX_PICTURE_PX), "striped: seen by no training photograph"))
     return pictures
