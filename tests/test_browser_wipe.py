@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from fewview.viewer import served_pictures
 from fewview.viewer.app import serve
 from fewview.viewer.subjects.loader import load_subject
 from support.browser import browser as browser
@@ -12,7 +14,9 @@ from support.small_run import small_run
 WIDTH, HEIGHT = 900, 500
 
 
-def test_a_photograph_lies_over_the_view_from_its_camera(browser, tmp_path):
+@pytest.mark.parametrize("pictures_from", [100, 10_000], ids=["pictures", "drawn by the browser"])
+def test_a_photograph_lies_over_the_view_from_its_camera(browser, tmp_path, monkeypatch, pictures_from):
+    monkeypatch.setattr(served_pictures, "PICTURES_FROM", pictures_from)
     server, page = serve(load_subject(small_run(tmp_path / "run").path), port=0)
     try:
         tab = open_viewer(browser, server, WIDTH, HEIGHT)

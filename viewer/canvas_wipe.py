@@ -1,7 +1,8 @@
 """`CanvasWipe`: a photograph over a part of the 3D view of every browser that looks from where it was taken.
 
-The picture is viser's background with depth: near left of the line, where it hides the scene, and far right of it. What
-turns about the place of the camera sees the photograph turned as well; who leaves that place sees the scene alone.
+Where the page draws the splat the picture is viser's background with depth: near left of the line, where it hides the
+scene, and far right of it. Where pictures stand for the splat it is a part of these. What turns about the place of the
+camera sees the photograph turned as well; who leaves that place sees the scene alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class CanvasWipe:
         self._photograph: tuple[np.ndarray, Cameras, float] | None = None
         self._covered: set[int] = set()  # browsers that see it
         self._followed: set[int] = set()  # browsers whose camera is listened to
+        context.overlays.shown.append(self)
 
     def show(self, photograph: np.ndarray, camera: Cameras, share: float) -> None:
         """Lay a photograph [H, W, 3] uint8, taken by `camera` [] at that size, over `share` of its width."""
@@ -55,21 +57,25 @@ class CanvasWipe:
             self._context.worker.submit(lambda: self._draw_in(client), replaces=f"/wipe/{client.client_id}")
 
     def _draw_in(self, client: viser.ClientHandle) -> None:
-        laid = None if self._photograph is None else self._over(client, *self._photograph)
+        if self._context.overlays.sent_within(client):
+            self._covered.discard(client.client_id)
+            return
+        height = min(max(int(client.camera.image_height), 1), SIDE_PX)
+        laid = self.over(self._context.camera_of(client, height))
         if laid is not None:
-            picture, depth = laid
+            picture, seen = laid
+            depth = np.where(seen, NEAR, FAR)
             client.scene.set_background_image(picture, format="jpeg", jpeg_quality=JPEG_QUALITY, depth=depth)
             self._covered.add(client.client_id)
         elif client.client_id in self._covered:
             self._covered.discard(client.client_id)
             self._context.show_background(client)
 
-    def _over(
-        self, client: viser.ClientHandle, photograph: np.ndarray, camera: Cameras, share: float
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Picture and depth for one browser; None where it looks from elsewhere, or to another side."""
-        height = min(max(int(client.camera.image_height), 1), SIDE_PX)
-        view = self._context.camera_of(client, height)
+    def over(self, view: Cameras) -> tuple[np.ndarray, np.ndarray] | None:
+        """The photograph as a camera sees it, and where; None where it looks from elsewhere, or to another side."""
+        if self._photograph is None:
+            return None
+        photograph, camera, share = self._photograph
         apart = float((view.centers - camera.centers).norm()) * self._context.stage.scale
         facing = float(view.world_from_cam[:3, 2] @ camera.world_from_cam[:3, 2])
         if apart > SAME_PLACE or facing < LEAST_COSINE:
@@ -86,7 +92,7 @@ def laid_over(
     share: float,  # of the photograph's width that is seen, from the left
     behind: np.ndarray,  # uint8 [3]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photograph as `view` sees it, uint8 [H, W, 3], and the depth [H, W] of what is seen of it: near, else far."""
+    """The photograph as `view` sees it, uint8 [H, W, 3], and where it is seen, bool [H, W]; elsewhere is `behind`."""
     width, height = int(view.width), int(view.height)
     turn = (camera.cam_from_world[:3, :3] @ view.cam_from_world[:3, :3].T).double().numpy()
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # centres of pixels are whole numbers in OpenCV
@@ -104,4 +110,4 @@ def laid_over(
     edge = np.zeros_like(seen)
     edge[:, :-1] = seen[:, :-1] & ~seen[:, 1:] & inside[:, 1:]
     picture[edge | np.roll(edge, -1, axis=1)] = 255  # a line two pixels wide
-    return picture, np.where(seen, NEAR, FAR)
+    return picture, seen

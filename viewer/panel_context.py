@@ -11,6 +11,7 @@ import viser
 from ..scene.cameras import Cameras
 from ..scene.splat import BLACK
 from .clock import Clock
+from .overlays import Overlays
 from .pictures import behind
 from .pilot import Pilot
 from .server import ViewerServer
@@ -43,6 +44,7 @@ class Context:
     worker: Worker
     shortcuts: Shortcuts
     add: Callable[[Subject], None]  # show one more subject
+    overlays: Overlays = field(default_factory=Overlays)
     look: Look = field(default_factory=Look)
 
     def of_kind(self, kind: type[S]) -> list[S]:

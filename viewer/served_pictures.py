@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import viser
+from torch import Tensor
 
-from ..render.rendering import Rendering
 from ..scene.capture import fit_size
 from .panel_context import Context
 from .pictures import rendered, rgb8
@@ -29,7 +29,7 @@ STILL_SIDE_PX = 2560  # of a picture that stays; larger windows show it enlarged
 STILL_QUALITY = 95
 DEPTH_SIDE_PX = 512  # of the depth that comes with it
 DEPTH_STEP = 1 / 256  # page units: finer steps are noise that does not compress
-FAR = 150.0  # page units; the page knows depths up to 167
+NEAR, FAR = 0.02, 150.0  # page units: just behind the page's near plane, and of depths up to 167 that it knows
 PICTURES_FROM = 4000  # Gaussians; fewer are drawn in a browser's own software as quickly
 
 
@@ -42,6 +42,7 @@ class ServedPictures:
         self._lock = threading.Lock()
         context.server.renderers.when_card(self.refresh)
         context.server.on_client_connect(self.moved)
+        context.overlays.sent_within = self._sent_within
 
     @property
     def in_place(self) -> bool:
@@ -85,27 +86,37 @@ class ServedPictures:
             return None
         return seen[0]
 
+    def _sent_within(self, client: viser.ClientHandle) -> bool:
+        if self.in_place:
+            self.rested(client)
+        return self.in_place
+
     def _send(self, client: viser.ClientHandle) -> None:
         if (drawn := self._drawn(client, MOVING_SIDE_PX)) is not None:
-            client.scene.set_background_image(rgb8(drawn.rgb), format="jpeg", jpeg_quality=MOVING_QUALITY)
+            client.scene.set_background_image(drawn[0], format="jpeg", jpeg_quality=MOVING_QUALITY)
 
     def _send_sharp(self, client: viser.ClientHandle) -> None:
         if (drawn := self._drawn(client, STILL_SIDE_PX)) is not None:
-            depth = self._page_depth(drawn)
-            client.scene.set_background_image(rgb8(drawn.rgb), format="jpeg", jpeg_quality=STILL_QUALITY, depth=depth)
+            picture, depth = drawn
+            width, height = fit_size(depth.shape[1], depth.shape[0], DEPTH_SIDE_PX)
+            small = torch.nn.functional.interpolate(depth[None, None], (height, width), mode="nearest")[0, 0]
+            depth = ((small / DEPTH_STEP).round() * DEPTH_STEP).clamp(NEAR, FAR)
+            client.scene.set_background_image(picture, format="jpeg", jpeg_quality=STILL_QUALITY, depth=depth.numpy())
 
-    def _drawn(self, client: viser.ClientHandle, max_side_px: int) -> Rendering | None:
-        """The picture for a browser; None where it has gone, or pictures do not stand for a splat any more."""
-        subject = self._stands_for
-        if subject is None or subject.drawn is None or client.client_id not in self._context.server.get_clients():
+    def _drawn(self, client: viser.ClientHandle, max_side_px: int) -> tuple[np.ndarray, Tensor] | None:
+        """The picture uint8 [H, W, 3] for a browser with its depth float32 [H, W] in page units.
+
+        It is far where the splat is thinner than half, and near under overlays. None where the browser has gone, or
+        pictures do not stand for a splat any more.
+        """
+        context, subject = self._context, self._stands_for
+        if subject is None or subject.drawn is None or client.client_id not in context.server.get_clients():
             return None
         if (splat := subject.drawn.as_seen()) is None:
             return None
-        return rendered(splat, self._context.camera_of(client), max_side_px, subject.drawn.time_s)
-
-    def _page_depth(self, drawn: Rendering) -> np.ndarray:
-        """float32 [h, w] of page units, far away where the splat is thinner than half."""
-        depth = torch.where(drawn.alpha < 0.5, torch.inf, drawn.expected_depth * self._context.stage.scale)
-        width, height = fit_size(depth.shape[1], depth.shape[0], DEPTH_SIDE_PX)
-        small = torch.nn.functional.interpolate(depth[None, None], (height, width), mode="nearest")[0, 0]
-        return ((small / DEPTH_STEP).round() * DEPTH_STEP).clamp(max=FAR).numpy()
+        camera = context.camera_of(client)
+        drawn = rendered(splat, camera, max_side_px, subject.drawn.time_s)
+        picture, height, width = rgb8(drawn.rgb), *drawn.alpha.shape
+        depth = torch.where(drawn.alpha < 0.5, torch.inf, drawn.expected_depth * context.stage.scale)
+        covered = context.overlays.laid_over(picture, camera.resized(width, height))
+        return picture, depth.masked_fill(torch.from_numpy(covered), NEAR)
