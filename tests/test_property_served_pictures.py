@@ -144,3 +144,28 @@ def test_hiding_the_splat_shows_the_background(page_of, monkeypatch: pytest.Monk
     until(lambda: len(np.unique(browser.pictures[-1][0].reshape(-1, 3), axis=0)) == 1)
     assert browser.pictures[-1][0][0, 0].tolist() == [51, 102, 153]
     assert not page._pictures.in_place
+
+
+def test_stripes_mark_what_is_empty_and_overlays_lie_over_all(page_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = a_subject()
+    _, page = page_of(subject)
+    browser = Onlooker(page, monkeypatch)
+    plain = render_rgb8(subject.splat, page.context.camera_of(browser), 1000).astype(int)
+    page.panel("Scene")._mark_unseen(True)
+    until(lambda: bool(browser.pictures))
+    with torch.no_grad():
+        alpha = render(subject.splat.gaussians, page.context.camera_of(browser)).alpha.numpy()
+    changed = np.abs(browser.pictures[-1][0] - plain).max(-1) > 2
+    assert changed[alpha < 0.01].mean() > 0.2
+    assert not changed[alpha > 0.99].any()
+    left = np.zeros((HEIGHT, WIDTH), bool)
+    left[:, :10] = True
+    red = np.broadcast_to(np.array([255, 0, 0], np.uint8), (HEIGHT, WIDTH, 3))
+    page.context.overlays.shown.append(SimpleNamespace(over=lambda view: (red, left)))
+    browser.pictures.clear()
+    assert page.context.overlays.sent_within(browser)
+    until(lambda: bool(browser.pictures))
+    picture, how = browser.pictures[-1]
+    assert (picture[:, :10] == red[:, :10]).all()
+    assert (how["depth"][:, :10] == np.float32(served_pictures.NEAR)).all()
+    assert not (picture[:, 10:] == red[:, 10:]).all(-1).any()

@@ -16,6 +16,7 @@ import torch
 import viser
 from torch import Tensor
 
+from ..recon.pipeline.seen_pixels import marked_unseen
 from ..scene.capture import fit_size
 from .panel_context import Context
 from .pictures import rendered, rgb8
@@ -116,7 +117,12 @@ class ServedPictures:
             return None
         camera = context.camera_of(client)
         drawn = rendered(splat, camera, max_side_px, subject.drawn.time_s)
-        picture, height, width = rgb8(drawn.rgb), *drawn.alpha.shape
+        (height, width), rgb = drawn.alpha.shape, drawn.rgb
+        if context.look.marks_unseen:  # stripes where the background shines through, in its place
+            under = torch.tensor(splat.background)
+            stripes = marked_unseen(under.expand(height, width, 3), torch.zeros(height, width, dtype=torch.bool))
+            rgb = rgb + (1 - drawn.alpha[..., None]) * (stripes - under)
+        picture = rgb8(rgb)
         depth = torch.where(drawn.alpha < 0.5, torch.inf, drawn.expected_depth * context.stage.scale)
         covered = context.overlays.laid_over(picture, camera.resized(width, height))
         return picture, depth.masked_fill(torch.from_numpy(covered), NEAR)

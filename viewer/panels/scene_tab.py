@@ -187,8 +187,11 @@ class SceneTab:
         context.pilot.ride(client, lambda i: Viewpoint(centers[(start + i) % len(centers)], np.zeros(3), fov))
 
     def _mark_unseen(self, wanted: bool) -> None:
-        self._context.look.marks_unseen = wanted
-        self._context.show_background()
+        context = self._context
+        context.look.marks_unseen = wanted
+        context.show_background()
+        for client in list(context.server.get_clients().values()):
+            context.overlays.sent_within(client)
 
     def _set_up(self, axis: tuple[int, int, int] | None) -> None:
         context = self._context
