@@ -12,6 +12,7 @@ import pytest
 import torch
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.normalised_frame import world_from_normalised
+from fewview.recon.pipeline.placement import _without_test_points
 from fewview.recon.pipeline.reconstruction import ReconstructConfig, reconstruct
 from fewview.render import render
 from fewview.scene.edit.saving import save_edited_run
@@ -132,6 +133,12 @@ def test_what_was_rounded_stays_with_it_until_it_is_replaced(
     assert not torch.equal(cameras.unrounded_poses, cameras.cam_from_world.double())
     assert torch.equal(cameras[1:3].unrounded_poses, cameras.unrounded_poses[1:3])
     assert torch.equal(points[:5].unrounded_xyz, points.unrounded_xyz[:5])
+    view = torch.arange(2 * len(points)) % 3
+    observed = replace(points, seen_point=torch.arange(2 * len(points)) // 2, seen_view=view)
+    held_out = _without_test_points(replace(capture.subset([0, 1, 2]), points=observed, test=(2,))).points
+    assert held_out is not None
+    assert 0 < len(held_out) < len(points)
+    assert set(map(tuple, held_out.unrounded_xyz.tolist())) < set(map(tuple, points.unrounded_xyz.tolist()))
     moved = replace(cameras, cam_from_world=cameras.cam_from_world + 1e-3)
     assert torch.equal(moved.unrounded_poses, moved.cam_from_world.double())
 

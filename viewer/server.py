@@ -135,7 +135,8 @@ class _WebsocketsWithGuard:
     def serve(self, handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
         guard, renderers, title = self._guard, self._renderers, self._title
 
-        def guarded(connection: AnyMethod, request: Request) -> Response | None:
+        def guarded(connection: ServerConnection, request: Request) -> Response | None:
+            assert isinstance(connection, AnyMethod)
             if connection.method == "GET":
                 return answered(connection, request)
             if connection.method != "HEAD":

@@ -166,7 +166,7 @@ def _without_test_points(capture: Capture) -> Capture:
     seen = points.in_views(train)
     back = torch.tensor(train, dtype=torch.int64)
     view = None if seen.seen_view is None else back[seen.seen_view]
-    return replace(capture, points=PointCloud(seen.xyz, seen.rgb, seen.seen_point, view, seen.metric))
+    return replace(capture, points=PointCloud(seen.xyz, seen.rgb, seen.seen_point, view, seen.metric, seen.exact))
 
 
 def _names(capture: Capture) -> tuple[list[str], list[str]]:

@@ -126,6 +126,11 @@ def _read_folder(path: Path, settings: _Settings) -> Capture:
     if inner:
         capture = _read_folder(inner[0], replace(settings, images=None))
         return replace(capture, notes=(*capture.notes, f"{path} holds the data set {inner[0].name}, which was read."))
+    if found.root != path and (runs := sorted(p.parent for p in path.glob("*/config.json") if _is_run(p.parent))):
+        raise BadInputError(
+            f"{path} holds runs ({listed([run.name for run in runs])}) and no photographs of its own; name the input "
+            f"of one, or go on with it by `fewview reconstruct {runs[0]} --resume`."
+        )
     if found.files and settings.fps is not None:
         return read_film_of_photos(path, settings.fps, max_megapixels=settings.max_megapixels)
     if found.files:
@@ -184,6 +189,10 @@ def _data_sets_in(path: Path) -> list[Path]:
         for p in children
         if any((p / file).is_file() for file in files) or is_nerfies(p) or model_folder(p) is not None
     ]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "cameras.json").is_file() and (folder / "images").is_dir()
 
 
 def _is_a_splat(path: Path) -> BadInputError:
