@@ -61,12 +61,20 @@ class Unusable:
 
 
 def detect_each(
-    predictor: Predictor, samples: Samples[S], done: Collection[str] = (), progress: Progress = silent
+    predictor: Predictor,
+    samples: Samples[S],
+    done: Collection[str] = (),
+    progress: Progress = silent,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Detected[S] | Unusable]:
-    """Each sample that is not `done` (by token) with its boxes, or with the reason why there are none."""
+    """Each sample that is not `done` (by token) with its boxes, or with the reason why there are none.
+
+    With `share` (k, n) only every n-th of them, from the k-th: the part of one of several processes.
+    """
+    first, apart = share
     progress("detecting", 0, len(samples))
     for i, token in enumerate(samples.tokens):
-        if token in done:
+        if i % apart != first or token in done:
             continue
         try:
             sample = samples[i]
