@@ -89,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--views", nargs="*", type=int, default=[], help="numbers of views; none: all photographs")
+    parser.add_argument("--first", nargs="*", type=int, default=[], help="numbers of photographs, the first in order")
     parser.add_argument("--side", type=int, default=960, help="longer side of the photographs, pixels")
     parser.add_argument("--features", default="auto", choices=["auto", "aliked", "xfeat", "sift"])
     parser.add_argument("--stereo", type=Path, help="weights of a pointmap network, which then places them")
@@ -105,8 +106,8 @@ def main() -> None:
         capture = read_capture(path)
         capture = replace(capture, frames=tuple(at_size(frame, args.side) for frame in capture.frames))
         name = path.resolve().parent.name if path.name == "images" else path.name
-        for views in args.views or [None]:
-            some = chosen(capture, views)
+        first = [capture.subset(list(range(min(count, len(capture))))) for count in args.first]
+        for some in first or [chosen(capture, views) for views in args.views or [None]]:
             text, cpu = row(name, some, estimator)
             print(text, flush=True)
             rows.append((len(some), cpu))

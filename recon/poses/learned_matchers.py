@@ -29,7 +29,7 @@ PLENTY = 0.4
 # Share of the keypoints that the network sees, those with the most alike ones in the other photograph: attention costs
 # the square. Of 1,024, on four pairs each of the fox and the bananas, 600 keep 94 and 82 % of the verified matches, and
 # 768 keep 99 and 87 %, at half and at two thirds of the time.
-ALIKE = 0.625
+ALIKE = 0.75
 
 
 class XFeatMatcher:

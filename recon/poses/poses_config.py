@@ -18,7 +18,7 @@ class PosesConfig:
     image_side_px: int = 1024  # longer side of the copies in which features are looked for
     keypoints: int = 2048  # features kept in each photograph; the strongest are matched first
     partners: int = 12  # likely partners that each photograph is matched with at most
-    verified_partners: int = 6  # partners with which each photograph agrees, from which on no more are looked for
+    verified_partners: int = 7  # partners with which each photograph agrees, from which on no more are looked for
     all_pairs_up_to: int = 24  # photographs with cameras; all that look the same way are matched up to this many
     neighbours: int = 8  # partners of each photograph with a camera, beyond `all_pairs_up_to`
     distortion: Literal["auto", "on", "off"] = "auto"  # radial lens distortion; auto: from 7 photographs on
