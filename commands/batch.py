@@ -136,8 +136,8 @@ def _opened(folder: Path, options: Options) -> dict[str, Outcome]:
 
 def _outcome(name: str, entry: Mapping[str, Any]) -> Outcome:
     """A capture that was done before, by the record."""
-    numbers = {k: float(entry.get(k) or 0) for k in ("seconds", "cpu_seconds")}
-    return Outcome(name, "done", attempts=int(entry.get("attempts") or 1), **numbers)
+    seconds, cpu_seconds = (float(entry.get(k) or 0) for k in ("seconds", "cpu_seconds"))
+    return Outcome(name, "done", "", seconds, cpu_seconds, int(entry.get("attempts") or 1))
 
 
 def _keep(folder: Path, jobs: Sequence[CaptureJob], outcomes: Mapping[str, Outcome], options: Options) -> Path:

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -83,6 +85,7 @@ def on_ray(jobs: Sequence[CaptureJob], workers: int) -> Iterator[Outcome]:
     ray: Any = importlib.import_module("ray")
     threads, on_gpu = jobs[0].threads, jobs[0].config.device == "cuda"
     here = {} if on_cluster() else {"num_cpus": workers * threads, "include_dashboard": False}
+    heard = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **here)
     except (
@@ -90,6 +93,8 @@ def on_ray(jobs: Sequence[CaptureJob], workers: int) -> Iterator[Outcome]:
     ) as error:  # Ray raises plain exceptions here, e.g. where a busy computer takes longer than it waits
         first = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
         raise FewviewError(f"Ray could not be started: {first}. Try again, or use --engine local.") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, heard)  # Ray puts its own there, which would leave without a word
     try:
         # Ray itself begins a task again whose worker died; the run goes on from its last checkpoint.
         run = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), max_retries=ATTEMPTS - 1)(run_capture)

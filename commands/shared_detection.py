@@ -59,7 +59,7 @@ def join_parts(kept: DetectionsFile, names: tuple[str, ...]) -> None:
 
 
 def of_all_processes(unusable: list[Unusable], pictures: list[Path]) -> tuple[list[Unusable], list[Path]]:
-    """What the processes have found, in the order of the samples."""
+    """Findings of all processes, in the order of the samples."""
     mine = [[[u.number, u.token, str(u.problem)] for u in unusable], [str(path) for path in pictures]]
     told = values_of_processes(mine)
     problems = sorted(row for rows, _ in told for row in rows)

@@ -1,4 +1,4 @@
-"""What `gpu_check.py` asks of detection: sparse convolution, and SparseFusion, TSP3D and ImGeoNet at work."""
+"""Detection's part of `gpu_check.py`: sparse convolution, and SparseFusion, TSP3D and ImGeoNet at work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gpu_check.py` asks of splatting: kernels, methods, the whole pipeline, and times."""
+"""Splatting's part of `gpu_check.py`: kernels, methods, the whole pipeline, and times."""
 
 from __future__ import annotations
 

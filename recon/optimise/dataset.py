@@ -88,6 +88,11 @@ class View:
 class StreamedView(View):
     """A photograph of a stream: its pixels are there only while they are asked for, whatever the device."""
 
+    _stream: PhotographStream
+    _index: int
+    _size: tuple[int, int]
+    _level: int
+
     def __init__(self, stream: PhotographStream, index: int, size: tuple[int, int], K: Tensor, level: int = 0) -> None:
         """`size` is (width, height) at the `level`, the number of times that the photograph is halved."""
         for name, value in {"_stream": stream, "_index": index, "_size": size, "K": K, "_level": level}.items():

@@ -23,7 +23,7 @@ class PhotographStream:
         return self.kept((index, 0), lambda: self._load(index))
 
     def kept(self, key: Hashable, make: Callable[[], Decoded]) -> Decoded:
-        """What `make` gives, or gave when it was asked for lately. One that alone is too large is not kept."""
+        """The result of `make`, made now or lately. One that alone is too large is not kept."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
@@ -42,21 +45,22 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     with_depth = any(frame.load_depth is not None for frame in capture.frames)
     entries = []
     empty: list[str] = []  # photographs of which nothing counts
-    for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
-        width, height = fit_size(frame.width, frame.height, max_side)
-        pixels = capture.image(i, width, height).numpy()
-        write_png(run.images_path / f"{file}.png", pixels)
-        camera = capture.cameras[i].resized(width, height)
-        counts = None if frame.load_mask is None else frame.load_mask()
-        if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
-            empty.append(frame.name)
-        entries.append(
-            {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
-            | ({} if frame.camera is None else {"camera": frame.camera})
-            | (_write_mask(run, counts, file, width, height) if masked else {})
-            | (_write_depth(run, frame, file, width, height) if with_depth else {})
-        )
-        progress("images", i + 1, len(files))
+    with _Writers() as writers:  # compressing takes ten times as long as decoding
+        for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
+            width, height = fit_size(frame.width, frame.height, max_side)
+            pixels = capture.image(i, width, height).numpy()
+            writers.write(run.images_path / f"{file}.png", pixels)
+            camera = capture.cameras[i].resized(width, height)
+            counts = None if frame.load_mask is None else frame.load_mask()
+            if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
+                empty.append(frame.name)
+            entries.append(
+                {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
+                | ({} if frame.camera is None else {"camera": frame.camera})
+                | (_write_mask(run, counts, file, width, height) if masked else {})
+                | (_write_depth(run, frame, file, width, height) if with_depth else {})
+            )
+            progress("images", i + 1, len(files))
     notes = [*capture.notes, *_empty_notes(capture, empty)]
     table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": notes}
     if capture.test is not None:
@@ -74,6 +78,30 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         ]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
+
+
+class _Writers:
+    """Threads that compress and write pictures, as many as PyTorch may use, with few pictures waiting in memory."""
+
+    def __init__(self) -> None:
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, path: Path, pixels: np.ndarray) -> None:
+        """Take a picture. Raises what writing an earlier one raised, such as FewviewError for a full disk."""
+        self._waiting.append(self._pool.submit(write_png, path, pixels))
+        while len(self._waiting) > 2 * self._threads:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for written in self._waiting:
+                written.result()
 
 
 def _empty_notes(capture: Capture, empty: list[str]) -> list[str]:
