@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pycolmap
@@ -10,19 +12,25 @@ import torch
 from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features
 from fewview.recon.poses.judge.camera_features import bottlenecks
-from fewview.recon.poses.judge.confidence import look_alike_reasons, notes_on_confidence, refused_reasons
+from fewview.recon.poses.judge.confidence import (
+    look_alike_reasons,
+    notes_on_confidence,
+    notes_on_look_alikes,
+    refused_reasons,
+)
 from fewview.recon.poses.judge.contested_points import contested_share
 from fewview.recon.poses.judge.denied_surface import SurfaceLook, surface_looks
-from fewview.recon.poses.judge.misleading_pairs import misleading_pairs
+from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST_VIEWS, NOT_PLACED_DEG, moved_deg
 from fewview.recon.poses.mapping import Model
-from fewview.recon.poses.repetition import repeated
+from fewview.recon.poses.repetition import repeated, shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
 from fewview.recon.poses.verification import ViewGraph
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
+GENERATOR = torch.Generator().manual_seed(4)
 SIDE = 4.0  # of the textured square in the plane z = 0
 
 
@@ -353,7 +361,30 @@ def test_sentences_name_the_photographs_and_what_was_found() -> None:
     assert refused_reasons(["a.jpg", "b.jpg"], {0: 0.4, 1: None}, 0.5) == {
         0: "a.jpg was placed with a confidence of 40%; 50% was asked for."
     }
-    reasons = look_alike_reasons(["a", "b", "c"], [0], [1, 2], {(0, 1): PairLook(50, 2, 3, 40, 0.1)})
+    look = PairLook(50, 2, 3, 40, 0.1)
+    reasons = look_alike_reasons(["a", "b", "c"], [0], [1, 2], {(0, 1): Contradiction(look)})
     assert list(reasons) == [1]
     assert "40 of 50" in reasons[1]
+    assert "a mark" in look_alike_reasons(["a", "b"], [0], [1], {(0, 1): Contradiction(look, 0.6)})[1]
     assert NO_LOOK + NO_LOOK == NO_LOOK
+
+
+def test_patterns_and_denied_surfaces_are_told() -> None:
+    plain = correspondences([np.zeros((3, 2))] * 2).images
+    assert notes_on_look_alikes(["a", "b", "c"], plain, {}) == []
+    tiled = [replace(image, pattern=True) for image in plain[:2]]
+    (note,) = notes_on_look_alikes(["a", "b", "c"], [*tiled, plain[2]], {(0, 1): SurfaceLook(0.1, 0.9, 0.0, 900)})
+    assert "2 of 3 photographs" in note
+    (note,) = notes_on_look_alikes(["a", "b", "c"], plain, {(1, 2): SurfaceLook(0.6, 0.9, 0.0, 900)})
+    assert "b and c" in note
+
+
+def test_tiles_are_a_pattern_and_what_is_scattered_is_none() -> None:
+    rng = np.random.default_rng(2)
+    tile = torch.nn.functional.normalize(torch.randn(100, 64, generator=GENERATOR), dim=1)
+    xy = rng.uniform((0, 0), (140, 200), (100, 2))
+    beside = torch.from_numpy(np.concatenate([xy, xy + np.array([150, 10])])).float()
+    assert shows_pattern(Features(beside, tile.repeat(2, 1), 320, 240))
+    anywhere = torch.from_numpy(rng.uniform(0, 300, (200, 2))).float()
+    assert not shows_pattern(Features(anywhere, tile.repeat(2, 1), 320, 300))
+    assert not shows_pattern(Features(anywhere, torch.zeros(200, 0), 320, 300))

@@ -53,7 +53,7 @@ def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: i
     radial = config.wants_distortion(len(graph.components()[0])) and number % 2 == 0
     start = 1.0 if lenses.is_known else UNKNOWN_FOCAL_RATIOS[number % len(UNKNOWN_FOCAL_RATIOS)]
     hold = config.hold_focal and lenses.is_known
-    for attempt in ATTEMPTS:
+    for attempt in ATTEMPTS[:2]:
         found = _attempt(mapper, lenses, "SIMPLE_RADIAL" if radial else "SIMPLE_PINHOLE", start, attempt, hold)
         if found is not None:
             return found

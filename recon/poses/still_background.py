@@ -1,4 +1,4 @@
-"""Still backgrounds before a camera that stands, while an object turns: their matches say that nothing turns.
+"""Still things before a camera that stands, while an object turns: their matches say that nothing turns.
 
 That is a background, and it is the outline of a body of revolution: keypoints on it stay where they are, whatever part
 of the body they are of, and bend the cameras towards each other.

@@ -10,12 +10,12 @@ import numpy as np
 from ..correspondences import Image
 from ..mapping import Model
 from .contested_points import contested_share
-from .misleading_pairs import SeparatedModel, shared_points
+from .misleading_pairs import MOST_DENIED, SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 from .second_look import NO_LOOK, looks_of
 
-USUAL_MOVE_DEG = 1.0  # taken for photographs that are too many to be solved again
-STEADY_DEG = 0.3  # a move below which nothing is learnt from its size
+STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
+USUAL_DENIAL = 0.15  # of a place; right neighbours with glossy or bent surfaces deny as much
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class CameraFeatures:
     explained: float  # share of its verified matches, over all pairs, that the model has points for
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
-    denied: float  # largest share of a place that it and a neighbour deny each other; see `SurfaceLook`
-    denied_somewhere: float  # the same of all pairs of the model
-    agreeing: float  # share of the textured surface that it shares with neighbours and that is alike
+    denied: float  # largest share of a place that two photographs of the model deny each other; see `SurfaceLook`
+    disputed: float  # share of all verified pairs that were taken out because surfaces deny each other
+    patterned: float  # share of the photographs that show one thing again and again
     moved_deg: float  # mean move of its rotation in solutions from parts of the matches; see `moved_deg`
 
     def evidence(self) -> dict[str, float]:
@@ -43,9 +43,9 @@ class CameraFeatures:
             "explained": self.explained,
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
-            "not_denied": -self.denied,
-            "none_denied": -self.denied_somewhere,
-            "agreeing": self.agreeing,
+            "none_denied": -max(USUAL_DENIAL, self.denied),
+            "undisputed": -self.disputed,
+            "no_pattern": -self.patterned,
             "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
         }
 
@@ -53,7 +53,8 @@ class CameraFeatures:
 def camera_features(
     found: SeparatedModel, images: Sequence[Image], moved_deg: Mapping[int, float]
 ) -> dict[int, CameraFeatures]:
-    """Features of every view of a model that there is; `moved_deg` of those that were solved again."""
+    """Features of every view of a model that there is; `moved_deg` of those that were solved again, the others count as
+    steady."""
     assert found.model is not None
     graph, model, looks = found.graph, found.model, looks_of(found.comparisons)
     contested = contested_share(found.comparisons)
@@ -61,11 +62,12 @@ def camera_features(
     shared = shared_points(model)
     linked = bottlenecks(model.views, shared)
     distinct = _distinct_points(model, images)
-    somewhere = max((look.denied for look in found.surfaces.values()), default=0.0)
+    denied = max((look.denied for look in found.surfaces.values()), default=0.0)
+    by_surface = sum(what.denied > MOST_DENIED for what in found.misleading.values())
+    disputed = by_surface / max(1, len(found.misleading) + len(graph.geometries))
+    patterned = sum(image.pattern for image in images) / max(1, len(images))
     features = {}
     for view in model.views:
-        surfaces = [look for pair, look in found.surfaces.items() if view in pair]
-        textured = sum(look.pixels for look in surfaces)
         pairs = [pair for pair in graph.geometries if view in pair]
         inliers = sum(len(graph.geometries[pair].inlier_matches) for pair in pairs)
         held = sum(min(shared.get(pair, 0), len(graph.geometries[pair].inlier_matches)) for pair in pairs)
@@ -77,10 +79,10 @@ def camera_features(
             explained=held / max(1, inliers),
             linked=linked[view],
             contested=contested.get(view, 0.0),
-            denied=max((look.denied for look in surfaces), default=0.0),
-            denied_somewhere=somewhere,
-            agreeing=sum(look.agreeing * look.pixels for look in surfaces) / textured if textured else 1.0,
-            moved_deg=moved_deg.get(view, USUAL_MOVE_DEG),
+            denied=denied,
+            disputed=disputed,
+            patterned=patterned,
+            moved_deg=moved_deg.get(view, STEADY_DEG),
         )
     return features
 

@@ -38,6 +38,7 @@ BORDER_PX = 7  # of a photograph, where no whole patch is
 WHOLE = 0.95  # of a patch both must show
 NEAREST = 8  # points in a photograph, of which the usual depth is
 RELIT_FROM = 0.1  # of an area must be alike for its brightness to count
+BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
@@ -47,7 +48,7 @@ MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
 class SurfaceLook:
     """The surface that two photographs show together, in figures."""
 
-    denied: float  # largest share of a place that one of them denies
+    denied: float  # largest share of a place that is denied, in the one of the two where less is
     agreeing: float  # share of the textured surface that is alike
     # Spread of log(brightness there / brightness here) over what is alike, less what differs from pixel to pixel:
     # under one light the ratio is the exposure's alone, two sides that look alike are lit differently.
@@ -105,7 +106,8 @@ def _both_ways(looks: Sequence[SurfaceLook]) -> SurfaceLook:
     pixels = sum(look.pixels for look in looks)
     shares = [look.pixels / max(1, pixels) for look in looks]
     return SurfaceLook(
-        max(look.denied for look in looks),
+        # What only one of them denies is mostly the surface there that is not where it was taken to be.
+        min(look.denied for look in looks) if len(looks) == BOTH else 0.0,
         sum(share * look.agreeing for share, look in zip(shares, looks, strict=True)),
         sum(share * look.relit for share, look in zip(shares, looks, strict=True)),
         pixels,

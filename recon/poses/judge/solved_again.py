@@ -22,7 +22,7 @@ KEPT_PAIRS = 0.7  # in the last of the solutions
 SUSPECT = 0.12  # denied share of a place from which on a solution is made without the pair
 WITHIN_DEG = 5.0  # of each other, for cameras to agree
 FARTHEST_DEG = 30.0  # farther off is no more wrong
-NOT_PLACED_DEG = 10.0  # that count for a camera which a solution could not place
+NOT_PLACED_DEG = 5.0  # that count for a camera which a solution could not place: few matches are no wrong ones
 
 Again = Callable[[ViewGraph, int], Model | None]  # a view graph, and the number of the solution, which picks the lens
 
