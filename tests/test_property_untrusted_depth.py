@@ -130,6 +130,9 @@ def test_hidden_pixels_are_known_ones_in_patches() -> None:
     assert not np.array_equal(hidden, hidden_parts(weight, 2))
     assert distance_to((weight > 0) & ~hidden)[hidden].max() > 2
     assert not hidden_parts(np.eye(20, dtype=np.float32), 0).any()  # too few to spare any
+    clustered = np.zeros((90, 120), np.float32)
+    clustered[40:50, 40:52] = 1  # a large disc would hide all of it, so that smaller ones have to do
+    assert all(hidden_parts(clustered, seed).any() for seed in range(10))
 
 
 def test_errors_grow_with_distance_as_they_were_measured_to() -> None:

@@ -21,7 +21,7 @@ def hidden_parts(
 ) -> np.ndarray:
     """bool [H, W]: known pixels in some random discs, about a third of all; none where little is known."""
     known = weight > 0
-    hidden = np.zeros(known.shape, np.uint8)
+    hidden: np.ndarray = np.zeros(known.shape, np.uint8)
     places = np.argwhere(known)
     if len(places) < FEWEST:
         return hidden > 0
@@ -31,8 +31,9 @@ def hidden_parts(
         radius = max(known.shape) * np.exp(rng.uniform(np.log(NARROW), np.log(WIDE)))
         after = cv2.circle(hidden.copy(), (int(column), int(row)), max(1, round(radius)), 1, -1)
         share = (known & (after > 0)).sum() / len(places)
-        if share <= MOST_HIDDEN:
-            hidden = after
+        if share > MOST_HIDDEN:  # a smaller one may still go
+            continue
+        hidden = after
         if share > 0.8 * MOST_HIDDEN:
             break
     return known & (hidden > 0)

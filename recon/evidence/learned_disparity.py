@@ -29,7 +29,8 @@ def learned_disparity(
     BadInputError where next to nothing is known of a view's depth: the network has no depth of its own.
     """
     points = observed_points(dataset, list(dataset.train))
-    maps, errors = [], []
+    maps: list[Tensor] = []
+    errors: list[Tensor] = []
     for number, index in enumerate(dataset.train):
         progress("depth prior", number, len(dataset.train))
         depth_map = stereo.maps[number]
@@ -44,8 +45,8 @@ def learned_disparity(
                 f"The depth prior continues known depth, and of {dataset.names[index]} hardly any is known ({error}); "
                 "give photographs that overlap, or leave --depth-prior out."
             ) from error
-        error = expected_error(network, pixels.numpy(), value, weight, completed, seed + number)
-        for found, into in ((1 / completed.depth.numpy(), maps), (np.log(error), errors)):
+        expected = expected_error(network, pixels.numpy(), value, weight, completed, seed + number)
+        for found, into in ((1 / completed.depth.numpy(), maps), (np.log(expected), errors)):
             sized = cv2.resize(found, (view.width, view.height), interpolation=cv2.INTER_LINEAR)
             into.append(torch.from_numpy(np.ascontiguousarray(sized, np.float32)))
     return MonocularDepth(tuple(maps), tuple(errors))

@@ -125,12 +125,13 @@ def fitted_inverse(
 
 def carried(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """[H, W] known values as they are, and in between averages over ever larger neighbourhoods (pull-push)."""
-    weight = known.astype(np.float32)
-    levels = [(values * weight, weight)]
-    while min(levels[-1][0].shape) > 1:
-        sums, counts = (cv2.resize(v, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for v in levels[-1])
+    sums: np.ndarray = np.where(known, values, 0).astype(np.float32)
+    counts: np.ndarray = known.astype(np.float32)
+    levels = [(sums, counts)]
+    while min(sums.shape) > 1:
+        sums, counts = (cv2.resize(v, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for v in (sums, counts))
         levels.append((sums, counts))
-    filled = np.full_like(levels[-1][0], levels[-1][0].sum() / max(float(levels[-1][1].sum()), 1e-12))
+    filled: np.ndarray = np.full_like(sums, float(sums.sum()) / max(float(counts.sum()), 1e-12))
     for sums, counts in reversed(levels):
         coarse = cv2.resize(filled, (sums.shape[1], sums.shape[0]), interpolation=cv2.INTER_LINEAR)
         share = np.minimum(1, counts)
