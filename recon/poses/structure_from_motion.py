@@ -25,7 +25,7 @@ from .judge.confidence import (
     look_alike_reasons,
     looks_of_registered,
     notes_on_confidence,
-    notes_on_look_alikes,
+    notes_on_patterns,
     refused_reasons,
 )
 from .judge.misleading_pairs import SeparatedModel, separated
@@ -188,7 +188,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         stats["scale"] = scale.as_stats()
     views = sorted([*model.views, *registered])
     believed = tuple(confidence[view] for view in views)
-    notes += notes_on_look_alikes(capture.names, used.images, found_model.surfaces)
+    notes += notes_on_patterns(used.images)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
     assert placed.cameras is not None
     assert placed.points is not None

@@ -15,7 +15,6 @@ from .rotation_precision import rotation_std_deg
 from .second_look import NO_LOOK, looks_of
 
 STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
-USUAL_DENIAL = 0.15  # of a place; right neighbours with glossy or bent surfaces deny as much
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class CameraFeatures:
     explained: float  # share of its verified matches, over all pairs, that the model has points for
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
-    denied: float  # largest share of a place that two photographs of the model deny each other; see `SurfaceLook`
     disputed: float  # share of all verified pairs that were taken out because surfaces deny each other
     patterned: float  # share of the photographs that show one thing again and again
     moved_deg: float  # mean move of its rotation in solutions from parts of the matches; see `moved_deg`
@@ -43,7 +41,6 @@ class CameraFeatures:
             "explained": self.explained,
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
-            "none_denied": -max(USUAL_DENIAL, self.denied),
             "undisputed": -self.disputed,
             "no_pattern": -self.patterned,
             "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
@@ -62,7 +59,6 @@ def camera_features(
     shared = shared_points(model)
     linked = bottlenecks(model.views, shared)
     distinct = _distinct_points(model, images)
-    denied = max((look.denied for look in found.surfaces.values()), default=0.0)
     by_surface = sum(what.denied > MOST_DENIED for what in found.misleading.values())
     disputed = by_surface / max(1, len(found.misleading) + len(graph.geometries))
     patterned = sum(image.pattern for image in images) / max(1, len(images))
@@ -79,7 +75,6 @@ def camera_features(
             explained=held / max(1, inliers),
             linked=linked[view],
             contested=contested.get(view, 0.0),
-            denied=denied,
             disputed=disputed,
             patterned=patterned,
             moved_deg=moved_deg.get(view, STEADY_DEG),

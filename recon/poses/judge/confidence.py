@@ -11,7 +11,6 @@ from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
-from .denied_surface import SurfaceLook
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import Again, moved_deg
@@ -30,12 +29,11 @@ WEIGHTS = {
     "explained": 2.1,
     "linked": 0.96,
     "not_contested": 6.8,
-    "none_denied": 10.0,
     "undisputed": 4.0,
     "no_pattern": 1.5,
     "steady": 1.4,
 }
-BIAS = -2.33
+BIAS = -3.83
 
 
 def confidence_of_cameras(
@@ -108,25 +106,16 @@ def look_alike_reasons(
     return reasons
 
 
-def notes_on_look_alikes(
-    names: Sequence[str], images: Sequence[Image], surfaces: Mapping[Pair, SurfaceLook]
-) -> list[str]:
-    """Sentences about what could mislead the cameras of the named photographs, or has."""
-    notes = []
+def notes_on_patterns(images: Sequence[Image]) -> list[str]:
+    """A sentence about photographs of one thing again and again, if most are."""
     patterns = sum(image.pattern for image in images)
-    if patterns and patterns >= PATTERNS * len(images):
-        notes.append(
-            f"{patterns} of {len(images)} photographs show one thing again and again at equal steps, such as tiles, "
-            "bricks or windows: their cameras may be whole steps off. Photographs that show more of what breaks the "
-            "pattern would help."
-        )
-    (a, b), worst = max(surfaces.items(), key=lambda item: item[1].denied, default=((0, 0), None))
-    if worst is not None and worst.denied > MOST_DENIED:
-        notes.append(
-            f"{names[a]} and {names[b]} show the same surface with a mark that only one of them has: sides that look "
-            "alike may have been taken for one."
-        )
-    return notes
+    if not patterns or patterns < PATTERNS * len(images):
+        return []
+    return [
+        f"{patterns} of {len(images)} photographs show one thing again and again at equal steps, such as tiles, "
+        "bricks or windows: their cameras may be whole steps off. Photographs that show more of what breaks the "
+        "pattern would help."
+    ]
 
 
 def refused_reasons(

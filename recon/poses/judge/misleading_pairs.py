@@ -17,7 +17,9 @@ LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked
 # Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
 # more agree, or more are matched.
 MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
-MOST_DENIED = 0.35  # of a place; see `SurfaceLook`
+# Of a place, in the usual pair between two groups; see `SurfaceLook`. Single right pairs of photographs deny up to
+# 0.56, where the surface between points is not what it was taken for.
+MOST_DENIED, LEAST_DENYING = 0.45, 3
 MAX_ROUNDS = 8
 
 
@@ -26,7 +28,7 @@ class Contradiction:
     """Two groups of photographs show that they do not belong where their matches put them."""
 
     look: PairLook  # of all pairs between the groups
-    denied: float = 0.0  # largest share of a place that one of the pairs denies; see `SurfaceLook`
+    denied: float = 0.0  # share of a place that the usual pair between them denies; see `SurfaceLook`
 
     @property
     def strength(self) -> float:
@@ -92,7 +94,8 @@ def misleading_pairs(
         small = min(group[a], group[b], key=len)
         across = {pair for view in small for pair in looks_at[view] if _joins(pair, group[a], group[b])}
         look = sum((looks[pair] for pair in sorted(across)), NO_LOOK)
-        denied = max((s.denied for pair, s in surfaces.items() if _joins(pair, group[a], group[b])), default=0.0)
+        shares = [surface.denied for pair, surface in surfaces.items() if _joins(pair, group[a], group[b])]
+        denied = float(np.median(shares)) if len(shares) >= LEAST_DENYING else 0.0
         denies = denied > MOST_DENIED
         if denies or _contradicts(look, count):
             met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0

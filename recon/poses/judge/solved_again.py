@@ -1,4 +1,4 @@
-"""Solved again: how far cameras move when they are computed from other halves of the matches, and from other lenses.
+"""Solved again: how far cameras move when they are computed from parts of the matches, and from other lenses.
 
 The covariance of a bundle adjustment knows the noise of the observations, but neither matches that are wrong together
 nor a focal length that the mapping settled on too early, which bends a chain of photographs from end to end. Both show
@@ -17,12 +17,12 @@ from ..verification import Pair, ViewGraph
 from .denied_surface import SurfaceLook
 
 MOST_VIEWS = 24  # photographs beyond which a solution takes long and rests on many more pairs
-HALF = 0.5  # of the matches of every pair
+MOST = 0.7  # of the matches of every pair; with half of them weak pairs are lost, whether they are right or not
 KEPT_PAIRS = 0.7  # in the last of the solutions
-SUSPECT = 0.12  # denied share of a place from which on a solution is made without the pair
+SUSPECT = 0.35  # denied share of a place from which on a solution is made without the pair
 WITHIN_DEG = 5.0  # of each other, for cameras to agree
 FARTHEST_DEG = 30.0  # farther off is no more wrong
-NOT_PLACED_DEG = 5.0  # that count for a camera which a solution could not place: few matches are no wrong ones
+NOT_PLACED_DEG = 3.0  # that count for a camera which a solution could not place: few matches are no wrong ones
 
 Again = Callable[[ViewGraph, int], Model | None]  # a view graph, and the number of the solution, which picks the lens
 
@@ -32,14 +32,14 @@ def moved_deg(
 ) -> dict[int, float]:
     """Mean angle in degrees that each placed camera's rotation moves by, over solutions from parts of the view graph.
 
-    Two are of complementary halves of the matches, one is without the pairs whose surfaces deny each other most, and
+    All are of MOST of the matches; of the last two one is without the pairs whose surfaces deny each other most, and
     one without a third of the pairs. Empty for more than MOST_VIEWS photographs.
     """
     views = model.views
     if len(views) > MOST_VIEWS:
         return {}
     rng = np.random.default_rng(seed)
-    first, second = _halves(graph, rng), _halves(graph, rng)
+    first, second = _parts(graph, rng), _parts(graph, rng)
     suspect = [pair for pair, look in surfaces.items() if look.denied > SUSPECT]
     kept = rng.random(len(graph.geometries)) < KEPT_PAIRS
     left_out = [pair for pair, keep in zip(sorted(graph.geometries), kept, strict=True) if not keep]
@@ -48,13 +48,13 @@ def moved_deg(
     return {view: float(np.mean([o.get(view, NOT_PLACED_DEG) for o in off])) for view in views}
 
 
-def _halves(graph: ViewGraph, rng: np.random.Generator) -> tuple[ViewGraph, ViewGraph]:
-    """The graph with half of the matches of every pair, and with the others."""
+def _parts(graph: ViewGraph, rng: np.random.Generator) -> tuple[ViewGraph, ViewGraph]:
+    """The graph with MOST of the matches of every pair, twice: no match is left out of both."""
     parts: tuple[dict[Pair, pycolmap.TwoViewGeometry], ...] = ({}, {})
     for pair, geometry in sorted(graph.geometries.items()):
         matches = geometry.inlier_matches
-        mine = rng.permutation(len(matches)) < HALF * len(matches)
-        for part, chosen in zip(parts, (mine, ~mine), strict=True):
+        order = rng.permutation(len(matches))
+        for part, chosen in zip(parts, (order < MOST * len(matches), order >= (1 - MOST) * len(matches)), strict=True):
             some = pycolmap.TwoViewGeometry()
             some.config, some.E, some.F, some.H = geometry.config, geometry.E, geometry.F, geometry.H
             some.inlier_matches = matches[chosen]
