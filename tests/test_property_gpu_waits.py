@@ -73,10 +73,14 @@ def test_every_method_trains_on_a_gpu_from_its_first_step_to_its_last(name: str)
 
 # Without the rounds in which Gaussians come and go: these wait for their number, every hundred steps.
 STEADY: dict[str, Any] = {"steps": 60, "densification": "none", "neighbours_every": 100, "adaptive": "off"}
-FIRST = {"sc_gs": 40}  # where the last stage is under way; elsewhere the third, as constants may be copied once
+FIRST = {
+    "sc_gs": 40,
+    "coherentgs": 40,
+    "dreammesh4d": 40,
+}  # where the last stage is under way; elsewhere the third, as constants may be copied once
 
 
-@pytest.mark.parametrize("name", ["3dgs", "instantsplat", "sc_gs"])
+@pytest.mark.parametrize("name", ["3dgs", "instantsplat", "sc_gs", "deformable", "coherentgs", "dreammesh4d"])
 def test_a_training_step_waits_for_nothing(name: str) -> None:
     with pretend_gpu() as gpu:
         trainer = trainer_on_gpu(name, **STEADY)
