@@ -44,7 +44,7 @@ def confidence_of_cameras(
     `again` solves a part of the view graph; see `moved_deg`.
     """
     assert found.model is not None
-    moved = moved_deg(found.graph, found.model, found.surfaces, again, seed)
+    moved = moved_deg(found.graph, found.model, found.denied, again, seed)
     features = camera_features(found, images, moved)
     return {view: _logistic(f.evidence()) for view, f in features.items()}
 

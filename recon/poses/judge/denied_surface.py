@@ -37,23 +37,10 @@ MAX_SCALE = 1.8  # between the sizes in which the two photographs show a place
 BORDER_PX = 7  # of a photograph, where no whole patch is
 WHOLE = 0.95  # of a patch both must show
 NEAREST = 8  # points in a photograph, of which the usual depth is
-RELIT_FROM = 0.1  # of an area must be alike for its brightness to count
 BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
-
-
-@dataclass(frozen=True)
-class SurfaceLook:
-    """The surface that two photographs show together, in figures."""
-
-    denied: float  # largest share of a place that is denied, in the one of the two where less is
-    agreeing: float  # share of the textured surface that is alike
-    # Spread of log(brightness there / brightness here) over what is alike, less what differs from pixel to pixel:
-    # under one light the ratio is the exposure's alone, two sides that look alike are lit differently.
-    relit: float
-    pixels: int  # textured, of both ways
 
 
 @dataclass(frozen=True)
@@ -86,32 +73,21 @@ class _View:
         return pixels, (in_cam - self.cam_from_world[:, 3]) @ self.cam_from_world[:, :3]
 
 
-def surface_looks(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, SurfaceLook]:
-    """Looks at the surface that neighbours show together; pairs that show none are left out.
+def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]:
+    """Largest share of a place that the views of a pair deny each other; pairs that show no surface are left out.
 
-    `grey` holds the photographs [H, W] uint8 of every view.
+    `grey` holds the photographs [H, W] uint8 of every view. What only one of the two denies is 0: mostly the surface
+    there is not where it was taken to be.
     """
     views = {view: _view(model, view, grey[view]) for view in model.views if grey[view].size}
-    looks: dict[Pair, list[SurfaceLook]] = {}
+    shares: dict[Pair, list[float]] = {}
     for view, others in _partners(views).items():
         pixels, xyz = views[view].surface()
         for other in others:
-            look = _look(views[view], pixels, xyz, views[other])
-            if look is not None:
-                looks.setdefault((min(view, other), max(view, other)), []).append(look)
-    return {pair: _both_ways(some) for pair, some in looks.items()}
-
-
-def _both_ways(looks: Sequence[SurfaceLook]) -> SurfaceLook:
-    pixels = sum(look.pixels for look in looks)
-    shares = [look.pixels / max(1, pixels) for look in looks]
-    return SurfaceLook(
-        # What only one of them denies is mostly the surface there that is not where it was taken to be.
-        min(look.denied for look in looks) if len(looks) == BOTH else 0.0,
-        sum(share * look.agreeing for share, look in zip(shares, looks, strict=True)),
-        sum(share * look.relit for share, look in zip(shares, looks, strict=True)),
-        pixels,
-    )
+            share = _denied(views[view], pixels, xyz, views[other])
+            if share is not None:
+                shares.setdefault((min(view, other), max(view, other)), []).append(share)
+    return {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
 
 
 def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
@@ -194,13 +170,13 @@ def _surface(
     return triangle, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12), inverse
 
 
-def _look(
+def _denied(
     a: _View,
     pixels: np.ndarray,  # [M, 2] row and column in a
     xyz: np.ndarray,  # [M, 3] the surface there
     b: _View,
-) -> SurfaceLook | None:
-    """The surface of view a, looked for in view b; None where they show too little together."""
+) -> float | None:
+    """Share of a place on the surface of view a that view b denies; None where they show too little together."""
     in_b = xyz @ b.cam_from_world[:, :3].T + b.cam_from_world[:, 3]
     rays = [view.center - xyz for view in (a, b)]
     far = [np.linalg.norm(r, axis=1) for r in rays]
@@ -231,39 +207,21 @@ def _look(
     both[place] = inside
     here = a.grey[low[0] : high[0], low[1] : high[1]]
     moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _compared(here, moved, _mean(both, PATCH_PX) > WHOLE)
+    return _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
 
 
-def _compared(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> SurfaceLook:
-    """Look at two pictures [H, W] of one surface where both are `seen` [H, W]."""
+def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> float:
+    """Share of the place that is denied most, of two pictures [H, W] of one surface where both are `seen` [H, W]."""
     alike, contrast = _best_correlation(here, moved)
     textured = seen & (contrast > MIN_CONTRAST)
-    agreeing = textured & (alike > AGREEING)
-    around = _mean(agreeing.astype(np.float32), AROUND_PX)
+    around = _mean((textured & (alike > AGREEING)).astype(np.float32), AROUND_PX)
     quarters = np.zeros(here.shape, int)
     for dy in (-(AROUND_PX // 2), AROUND_PX // 2):
         for dx in (-(AROUND_PX // 2), AROUND_PX // 2):
             shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             quarters += cv2.warpAffine(around, shift, here.shape[::-1]) > AROUND
     denied = textured & (alike < DENYING) & (quarters >= IN_QUARTERS)
-    return SurfaceLook(
-        float(_mean(denied.astype(np.float32), PLACE_PX).max()),
-        float(agreeing.sum() / max(1, textured.sum())),
-        _relit(here, moved, agreeing),
-        int(textured.sum()),
-    )
-
-
-def _relit(here: np.ndarray, moved: np.ndarray, alike: np.ndarray) -> float:
-    """Robust spread of the logarithm of the linear brightness ratio, of areas of PLACE_PX."""
-    weight = _mean(alike.astype(np.float32), PLACE_PX)
-    ratio = 2.2 * (np.log(_mean(moved, PATCH_PX) + 2) - np.log(_mean(here, PATCH_PX) + 2))
-    area = _mean(np.where(alike, ratio, 0).astype(np.float32), PLACE_PX) / np.maximum(weight, 1e-6)
-    known = area[alike & (weight > RELIT_FROM)]
-    if not len(known):
-        return 0.0
-    low, high = np.percentile(known, [16, 84])
-    return float(high - low) / 2
+    return float(_mean(denied.astype(np.float32), PLACE_PX).max())
 
 
 def _best_correlation(here: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..mapping import Model
 from ..verification import MIN_INLIERS, Pair, ViewGraph
-from .denied_surface import SurfaceLook, surface_looks
+from .denied_surface import denied_shares
 from .second_look import MAX_POINTS, NO_LOOK, Comparisons, PairLook, looks_of, second_look
 
 MIN_EXPECTED = 20  # points that one photograph must show of another's before what it shows counts
@@ -17,7 +17,7 @@ LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked
 # Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
 # more agree, or more are matched.
 MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
-# Of a place, in the usual pair between two groups; see `SurfaceLook`. Single right pairs of photographs deny up to
+# Of a place, in the usual pair between two groups; see `denied_shares`. Single right pairs of photographs deny up to
 # 0.56, where the surface between points is not what it was taken for.
 MOST_DENIED, LEAST_DENYING = 0.45, 3
 MAX_ROUNDS = 8
@@ -28,7 +28,7 @@ class Contradiction:
     """Two groups of photographs show that they do not belong where their matches put them."""
 
     look: PairLook  # of all pairs between the groups
-    denied: float = 0.0  # share of a place that the usual pair between them denies; see `SurfaceLook`
+    denied: float = 0.0  # share of a place that the usual pair between them denies; see `denied_shares`
 
     @property
     def strength(self) -> float:
@@ -43,7 +43,7 @@ class SeparatedModel:
     graph: ViewGraph  # without the pairs that misled the mapping
     model: Model | None
     comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
-    surfaces: dict[Pair, SurfaceLook] = field(default_factory=dict)  # of the same
+    denied: dict[Pair, float] = field(default_factory=dict)  # of the same; see `denied_shares`
     misleading: dict[Pair, Contradiction] = field(default_factory=dict)  # pairs taken out, and what their groups showed
 
 
@@ -60,10 +60,10 @@ def separated(
         if model is None:
             break
         comparisons = second_look(model, grey)
-        surfaces = surface_looks(model, grey)
-        wrong = misleading_pairs(graph, model, looks_of(comparisons), surfaces)
+        denied = denied_shares(model, grey)
+        wrong = misleading_pairs(graph, model, looks_of(comparisons), denied)
         if not wrong or not rounds_left:
-            return SeparatedModel(graph, model, comparisons, surfaces, misleading)
+            return SeparatedModel(graph, model, comparisons, denied, misleading)
         misleading |= wrong
         graph = graph.without(wrong)
         model = solve(graph)
@@ -71,7 +71,7 @@ def separated(
 
 
 def misleading_pairs(
-    graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook], surfaces: Mapping[Pair, SurfaceLook]
+    graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook], denied: Mapping[Pair, float]
 ) -> dict[Pair, Contradiction]:
     """Verified pairs between groups of a model's views that contradict each other, with what the groups show.
 
@@ -94,13 +94,13 @@ def misleading_pairs(
         small = min(group[a], group[b], key=len)
         across = {pair for view in small for pair in looks_at[view] if _joins(pair, group[a], group[b])}
         look = sum((looks[pair] for pair in sorted(across)), NO_LOOK)
-        shares = [surface.denied for pair, surface in surfaces.items() if _joins(pair, group[a], group[b])]
-        denied = float(np.median(shares)) if len(shares) >= LEAST_DENYING else 0.0
-        denies = denied > MOST_DENIED
+        shares = [share for pair, share in denied.items() if _joins(pair, group[a], group[b])]
+        usual = float(np.median(shares)) if len(shares) >= LEAST_DENYING else 0.0
+        denies = usual > MOST_DENIED
         if denies or _contradicts(look, count):
             met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0
             between = {
-                pair: Contradiction(look, denied)
+                pair: Contradiction(look, usual)
                 for pair, geometry in graph.geometries.items()
                 if _joins(pair, group[a], group[b]) and (denies or len(geometry.inlier_matches) <= max(met, count))
             }

@@ -14,7 +14,6 @@ import pycolmap
 
 from ..mapping import Model
 from ..verification import Pair, ViewGraph
-from .denied_surface import SurfaceLook
 
 MOST_VIEWS = 24  # photographs beyond which a solution takes long and rests on many more pairs
 MOST = 0.7  # of the matches of every pair; with half of them weak pairs are lost, whether they are right or not
@@ -28,7 +27,7 @@ Again = Callable[[ViewGraph, int], Model | None]  # a view graph, and the number
 
 
 def moved_deg(
-    graph: ViewGraph, model: Model, surfaces: Mapping[Pair, SurfaceLook], again: Again, seed: int
+    graph: ViewGraph, model: Model, denied: Mapping[Pair, float], again: Again, seed: int
 ) -> dict[int, float]:
     """Mean angle in degrees that each placed camera's rotation moves by, over solutions from parts of the view graph.
 
@@ -40,7 +39,7 @@ def moved_deg(
         return {}
     rng = np.random.default_rng(seed)
     first, second = _parts(graph, rng), _parts(graph, rng)
-    suspect = [pair for pair, look in surfaces.items() if look.denied > SUSPECT]
+    suspect = [pair for pair, share in denied.items() if share > SUSPECT]
     kept = rng.random(len(graph.geometries)) < KEPT_PAIRS
     left_out = [pair for pair, keep in zip(sorted(graph.geometries), kept, strict=True) if not keep]
     parts = [first[0], first[1], second[0].without(suspect), second[1].without(left_out)]
