@@ -230,6 +230,10 @@ class SparseMap:
     def __init__(
         self, asking: VoxelSet, found: VoxelSet, scale: Sequence[int], offsets: Sequence[Sequence[int]]
     ) -> None: ...  # asking is the target, found (at position * scale + offset) the source
+    @staticmethod
+    def of_pairs(
+        source: ndarray, target: ndarray, slot_start: ndarray, n_source: int, n_target: int
+    ) -> SparseMap: ...  # int64 rows, those of slot k at slot_start[k] .. slot_start[k + 1]
     def transposed(self) -> SparseMap: ...
     def write_pairs(self, source: ndarray, target: ndarray, slot_start: ndarray) -> None: ...  # int64
 

@@ -29,6 +29,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 COMMANDS = {
     "demo": "Twelve bundled photographs to a splat, then how to look at it.",
     "reconstruct": "Photographs, a video, or a data set with cameras, to a Gaussian splat.",
+    "batch": "Many captures to splats, on this computer or on a cluster, with one page of reports.",
     "methods": "The reconstruction methods, and the settings of each.",
     "poses": "Only the cameras: where each photograph was taken from.",
     "view": "Look at a run, a splat, points or a data set in the browser.",
@@ -112,9 +113,11 @@ def _guarded(name: str, args: list[str]) -> int:
     except MemoryError:
         return _fail("The memory ran out; lower --resolution, --max-gaussians or --views.", 1, args, debug)
     except Exception as error:
+        from .scene.errors import explained
+
         if _was_interrupted(error):
             return _fail("Interrupted.", 130, args, debug)
-        code, sentence = _explain(error)
+        code, sentence = explained(error)
         return _fail(sentence, code, args, debug)
 
 
@@ -139,7 +142,7 @@ def _usage_as_json(wanted: bool) -> Iterator[None]:
     except SystemExit as left:
         print(said.getvalue(), end="", file=sys.stderr, flush=True)
         if left.code:
-            words = re.sub("[\u2500-\u257f]+", " ", said.getvalue()).split()  # without the box around it
+            words = re.sub("[\u2500-\u257f]+|-{5,}", " ", said.getvalue()).split()  # without the box around it
             print(json.dumps({"error": " ".join(words), "exit_code": left.code}))
         raise
 
@@ -168,17 +171,6 @@ def _was_interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    from .scene.errors import FewviewError
-
-    if isinstance(error, FewviewError):
-        return error.exit_code, str(error)
-    if isinstance(error, ImportError) and "_native" in str(error):
-        return 1, "The CPU kernels are not built; type `python -m pip install -e .` (it needs a C++ compiler)."
-    detail = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
-    return 1, f"Unexpected {type(error).__name__}: {detail}. Run again with --debug to see where."
 
 
 def _fail(message: str, code: int, args: Sequence[str], debug: bool = False) -> int:

@@ -14,6 +14,7 @@ from ..detect.metrics.nuscenes_metric import evaluate, table
 from ..detect.metrics.nuscenes_submission import read_submission
 from ..detect.metrics.nuscenes_truth import Truth
 from ..detect.tasks.nuscenes_splits import split_samples
+from ..learn.processes import is_first_process
 from ..scene.datasets.nuscenes_log import NuScenes
 from ..scene.errors import BadInputError, FewviewError
 from ..scene.files import write_json
@@ -45,6 +46,8 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
+    if not is_first_process():
+        return  # measuring takes seconds; under torchrun one process does it
     run_eval(options)
 
 

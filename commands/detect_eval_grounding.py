@@ -11,6 +11,7 @@ import tyro
 from ..detect.metrics.grounding_metric import GroundingMetric
 from ..detect.metrics.grounding_results import read_grounding_results
 from ..detect.tasks.grounding_samples import open_grounding_samples
+from ..learn.processes import is_first_process
 from ..scene.errors import BadInputError
 from ..scene.files import write_json
 from .detect_train_grounding import Sentences
@@ -39,6 +40,8 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
+    if not is_first_process():
+        return  # measuring takes seconds; under torchrun one process does it
     found = read_grounding_results(options.results)
     with TerminalProgress(options.quiet) as progress:
         progress("Reading scans", 0, 0)

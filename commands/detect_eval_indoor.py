@@ -11,6 +11,7 @@ import tyro
 from ..detect.metrics.indoor_metric import IndoorMetric
 from ..detect.metrics.indoor_results import read_indoor_results
 from ..detect.tasks.indoor_samples import open_rooms
+from ..learn.processes import is_first_process
 from ..scene.errors import BadInputError
 from ..scene.files import write_json
 from .options import Common
@@ -37,6 +38,8 @@ class Options(Common):
 
 
 def run(options: Options) -> None:
+    if not is_first_process():
+        return  # measuring takes seconds; under torchrun one process does it
     found = read_indoor_results(options.results)
     if not found:
         raise BadInputError(f"{options.results} has no room, so there is nothing to measure.")

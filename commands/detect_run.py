@@ -18,7 +18,7 @@ from ..detect.tasks.driving_picture import frame_picture
 from ..detect.tasks.driving_sample import DrivingSample
 from ..detect.tasks.driving_samples import MAX_SWEEPS, LogSamples, NuScenesSamples, open_driving_samples
 from ..learn.network_files import WEIGHTS_FILE
-from ..learn.processes import peak_memory_gb
+from ..learn.processes import current_process, peak_memory_gb, process_group
 from ..scene.boxes import Boxes
 from ..scene.datasets.lidar_detections import (
     DetectionsFile,
@@ -33,6 +33,7 @@ from ..scene.progress import duration
 from .network_options import NetworkOptions
 from .picture_file import evenly_spread, write_picture
 from .result import finish
+from .shared_detection import join_parts, of_all_processes, part_of, values_of_processes
 from .terminal_progress import TerminalProgress
 
 DETECTOR = "sparsefusion"
@@ -81,7 +82,7 @@ class Options(NetworkOptions):
 
 def run(options: Options) -> None:
     device = options.begin()
-    with TerminalProgress(options.quiet) as progress:
+    with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         if options.weights is None:
             progress.say(RANDOM_WEIGHTS)
             detector = new_detector(DETECTOR, options.preset)
@@ -94,14 +95,22 @@ def run(options: Options) -> None:
         for note in notes:
             progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
-        _make_folder(folder, options.resume)
+        if rank == 0:
+            _make_folder(folder, options.resume)
         # A network of LiDAR alone runs without photographs, but pictures show them where they are there.
         shown = samples if detector.inputs.images else open_driving_samples(options.input, 1, options.split)
         pictures = _Pictures(folder, evenly_spread(len(samples), options.pictures), options, shown)
-        kept = DetectionsFile(folder / DETECTIONS_FILE, _about(options, samples.tokens, sweeps), options.resume)
+        about, names = _about(options, samples.tokens, sweeps), detector.task.classes
+        kept = _opened(folder / DETECTIONS_FILE, about, names, options.resume)
         (folder / SUBMISSION).unlink(missing_ok=True)  # it is there when all frames are done
         start = time.perf_counter()
         unusable = _detect(Predictor(detector, device, options.mixed_precision), samples, kept, progress, pictures)
+        unusable, written = of_all_processes(unusable, pictures.written)
+        if rank > 0:
+            return
+        if processes > 1:
+            kept = DetectionsFile(folder / DETECTIONS_FILE, about, resume=True)
+            join_parts(kept, names)
         seconds = time.perf_counter() - start
         if unusable and not kept.done:
             raise unusable[0].problem
@@ -132,7 +141,7 @@ def run(options: Options) -> None:
         "random_weights": options.weights is None,
         "seconds": round(seconds, 2),
         "peak_memory_gb": None if memory_gb is None else round(memory_gb, 2),
-        "pictures": [str(path) for path in pictures.written],
+        "pictures": [str(path) for path in written],
         "notes": notes,
     }
     lines = [
@@ -140,7 +149,7 @@ def run(options: Options) -> None:
         "pictures included" + ("." if memory_gb is None else f"; peak memory {memory_gb:.2f} GB."),
         f"Submission: {submission}",
         f"In the LiDAR's frame: {kept.path}",
-        *([f"Pictures: {pictures.folder}"] if pictures.written else []),
+        *([f"Pictures: {pictures.folder}"] if written else []),
     ]
     if samples.annotated and options.input.is_dir():
         split = "" if options.split == "all" else f" --split {options.split}"
@@ -158,7 +167,7 @@ def _detect(
     """Add every frame that is not there yet; returns those that could not be used."""
     unusable = []
     try:
-        for found in detect_each(predictor, samples, frozenset(kept.done), progress):
+        for found in detect_each(predictor, samples, frozenset(kept.done), progress, current_process()):
             if isinstance(found, Unusable):
                 unusable.append(found)
                 continue
@@ -171,6 +180,26 @@ def _detect(
             "command with --resume goes on."
         ) from interrupt
     return unusable
+
+
+def _opened(path: Path, about: dict[str, Any], names: tuple[str, ...], resume: bool) -> DetectionsFile:
+    """The file that this process writes its frames to, knowing those of all processes that are done.
+
+    Parts that an interrupted run of several processes has left are joined first.
+    """
+    rank, processes = current_process()
+    if rank == 0:
+        whole = DetectionsFile(path, about, resume)
+        if resume:
+            join_parts(whole, names)
+    values_of_processes(None)  # the first process is ready
+    if processes == 1:
+        return whole
+    done = DetectionsFile(path, about, resume=True).done
+    values_of_processes(None)  # all have read it
+    part = DetectionsFile(part_of(path, rank), about, resume=False)
+    part.done |= done
+    return part
 
 
 def _about(options: Options, tokens: tuple[str, ...], sweeps: int) -> dict[str, Any]:

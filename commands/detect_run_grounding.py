@@ -9,10 +9,10 @@ from typing import Literal
 
 import tyro
 
-from ..detect.measure import Predictor
-from ..detect.metrics.grounding_results import write_grounding_results
+from ..detect.measure import Predictor, Unusable
+from ..detect.metrics.grounding_results import read_grounding_results, write_grounding_results
 from ..detect.tasks.grounding_samples import open_grounding_samples
-from ..learn.processes import peak_memory_gb
+from ..learn.processes import peak_memory_gb, process_group
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.files import make_folder
@@ -22,6 +22,7 @@ from .grounding_pictures import grounded, load_grounding, write_grounding_pictur
 from .network_options import NetworkOptions
 from .picture_file import evenly_spread
 from .result import finish
+from .shared_detection import joined_boxes, of_all_processes
 from .terminal_progress import TerminalProgress
 
 
@@ -55,7 +56,7 @@ class Options(NetworkOptions):
 
 def run(options: Options) -> None:
     device = options.begin()
-    with TerminalProgress(options.quiet) as progress:
+    with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         detector = load_grounding(options.weights, options.text)
         detector.network.to(device)
         samples = open_grounding_samples(options.input, options.split, options.sentences)
@@ -64,36 +65,42 @@ def run(options: Options) -> None:
         pictured = evenly_spread(len(samples), options.pictures)
         predictor = Predictor(detector, device, options.mixed_precision)
         found: dict[str, Boxes] = {}
-        problem: BadInputError | None = None
-        skipped = 0
+        unusable: list[Unusable] = []
         start = time.perf_counter()
         for i, token in enumerate(samples.tokens):
+            if i % processes != rank:
+                continue
             progress("detecting", i, len(samples))
             try:
                 sample = samples[i]
                 boxes, output = grounded(predictor, sample)
             except BadInputError as error:
-                problem, skipped = problem or error, skipped + 1
+                unusable.append(Unusable(i, token, error))
                 continue
             found[token] = boxes
             if i in pictured:
                 path = folder / "pictures" / f"{token.replace('/', '_')}.jpg"
                 write_grounding_picture(path, sample, boxes, output, detector.network)
         progress("detecting", len(samples), len(samples))
+        boxes_file = folder / BOXES_FILE
+        found = joined_boxes(boxes_file, found, samples.tokens, write_grounding_results, read_grounding_results)
+        unusable, _ = of_all_processes(unusable, [])
         seconds = time.perf_counter() - start
-        if not found and problem is not None:
-            raise problem
+        if rank > 0:
+            return
+        if not found and unusable:
+            raise unusable[0].problem
         write_grounding_results(folder / BOXES_FILE, found)
     memory_gb = peak_memory_gb(device)
     result = {
         "output": str(folder),
         "sentences": len(found),
-        "skipped": skipped,
+        "skipped": len(unusable),
         "seconds": round(seconds, 2),
         "peak_memory_gb": None if memory_gb is None else round(memory_gb, 2),
     }
     lines = [
-        *([f"{skipped} sentences could not be used; the first: {problem}"] if skipped else []),
+        *([f"{len(unusable)} sentences could not be used; the first: {unusable[0].problem}"] if unusable else []),
         f"{len(found)} sentences in {duration(seconds)}, reading and pictures included.",
         f"Boxes: {folder / BOXES_FILE}",
         *([f"Pictures: {folder / 'pictures'}"] if pictured else []),

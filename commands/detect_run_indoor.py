@@ -12,10 +12,10 @@ import tyro
 from ..detect.imgeonet.imgeonet_detector import ImGeoNetDetector, load, new
 from ..detect.imgeonet.model import ImGeoNet
 from ..detect.measure import Predictor, Unusable, detect_each
-from ..detect.metrics.indoor_results import write_indoor_results
+from ..detect.metrics.indoor_results import read_indoor_results, write_indoor_results
 from ..detect.tasks.indoor_samples import open_rooms
 from ..detect.tasks.room_picture import room_picture
-from ..learn.processes import peak_memory_gb
+from ..learn.processes import peak_memory_gb, process_group
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.files import make_folder
@@ -24,6 +24,7 @@ from .detect_run import RANDOM_WEIGHTS
 from .network_options import NetworkOptions
 from .picture_file import evenly_spread, write_picture
 from .result import finish
+from .shared_detection import joined_boxes, of_all_processes
 from .terminal_progress import TerminalProgress
 
 ROOMS_FILE = "rooms.json"
@@ -65,7 +66,7 @@ class Options(NetworkOptions):
 
 def run(options: Options) -> None:
     device = options.begin()
-    with TerminalProgress(options.quiet) as progress:
+    with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         if options.weights is None:
             progress.say(RANDOM_WEIGHTS)
         detector = with_views(new(options.preset) if options.weights is None else load(options.weights), options.views)
@@ -80,7 +81,8 @@ def run(options: Options) -> None:
         found: dict[str, Boxes] = {}
         unusable: list[Unusable] = []
         start = time.perf_counter()
-        for result in detect_each(Predictor(detector, device, options.mixed_precision), samples, progress=progress):
+        predictor = Predictor(detector, device, options.mixed_precision)
+        for result in detect_each(predictor, samples, progress=progress, share=(rank, processes)):
             if isinstance(result, Unusable):
                 unusable.append(result)
                 continue
@@ -90,7 +92,18 @@ def run(options: Options) -> None:
                     result.sample, result.boxes, options.min_score, random_weights=options.weights is None
                 )
                 write_picture(folder / "pictures" / f"{result.sample.token}.jpg", picture)
+        classes = detector.config.classes
+        found = joined_boxes(
+            folder / ROOMS_FILE,
+            found,
+            samples.tokens,
+            lambda path, boxes: write_indoor_results(path, boxes, classes),
+            read_indoor_results,
+        )
+        unusable, _ = of_all_processes(unusable, [])
         seconds = time.perf_counter() - start
+        if rank > 0:
+            return
         if not found:
             raise unusable[0].problem
         if unusable:

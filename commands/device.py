@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 
 import torch
 
 from .. import _native
+from ..render.gsplat_probe import compiles_at_first_use, gsplat_failure
 from ..scene.errors import BadInputError
 from .options import Common
 
 
 def prepare(options: Common) -> torch.device:
-    """Set threads and seed, and return the device. Raises BadInputError when it is asked for and not there."""
+    """Set threads and seed, and return the device. Raises BadInputError when it is asked for and not there.
+
+    A GPU that is there but cannot be used, and the minutes that gsplat compiles for once, are told on standard error.
+    """
     set_threads(options.threads)
     torch.manual_seed(options.seed)
-    return choose_device(options.device)
+    if not options.quiet and options.device != "cpu" and what_pytorch_lacks() == "" and compiles_at_first_use():
+        print("gsplat compiles its CUDA kernels now, once on this computer; that takes some minutes.", file=sys.stderr)
+    device = choose_device(options.device)
+    if not options.quiet and options.device == "auto" and device.type == "cpu" and what_pytorch_lacks() == "":
+        print(f"The GPU is left alone: {what_cuda_lacks()}. Computing on the CPU.", file=sys.stderr)
+    return device
 
 
 def set_threads(count: int | None) -> None:
@@ -26,7 +35,7 @@ def set_threads(count: int | None) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """`cuda` for `auto` only where a GPU, its driver and gsplat are all there."""
+    """`cuda` for `auto` only where a GPU, its driver and a gsplat that draws are all there."""
     if name == "cpu":
         return torch.device("cpu")
     missing = what_cuda_lacks()
@@ -36,11 +45,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def what_cuda_lacks() -> str:
-    """Empty when splatting on a GPU can work, else the reason as the end of a sentence."""
+    """Empty when splatting on a GPU works, else the reason as the end of a sentence."""
+    return what_pytorch_lacks() or gsplat_failure()
+
+
+def what_pytorch_lacks() -> str:
+    """Empty when PyTorch can compute on a GPU, else the reason as the end of a sentence."""
     if torch.version.cuda is None:
         return "this PyTorch was built without CUDA"
     if not torch.cuda.is_available():
         return "PyTorch finds no NVIDIA GPU with a working driver"
-    if importlib.util.find_spec("gsplat") is None:
-        return "gsplat is not installed (`pip install gsplat==1.5.3`)"
     return ""

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import torch
 
+from ..detect.sparse.gpu import PACKAGES
+from ..render.gsplat_probe import compiles_at_first_use
 from ..render.metrics import lpips_missing
 from ..scene.errors import FewviewError
 from ..viewer.share import program_version
-from .device import what_cuda_lacks
+from .batch_engines import ray_is_installed
+from .device import what_cuda_lacks, what_pytorch_lacks
 from .options import Common
 from .result import finish
 
@@ -85,6 +88,8 @@ def examine() -> Iterator[Finding]:
     yield _checked("meshes", _meshes, "python -m pip install 'fewview[mesh]'", needed=False)
     yield _checked("LPIPS", _lpips, "PSNR and SSIM do not need it", needed=False)
     yield _cuda()
+    yield _sparse_kernels()
+    yield _batch_engine()
     yield _disk()
 
 
@@ -177,9 +182,34 @@ def _lpips() -> str:
 
 
 def _cuda() -> Finding:
+    if not what_pytorch_lacks() and compiles_at_first_use():
+        return Finding("CUDA", True, "a GPU; gsplat compiles its kernels at first use, for some minutes", needed=False)
     lacks = what_cuda_lacks()
     found = lacks or f"{torch.cuda.get_device_name(0)}, gsplat {importlib.metadata.version('gsplat')}"
     return Finding("CUDA", not lacks, found, "not needed: everything runs on the CPU", needed=False)
+
+
+def _sparse_kernels() -> Finding:
+    """The packages that multiply sparse convolutions on a GPU; PyTorch does it without, some times slower."""
+    found = [name for name in PACKAGES if importlib.util.find_spec(name) is not None]
+    advice = "python -m pip install spconv-triton; not needed: without it PyTorch's own products are used on a GPU"
+    if not found:
+        return Finding("sparse on GPU", False, "neither spconv nor spconv-triton", advice, needed=False)
+    name, needs_triton = found[0].replace("_", "-"), found[0] == "spconv_triton"
+    if needs_triton and importlib.util.find_spec("triton") is None:
+        return Finding("sparse on GPU", False, f"{name} without Triton, which PyTorch for CUDA brings", needed=False)
+    versions = [importlib.metadata.version(name)] if needs_triton else []
+    compiles = "; compiles and tunes its kernels at first use, for a minute or two" if needs_triton else ""
+    return Finding("sparse on GPU", True, " ".join([name, *versions]) + compiles, needed=False)
+
+
+def _batch_engine() -> Finding:
+    def check() -> str:
+        if not ray_is_installed():
+            raise FewviewError("no Ray, so `fewview batch` runs on this computer alone")
+        return f"Ray {importlib.metadata.version('ray')}, for `fewview batch --engine ray`"
+
+    return _checked("Ray", check, "python -m pip install 'fewview[batch]'", needed=False)
 
 
 def _disk() -> Finding:

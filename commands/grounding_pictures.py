@@ -12,6 +12,7 @@ from ..detect.tasks.grounding_samples import GroundingSample
 from ..detect.tsp3d.grounding_detector import TSP3DDetector
 from ..detect.tsp3d.model import Output, TSP3DModel
 from ..detect.tsp3d.tsp3d_weights import load_model
+from ..learn.precision import mixed
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from .picture_file import write_picture
@@ -31,7 +32,7 @@ def grounded(predictor: Predictor, sample: GroundingSample) -> tuple[Boxes, Outp
     """(the box, on the CPU, and what the network gave for it)"""
     network = predictor.detector.network.eval()
     batch = predictor.batch(sample)
-    with torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.mixed_precision):
+    with mixed(predictor.device, predictor.mixed_precision):
         output: Output = network(batch)
     return predictor.detector.decode(output)[0].to("cpu"), output
 

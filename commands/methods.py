@@ -37,7 +37,13 @@ def run(options: Options) -> None:
     width = max(len(one.name) for one in found) + 2
     lines = [f"{one.name:<{width}}{one.summary}{' Follows time.' if one.uses_time else ''}" for one in found]
     rows = [
-        {"name": one.name, "summary": one.summary, "needs": list(one.needs), "uses_time": one.uses_time}
+        {
+            "name": one.name,
+            "summary": one.summary,
+            "needs": list(one.needs),
+            "takes": list(one.takes),
+            "uses_time": one.uses_time,
+        }
         for one in found
     ]
     finish(options, {"methods": rows}, [*lines, "", "`fewview methods NAME` lists the settings of one."])

@@ -38,6 +38,9 @@ class Options(Common):
     # Improve cameras of photographs of one object with masks or transparency by making the object from them, and look
     # around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
+    # Weights of an ADen network (of scripts/train_priors/aden.py) that proposes cameras for photographs of one object
+    # that could not be placed, for --synthesis to look at; and places all of them where too few could.
+    pose_network: Path | None = None
     # Leave out photographs whose camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # Go on with a run that was interrupted.
@@ -57,6 +60,7 @@ def run(options: Options) -> None:
         resolution=options.resolution,
         min_confidence=options.min_confidence,
         synthesis=options.synthesis,
+        pose_network=options.pose_network,
         max_megapixels=options.max_megapixels,
         allow_outside=options.allow_outside,
         device=device.type,

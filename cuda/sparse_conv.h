@@ -78,6 +78,9 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
 // The same from a set to itself for offsets that mirror each other: each pair is searched for once and used twice.
 SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search);
 SparseMap transposed(const SparseMap &map);  // source and target swapped, each pair in its slot
+// Pairs that were found elsewhere, those of slot k at [slot_start[k], slot_start[k + 1]); rows in range.
+SparseMap map_of_pairs(const int64_t *source, const int64_t *target, const int64_t *slot_start, int volume,
+                       int64_t n_source, int64_t n_target);
 
 struct SparseConvArgs {
     const SparseMap *map;

@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <stdexcept>
@@ -82,6 +83,18 @@ void write_pairs(const SparseMap &map, Longs source, Longs target, Longs slot_st
             }
     }
     slot_start.data()[map.volume] = at;
+}
+
+SparseMap checked_map_of_pairs(Longs source, Longs target, Longs slot_start, int64_t n_source, int64_t n_target) {
+    const int64_t pairs = (int64_t)source.shape(0), slots = (int64_t)slot_start.shape(0) - 1;
+    const auto beyond = [](const Longs &rows, int64_t n) {
+        return std::any_of(rows.data(), rows.data() + rows.shape(0), [n](int64_t row) { return row < 0 || row >= n; });
+    };
+    const int64_t *start = slot_start.data();
+    if ((int64_t)target.shape(0) != pairs || slots < 1 || start[0] != 0 || start[slots] != pairs ||
+        !std::is_sorted(start, start + slots + 1) || beyond(source, n_source) || beyond(target, n_target))
+        throw std::invalid_argument("pairs: expected source and target [P] in range and slot_start [K + 1] up to P");
+    return map_of_pairs(source.data(), target.data(), start, (int)slots, n_source, n_target);
 }
 
 // `backward`: from outputs to inputs, over the transposed map; `flip`: over the map itself, slots in reverse.
@@ -194,6 +207,8 @@ void bind_sparse_conv(nb::module_ &m) {
                  new (self) SparseMap(mirrored ? find_symmetric_pairs(found, search) : find_pairs(asking, found, search));
              },
              release)
+        .def_static("of_pairs", &checked_map_of_pairs, "source"_a, "target"_a, "slot_start"_a, "n_source"_a, "n_target"_a,
+                    release)
         .def("transposed", [](const SparseMap &map) { return transposed(map); }, release)
         .def_prop_ro("n_pairs", [](const SparseMap &map) { return map.n_pairs; })
         .def_prop_ro("nbytes", [](const SparseMap &map) { return 8 * map.n_pairs + 4 * (map.volume + 1) * map.tiles.size(); })

@@ -201,6 +201,37 @@ void complete_tile(const SparseMap &map, const std::vector<MapTile> &halves, con
     }
 }
 
+// The tiles of a map from its pairs: `each_pair` calls what it is given with slot, source row and target row, in one order
+// each time that it is asked; within a tile and a slot they keep that order.
+template <class EachPair>
+void fill_tiles(SparseMap &map, const EachPair &each_pair) {
+    prepare_tiles(map);
+    std::vector<int32_t> place;  // of each row in the sorted order of the target
+    if (map.target_order) {
+        place.resize(map.n_target);
+        for (int64_t i = 0; i < map.n_target; i++) place[(*map.target_order)[i]] = (int32_t)i;
+    }
+    const auto tile_of = [&](int32_t row) -> MapTile & {
+        return map.tiles[(place.empty() ? row : place[row]) / map.tile_rows];
+    };
+    for (MapTile &tile : map.tiles) tile.start.assign(map.volume + 1, 0);
+    each_pair([&](int k, int32_t, int32_t target) { tile_of(target).start[k + 1]++; });
+    for (MapTile &tile : map.tiles) {
+        std::partial_sum(tile.start.begin(), tile.start.end(), tile.start.begin());
+        map.n_pairs += tile.pairs();
+        tile.source.resize(tile.pairs());
+        tile.target.resize(tile.pairs());
+        tile.start.insert(tile.start.begin(), 0);  // start[k + 1] is where the next pair of slot k goes, for now
+    }
+    each_pair([&](int k, int32_t source, int32_t target) {
+        MapTile &tile = tile_of(target);
+        const int32_t at = tile.start[k + 1]++;
+        tile.source[at] = source;
+        tile.target[at] = target;
+    });
+    for (MapTile &tile : map.tiles) tile.start.pop_back();
+}
+
 }  // namespace
 
 VoxelSet sort_voxels(const int32_t *indices, int64_t n) {
@@ -327,38 +358,27 @@ SparseMap transposed(const SparseMap &map) {
     SparseMap out;
     out.n_source = map.n_target;
     out.n_target = map.n_source;
-    out.n_pairs = map.n_pairs;
     out.volume = map.volume;
-    prepare_tiles(out);
     out.source_order = map.target_order;
     out.target_order = map.source_order;
-    std::vector<int32_t> place;  // of each row in the sorted order of the new target
-    if (out.target_order) {
-        place.resize(out.n_target);
-        for (int64_t i = 0; i < out.n_target; i++) place[(*out.target_order)[i]] = (int32_t)i;
-    }
-    const auto each_pair = [&](const auto &visit) {
+    fill_tiles(out, [&](const auto &visit) {
         for (const MapTile &tile : map.tiles)
             for (int k = 0; k < map.volume; k++)
-                for (int32_t p = tile.start[k]; p < tile.start[k + 1]; p++) {
-                    const int32_t row = tile.source[p];
-                    visit(tile, p, out.tiles[(place.empty() ? row : place[row]) / out.tile_rows], k);
-                }
-    };
-    for (MapTile &tile : out.tiles) tile.start.assign(map.volume + 1, 0);
-    each_pair([](const MapTile &, int32_t, MapTile &to, int k) { to.start[k + 1]++; });
-    for (MapTile &tile : out.tiles) {
-        std::partial_sum(tile.start.begin(), tile.start.end(), tile.start.begin());
-        tile.source.resize(tile.pairs());
-        tile.target.resize(tile.pairs());
-        tile.start.insert(tile.start.begin(), 0);  // start[k + 1] is where the next pair of slot k goes, for now
-    }
-    each_pair([](const MapTile &from, int32_t p, MapTile &to, int k) {
-        const int32_t at = to.start[k + 1]++;
-        to.source[at] = from.target[p];
-        to.target[at] = from.source[p];
+                for (int32_t p = tile.start[k]; p < tile.start[k + 1]; p++) visit(k, tile.target[p], tile.source[p]);
     });
-    for (MapTile &tile : out.tiles) tile.start.pop_back();
+    return out;
+}
+
+SparseMap map_of_pairs(const int64_t *source, const int64_t *target, const int64_t *slot_start, int volume,
+                       int64_t n_source, int64_t n_target) {
+    SparseMap out;
+    out.n_source = n_source;
+    out.n_target = n_target;
+    out.volume = volume;
+    fill_tiles(out, [&](const auto &visit) {
+        for (int k = 0; k < volume; k++)
+            for (int64_t p = slot_start[k]; p < slot_start[k + 1]; p++) visit(k, (int32_t)source[p], (int32_t)target[p]);
+    });
     return out;
 }
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from ..learn.precision import mixed
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.progress import Progress, silent
@@ -24,7 +25,7 @@ class Predictor:
 
     detector: Detector
     device: torch.device
-    mixed_precision: bool = False  # bfloat16 where that is safe
+    mixed_precision: bool = False  # the device's 16 bits where that is safe
 
     def batch(self, sample: Sample) -> Any:
         """Read and prepare one sample."""
@@ -36,7 +37,7 @@ class Predictor:
         """Boxes with scores in the frame of the sample's points, on the CPU."""
         network = self.detector.network.eval()
         batch = self.batch(sample)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        with mixed(self.device, self.mixed_precision):
             output = network(batch)
         return self.detector.decode(output)[0].to("cpu")
 
@@ -60,12 +61,20 @@ class Unusable:
 
 
 def detect_each(
-    predictor: Predictor, samples: Samples[S], done: Collection[str] = (), progress: Progress = silent
+    predictor: Predictor,
+    samples: Samples[S],
+    done: Collection[str] = (),
+    progress: Progress = silent,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Detected[S] | Unusable]:
-    """Each sample that is not `done` (by token) with its boxes, or with the reason why there are none."""
+    """Each sample that is not `done` (by token) with its boxes, or with the reason why there are none.
+
+    With `share` (k, n) only every n-th of them, from the k-th: the part of one of several processes.
+    """
+    first, apart = share
     progress("detecting", 0, len(samples))
     for i, token in enumerate(samples.tokens):
-        if token in done:
+        if i % apart != first or token in done:
             continue
         try:
             sample = samples[i]

@@ -22,10 +22,13 @@ from ..scene.interruption import interruption
 from ..scene.progress import Progress, silent
 from .checkpoint import Checkpoint, load_newest, save
 from .optimizer_state import load_optimizer_state, optimizer_state
+from .precision import loss_scaler, mixed
 from .processes import any_process, current_process
 from .training_task import Batch, TrainingTask
 
 DATA_KIND = "samples"
+SCALER = "loss_scaler"
+LOSS_EVERY_ON_GPU = 10  # steps; reading the losses waits for the GPU
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,14 @@ class TrainRun:
     folder: Path | None = None  # for checkpoints
     resume: bool = False
     checkpoint_every_s: float = 300.0
-    mixed_precision: bool = False  # bfloat16 where that is safe; `precision.require_bfloat16` says where it can be
+    mixed_precision: bool = (
+        False  # 16 bits where that is safe; `precision.require_mixed_precision` says where that can be
+    )
     stop_after: int | None = None  # steps of this part of the run; all that are left, unless given
     # Settings that may differ from the checkpoint's, such as the epochs of a run that goes on for longer.
     may_differ: frozenset[str] = frozenset()
-    after_step: Callable[[int, Mapping[str, float]], None] | None = None  # gets the steps done and the step's losses
+    # Gets the steps done and the losses, which on a GPU are of one of the last `LOSS_EVERY_ON_GPU` steps.
+    after_step: Callable[[int, Mapping[str, float]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,19 +66,19 @@ def fit(network: nn.Module, task: TrainingTask, run: TrainRun, progress: Progres
     loop = _Loop(network, task, run)
     notes = loop.resume() if run.resume else []
     last = task.steps if run.stop_after is None else min(task.steps, loop.step + run.stop_after)
-    found: dict[str, float] = {}
     with interruption() as interrupted:
         if loop.step < last:
             for batch in task.batches(loop.step):
-                found = loop.advance(batch)
-                progress("training", loop.step, task.steps, {"loss": sum(found.values())})
+                loop.advance(batch)
+                progress("training", loop.step, task.steps, {"loss": sum(loop.losses.values())})
                 if run.after_step is not None:
-                    run.after_step(loop.step, found)
+                    run.after_step(loop.step, loop.losses)
                 if loop.step >= last or any_process(interrupted.is_set(), loop.device):
                     break
                 loop.save_when_due()
+        loop.read_losses()
         loop.save()
-    return Trained(loop.step, task.steps, loop.seconds(), found, tuple(notes))
+    return Trained(loop.step, task.steps, loop.seconds(), loop.losses, tuple(notes))
 
 
 class _Loop:
@@ -87,33 +93,49 @@ class _Loop:
             # Some parts may be idle in some steps, such as an image decoder where no view has anything to decode.
             self.shared = DistributedDataParallel(network, find_unused_parameters=True)
         self.optimizer = task.optimizer(network)
+        self.scaler = loss_scaler(self.device, run.mixed_precision)
+        self.losses: dict[str, float] = {}  # by name, as they were last read
+        self._unread: Mapping[str, Tensor] = {}  # of the last step, where they are not read yet
+        self._unread_step = 0  # its number, from 1
         self.step, self.earlier_seconds = 0, 0.0
         self.started_at = self.saved_at = time.monotonic()
         self.saved_step = -1
 
-    def advance(self, batch: Batch) -> dict[str, float]:
-        """One step; its losses by name."""
+    def advance(self, batch: Batch) -> None:
+        """One step."""
         self.network.train()
         self.task.set_rates(self.optimizer, self.step)
         found = self.task.loss(self._forward, batch.to(self.device))
         loss = torch.stack(list(found.values())).sum()
-        if not math.isfinite(float(loss.detach())):
-            bad = ", ".join(name for name, value in found.items() if not bool(torch.isfinite(value)))
-            raise FewviewError(
-                f"The loss is no longer a number at step {self.step + 1} ({bad}); lower the learning rate, or start "
-                "from other weights."
-            )
+        self._unread = {name: value.detach() for name, value in found.items()}
+        self._unread_step = self.step + 1
+        if self.device.type == "cpu" or self.step % LOSS_EVERY_ON_GPU == 0:
+            self.read_losses()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if self.task.max_gradient_norm is not None:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.task.max_gradient_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)  # left out where a scaled gradient overflowed
+        self.scaler.update()
         self.step += 1
-        return {name: float(value.detach()) for name, value in found.items()}
+
+    def read_losses(self) -> None:
+        """Take up the losses of the last step in one copy. Raises FewviewError where one is no longer a number."""
+        if not self._unread:
+            return
+        names, values = list(self._unread), torch.stack(list(self._unread.values())).tolist()
+        self.losses, self._unread = dict(zip(names, values, strict=True)), {}
+        bad = ", ".join(name for name, value in self.losses.items() if not math.isfinite(value))
+        if bad:
+            raise FewviewError(
+                f"The loss is no longer a number at step {self._unread_step} ({bad}); lower the learning rate, or "
+                "start from other weights."
+            )
 
     def _forward(self, *inputs: Any, **named: Any) -> Any:
         """The network's output, shared with the other processes; losses stay outside of the mixed precision."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.mixed_precision):
+        with mixed(self.device, self.run.mixed_precision):
             return self.shared(*inputs, **named)
 
     def seconds(self) -> float:
@@ -127,9 +149,12 @@ class _Loop:
         """Processes of one run are equal after each step, so the first one writes."""
         if self.run.folder is None or self.rank != 0 or self.saved_step == self.step:
             return
+        self.read_losses()  # a state that is no longer of numbers must not become a checkpoint
         tensors: dict[str, Tensor] = {f"model/{k}": v.clone() for k, v in self.network.state_dict().items()}
         tensors |= optimizer_state(self.optimizer, self.network)
         tensors["generator/cpu"] = torch.get_rng_state()
+        if self.scaler.is_enabled():
+            tensors |= {f"{SCALER}/{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         if self.device.type == "cuda":
             tensors["generator/cuda"] = torch.cuda.get_rng_state(self.device)
         settings = dict(self.task.settings())
@@ -159,6 +184,8 @@ class _Loop:
         try:
             self.network.load_state_dict(checkpoint.part("model"))
             load_optimizer_state(self.optimizer, self.network, checkpoint)
+            if self.scaler.is_enabled() and (scaler := checkpoint.part(SCALER)):
+                self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
             self._set_generators(checkpoint)
         except (KeyError, RuntimeError, TypeError) as error:
             raise checkpoint.misfit(self.run.folder, error) from error

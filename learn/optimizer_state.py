@@ -27,7 +27,7 @@ def load_optimizer_state(optimizer: Optimizer, network: nn.Module, checkpoint: C
     names = {name: parameter for parameter, name in _learned(optimizer, network)}
     for full_name, value in checkpoint.tensors.items():
         key, _, name = full_name.partition("/")
-        if key not in ("model", "generator") and name in names:
+        if key not in ("model", "generator", "loss_scaler") and name in names:
             parameter = names[name]
             optimizer.state[parameter][key] = value if key == ON_CPU else value.to(parameter.device)
 

@@ -78,3 +78,23 @@ def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
     together = value.clone()
     dist.all_reduce(together)
     return together / processes
+
+
+def is_first_process() -> bool:
+    """True without torchrun, and in the first of the processes that it starts; also outside of `process_group`."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def texts_of_processes(text: str) -> list[str]:
+    """The texts of all processes in their order, each of which gives one at the same moment. Nothing is pickled."""
+    processes = current_process()[1]
+    if processes == 1:
+        return [text]
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    mine = torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8).to(device)
+    lengths = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(processes)]
+    dist.all_gather(lengths, torch.tensor(len(text.encode()), device=device))
+    longest = max(1, max(int(length) for length in lengths))
+    padded = [torch.zeros(longest, dtype=torch.uint8, device=device) for _ in range(processes)]
+    dist.all_gather(padded, torch.nn.functional.pad(mine, (0, longest - len(mine))))
+    return [bytes(one[: int(length)].cpu().tolist()).decode() for one, length in zip(padded, lengths, strict=True)]

@@ -25,7 +25,7 @@ def up_direction(cameras: Cameras) -> Tensor:
         mean_up = up[0]
     mean_up = mean_up / mean_up.norm()
     # 0.01 is the variance of sin(roll) of a camera held by hand with six degrees of roll.
-    prior = 0.01 * torch.eye(3, dtype=torch.float64)
+    prior = 0.01 * torch.eye(3, dtype=torch.float64, device=up.device)
     level = torch.linalg.solve(right.T @ right / len(right) + prior, prior @ mean_up)
     level = level / level.norm()
     chosen = level if level @ mean_up > 0.5 else mean_up

@@ -100,7 +100,7 @@ def rasterization(
     if means.is_cuda:
         # gsplat 1.4, which nerfstudio pins, has all arguments but `segmented`.
         newer = {"segmented": segmented} if segmented else {}
-        return _gsplat_rasterization()(
+        return gsplat_rasterization()(
             means=means, quats=quats, scales=scales, opacities=opacities, colors=colors, viewmats=viewmats, Ks=Ks,
             width=width, height=height, near_plane=near_plane, far_plane=far_plane, radius_clip=radius_clip,
             eps2d=eps2d, sh_degree=sh_degree, packed=packed, tile_size=tile_size, backgrounds=backgrounds,
@@ -238,7 +238,8 @@ def _seen_colors(
     return torch.cat(each)
 
 
-def _gsplat_rasterization() -> Any:
+def gsplat_rasterization() -> Any:
+    """gsplat's own function, which draws on a GPU. Raises BadInputError where it cannot be imported."""
     try:
         from gsplat import rasterization as on_cuda
     except ImportError as error:

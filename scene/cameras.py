@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .geometry import Similarity, se3_from, se3_inverse
+from .unrounded import unrounded
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Cameras:
     width: Tensor  # [...] int64, pixels
     height: Tensor  # [...] int64, pixels
     times_s: Tensor | None = None  # [...] float32, the moment of the scene; seconds where the source says so
+    exact: Tensor | None = None  # [..., 4, 4] float64, what cam_from_world was rounded from; see `unrounded_poses`
 
     def __post_init__(self) -> None:
         batch = self.cam_from_world.shape[:-2]
@@ -66,13 +68,21 @@ class Cameras:
 
     def __getitem__(self, index: Any) -> Cameras:
         times_s = None if self.times_s is None else self.times_s[index]
-        return Cameras(self.cam_from_world[index], self.K[index], self.width[index], self.height[index], times_s)
+        exact = None if self.exact is None else self.exact[index]
+        return Cameras(self.cam_from_world[index], self.K[index], self.width[index], self.height[index], times_s, exact)
 
     def to(self, device: torch.device | str) -> Cameras:
         times_s = None if self.times_s is None else self.times_s.to(device)
+        exact = None if self.exact is None else self.exact.to(device)
         return Cameras(
-            self.cam_from_world.to(device), self.K.to(device), self.width.to(device), self.height.to(device), times_s
-        )
+            self.cam_from_world.to(device), self.K.to(device), self.width.to(device), self.height.to(device), times_s,
+            exact,
+        )  # fmt: skip
+
+    @property
+    def unrounded_poses(self) -> Tensor:
+        """`cam_from_world` float64 [..., 4, 4], as exactly as the source gave it."""
+        return unrounded(self.cam_from_world, self.exact)
 
     @property
     def world_from_cam(self) -> Tensor:
@@ -94,8 +104,9 @@ class Cameras:
         new_w = torch.as_tensor(width).expand_as(self.width).to(self.width)
         new_h = torch.as_tensor(height).expand_as(self.height).to(self.height)
         K = self.K.clone()
-        K[..., 0, :] *= (new_w / self.width)[..., None].to(K)
-        K[..., 1, :] *= (new_h / self.height)[..., None].to(K)
+        for row, ratio in enumerate((new_w / self.width, new_h / self.height)):
+            # A number of the CPU scales what is on a GPU without a copy.
+            K[..., row, :] *= ratio if ratio.ndim == 0 else ratio[..., None].to(K)
         return replace(self, K=K, width=new_w.clone(), height=new_h.clone())
 
     def transformed(self, new_from_world: Similarity) -> Cameras:
@@ -103,20 +114,22 @@ class Cameras:
 
         Positions pass through double precision, so that cameras far from their origin can be brought back to it.
         """
-        world_from_cam = se3_inverse(self.cam_from_world.double())
+        world_from_cam = se3_inverse(self.unrounded_poses)
         move = Similarity(*(t.to(world_from_cam) for t in vars(new_from_world).values()))
         rotation = move.rotation @ world_from_cam[..., :3, :3]
         cam_from_new = se3_inverse(se3_from(rotation, move(world_from_cam[..., :3, 3])))
-        return replace(self, cam_from_world=cam_from_new.to(self.cam_from_world))
+        return replace(self, cam_from_world=cam_from_new.to(self.cam_from_world), exact=None)
 
     @classmethod
     def stack(cls, cameras: list[Cameras]) -> Cameras:
         """One batch [len(cameras), ...] of cameras of equal shapes."""
         times_s = [c.times_s for c in cameras if c.times_s is not None]
+        exact = [c.exact for c in cameras if c.exact is not None]
         return cls(
             torch.stack([c.cam_from_world for c in cameras]),
             torch.stack([c.K for c in cameras]),
             torch.stack([c.width for c in cameras]),
             torch.stack([c.height for c in cameras]),
             torch.stack(times_s) if cameras and len(times_s) == len(cameras) else None,
+            torch.stack(exact) if cameras and len(exact) == len(cameras) else None,
         )

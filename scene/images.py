@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from .color_profile import in_srgb
 from .errors import BadInputError
 from .gps import GeoPosition, position_from_exif
 
@@ -82,7 +83,7 @@ def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, as_stored
     """A photograph as uint8 [H, W, 3] sRGB, or [H, W, 4] with straight alpha where the file has transparency.
 
     Upright, or with `as_stored` without the turn that EXIF asks for. Grey, palette, CMYK and 16-bit files are
-    converted. Raises BadInputError that names the file.
+    converted, and so are colours of another profile than sRGB. Raises BadInputError that names the file.
     """
     with _opened(path, max_megapixels) as image:
         if as_stored:
@@ -93,7 +94,7 @@ def load_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, as_stored
         if upright.mode.startswith("I"):  # "I", "I;16", "I;16B": 16-bit grey
             grey = (np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
-        return np.array(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
+        return np.array(in_srgb(upright.convert("RGBA" if upright.has_transparency_data else "RGB")))
 
 
 def load_mask(path: Path, width: int, height: int, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:

@@ -12,10 +12,11 @@ from .ply_file import COLORS, PlyHeader, columns, read_element, read_header, rgb
 from .point_cloud import PointCloud
 
 
-def read_points(path: Path | str, *, double: bool = False) -> PointCloud:
+def read_points(path: Path | str, *, double: bool = False, exact: bool = False) -> PointCloud:
     """A PLY point cloud; points that are not finite are left out, points without colour are grey.
 
-    With `double` the positions are float64, for files whose coordinates are a map's.
+    With `double` the positions are float64, for files whose coordinates are a map's; with `exact` they are float32, and
+    what they were rounded from stays with them.
 
     Also reads which views saw which point where `write_points` stored it (an extra element that others skip).
     """
@@ -25,25 +26,31 @@ def read_points(path: Path | str, *, double: bool = False) -> PointCloud:
     if vertex is None or not {"x", "y", "z"} <= set(vertex.properties):
         raise BadInputError(f"{path} has no points: an element 'vertex' with x, y and z is expected.")
     rows = read_element(header, "vertex")
-    xyz = columns(rows, ("x", "y", "z"), np.float64 if double else np.float32)
+    xyz = torch.from_numpy(columns(rows, ("x", "y", "z"), np.float64 if double or exact else np.float32))
     seen_point, seen_view = _observations(header, len(rows))
     cloud = PointCloud(
-        torch.from_numpy(xyz),
+        xyz.float() if exact else xyz,
         torch.from_numpy(rgb(rows)),
         seen_point,
         seen_view,
         metric="metric 1" in header.comments,
+        exact=xyz if exact else None,
     )
     finite = torch.isfinite(cloud.xyz).all(1)
     return cloud if bool(finite.all()) else cloud[finite]
 
 
 def write_points(path: Path | str, cloud: PointCloud) -> None:
-    """Write points, colours and observations as a binary PLY; equal input gives equal bytes."""
+    """Write points, colours and observations as a binary PLY; equal input gives equal bytes.
+
+    Positions are float32, or float64 where that is what the source gave.
+    """
     cloud = cloud.to("cpu")
-    rows = np.zeros(len(cloud), [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), *((c, "u1") for c in COLORS)])
+    xyz = cloud.unrounded_xyz.detach().numpy()
+    kind = "<f4" if np.array_equal(xyz.astype(np.float32), xyz) else "<f8"
+    rows = np.zeros(len(cloud), [*((axis, kind) for axis in "xyz"), *((c, "u1") for c in COLORS)])
     for i, (axis, color) in enumerate(zip("xyz", COLORS, strict=True)):
-        rows[axis] = cloud.xyz[:, i].detach().numpy()
+        rows[axis] = xyz[:, i]
         rows[color] = cloud.rgb[:, i].numpy()
     elements = {"vertex": rows}
     if cloud.seen_point is not None and cloud.seen_view is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _native
+from .filled import filled
 from .geometry import quat_multiply, rotation_from_quat
 
 LEAST_SQUARE = 1e-20  # of a blended quaternion; opposite ones may cancel
@@ -96,7 +97,7 @@ def reference_skin(
     real, dual = (w * chosen).sum(1).split(4, dim=-1)
     length = real.square().sum(-1, keepdim=True).clamp_min(LEAST_SQUARE).sqrt()
     real, dual = real / length, dual / length
-    moved_by = 2 * quat_multiply(dual, real * real.new_tensor([1.0, -1, -1, -1]))[..., 1:]
+    moved_by = 2 * quat_multiply(dual, real * filled((1.0, -1.0, -1.0, -1.0), real.device).to(real.dtype))[..., 1:]
     turned = (rotation_from_quat(real) @ vertices[..., None])[..., 0] + moved_by
     share = (offset + (weights * shares[near]).sum(1)).clamp(max=1)[:, None]
     return share * linear + (1 - share) * turned, (w * values[near]).sum(1)

@@ -13,6 +13,7 @@ heads anew among them, so that all had the same training.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections import defaultdict
@@ -41,6 +42,7 @@ from fewview.scene.readers import read_capture
 from torch import Tensor, nn
 
 THRESHOLDS = (5, 15, 30)
+DISTINCT = 0.015  # `turn_distance` from which on an object has distinct sides; see train_priors/object_symmetry.py
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Sequence:
     tokens: Tensor  # [F, places, channels]
     descriptors: Tensor  # [F, 3]
     cam_from_world: Tensor  # [F, 4, 4]
+    turn_distance: float | None  # how far its shape is from looking the same after a turn, where that is known
 
 
 def load_sequences(folder: Path, encoder: ImageEncoder, side_px: int, grid: int) -> list[Sequence]:
@@ -61,7 +64,9 @@ def load_sequences(folder: Path, encoder: ImageEncoder, side_px: int, grid: int)
         items = [item for item in seen if not isinstance(item, str)]
         tokens = encoder(normalised(np.stack([item.crop for item in items])), grid)
         poses = capture.cameras.cam_from_world[keep]
-        found.append(Sequence(path.parent.name, tokens, torch.stack([item.descriptor for item in items]), poses))
+        descriptors, symmetry = torch.stack([item.descriptor for item in items]), path.parent / "symmetry.json"
+        distance = json.loads(symmetry.read_text())["turn_distance"] if symmetry.exists() else None
+        found.append(Sequence(path.parent.name, tokens, descriptors, poses, distance))
     return found
 
 
@@ -70,6 +75,7 @@ def measure(sequences: list[Sequence], network: Aden, views: int, orders: int, b
     figures: dict[str, dict[str, list[float]]] = {k: defaultdict(list) for k in ("independent", "joint")}
     beliefs: list[tuple[float, float]] = []
     seconds = []
+    turns: list[tuple[float, float]] = []  # true turn of a pair and how wrong it is
     for number, sequence in enumerate(sequences):
         rng = np.random.default_rng([11, number])
         scale = true_scene_scale(sequence.cam_from_world)
@@ -78,10 +84,10 @@ def measure(sequences: list[Sequence], network: Aden, views: int, orders: int, b
             chosen = torch.from_numpy(rng.permutation(len(sequence.tokens))[:views])
             tokens, descriptors = sequence.tokens[chosen], sequence.descriptors[chosen]
             true = sequence.cam_from_world[chosen]
-            started = time.perf_counter()
+            started = time.process_time()
             pairs = propose_pairs(network, tokens, descriptors)
             joint = joint_poses(pairs)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
             best = {"independent": independent_poses(network, tokens, descriptors), "joint": joint}
             target = relative_poses(true.double()).float()
             for view in range(1, views):
@@ -90,6 +96,9 @@ def measure(sequences: list[Sequence], network: Aden, views: int, orders: int, b
                 beliefs.append((float(np.mean(share)), wrong))
             for kind, poses in best.items():
                 errors = pair_errors(cameras_of(poses), true)
+                if kind == "joint":
+                    still = pair_errors(torch.eye(4).expand(len(true), 4, 4), true)
+                    turns += zip(still.rotation_deg.tolist(), errors.rotation_deg.tolist(), strict=True)
                 centers = center_errors(cameras_of(poses), true, scale)
                 pooled[kind]["rotation"] += errors.rotation_deg.tolist()
                 pooled[kind]["center"] += centers.tolist()
@@ -101,8 +110,18 @@ def measure(sequences: list[Sequence], network: Aden, views: int, orders: int, b
             figures[kind]["median deg"].append(float(np.median(rotation)))
             if by_name and kind == "joint":
                 print(f"    {sequence.name}: R@15 {(rotation < 15).mean():.2f} median {np.median(rotation):.0f} deg")
+    distinct = [i for i, s in enumerate(sequences) if s.turn_distance is not None and s.turn_distance >= DISTINCT]
     for kind, table in figures.items():
         print(f"N={views} {kind}: " + "  ".join(f"{k} {np.mean(v):.3f}" for k, v in table.items()), flush=True)
+        if distinct:
+            means = "  ".join(f"{k} {np.mean(np.array(v)[distinct]):.3f}" for k, v in table.items())
+            print(f"    of the {len(distinct)} objects with distinct sides: {means}", flush=True)
+    turn, off = np.array(turns).T
+    for low, high in ((0, 45), (45, 90), (90, 180.1)):
+        inside = (turn >= low) & (turn < high)
+        if inside.any():
+            right = "  ".join(f"R@{t} {(off[inside] < t).mean():.3f}" for t in THRESHOLDS)
+            print(f"    pairs turned by {low} to {high:.0f} degrees: {inside.sum()}, {right}", flush=True)
     print(f"N={views} joint choice: {1e3 * np.median(seconds):.0f} ms a set", flush=True)
     belief, wrong = np.array(beliefs).T
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1.01)):
@@ -139,10 +158,10 @@ def print_rotations(name: str, rotations: Tensor, truth: Tensor) -> None:
 @torch.no_grad()
 def measure_hypotheses(pairs: Pairs, generator: Generator, scorer: PoseScorer, count: int) -> None:
     """Print the chosen pose, the best of M for growing M, and the time of a pair."""
-    started = time.perf_counter()
+    started = time.process_time()
     poses = torch.cat([generator(part, torch.arange(count), None) for part in pairs.fused.split(64)])
     logits = torch.cat([scorer(f, p) for f, p in zip(pairs.fused.split(64), poses.split(64), strict=True)])
-    each = (time.perf_counter() - started) / len(poses)
+    each = (time.process_time() - started) / len(poses)
     rows = torch.arange(len(poses))
     print_rotations("generator and discriminator", poses[rows, logits.argmax(1), :4], pairs.truth)
     wrong = torch.rad2deg(rotation_distance(poses[..., :4], pairs.truth[:, None, :4]))
@@ -164,9 +183,9 @@ class Heads(nn.Module):
         super().__init__()
         config = network.config
         self.generator = Generator(config)
-        self.scorer = PoseScorer(config.fused, config.scorer_width)
+        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
         self.regression = Generator(replace(config, hypotheses=1))
-        self.grid = GridScorer(config.fused, config.scorer_width)
+        self.grid = GridScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
 
 
 def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
@@ -200,16 +219,16 @@ def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
     return heads.eval().requires_grad_(False)
 
 
-def compare(pairs: Pairs, heads: Heads, count: int, grids: list[int]) -> None:
+def compare(pairs: Pairs, heads: Heads, count: int, grids: list[int], grid_pairs: int) -> None:
     """Print what the heads reach on pairs."""
     alone = heads.regression(pairs.fused, torch.zeros(1, dtype=torch.int64), None)
     print_rotations("regression, M = 1", alone[:, 0, :4], pairs.truth)
     measure_hypotheses(pairs, heads.generator, heads.scorer, count)
     for size in grids:
-        grid, some = spread_rotations(size), min(len(pairs.fused), 64 if size > 100_000 else 10_000)
-        started = time.perf_counter()
+        grid, some = spread_rotations(size), min(len(pairs.fused), grid_pairs)
+        started = time.process_time()
         best = heads.grid.best(pairs.fused[:some], grid)
-        each = (time.perf_counter() - started) / some
+        each = (time.process_time() - started) / some
         print_rotations(f"grid of {size} rotations ({some} pairs, {1e3 * each:.1f} ms each)", best, pairs.truth[:some])
 
 
@@ -222,13 +241,14 @@ def main() -> None:
     parser.add_argument("--by-name", action="store_true", help="also the figures of each sequence")
     parser.add_argument("--tokens", type=Path, help="folder of training tokens of scripts/train_priors/aden.py")
     parser.add_argument("--rivals", type=int, default=0, help="steps of training of the other heads")
+    parser.add_argument("--grid-pairs", type=int, default=64, help="pairs for which all rotations of a grid are scored")
     parser.add_argument("--grids", type=int, nargs="*", default=[RELPOSE_GRID, 500_000])
     options = parser.parse_args()
     encoder, network = load_aden(options.weights)
-    started = time.perf_counter()
+    started = time.process_time()
     sequences = load_sequences(options.objects, encoder, network.config.side_px, network.config.grid)
     photographs = sum(len(s.tokens) for s in sequences)
-    each = 1e3 * (time.perf_counter() - started) / photographs
+    each = 1e3 * (time.process_time() - started) / photographs
     print(f"{len(sequences)} sequences, {photographs} photographs, {each:.0f} ms each to read and encode", flush=True)
     for views in options.views:
         measure(sequences, network, views, options.orders, options.by_name)
@@ -238,9 +258,15 @@ def main() -> None:
     if options.rivals:
         known = safetensors.numpy.load_file(options.tokens / "cameras.safetensors")
         tokens = torch.from_numpy(np.load(options.tokens / "tokens.npy", mmap_mode="r+"))
-        data = TokenSet(tokens, *(torch.from_numpy(known[k]) for k in ("descriptors", "cameras")))
+        data = TokenSet(tokens, *(torch.from_numpy(known[k]) for k in ("descriptors", "cameras", "surface")))
         print(f"heads trained anew for {options.rivals} steps:")
-        compare(pairs, train_rivals(data, network, options.rivals), network.config.hypotheses, options.grids)
+        compare(
+            pairs,
+            train_rivals(data, network, options.rivals),
+            network.config.hypotheses,
+            options.grids,
+            options.grid_pairs,
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """CoherentGS beside other methods from two to nine photographs with cameras, its ablation, and its time by parts.
 
     python scripts/benchmark_coherentgs.py quality  FOX [--views 2 3 4] [--methods coherentgs 3dgs instantsplat]
+    python scripts/benchmark_coherentgs.py quality  FOX --depth-prior PATH [--methods instantsplat coherentgs auto]
     python scripts/benchmark_coherentgs.py ablation FOX [--views 3]
     python scripts/benchmark_coherentgs.py step     FOX [--views 3]
 
 FOX is the fox of instant-ngp (images/, colmap_half/), or any input with cameras. Held out is every 8th photograph,
 or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those
-of one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out.
+of one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out. With
+--depth-prior each method is run without it and with it.
 """
 
 from __future__ import annotations
@@ -84,8 +86,10 @@ def figures(run: Run, masks: dict[str, Tensor] | None) -> str:
     return f"{whole[0]:.2f} / {whole[1]:.3f} | {a:.2f} / {b:.3f} | {100 * share:.0f} %"
 
 
-def quality(source: Path, views: list[int], methods: list[str], folder: Path, extra: Sequence[str]) -> None:
-    """One row for each method and number of photographs."""
+def quality(
+    source: Path, views: list[int], methods: list[str], folder: Path, extra: Sequence[str], prior: Path | None
+) -> None:
+    """One row for each method and number of photographs, and one more with the prior where there is one."""
     path, options = source_options(source)
     options = (*options, "--eval", *extra)
     reconstruct(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
@@ -93,9 +97,13 @@ def quality(source: Path, views: list[int], methods: list[str], folder: Path, ex
     print("|---|---|---|---|---|---|---|")
     for n in views:
         for name in methods:
-            run = folder / f"{name}_{n}"
-            took, metrics = reconstruct(path, run, *options, "--views", str(n), "--method", name, *STEPS.get(name, ()))
-            row(f"{n} | {name}", took, metrics, run, folder)
+            asked = (*options, "--views", str(n), "--method", name, *STEPS.get(name, ()))
+            for label, given in (("", ()), *([(" with prior", ("--depth-prior", str(prior)))] if prior else [])):
+                run = folder / f"{name}_{n}{label.replace(' ', '_')}"
+                took, metrics = reconstruct(path, run, *asked, *given)
+                row(f"{n} | {name}{label}", took, metrics, run, folder)
+                if metrics.get("training", {}).get("comparison"):
+                    print(metrics["training"]["reason"], flush=True)
 
 
 def row(name: str, took: float, metrics: dict[str, Any], run: Path, folder: Path) -> None:
@@ -173,13 +181,14 @@ def main() -> None:
     parser.add_argument("--views", nargs="*", type=int)
     parser.add_argument("--methods", nargs="*", default=["coherentgs", "3dgs", "instantsplat"])
     parser.add_argument("--resolution", default="480", help="longer side in training, pixels")
+    parser.add_argument("--depth-prior", type=Path, help="for `quality`: each method without and with it")
     parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
     arguments = parser.parse_args()
     source, extra = arguments.data.resolve(), ("--resolution", arguments.resolution)
     print(machine() + "\n")
     with folder_for_runs(arguments.keep) as folder:
         if arguments.what == "quality":
-            quality(source, arguments.views or [2, 3, 4], arguments.methods, folder, extra)
+            quality(source, arguments.views or [2, 3, 4], arguments.methods, folder, extra, arguments.depth_prior)
         else:
             what = ablation if arguments.what == "ablation" else step
             what(source, (arguments.views or [3])[0], folder, extra)

@@ -34,9 +34,11 @@ def served(tmp_path):
 
 def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
     server, _ = served
-    requests = []
+    requests, problems = [], []
     tab = open_viewer(browser, server)
     tab.on("request", lambda r: requests.append(r.url))
+    tab.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.reload()
     tab.get_by_text("5 photographs · 400 sparse points · 400 Gaussians").wait_for()
     tab.get_by_text("one colour for all directions").wait_for()
@@ -51,6 +53,7 @@ def test_page_shows_the_scene_and_asks_nobody_else(browser, served):
     until(shows_something)  # a smooth cube of coloured Gaussians, not an empty page
     assert requests
     assert all(u.startswith((server.url, "data:", "blob:")) for u in requests)
+    assert problems == []
     tab.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fewview import _native
 from fewview.detect.learning_curve import read_curve
-from fewview.detect.sparsefusion.batch import Batch
+from fewview.detect.sparsefusion.driving_batch import Batch
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel
 from fewview.detect.sparsefusion.weight_files import load_model
 from fewview.learn import precision

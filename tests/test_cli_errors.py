@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,7 @@ def test_usage_as_json(here: Path, capsys: pytest.CaptureFixture[str], wrong: li
     assert outcome.code == 2
     assert outcome.json["exit_code"] == 2
     assert wrong[-1] in outcome.json["error"]
+    assert "---" not in outcome.json["error"].replace("--json", "")  # no drawing of a box
     assert wrong[-1] in outcome.err
 
 
@@ -177,8 +179,10 @@ def test_usage_as_json(here: Path, capsys: pytest.CaptureFixture[str], wrong: li
     ("typed", "words"),
     [
         ("photos/*.jpg", ("pattern", "name the folder, photos")),
-        ("https://example.org/photos.zip", ("address", "Download it first")),
+        ("*.png", ("pattern, and no file", "name the folder")),
+        ("https://example.org/photos.zip", ("https://example.org/photos.zip is an address", "Download it first")),
         ("photos.zip", ("archive", "unpack it first")),
+        ("real.zip", ("archive", "unpack it first")),
         ("photos.tar.gz", ("archive", "unpack it first")),
         ("scenes", ("holds 2 data sets (chair, fox)", "name one of them")),
     ],
@@ -188,6 +192,9 @@ def test_inputs_that_are_nearly_right(
 ) -> None:
     for name in ("photos.zip", "photos.tar.gz"):
         (here / name).write_bytes(b"packed")
+    (here / "one.png").write_bytes(b"a photograph that the pattern fits")
+    with zipfile.ZipFile(here / "real.zip", "w") as archive:
+        archive.writestr("photos/a.jpg", b"")
     for name in ("chair", "fox"):
         write_capture(here / "scenes" / name)
     before = sorted(here.rglob("*"))

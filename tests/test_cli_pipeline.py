@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewview.commands import reconstruct as command_module
+from fewview.commands.summary import lines_of
 from fewview.commands.terminal_progress import TerminalProgress
 from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
@@ -221,3 +222,10 @@ def test_a_run_is_continued_by_its_own_name(capsys: pytest.CaptureFixture[str], 
     assert outcome.json["run"] == str(run.path)
     assert run.splat_path.read_bytes() == whole
     assert [p.name for p in Path("runs").iterdir()] == ["other"]
+
+
+def test_who_is_left_out_is_named_once(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {})
+    run.add_metrics(unplaced={"a.jpg": "a.jpg is blurred.", "b.jpg": "Less confident than was asked for."})
+    told = [line for line in lines_of(run) if line.startswith("Left out")]
+    assert told == ["Left out     a.jpg is blurred.", "Left out     b.jpg: Less confident than was asked for."]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewview.learn import Trained, TrainingTask, TrainRun, fit
+from fewview.learn import Trained, TrainingTask, TrainRun, fit, precision
+from fewview.learn.checkpoint import load_newest
 from fewview.learn.order import Key, Order, loader
 from fewview.learn.processes import peak_memory_gb
 from fewview.learn.schedules import OneCycle
@@ -191,3 +192,50 @@ def test_systems_that_do_not_tell_their_memory_are_not_guessed(monkeypatch: pyte
     assert here is None or here > 0.05
     monkeypatch.setitem(sys.modules, "resource", None)
     assert peak_memory_gb(torch.device("cpu")) is None
+
+
+@dataclass
+class Scaled(Regression):
+    """The same, with all losses times a factor."""
+
+    factor: float = 1e-9  # whose gradients vanish in float16, where the smallest number is 6e-8
+
+    def loss(self, forward: Any, batch: Tensor) -> dict[str, Tensor]:
+        return {name: value * self.factor for name, value in super().loss(forward, batch).items()}
+
+
+def float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "mixed_type", lambda device: torch.float16)
+
+
+def test_float16_is_trained_with_a_scaled_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    float16(monkeypatch)
+    scaled = Scaled(epochs=40)
+    _, result = trained(scaled, TrainRun(mixed_precision=True))
+    assert scaled.dtypes == {torch.float16}
+    monkeypatch.setattr("fewview.learn.loop.loss_scaler", lambda *_: torch.amp.GradScaler("cpu", enabled=False))
+    _, unscaled = trained(Scaled(epochs=40), TrainRun(mixed_precision=True))
+    assert result.losses["sum"] < 0.3 * unscaled.losses["sum"]
+
+
+def test_a_resumed_run_in_float16_has_the_scale_that_it_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    float16(monkeypatch)
+    whole, _ = trained(Scaled(factor=1e3), TrainRun(mixed_precision=True))
+    trained(Scaled(factor=1e3), TrainRun(tmp_path, stop_after=9, mixed_precision=True))
+    stored, _ = load_newest(tmp_path)
+    assert stored is not None
+    assert float(stored.part("loss_scaler")["scale"]) != 65536  # the first, with which gradients overflowed
+    resumed, _ = trained(Scaled(factor=1e3), TrainRun(tmp_path, resume=True, mixed_precision=True))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("kind", "native", "expected"), [
+    ("cuda", True, torch.bfloat16), ("cuda", False, torch.float16), ("cpu", False, torch.bfloat16),
+])  # fmt: skip
+def test_the_type_is_the_devices_own(
+    monkeypatch: pytest.MonkeyPatch, kind: str, native: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert precision.mixed_type(torch.device(kind)) == expected
+    assert precision.loss_scaler(torch.device("cpu"), True).is_enabled() is False

@@ -231,7 +231,7 @@ def test_cameras_without_points_get_triangulated_ones_in_a_run(
     tmp_path, scene: StereoScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photographs = write_photographs(tmp_path / "photographs", replace(scene, images=scene.images[:4]))
-    monkeypatch.setattr(choose_estimator, "estimator_for", lambda weights, config, device: KnownCameras(scene))
+    monkeypatch.setattr(choose_estimator, "estimator_for", lambda *_: KnownCameras(scene))
     run = Run.create(tmp_path / "run", {})
     capture = placed_input(run, photographs, ReconstructConfig(eval=True), silent)
     assert len(capture.points) > 50

@@ -63,6 +63,7 @@ def test_another_input_of_the_same_name_is_not_taken_for_the_first(tmp_path: Pat
     assert "--resume" in begun(source)
     assert "--resume" not in begun(other)  # it would be refused, too
     assert "holds a run of another input" in begun(other)
+    assert f"`fewview reconstruct {output} --resume`" in begun(output)  # the run named as an input
 
 
 def test_two_programs_do_not_work_in_one_run(tmp_path: Path) -> None:

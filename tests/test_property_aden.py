@@ -228,6 +228,9 @@ def test_both_sides_of_a_two_fold_object_are_proposed_and_believed(two_fold: Tra
     assert float(mass.sum(1).mean()) > 0.6  # little is believed elsewhere
     balance = mass.mean(0) / mass.mean()
     assert bool(((balance - 1).abs() < 0.2).all())
+    # One of the two is chosen, and which of them the frame shows is chance: right half of the time.
+    chosen = distance[torch.arange(len(share)), share.argmax(1)]
+    assert 0.2 < float((chosen[:, 0] < 30).float().mean()) < 0.7
 
 
 def test_one_regressed_pose_cannot_say_two(two_fold: TrainedTiny) -> None:

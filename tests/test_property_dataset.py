@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fewview.recon.optimise.dataset import Dataset, View, ViewOrder
+from fewview.recon.optimise.dataset import Dataset, View, ViewOrder, scene_scale
+from fewview.recon.optimise.normalised_frame import world_from_normalised
+from fewview.render.aim import look_at
+from fewview.scene.cameras import Cameras
 from fewview.scene.capture import Capture, Frame
 from fewview.scene.errors import BadInputError
 from support.training import ring, tiny_dataset
@@ -96,3 +99,15 @@ def test_the_fingerprint_sees_every_input():
     prints = {d.fingerprint() for d in [dataset, *changed]}
     assert len(prints) == 5
     assert tiny_dataset().fingerprint() == dataset.fingerprint()
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0, 0.0), (3.8122134, -1.3875274, 1.0870393), (5e5, 5e6, 100.0)])
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_a_camera_that_stands_has_no_spread(place: tuple[float, float, float], count: int) -> None:
+    """The mean of equal places differs from them by rounding; as a scale it made cameras jump by their own spread."""
+    pose = look_at(torch.tensor(place), torch.ones(3), torch.tensor([0.0, 0.0, 1.0]))
+    standing = Cameras.pinhole(pose.expand(count, 4, 4), 30.0, 32, 24)
+    assert scene_scale(standing) == 1.0
+    normalised = standing.transformed(world_from_normalised(standing).inverse())
+    assert scene_scale(normalised) == 1.0
+    assert float(normalised.centers.abs().max()) <= 1e-5 * max(1.0, *map(abs, place))

@@ -41,6 +41,26 @@ def outside(body: Any, points: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", range(4))
+def test_embree_sees_what_the_plain_caster_sees(scripts: Any, kind: int) -> None:
+    pytest.importorskip("embreex", reason="Embree is a package of its own")
+    _, depth_caster, _, _, depth_scenes, _ = scripts
+    rng = np.random.default_rng(kind)
+    scene = depth_scenes.KINDS[kind](rng, 5)
+    towards = scene.target - scene.eye + 0.4 * np.linalg.norm(scene.target - scene.eye) * rng.standard_normal((900, 3))
+    directions = (towards / np.linalg.norm(towards, axis=1, keepdims=True)).astype(np.float32)
+    origins = np.broadcast_to(scene.eye, directions.shape).astype(np.float32)
+    plain, fast = (c(scene).trace(origins, directions) for c in (depth_caster.Caster, depth_caster.EmbreeCaster))
+    same = plain[1] == fast[1]
+    assert same.mean() > 0.95  # all but the outlines of round bodies
+    for one, other in zip(plain, fast, strict=True):
+        assert np.allclose(one[same], other[same], rtol=1e-4, atol=1e-4)  # both work out the same shape in float32
+    most = 0.5 * plain[0]
+    blocked = depth_caster.EmbreeCaster(scene).blocked(origins, directions, 1.2 * plain[0])
+    assert (blocked == (plain[1] >= 0))[same].mean() > 0.95
+    assert not depth_caster.EmbreeCaster(scene).blocked(origins, directions, most)[same].any()
+
+
+@pytest.mark.parametrize("kind", range(4))
 def test_rays_end_on_surfaces_and_pass_through_nothing(scripts: Any, kind: int) -> None:
     _, depth_caster, _, _, depth_scenes, _ = scripts
     rng = np.random.default_rng(kind)

@@ -87,7 +87,8 @@ def test_malformed_maps_are_one_sentence(tmp_path: Path, value: np.ndarray, word
 def test_a_prior_that_the_method_has_no_use_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="the method 3dgs does not use"):
         ReconstructConfig(method="3dgs", depth_prior=tmp_path)
-    dataset, config = tiny_dataset(2), ReconstructConfig(depth_prior=tmp_path)  # the method is chosen later
+    # The method is chosen later: one that takes a prior accepts no --densify.
+    dataset, config = tiny_dataset(2), ReconstructConfig(depth_prior=tmp_path, densify="mcmc")
     with pytest.raises(BadInputError, match=r"--depth-prior gives monocular depth, which the method \w+ does not use"):
         prepare_method(Run.create(tmp_path / "run", {}), capture_of(dataset), dataset, config)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pycolmap
@@ -10,17 +12,25 @@ import torch
 from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features
 from fewview.recon.poses.judge.camera_features import bottlenecks
-from fewview.recon.poses.judge.confidence import look_alike_reasons, notes_on_confidence, refused_reasons
+from fewview.recon.poses.judge.confidence import (
+    look_alike_reasons,
+    notes_on_confidence,
+    notes_on_look_alikes,
+    refused_reasons,
+)
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.misleading_pairs import misleading_pairs
+from fewview.recon.poses.judge.denied_surface import SurfaceLook, surface_looks
+from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
+from fewview.recon.poses.judge.solved_again import MOST_VIEWS, NOT_PLACED_DEG, moved_deg
 from fewview.recon.poses.mapping import Model
-from fewview.recon.poses.repetition import repeated
-from fewview.recon.poses.still_background import without_still_background
+from fewview.recon.poses.repetition import repeated, shows_pattern
+from fewview.recon.poses.still_background import without_still_background, without_still_outline
 from fewview.recon.poses.verification import ViewGraph
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
+GENERATOR = torch.Generator().manual_seed(4)
 SIDE = 4.0  # of the textured square in the plane z = 0
 
 
@@ -131,6 +141,91 @@ def test_a_mark_that_others_deny_is_contested() -> None:
     assert min(shares.values()) > 0.4 * on_mark.mean()
 
 
+def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
+    poses = [looking_down(x, 5 * x) for x in (-0.3, 0.0, 0.3)]
+    points = plane_points(300, seed=4)
+    mark = (slice(270, 330), slice(270, 330))  # a tenth of the texture's side: 60 texels of 600 are 30 of 240 pixels
+    marked, plain = texture(5), texture(5)
+    marked[mark] = texture(6)[:60, :60]
+    # No points on the mark and around it, as where matches failed.
+    seen = np.broadcast_to(np.abs(points[:, :2]).max(1) > 0.25, (3, 300))
+    model = model_of(poses, points, seen)
+    alike = surface_looks(model, [picture(pose, marked) for pose in poses])
+    assert set(alike) == {(0, 1), (0, 2), (1, 2)}
+    assert max(look.denied for look in alike.values()) < 0.02
+    assert min(look.agreeing for look in alike.values()) > 0.95
+    other = [picture(poses[0], marked), *(picture(pose, plain) for pose in poses[1:])]
+    looks = surface_looks(model, other)
+    # The mark is as large as a place; patches at its edge see some of what is alike.
+    assert min(looks[0, 1].denied, looks[0, 2].denied) > 0.25
+    assert looks[1, 2].denied < 0.02
+
+
+def test_one_exposure_is_no_other_light_and_a_ramp_is() -> None:
+    poses = [looking_down(x, 0) for x in (-0.2, 0.2)]
+    model = model_of(poses, plane_points(200), np.ones((2, 200), bool))
+    first, second = (picture(pose, texture(3) // 2 + 60).astype(np.float64) for pose in poses)
+
+    def relit(image: np.ndarray) -> float:
+        return surface_looks(model, [first.astype(np.uint8), image.clip(0, 255).astype(np.uint8)])[0, 1].relit
+
+    assert relit(0.7 * second) < 0.03
+    assert relit(np.linspace(0.6, 1.4, WIDTH) * second) > 0.1
+
+
+def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
+    poses = [looking_down(0, 0), looking_down(0.3, 3)]
+    line = plane_points(50) * np.array([1.0, 0.0, 1.0])
+    grey = [picture(pose, texture(1)) for pose in poses]
+    assert not surface_looks(model_of(poses, line, np.ones((2, 50), bool)), grey)
+    flat = model_of(poses, plane_points(50), np.ones((2, 50), bool))
+    assert not surface_looks(flat, [np.zeros((0, 0), np.uint8)] * 2)
+
+
+def turned(pose: np.ndarray, angle_deg: float) -> np.ndarray:
+    """cam_from_world [3, 4] turned in place about the camera's y axis."""
+    turn, _ = cv2.Rodrigues(np.array([0.0, np.radians(angle_deg), 0.0]))
+    return turn @ pose
+
+
+def test_a_camera_that_moves_when_solved_again_is_told_by_how_much() -> None:
+    graph, model = glued()
+    poses = [model.reconstruction.image(v + 1).cam_from_world().matrix() for v in range(5)]
+    points, seen = plane_points(200), np.ones((5, 200), bool)
+    same = model_of(poses, points, seen)
+    assert max(moved_deg(graph, model, {}, lambda part, number: same, 0).values()) < 1e-6
+    # The world of another solution is its own.
+    world = np.eye(4)
+    world[:3, :3], _ = cv2.Rodrigues(np.array([0.3, -1.0, 0.5]))
+    away = model_of([pose @ world for pose in [*poses[:4], turned(poses[4], 12)]], points, seen)
+    moved = moved_deg(graph, model, {}, lambda part, number: away if number < 2 else same, 0)
+    assert [moved[v] for v in range(5)] == pytest.approx([0, 0, 0, 0, 6], abs=1e-6)
+    nowhere = moved_deg(graph, model, {}, lambda part, number: None, 0)
+    assert set(nowhere.values()) == {NOT_PLACED_DEG}
+
+
+def test_solutions_are_of_complementary_halves_and_without_suspects() -> None:
+    graph, model = glued()
+    for geometry in graph.geometries.values():
+        count = len(geometry.inlier_matches)
+        geometry.inlier_matches = np.stack([np.arange(count)] * 2, axis=1).astype(np.uint32)
+    parts: list[ViewGraph] = []
+
+    def again(part: ViewGraph, number: int) -> None:
+        assert number == len(parts)
+        parts.append(part)
+
+    suspect = {(0, 1): SurfaceLook(0.3, 0.9, 0.0, 1000), (1, 2): SurfaceLook(0.05, 0.9, 0.0, 1000)}
+    moved_deg(graph, model, suspect, again, 0)
+    for pair, geometry in graph.geometries.items():
+        halves = [part.geometries[pair].inlier_matches[:, 0].tolist() for part in parts[:2]]
+        assert sorted(halves[0] + halves[1]) == list(range(len(geometry.inlier_matches)))
+    assert (0, 1) not in parts[2].geometries
+    assert (1, 2) in parts[2].geometries
+    many = model_of([looking_down(0, 0)] * (MOST_VIEWS + 1), plane_points(20), np.ones((MOST_VIEWS + 1, 20), bool))
+    assert not moved_deg(graph, many, {}, again, 0)
+
+
 def graph_with(matches: dict[tuple[int, int], int], views: int) -> ViewGraph:
     geometries = {}
     for pair, count in matches.items():
@@ -155,17 +250,26 @@ def test_groups_that_contradict_each_other_are_taken_apart() -> None:
     graph, model = glued()
     good, bad = PairLook(200, 120, 180, 10, 0.05), PairLook(200, 10, 20, 150, 0.3)
     looks = {(0, 1): good, (1, 2): good, (3, 4): good, (2, 3): bad, (1, 3): bad, (2, 4): bad}
-    wrong = misleading_pairs(graph, model, looks)
+    wrong = misleading_pairs(graph, model, looks, {})
     # The groups meet over 20 points and 25 or 40 matches; the pair with 60 is better than what misled, and stays.
     assert set(wrong) <= {(2, 3), (1, 3)}
     assert (1, 3) in wrong
-    assert not misleading_pairs(graph, model, dict.fromkeys(looks, good))
+    assert not misleading_pairs(graph, model, dict.fromkeys(looks, good), {})
 
 
 def test_a_pair_that_matches_what_is_expected_is_kept_whatever_else_it_shows() -> None:
     graph, model = glued()
     hidden = PairLook(200, 80, 60, 100, 0.2)
-    assert not misleading_pairs(graph, model, {(2, 3): hidden, (1, 3): hidden, (2, 4): hidden})
+    assert not misleading_pairs(graph, model, {(2, 3): hidden, (1, 3): hidden, (2, 4): hidden}, {})
+
+
+def test_groups_whose_surfaces_deny_each_other_are_taken_apart_with_all_their_pairs() -> None:
+    graph, model = glued()
+    denied = {(0, 4): SurfaceLook(0.6, 0.9, 0.02, 5000)}
+    wrong = misleading_pairs(graph, model, {}, denied)
+    # The strongest pairs between the groups go, too: they were told apart by what is there, not by how much is alike.
+    assert set(wrong) == {(2, 3), (1, 3), (0, 4)}
+    assert not misleading_pairs(graph, model, {}, {(0, 4): SurfaceLook(0.1, 0.9, 0.02, 5000)})
 
 
 def test_the_weakest_link_to_the_larger_group_counts() -> None:
@@ -226,6 +330,22 @@ def test_a_still_background_behind_what_turns_is_left_out() -> None:
     assert all((matches[:, 0] >= 60).all() and len(matches) == 40 for matches in found.matches.values())
 
 
+def test_an_outline_that_stands_while_the_body_turns_is_left_out() -> None:
+    move = np.zeros((60, 2))
+    move[:20] = np.random.default_rng(3).normal(0, 0.7, (20, 2))
+    move[20:, 0] = np.linspace(30, 60, 40)
+    found = without_still_outline(correspondences([move, move]))
+    assert found is not None
+    assert all((matches[:, 0] >= 20).all() and len(matches) == 40 for matches in found.matches.values())
+
+
+def test_a_hand_held_camera_has_no_still_outline() -> None:
+    rng = np.random.default_rng(9)
+    walking = [rng.normal((12, 3), 8, (200, 2)) for _ in range(2)]
+    assert without_still_outline(correspondences(walking)) is None
+    assert without_still_outline(correspondences([np.zeros((100, 2))] * 2)) is None
+
+
 def test_a_hand_held_camera_has_no_still_background_and_a_standing_one_no_turning_object() -> None:
     rng = np.random.default_rng(9)
     walking = [rng.normal((12, 3), 1, (100, 2)) for _ in range(2)]
@@ -241,7 +361,30 @@ def test_sentences_name_the_photographs_and_what_was_found() -> None:
     assert refused_reasons(["a.jpg", "b.jpg"], {0: 0.4, 1: None}, 0.5) == {
         0: "a.jpg was placed with a confidence of 40%; 50% was asked for."
     }
-    reasons = look_alike_reasons(["a", "b", "c"], [0], [1, 2], {(0, 1): PairLook(50, 2, 3, 40, 0.1)})
+    look = PairLook(50, 2, 3, 40, 0.1)
+    reasons = look_alike_reasons(["a", "b", "c"], [0], [1, 2], {(0, 1): Contradiction(look)})
     assert list(reasons) == [1]
     assert "40 of 50" in reasons[1]
+    assert "a mark" in look_alike_reasons(["a", "b"], [0], [1], {(0, 1): Contradiction(look, 0.6)})[1]
     assert NO_LOOK + NO_LOOK == NO_LOOK
+
+
+def test_patterns_and_denied_surfaces_are_told() -> None:
+    plain = correspondences([np.zeros((3, 2))] * 2).images
+    assert notes_on_look_alikes(["a", "b", "c"], plain, {}) == []
+    tiled = [replace(image, pattern=True) for image in plain[:2]]
+    (note,) = notes_on_look_alikes(["a", "b", "c"], [*tiled, plain[2]], {(0, 1): SurfaceLook(0.1, 0.9, 0.0, 900)})
+    assert "2 of 3 photographs" in note
+    (note,) = notes_on_look_alikes(["a", "b", "c"], plain, {(1, 2): SurfaceLook(0.6, 0.9, 0.0, 900)})
+    assert "b and c" in note
+
+
+def test_tiles_are_a_pattern_and_what_is_scattered_is_none() -> None:
+    rng = np.random.default_rng(2)
+    tile = torch.nn.functional.normalize(torch.randn(100, 64, generator=GENERATOR), dim=1)
+    xy = rng.uniform((0, 0), (140, 200), (100, 2))
+    beside = torch.from_numpy(np.concatenate([xy, xy + np.array([150, 10])])).float()
+    assert shows_pattern(Features(beside, tile.repeat(2, 1), 320, 240))
+    anywhere = torch.from_numpy(rng.uniform(0, 300, (200, 2))).float()
+    assert not shows_pattern(Features(anywhere, tile.repeat(2, 1), 320, 300))
+    assert not shows_pattern(Features(anywhere, torch.zeros(200, 0), 320, 300))

@@ -17,6 +17,7 @@ from fewview.viewer.report import write_report
 from PIL import Image
 from support.capture_folder import write_capture
 from support.datasets import rewrite, write_colmap, write_photo, write_transforms
+from support.small_run import small_run
 
 
 def write_photos(folder: Path, count: int, first: int = 0) -> None:
@@ -203,3 +204,10 @@ class TestNames:
         saved = load_run_capture(run)
         assert saved.names == capture.names
         assert all((saved.image(i) == capture.image(i)).all() for i in range(4))
+
+
+def test_a_folder_of_runs_is_no_folder_of_photographs(tmp_path: Path) -> None:
+    """The photographs in a run are working copies, small and few."""
+    small_run(tmp_path / "runs" / "chair")
+    with pytest.raises(BadInputError, match=r"holds runs \(chair\).*reconstruct \S*chair --resume"):
+        read_capture(tmp_path / "runs")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import torch
-from fewview.recon.pipeline.seen_pixels import SeenPixels
+from fewview.recon.pipeline.seen_pixels import SeenPixels, marked_unseen
 from fewview.scene.cameras import Cameras
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import se3_from
+from fewview.viewer.panel_context import Context
+from fewview.viewer.pictures import behind
 from torch import Tensor
 
 
@@ -58,3 +62,34 @@ def test_what_is_hidden_outside_or_empty_was_not_seen() -> None:
     assert bool(both[24, hidden].all())
     nothing = replace(gaussians, opacity_logits=torch.full_like(gaussians.opacity_logits, -9.0))
     assert not bool(SeenPixels(nothing, Cameras.stack([camera(0.0)])).of(camera(0.0)).any())
+
+
+def test_stripes_lie_over_what_was_not_seen_alone() -> None:
+    picture = torch.rand(48, 64, 3, generator=torch.Generator().manual_seed(0))
+    seen = torch.zeros(48, 64, dtype=torch.bool)
+    seen[:, :30] = True
+    found = marked_unseen(picture, seen)
+    assert torch.equal(found[:, :30], picture[:, :30])
+    changed = (found - picture).abs().amax(-1)[:, 30:]
+    assert bool((changed > 0).all())
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    # Stripes and what lies between them take turns along a row.
+    bright = found[20, 30:, 0] > 0.55
+    assert 2 <= int((bright[1:] != bright[:-1]).sum()) <= 14
+
+
+def test_the_page_shows_emptiness_as_stripes_where_that_is_wanted() -> None:
+    plain, striped = (behind((0.2, 0.4, 0.6), wanted) for wanted in (False, True))
+    assert (plain == np.array([51, 102, 153])).all()
+    assert len(np.unique(striped.reshape(-1, 3), axis=0)) == 2
+    sent: list[np.ndarray] = []
+    scene = SimpleNamespace(set_background_image=lambda picture, format: sent.append(picture))
+    subject = SimpleNamespace(splat=SimpleNamespace(background=(0.2, 0.4, 0.6)))
+    parts = [SimpleNamespace(scene=scene), [subject], subject, *[None] * 6]
+    context = Context(*parts)  # type: ignore[arg-type]
+    context.show_background()
+    context.look.marks_unseen = True
+    context.show_background()
+    assert np.array_equal(sent[0], plain)
+    assert np.array_equal(sent[1], striped)

@@ -10,10 +10,10 @@ import torch
 from fewview.detect.common.circle_nms import circle_nms
 from fewview.detect.sparse import SparseConv3d, SparseConvTensor, SubMConv3d
 from fewview.detect.sparsefusion.augment import Augmentation
-from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.camera_branch import image_features
 from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.decode import IMAGE_QUERY_WEIGHT, SQUARED_RADIUS_M2, detections, query_scores
+from fewview.detect.sparsefusion.driving_batch import Batch
 from fewview.detect.sparsefusion.encoder import SparseEncoder
 from fewview.detect.sparsefusion.heatmap_targets import SMALL_CLASSES
 from fewview.detect.sparsefusion.model import Output, SparseFusionModel

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from fewview.recon.pipeline.synthesis import correction
 from fewview.recon.pipeline.synthesis.appearance_distance import appearance_distance
+from fewview.recon.pipeline.synthesis.correction import Corrected, Correction
 from fewview.recon.pipeline.synthesis.joint_fit import JointFitConfig, fit_jointly
 from fewview.recon.pipeline.synthesis.look_at_frame import look_at_from_world
-from fewview.recon.pipeline.synthesis.outlier_test import OutlierConfig, find_inliers, most_removals
+from fewview.recon.pipeline.synthesis.outlier_test import Inliers, OutlierConfig, find_inliers, most_removals
 from fewview.recon.pipeline.synthesis.pose_rounds import (
+    FoundPoses,
     Photograph,
     RoundsConfig,
+    _survivors,
     follow_gradient,
+    modes_of,
     ranked,
     refine_candidates,
 )
@@ -22,7 +28,7 @@ from fewview.recon.pipeline.synthesis.synthesis_config import SynthesisConfig
 from fewview.recon.pipeline.synthesis.synthesise import synthesise
 from fewview.recon.poses import pair_errors
 from fewview.scene import BadInputError
-from fewview.scene.geometry import rotation_angle, se3_exp, so3_exp
+from fewview.scene.geometry import Similarity, rotation_angle, se3_exp, so3_exp
 from support.lumpy_object import cameras_around, lumpy_object, photographed, small_views, turned
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
@@ -180,6 +186,69 @@ def test_a_view_without_a_camera_is_found_and_scored(capture, true: Tensor) -> N
     assert made.left_out is not None
     # A view that the object was not made from fits it worse than one that it was made from.
     assert bool((made.left_out > made.distances).all())
+
+
+def test_a_proposed_camera_is_looked_at_beside_those_of_the_search(
+    capture, true: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search thinks of nothing but a camera that looks away; what is proposed, in the given world, is right."""
+    there = Similarity(torch.tensor(2.0), so3_exp(torch.tensor([0.2, 0.9, -0.4])), torch.tensor([3.0, 1.0, -2.0]))
+    start = disturbed(true, 3)
+    start[5] = torch.eye(4)
+    views = small_views(capture, start).transformed(there)
+    proposed = replace(capture.cameras, times_s=None).transformed(there).cam_from_world[5]
+    away = torch.eye(4)
+    away[2, 3] = -5.0  # the object is behind it
+    monkeypatch.setattr(correction, "coarse_candidates", lambda *_: away[None])
+    nothing = synthesise(views, [5], CONFIG)
+    made = synthesise(views, [5], CONFIG, proposed={5: turned(proposed[None], torch.tensor([[0.1, 0.0, 0.1]]))})
+    assert made.corrected == [5]
+    assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15
+    assert float(pair_errors(nothing.cam_from_world, true).rotation_deg.max()) > 30
+
+
+def test_the_other_side_is_taken_where_all_views_agree_better(capture, true: Tensor) -> None:
+    """One picture alone was mistaken about the side; the object that all make together is not."""
+    views = small_views(capture, true)
+    wrong = true.clone()
+    wrong[BAD] = turned(true[BAD][None], torch.tensor([[0.0, 0.0, math.pi]]))[0]
+    config = replace(CONFIG, rival=1e6)
+
+    def fit_views(views, chosen):
+        return fit_jointly(views, chosen, TRIAL)
+
+    others = [view for view in range(VIEWS) if view != BAD]
+    both = torch.stack([wrong[BAD], true[BAD]])
+    found = FoundPoses(both, torch.zeros(2), torch.zeros(2))
+    so_far = Corrected(fit_views(small_views(capture, wrong), range(VIEWS)), list(range(VIEWS)), [BAD], {BAD: found})
+    inliers = Inliers(others, fit_views(views, others), [BAD], [])
+    Correction(views, fit_views, config)._other_sides(so_far, inliers, views, wrong)
+    assert so_far.corrected == [BAD]
+    assert float(pair_errors(so_far.fit.cam_from_world, true).rotation_deg.max()) < 15
+
+
+def test_the_world_of_the_first_cameras_does_not_matter(capture, true: Tensor) -> None:
+    views = small_views(capture, disturbed(true, 5))
+    there = Similarity(torch.tensor(7.0), so3_exp(torch.tensor([0.5, -1.2, 0.8])), torch.tensor([9.0, 4.0, -6.0]))
+    fits = [
+        fit_jointly(v.transformed(look_at_from_world(v.cameras)), range(VIEWS), FIT)
+        for v in (views, views.transformed(there))
+    ]
+    # Rounding grows along a fit; the gain is from 5 degrees to under one.
+    apart = pair_errors(fits[0].cam_from_world, fits[1].cam_from_world).rotation_deg
+    assert float(apart.max()) < 1.0
+
+
+def test_no_mode_of_a_search_is_lost_to_many_candidates_of_another(true: Tensor) -> None:
+    config = RoundsConfig()
+    near = turned(true[:1].repeat(20, 1, 1), torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 0.02)
+    other = turned(true[:1], torch.tensor([[0.0, 0.0, math.pi]]))
+    poses, error = torch.cat([near, other]), torch.cat([torch.linspace(0.1, 0.2, 20), torch.tensor([0.5])])
+    chosen = _survivors(poses, error, config).tolist()
+    assert len(chosen) == config.survivors
+    assert 20 in chosen
+    assert 0 in chosen
+    assert modes_of(poses, config) == [0, 20]
 
 
 def test_two_views_are_too_few(capture, true: Tensor) -> None:

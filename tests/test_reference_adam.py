@@ -21,10 +21,12 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 RATES = {"means": 0.01, "logits": 0.05, "sh": 0.003, "focal": 0.1}
 
 
-@pytest.fixture(params=["native", "reference"])
+@pytest.fixture(params=["native", "reference", "gpu"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "reference":
         monkeypatch.setattr(adam_module, "adam_step", reference_adam_step)
+    elif request.param == "gpu":  # as on a GPU, where PyTorch has the same operators
+        monkeypatch.setattr(adam_module, "adam_step", adam_module.gpu_adam_step)
     return request.param
 
 

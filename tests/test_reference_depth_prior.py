@@ -11,18 +11,19 @@ import torch
 from fewview.learn import TrainRun, fit
 from fewview.recon.evidence.depth_prior import complete_depth, load_prior
 from fewview.recon.evidence.depth_prior.depth_training import (
-    DepthBatch,
+    Crop,
     DepthSamples,
     DepthSchedule,
     DepthTraining,
     depth_losses,
     jumps,
     mirrored,
+    recolored,
 )
 from fewview.recon.evidence.depth_prior.integration import HOLD, Differences, integrate
 from fewview.recon.evidence.depth_prior.network import DepthPrior, Prediction
 from fewview.recon.evidence.depth_prior.prior_weights import save_prior
-from fewview.recon.evidence.depth_prior.sparse_input import sparse_input
+from fewview.recon.evidence.depth_prior.sparse_input import sparse_input, told_channels
 from fewview.scene.errors import BadInputError
 from torch import Tensor
 
@@ -195,31 +196,46 @@ def samples() -> DepthSamples:
     base = torch.from_numpy(told.base).repeat(2, 1, 1)
     truth = base.clone()
     truth[:, :, 16:] -= 0.7
-    network = DepthPrior()
-    features = [f.half() for f in network.features(images)]
-    known = torch.from_numpy(told.known).repeat(2, 1, 1)
-    row = torch.arange(2)
-    return DepthSamples(
-        images, features, torch.from_numpy(told.told).half().repeat(2, 1, 1, 1), base, known, truth, row
-    )
+    return DepthSamples(images, truth, base, torch.from_numpy(told.weight).half().repeat(2, 1, 1), torch.arange(2))
 
 
 def test_mirrored_samples_tell_the_same() -> None:
     _, inverse, weight = (np.kron(x[:30, :45], np.ones((2, 2), np.float32)) if x.ndim == 2 else x for x in scene())
     weight[:2, -2:] = weight[-2:, :2] = weight[-2:, -2:] = 5
     one, other = sparse_input(inverse, weight), sparse_input(inverse[:, ::-1].copy(), weight[:, ::-1].copy())
-    told, base = torch.from_numpy(one.told)[None], torch.from_numpy(one.base)[None]
-    images = torch.zeros(1, 60, 90, 3, dtype=torch.uint8)
-    found = mirrored(DepthBatch(images, [], told, base, base > 0, base))
-    assert torch.allclose(found.told, torch.from_numpy(other.told)[None], atol=0.05)
-    assert torch.allclose(found.base, torch.from_numpy(other.base)[None], atol=1e-3)
+    found = mirrored(Crop(np.zeros((60, 90, 3), np.uint8), one.base, one.weight, one.base))
+    assert np.allclose(told_channels(found.base, found.weight), other.told, atol=0.05)
+    assert np.allclose(found.base, other.base, atol=1e-3)
+
+
+def test_parts_of_samples_are_told_what_they_alone_show() -> None:
+    task = DepthTraining(samples(), DepthSchedule(steps=3, batch=4, crop_px=32), DepthPrior().features)
+    for batch in task.batches(0):
+        assert batch.images.shape == (4, 32, 32, 3)
+        assert batch.told.shape[2:] == batch.log_depth.shape[1:] == (16, 16)
+        assert int(batch.known.flatten(1).sum(1).min()) >= 3
+        for row in range(4):
+            again = told_channels(batch.base[row].numpy(), batch.told[row, 2].expm1().numpy())
+            assert np.allclose(batch.told[row], again, atol=1e-2)  # weights went through a logarithm
+    one, other = (list(task.batches(first))[-1] for first in (0, 2))
+    assert torch.equal(one.images, other.images)  # a step is the same wherever the training begins
+    assert torch.equal(one.told, other.told)
+
+
+def test_other_colours_are_another_photograph_of_the_same() -> None:
+    image = scene()[0]
+    found = recolored(image, np.random.default_rng(1))
+    assert found.shape == image.shape
+    assert found.dtype == np.uint8
+    assert not np.array_equal(found, image)
+    assert np.corrcoef(found.mean(2).ravel(), image.mean(2).ravel())[0, 1] > 0.7
 
 
 def test_training_learns_what_interpolation_has_wrong() -> None:
     torch.manual_seed(7)
-    task = DepthTraining(samples(), DepthSchedule(steps=60, batch=2, rate=2e-3))
-    losses: list[float] = []
     network = DepthPrior()
+    task = DepthTraining(samples(), DepthSchedule(steps=60, batch=2, rate=2e-3, crop_px=64), network.features)
+    losses: list[float] = []
     fit(network.decoder, task, TrainRun(after_step=lambda step, found: losses.append(found["depth"])))
     assert sum(losses[-5:]) / 5 < 0.6 * losses[0]
 

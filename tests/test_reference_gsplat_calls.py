@@ -180,7 +180,7 @@ def test_a_gpu_gets_every_argument_by_its_name(monkeypatch: pytest.MonkeyPatch) 
     """With a stand-in for gsplat and for a tensor on a GPU: gsplat 1.4, which has no `segmented`, must not see it."""
     calls: list[dict[str, object]] = []
     module = importlib.import_module("fewview.render.rasterization")
-    monkeypatch.setattr(module, "_gsplat_rasterization", lambda: lambda **arguments: calls.append(arguments))
+    monkeypatch.setattr(module, "gsplat_rasterization", lambda: lambda **arguments: calls.append(arguments))
     names = [p.name for p in inspect.signature(rasterization).parameters.values() if p.kind is not p.VAR_KEYWORD]
     given = {name: object() for name in names} | {"means": SimpleNamespace(is_cuda=True), "rolling_shutter": object()}
     rasterization(**given)

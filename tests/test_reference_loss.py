@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fewview.render import separable_loss
 from fewview.render.reference_loss import l1_dssim, ssim_map
 from scipy.ndimage import gaussian_filter
 from support.threads import one_torch_thread as one_torch_thread
@@ -29,6 +30,18 @@ def test_ssim_equals_scipy(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)  # double rounding
     loss = l1_dssim(torch.from_numpy(a), torch.from_numpy(b), 0.2)
     assert loss.item() == pytest.approx(0.8 * np.abs(a - b).mean() + 0.2 * (1 - expected.mean()), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [(19, 23), (11, 11), (4, 7), (1, 1)])
+def test_the_loss_of_a_gpu_is_the_same_with_the_same_gradient(size: tuple[int, int]) -> None:
+    a, b = two_images(*size)
+    found = []
+    for loss in (l1_dssim, separable_loss.l1_dssim):
+        image = a.clone().requires_grad_()
+        value = loss(image, b, 0.2)
+        value.backward()
+        found.append((value.detach(), image.grad))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-14)  # double rounding
 
 
 def test_equal_images_cost_nothing() -> None:

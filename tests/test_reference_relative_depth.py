@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fewview.recon.evidence.affine_fit import fit_inverse_depth
 from fewview.recon.evidence.patch_descriptors import patch_descriptors
 from fewview.recon.methods.rdg_gs.adaptive_sampling import error_at
-from fewview.recon.methods.rdg_gs.affine_fit import fit_inverse_depth
 from fewview.recon.methods.rdg_gs.depth_losses import (
     correlation_loss,
     edge_loss,

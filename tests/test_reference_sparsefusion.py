@@ -10,9 +10,9 @@ import torch
 from fewview.detect.common.assignment import match
 from fewview.detect.common.heatmaps import draw_gaussian, gaussian_focal, gaussian_radius, local_maxima
 from fewview.detect.common.iou_3d import iou_3d, rectangle_overlap
-from fewview.detect.sparsefusion.batch import Views
 from fewview.detect.sparsefusion.config import preset
 from fewview.detect.sparsefusion.deformable import plain_sample_levels, sample_levels
+from fewview.detect.sparsefusion.driving_batch import Views
 from fewview.detect.sparsefusion.geometric_transfer import DEPTH_MEAN_M, sparse_depth
 from fewview.detect.sparsefusion.voxelize import EMPTY_MAX_M, EMPTY_MIN_M, voxelize
 from fewview.learn.schedules import cycle

@@ -13,6 +13,7 @@ import torch
 from fewview.commands.options import parse
 from fewview.recon.evidence.depth_file import save_stereo
 from fewview.recon.evidence.depth_maps import DepthMap, Stereo
+from fewview.scene.files import write_json
 from fewview.scene.progress import duration
 from fewview.scene.run import Run
 from fewview.viewer.report import write_report
@@ -102,6 +103,26 @@ def test_full_report(tmp_path):
     assert len(source) < 10e6
 
 
+def test_methods_that_were_compared_are_told_with_their_figures(tmp_path):
+    run = small_run(tmp_path / "run")
+    run.update_metrics(
+        training={
+            "reason": "one was chosen because it was better",
+            "comparison": [
+                {"name": "one", "psnr": [20.0, 22.0], "ssim": [0.5, 0.75], "refusal": ""},
+                {"name": "other", "psnr": [], "ssim": [], "refusal": "they do not overlap <b>"},
+                "nonsense",
+            ],
+        }
+    )
+    _, page = report(run)
+    assert "one was chosen because it was better" in page.text
+    assert "21.00" in page.text
+    assert "20.00, 22.00" in page.text
+    assert "they do not overlap <b>" in page.text  # as text
+    assert "nonsense" not in page.text
+
+
 def test_a_run_that_moves_says_when(tmp_path):
     run = moving_run(tmp_path / "run")
     _, page = report(run)
@@ -170,6 +191,20 @@ def test_depth_of_stereo_is_shown(tmp_path):
     run.depth_path.write_bytes(b"damaged")
     _, page = report(run)
     assert "depth" not in page.captions
+
+
+def test_what_each_photograph_hangs_by(tmp_path):
+    run = small_run(tmp_path / "run")
+    links = {"<b>.jpg": {"c.jpg": 900, "d.jpg": 20}, "c.jpg": {"<b>.jpg": 900}, "d.jpg": {"<b>.jpg": 20}, "e.jpg": {}}
+    write_json(run.poses_path, {"cameras": "estimated", "stats": {"links": links}})
+    _, page = report(run)
+    table = page.text[page.text.index("Shares points with") :]
+    told = ["e.jpg none", "d.jpg <b>.jpg (20)", "<b>.jpg c.jpg (900), d.jpg (20)", "c.jpg <b>.jpg (900)"]
+    places = [table.index(row) for row in told]
+    assert places == sorted(places)
+    for damaged in ({"links": [1]}, {"links": {"a": 1, "b": {"c": "x"}, "d": None}}, {}):
+        write_json(run.poses_path, {"stats": damaged})
+        report(run)
 
 
 def test_damaged_parts_are_left_out(tmp_path):

@@ -39,11 +39,11 @@ def wide_server():
         yield server
 
 
-def get(server, path="/", headers=None):
-    """(status, headers, body) of GET; a header value of None leaves the header out."""
+def get(server, path="/", headers=None, method="GET"):
+    """(status, headers, body) of a request; a header value of None leaves the header out."""
     port = server.get_port()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in ({"Host": f"localhost:{port}"} | (headers or {})).items():
         if value is not None:
             connection.putheader(name, value)
@@ -132,6 +132,23 @@ def test_nothing_outside_the_page_is_served(server, path):
     assert b"import " not in body[:2000] or b"<html" in body
     assert b"root:" not in body
     assert status == 404 or (status == 200 and b"<html" in body)
+
+
+def test_head_gives_what_get_would_without_the_content(server):
+    _, headers, body = get(server)
+    status, found, content = get(server, method="HEAD")
+    assert status == 200
+    assert content == b""
+    assert found["Content-Length"] == headers["Content-Length"] == str(len(body))
+    assert found["Content-Security-Policy"] == headers["Content-Security-Policy"]
+    assert get(server, "/nothing", method="HEAD")[0] == get(server, "/nothing")[0] == 404
+    assert get(server, headers={"Host": "stranger.invalid"}, method="HEAD")[0] == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_other_methods_are_not_allowed(server, method):
+    status, headers, body = get(server, method=method)
+    assert (status, headers["Allow"], body) == (405, "GET, HEAD", b"")
 
 
 def test_directories_are_not_listed(server):

@@ -23,6 +23,14 @@ ROOMS = (
     "recon.poses",
     "detect.sparse",
     "gsplat",
+    "gsplat.compression",
+    "gsplat.distributed",
+    "gsplat.exporter",
+    "gsplat.optimizers",
+    "gsplat.relocation",
+    "gsplat.rendering",
+    "gsplat.strategy",
+    "gsplat.utils",
     "viewer",
 )
 LISTED = Path(__file__).with_name("public_surface.txt")

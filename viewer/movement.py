@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import viser
 from .server import ViewerServer
 
 STILL_SECONDS = 2.5  # a browser that takes a second for a frame tells of its camera as seldom
-STILL_WITH_CARD_SECONDS = 0.4  # one that draws fluently tells of it twenty times in a second
+PATIENCE = 4  # times as long for one that takes longer, and so seemed to rest while it moved
+STILL_FLUENT_SECONDS = 0.4  # one that draws fluently tells of it twenty times in a second
 
 
 @dataclass
@@ -22,6 +24,26 @@ class _Watched:
     client: viser.ClientHandle
     rests_at: float | None  # on the monotonic clock; None once it was told
     moving: bool = False
+    patience: float = 1.0  # how many times as long as others it must be still
+    told_at: float = -math.inf  # when it was last told that it rests after a movement
+
+    def moves(self, now: float, still_s: float) -> bool:
+        """Note that its camera has moved; True where a movement begins.
+
+        Where it was told not long before that it rests, a frame with all that is drawn then took it longer than that.
+        """
+        begins = not self.moving
+        if begins:
+            too_soon = now - self.told_at < 2 * self.patience * still_s
+            self.patience = min(2 * self.patience, PATIENCE) if too_soon else 1.0
+        self.moving, self.rests_at = True, now + self.patience * still_s
+        return begins
+
+    def rests(self, now: float) -> None:
+        """Note that it is told now that its camera rests."""
+        if self.moving:
+            self.told_at = now
+        self.rests_at, self.moving = None, False
 
 
 class Movement:
@@ -47,7 +69,6 @@ class Movement:
         server.on_client_disconnect(self._forget)
         for client in server.get_clients().values():
             self._watch(client)
-        server.renderers.when_card(self._be_quick)
 
     def close(self) -> None:
         """No more calls; who was told that it moves is told that it rests."""
@@ -67,8 +88,7 @@ class Movement:
             if self._ended:
                 return
             seen = self._watched.setdefault(client.client_id, _Watched(client, None))
-            seen.rests_at = time.monotonic() + self._still_s
-            begins, seen.moving = not seen.moving, True
+            begins = seen.moves(time.monotonic(), self._still_s)
             self._changed.notify()
         if begins:
             self._tell(client, True)
@@ -82,8 +102,14 @@ class Movement:
                     seen.rests_at = time.monotonic() + self._still_s
             self._changed.notify()
 
-    def _be_quick(self) -> None:
-        self._still_s = min(self._still_s, STILL_WITH_CARD_SECONDS)
+    def pace(self, still_s: float) -> None:
+        """From now on a camera rests that has not moved for so long."""
+        with self._changed:
+            self._still_s = still_s
+            for seen in self._watched.values():
+                if seen.rests_at is not None:
+                    seen.rests_at = min(seen.rests_at, time.monotonic() + still_s)
+            self._changed.notify()
 
     def _watch(self, client: viser.ClientHandle) -> None:
         with self._changed:
@@ -108,6 +134,6 @@ class Movement:
                     continue
                 resting = [s for s in self._watched.values() if s.rests_at is not None and s.rests_at <= now]
                 for seen in resting:
-                    seen.rests_at, seen.moving = None, False
+                    seen.rests(now)
             for seen in resting:
                 self._tell(seen.client, False)

@@ -11,10 +11,10 @@ import viser
 from ..scene.splat import BLACK, Color
 from . import markup
 from .clock import Clock, joined
-from .movement import Movement
+from .movement import STILL_FLUENT_SECONDS, STILL_SECONDS, Movement
 from .panel_context import Context
 from .pilot import Pilot
-from .playback import Playback
+from .served_pictures import ServedPictures
 from .server import ViewerServer
 from .shortcuts import Shortcuts
 from .subjects.canvas import Canvas
@@ -45,11 +45,13 @@ class Page:
         )
         self._panels: dict[str, Any] = {}
         self._background: Color | None = None  # that browsers show
-        self._playback = Playback(self.context)
         self._movement = Movement(server, self._follow, on_step=self._follow_far)
+        self._pictures = ServedPictures(self.context, self._set_pace)
         self._start_view()
         for i, subject in enumerate(subjects):
             self._put(subject, f"/{i}")
+        self._pictures.decide()
+        server.renderers.when_card(self._set_pace)
         self.context.pilot.on_move = self._movement.moved
         self._match_background()
         self._set_first_view()
@@ -59,7 +61,6 @@ class Page:
     def close(self) -> None:
         """Ends the page's own work; the server is the caller's."""
         self._movement.close()
-        self._playback.close()
         self.context.pilot.close()
         self.context.worker.close()
 
@@ -78,9 +79,9 @@ class Page:
 
         def follow(moment: float) -> None:
             if context.clock.moves(subject.timeline):
-                context.worker.submit(lambda: self._playback.show(subject, moment), replaces=f"{path}/moment")
+                context.worker.submit(lambda: subject.show_moment(moment), replaces=f"{path}/moment")
 
-        subject.draw(Canvas(context.server, context.stage, context.worker, path, self._movement.again, visit))
+        subject.draw(Canvas(context.server, context.stage, context.worker, path, self._redrawn, visit))
         context.clock.on_change(follow)
 
     def _add(self, subject: Subject) -> None:
@@ -90,13 +91,27 @@ class Page:
         self._put(subject, f"/{len(subjects) - 1}")
         subject.on_change(self._set_header)
         self._set_header()
+        self._redrawn()
+
+    def _redrawn(self) -> None:
+        """Browsers see something else, other than by their cameras."""
+        self._pictures.refresh()
+        self._movement.again()
+
+    def _set_pace(self) -> None:
+        fluent = self._pictures.in_place or self.context.server.renderers.has_card
+        self._movement.pace(STILL_FLUENT_SECONDS if fluent else STILL_SECONDS)
 
     def _follow(self, client: viser.ClientHandle, moving: bool) -> None:
         """A browser's camera begins to move or has come to rest."""
+        if self._pictures.in_place:
+            if not moving:
+                self._pictures.rested(client)
+            return
 
         def draw() -> None:
             for subject in self.context.of_kind(SplatSubject):
-                if subject.drawn is None or subject.drawn.held:  # pictures are seen in its place
+                if subject.drawn is None:
                     continue
                 if moving:
                     subject.drawn.moves(client)
@@ -107,7 +122,10 @@ class Page:
             self.context.worker.submit(draw, replaces=f"/moving/{client.client_id}")
 
     def _follow_far(self, client: viser.ClientHandle) -> None:
-        """A browser's camera is on its way: colours that it saw elsewhere may not do any more."""
+        """A browser's camera is on its way: what it saw elsewhere may not do any more."""
+        if self._pictures.in_place:
+            self._pictures.moved(client)
+            return
         for subject in self.context.of_kind(SplatSubject):
             if subject.drawn is not None and subject.drawn.is_astray(client):
                 self.context.worker.submit(
@@ -138,6 +156,7 @@ class Page:
         if background != self._background:
             self._background = background
             self.context.show_background()
+            self._redrawn()
 
     def _build_panel(self) -> None:
         from .panels import PANELS  # what it imports takes time that nobody waits for once the picture is there

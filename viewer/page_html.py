@@ -31,6 +31,34 @@ _SCRIPT = """<script>
     fetch("renderer?software=" + Number(software), {cache: "no-store"}).catch(() => {});
     if (gl && gl.getExtension("WEBGL_lose_context")) gl.getExtension("WEBGL_lose_context").loseContext();
 
+    // viser's quad of a Gaussian has two numbers a corner where three.js reads three for the sphere around it, which is
+    // then no number: an error for each page in the console. three.js tells its tools of each scene that it makes.
+    const tools = window.__THREE_DEVTOOLS__ ||= new EventTarget();
+    const spheres = new WeakSet();
+    const everywhere = {center: {x: 0, y: 0, z: 0}, radius: Infinity};
+    const mend = geometry => {
+        let owner = geometry;
+        while (owner && !Object.hasOwn(owner, "computeBoundingSphere")) owner = Object.getPrototypeOf(owner);
+        if (!owner || spheres.has(owner)) return;
+        spheres.add(owner);
+        const compute = owner.computeBoundingSphere;
+        owner.computeBoundingSphere = function () {
+            const corners = this.attributes.position;
+            if (corners && corners.itemSize === 2) this.boundingSphere = everywhere;
+            else compute.call(this);
+        };
+    };
+    tools.addEventListener("observe", event => {
+        const node = event.detail && event.detail.isScene && Object.getPrototypeOf(Object.getPrototypeOf(event.detail));
+        if (!node || spheres.has(node) || !Object.hasOwn(node, "add")) return;
+        spheres.add(node);
+        const add = node.add;
+        node.add = function (...children) {
+            for (const child of children) if (child && child.geometry) mend(child.geometry);
+            return add.apply(this, children);
+        };
+    });
+
     const title = TITLE;
     const keepTitle = () => { if (document.title !== title) document.title = title; };
     new MutationObserver(keepTitle).observe(document.head, {childList: true, subtree: true, characterData: true});

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
 import viser
 
 from ..scene.cameras import Cameras
 from ..scene.splat import BLACK
 from .clock import Clock
+from .overlays import Overlays
+from .pictures import behind
 from .pilot import Pilot
 from .server import ViewerServer
 from .shortcuts import Shortcuts
@@ -21,6 +22,13 @@ from .viewpoint import Viewpoint
 from .worker import Worker
 
 S = TypeVar("S", bound=Subject)
+
+
+@dataclass
+class Look:
+    """Switches of how all is shown."""
+
+    marks_unseen: bool = False  # stripes where the splat is empty, for its background's colour
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Context:
     worker: Worker
     shortcuts: Shortcuts
     add: Callable[[Subject], None]  # show one more subject
+    overlays: Overlays = field(default_factory=Overlays)
+    look: Look = field(default_factory=Look)
 
     def of_kind(self, kind: type[S]) -> list[S]:
         """The subjects of a kind, the active one first."""
@@ -58,14 +68,14 @@ class Context:
         return self.stage.camera(c.wxyz, c.position, c.fov, max(1, round(height * c.aspect)), height)
 
     def show_background(self, client: viser.ClientHandle | None = None) -> None:
-        """The colour that the splat was trained over behind it, in one browser, or in all.
+        """The colour that the splat was trained over behind it, in one browser, or in all; stripes where it is asked.
 
         It shines through where the splat is thin: another looks like holes.
         """
         splat = self.active.splat
-        color = np.rint(255 * np.array(BLACK if splat is None else splat.background)).astype(np.uint8)
+        color = BLACK if splat is None else splat.background
         scene = self.server.scene if client is None else client.scene
-        scene.set_background_image(np.broadcast_to(color, (2, 2, 3)).copy(), format="png")
+        scene.set_background_image(behind(color, self.look.marks_unseen), format="png")
 
     def visit(self, subject: Subject, index: int, client: viser.ClientHandle | None) -> None:
         """Fly to the camera of a photograph."""

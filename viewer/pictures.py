@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..recon.pipeline.seen_pixels import marked_unseen
 from ..render import render
+from ..render.rendering import Rendering
 from ..scene.cameras import Cameras
 from ..scene.capture import Capture, fit_size
 from ..scene.splat import Splat
@@ -17,22 +20,31 @@ THUMBNAIL_PX = 192
 ERROR_RANGE = 0.25  # the mean absolute difference of a pixel that is shown as the brightest
 
 
-def render_rgb8(
+def rendered(
     splat: Splat,
     camera: Cameras,  # batch shape []
     max_side_px: int,
     time_s: float | None = None,
-) -> np.ndarray:
-    """uint8 [H, W, 3] rendering with all spherical harmonics, its longer side at most `max_side_px`.
+) -> Rendering:
+    """A splat as it was trained, filter and background included, its picture's longer side at most `max_side_px`.
 
-    The splat is drawn as it was trained, filter and background included, at a moment; the first one when None.
+    At a moment; the first one when None. All spherical harmonics are in it.
     """
     width, height = fit_size(int(camera.width), int(camera.height), max_side_px)
     with torch.no_grad():
         gaussians = splat.at(time_s)
         under = torch.tensor(splat.background, dtype=gaussians.means.dtype, device=gaussians.means.device)
-        rgb = render(gaussians, camera.resized(width, height), background=under, antialiased=splat.antialiased).rgb
+        return render(gaussians, camera.resized(width, height), background=under, antialiased=splat.antialiased)
+
+
+def rgb8(rgb: Tensor) -> np.ndarray:
+    """uint8 [...] of colours in [0, 1]."""
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def render_rgb8(splat: Splat, camera: Cameras, max_side_px: int, time_s: float | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] of what is `rendered`."""
+    return rgb8(rendered(splat, camera, max_side_px, time_s).rgb)
 
 
 def thumbnail(
@@ -50,6 +62,15 @@ def opaque(pixels: np.ndarray, background: Sequence[float] | None = None) -> np.
     alpha = pixels[..., 3:].astype(np.float32) / 255
     under = 255 * np.asarray((1.0, 1.0, 1.0) if background is None else background, np.float32)
     return np.rint(pixels[..., :3] * alpha + under * (1 - alpha)).astype(np.uint8)
+
+
+def behind(color: Sequence[float], striped: bool) -> np.ndarray:
+    """uint8 [H, W, 3] for the page behind a splat: a colour [3] in [0, 1], or stripes over it."""
+    width, height = (960, 540) if striped else (2, 2)
+    picture = torch.tensor(color).expand(height, width, 3)
+    if striped:
+        picture = marked_unseen(picture, torch.zeros(height, width, dtype=torch.bool))
+    return np.rint(255 * picture.numpy()).astype(np.uint8)
 
 
 def resize_to(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 from ..scene.errors import BadInputError, FewviewError
 from . import page_html
 from .guard import EVERY_INTERFACE, MAX_UPLOAD_BYTES, Guard
+from .http_methods import AnyMethod, not_allowed, without_content
 from .renderers import Renderers
 
 logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # port scanners and closed tabs are no news
@@ -135,6 +136,14 @@ class _WebsocketsWithGuard:
         guard, renderers, title = self._guard, self._renderers, self._title
 
         def guarded(connection: ServerConnection, request: Request) -> Response | None:
+            assert isinstance(connection, AnyMethod)
+            if connection.method == "GET":
+                return answered(connection, request)
+            if connection.method != "HEAD":
+                return guard.dress(request, not_allowed())
+            return without_content(answered(connection, request) or guard.dress(request, not_allowed()))
+
+        def answered(connection: ServerConnection, request: Request) -> Response | None:
             refused = guard.refusal(request)
             if refused is not None:
                 return refused
@@ -146,7 +155,7 @@ class _WebsocketsWithGuard:
                 response = page_html.completed(response, title)
             return guard.dress(request, response)
 
-        options["max_size"] = MAX_MESSAGE_BYTES
+        options |= {"max_size": MAX_MESSAGE_BYTES, "create_connection": AnyMethod}
         return websockets.asyncio.server.serve(handler, host, port, process_request=guarded, **options)
 
 

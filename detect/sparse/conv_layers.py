@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...scene.errors import BadInputError
 from . import functional
-from .coordinates import triple
+from .coordinates import per_axis
 from .functional import Size
 from .modules import SparseModule
 from .tensor import SparseConvTensor
@@ -51,7 +51,7 @@ class _Convolution(SparseModule):
             raise BadInputError(f"Sparse convolutions here have one group, but groups={groups} was given.")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding, self.dilation = (
-            triple(value, self.ndim)[3 - self.ndim :] for value in (kernel_size, stride, padding, dilation)
+            per_axis(value, self.ndim)[-self.ndim :] for value in (kernel_size, stride, padding, dilation)
         )
         self.indice_key = indice_key
         self.weight = nn.Parameter(torch.empty(out_channels, *self.kernel_size, in_channels))
@@ -145,6 +145,12 @@ class SubMConv3d(_Submanifold):
     ndim = 3
 
 
+class SubMConv4d(_Submanifold):
+    """`SubMConv3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4
+
+
 class SparseConv1d(_Strided):
     """`SparseConv3d` over one axis."""
 
@@ -161,6 +167,12 @@ class SparseConv3d(_Strided):
     """Strided convolution by spconv's rule: outputs wherever the kernel reaches a voxel."""
 
     ndim = 3
+
+
+class SparseConv4d(_Strided):
+    """`SparseConv3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4
 
 
 class SparseConvTranspose1d(_Transposed):
@@ -181,6 +193,12 @@ class SparseConvTranspose3d(_Transposed):
     ndim = 3
 
 
+class SparseConvTranspose4d(_Transposed):
+    """`SparseConvTranspose3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4
+
+
 class SparseInverseConv1d(_Inverse):
     """`SparseInverseConv3d` over one axis."""
 
@@ -197,3 +215,9 @@ class SparseInverseConv3d(_Inverse):
     """Back to the voxels of the strided convolution or pool with the same `indice_key`, over the same pairs."""
 
     ndim = 3
+
+
+class SparseInverseConv4d(_Inverse):
+    """`SparseInverseConv3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4

@@ -1,6 +1,7 @@
 """Operators on sparse tensors. Weights are [Cout, k0, k1, k2, Cin] (spconv 2), the first spatial axis slowest.
 
-Tensors of one or two axes have weights with one or two sizes; inside they are tensors of three with axes of one cell.
+Tensors of one, two or four axes have weights with as many sizes; those of one or two are tensors of three inside, with
+axes of one cell.
 
 `rule` of a strided operator: "spconv" puts outputs wherever the kernel reaches an input, on a contracted grid;
 "minkowski" puts them at floor(c / s) s without contracting. Weights trained with one are not valid with the other.
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from ...scene.errors import BadInputError
 from . import kernel_map as maps
 from . import kernels
-from .coordinates import PACK_LIMIT, CoordinateSet, Triple, pack, triple
+from .coordinates import Axes, CoordinateSet, pack, per_axis
 from .kernel_map import KernelMap
 from .tensor import SavedMap, SparseConvTensor
 
@@ -31,9 +32,9 @@ def submanifold_conv(
 ) -> SparseConvTensor:
     """Convolution whose outputs are the voxels of the input; the kernel is odd and centred."""
     kernel = _kernel_of(weight, x)
-    if kernel == (1, 1, 1):
+    if set(kernel) == {1}:
         return pointwise_conv(x, weight, bias)
-    found = maps.submanifold_map(x.coordinates, kernel, triple(dilation, x.ndim))
+    found = maps.submanifold_map(x.coordinates, kernel, per_axis(dilation, x.ndim))
     return x.replace_feature(_convolve(x.features, weight, bias, found))
 
 
@@ -79,7 +80,7 @@ def generative_conv(
     x: SparseConvTensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 2
 ) -> SparseConvTensor:
     """Transposed convolution that makes voxels: all those under the kernel at the finer tensor stride."""
-    out, found = maps.generative_map(x.coordinates, _kernel_of(weight, x), triple(stride, x.ndim))
+    out, found = maps.generative_map(x.coordinates, _kernel_of(weight, x), per_axis(stride, x.ndim))
     return x.with_voxels(_convolve(x.features, weight, bias, found), out)
 
 
@@ -106,7 +107,7 @@ def transposed_conv(
     """Transposed convolution on a bounded grid, with outputs wherever an input reaches (spconv's rule)."""
     kernel = _kernel_of(weight, x)
     n = x.ndim
-    sizes = triple(stride, n), triple(padding, n, 0), triple(dilation, n), triple(output_padding, n, 0)
+    sizes = per_axis(stride, n), per_axis(padding, n, 0), per_axis(dilation, n), per_axis(output_padding, n, 0)
     out, found = maps.spconv_transposed(x.coordinates, kernel, *sizes)
     return x.with_voxels(_convolve(x.features, weight, bias, found), out)
 
@@ -152,14 +153,14 @@ def union_add(a: SparseConvTensor, b: SparseConvTensor) -> SparseConvTensor:
 
 
 def find_rows(voxels: CoordinateSet, indices: Tensor) -> Tensor:
-    """The row int64 [M] of each voxel of `indices` [M, 4] in the set, -1 where it is absent."""
+    """The row int64 [M] of each voxel of `indices` [M, 1 + axes] in the set, -1 where it is absent."""
     keys, rows = voxels.sorted_keys()
     wanted = pack(indices)
     if len(keys) == 0:
         return torch.full_like(wanted, -1)
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-    axes = indices[:, 1:]
-    present = (keys[at] == wanted) & ((axes >= -PACK_LIMIT) & (axes < PACK_LIMIT)).all(1)
+    axes, limit = indices[:, 1:], voxels.packing.limit
+    present = (keys[at] == wanted) & ((axes >= -limit) & (axes < limit)).all(1)
     return torch.where(present, at if rows is None else rows[at], -1)
 
 
@@ -230,7 +231,7 @@ def _pool(
     rule: Rule,
     indice_key: str | None,
 ) -> SparseConvTensor:
-    kernel = triple(kernel_size, x.ndim)
+    kernel = per_axis(kernel_size, x.ndim)
     out, found = _strided(x, kernel, kernel_size if stride is None else stride, padding, dilation, rule)
     saved = _saved(x, indice_key, SavedMap(x.coordinates, out, kernel, found))
     return x.with_voxels(kernel_function(x.features, found), out, saved)
@@ -241,14 +242,14 @@ def _saved(x: SparseConvTensor, indice_key: str | None, saved: SavedMap) -> dict
 
 
 def _strided(
-    x: SparseConvTensor, kernel: Triple, stride: Size, padding: Size, dilation: Size, rule: Rule
+    x: SparseConvTensor, kernel: Axes, stride: Size, padding: Size, dilation: Size, rule: Rule
 ) -> tuple[CoordinateSet, KernelMap]:
-    voxels, steps, apart = x.coordinates, triple(stride, x.ndim), triple(dilation, x.ndim)
+    voxels, steps, apart = x.coordinates, per_axis(stride, x.ndim), per_axis(dilation, x.ndim)
     if rule == "spconv":
-        return maps.spconv_strided(voxels, kernel, steps, triple(padding, x.ndim, 0), apart)
+        return maps.spconv_strided(voxels, kernel, steps, per_axis(padding, x.ndim, 0), apart)
     if rule != "minkowski":
         raise BadInputError(f"The strided rule '{rule}' is unknown; expected 'spconv' or 'minkowski'.")
-    if triple(padding, x.ndim, 0) != (0, 0, 0):
+    if any(per_axis(padding, x.ndim, 0)):
         raise BadInputError("MinkowskiEngine's strided rule has no padding.")
     return maps.minkowski_strided(voxels, kernel, steps, apart)
 
@@ -257,10 +258,10 @@ def _convolve(features: Tensor, weight: Tensor, bias: Tensor | None, found: Kern
     return kernels.convolve(features, weight.reshape(weight.shape[0], found.volume, weight.shape[-1]), bias, found)
 
 
-def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Triple:
+def _kernel_of(weight: Tensor, x: SparseConvTensor) -> Axes:
     if weight.ndim != x.ndim + 2 or weight.shape[-1] != x.features.shape[1]:
         raise BadInputError(
             f"The weight is {list(weight.shape)} and the tensor has {x.features.shape[1]} channels and {x.ndim} axes; "
             "expected [Cout, one size an axis, Cin]."
         )
-    return triple(weight.shape[1:-1], x.ndim)
+    return per_axis(weight.shape[1:-1], x.ndim)

@@ -25,7 +25,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None, kernel_map: 
         out = gpu.convolve(features, weight, kernel_map)
     else:
         out = reference_conv.convolve(features, weight, kernel_map)
-    return out if bias is None else out + bias
+    return out if bias is None else out + bias.to(out.dtype)
 
 
 def max_pool(features: Tensor, kernel_map: KernelMap) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from . import functional
-from .coordinates import triple
+from .coordinates import per_axis
 from .functional import Size
 from .modules import SparseModule
 from .tensor import SparseConvTensor
@@ -30,7 +30,7 @@ class _Pool(SparseModule):
     ) -> None:
         super().__init__(name)
         self.kernel_size, self.stride, self.padding, self.dilation = (
-            triple(value, self.ndim)[3 - self.ndim :]
+            per_axis(value, self.ndim)[-self.ndim :]
             for value in (kernel_size, kernel_size if stride is None else stride, padding, dilation)
         )
         self.indice_key = indice_key
@@ -71,6 +71,12 @@ class SparseMaxPool3d(_MaxPool):
     ndim = 3
 
 
+class SparseMaxPool4d(_MaxPool):
+    """`SparseMaxPool3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4
+
+
 class SparseAvgPool1d(_AvgPool):
     """`SparseAvgPool3d` over one axis."""
 
@@ -87,6 +93,12 @@ class SparseAvgPool3d(_AvgPool):
     """The mean of the present voxels under the kernel, outputs by spconv's rule."""
 
     ndim = 3
+
+
+class SparseAvgPool4d(_AvgPool):
+    """`SparseAvgPool3d` over four axes; its maps are found in plain PyTorch, which takes longer."""
+
+    ndim = 4
 
 
 class SparseGlobalMaxPool(SparseModule):

@@ -18,7 +18,8 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     for k in range(kernel_map.volume):
         in_rows, out_rows = kernel_map.slot(k)
         if len(in_rows):
-            out = out.index_add(0, out_rows, features[in_rows] @ weight[:, k].T)
+            # Under autocast the products are of 16 bits, and the sum of the features' own.
+            out = out.index_add(0, out_rows, (features[in_rows] @ weight[:, k].T).to(out.dtype))
     # An empty map still hands gradients (of zero) to both.
     return out if kernel_map.n_pairs else out + 0 * (features.sum() + weight.sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...scene.errors import BadInputError
-from .coordinates import CoordinateSet, Triple, pack, triple
+from .coordinates import Axes, CoordinateSet, pack, per_axis
 from .kernel_map import KernelMap
 
 
@@ -19,15 +20,15 @@ class SavedMap:
 
     fine: CoordinateSet
     coarse: CoordinateSet
-    kernel: Triple
+    kernel: Axes
     kernel_map: KernelMap
 
 
 class SparseConvTensor:
     """Features [N, C] at voxels `indices` [N, 4] int32 (batch, z, y, x) of a grid of `spatial_shape` (D, H, W) cells.
 
-    One or two axes do as well: [N, 2] of (L,) or [N, 3] of (H, W). spconv's arguments `grid`, `voxel_num`, `benchmark`
-    and the rest are taken and have no effect.
+    One, two or four axes do as well: [N, 2] of (L,), [N, 3] of (H, W), [N, 5] of (T, D, H, W). spconv's arguments
+    `grid`, `voxel_num`, `benchmark` and the rest are taken and have no effect.
     `spatial_shape` None: a set without bounds, as MinkowskiEngine has it; coordinates may be negative and are multiples
     of the tensor `stride`. Columns may then mean (batch, x, y, z): the first spatial axis is the slowest of a kernel.
     A voxel that is named twice raises DuplicateVoxelError, a wrong shape or range BadInputError.
@@ -68,8 +69,8 @@ class SparseConvTensor:
     @classmethod
     def from_dense(cls, x: Tensor) -> SparseConvTensor:
         """The cells of `x` [B, *spatial, C] (channels last) in which any channel is not 0, in order; differentiable."""
-        if not 3 <= x.ndim <= 5:
-            raise BadInputError(f"The dense tensor is {list(x.shape)}; expected [B, *spatial, C] of one to three axes.")
+        if not 3 <= x.ndim <= 6:
+            raise BadInputError(f"The dense tensor is {list(x.shape)}; expected [B, *spatial, C] of one to four axes.")
         present = (x.detach() != 0).any(-1).nonzero()
         return cls(x[tuple(present.unbind(1))], present.int(), x.shape[1:-1], len(x))
 
@@ -94,7 +95,7 @@ class SparseConvTensor:
     def indices(self) -> Tensor:
         """Voxels [N, 1 + ndim] int32."""
         voxels = self.coordinates.indices
-        return voxels if self.ndim == 3 else torch.cat([voxels[:, :1], voxels[:, 4 - self.ndim :]], dim=1)
+        return voxels if self.ndim >= 3 else torch.cat([voxels[:, :1], voxels[:, -self.ndim :]], dim=1)
 
     @property
     def batch_size(self) -> int:
@@ -103,11 +104,11 @@ class SparseConvTensor:
     @property
     def spatial_shape(self) -> list[int] | None:
         shape = self.coordinates.spatial_shape
-        return None if shape is None else list(shape[3 - self.ndim :])
+        return None if shape is None else list(shape[-self.ndim :])
 
     @property
     def stride(self) -> tuple[int, ...]:
-        return self.coordinates.stride[3 - self.ndim :]
+        return self.coordinates.stride[-self.ndim :]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -147,19 +148,21 @@ class SparseConvTensor:
 
         A tensor without bounds needs the `shape` in cells of its stride and where the first cell lies, `origin`.
         """
-        cells = self.coordinates.spatial_shape if shape is None else triple(shape, self.ndim)
+        cells = self.coordinates.spatial_shape if shape is None else per_axis(shape, self.ndim)
         if cells is None:
             raise BadInputError("A sparse tensor without a spatial shape needs the shape of the dense one.")
         indices = self.coordinates.indices.long()
         step = torch.tensor(self.coordinates.stride, device=indices.device)
-        first = torch.tensor(triple(origin, self.ndim, 0), device=indices.device)
+        first = torch.tensor(per_axis(origin, self.ndim, 0), device=indices.device)
         at = torch.div(indices[:, 1:] - first, step, rounding_mode="floor")
         if len(at) and bool(((at < 0) | (at >= torch.tensor(cells, device=at.device))).any()):
             raise BadInputError(f"Some voxels lie outside the dense grid of {cells} cells from {origin}.")
-        flat = ((indices[:, 0] * cells[0] + at[:, 0]) * cells[1] + at[:, 1]) * cells[2] + at[:, 2]
-        rows = self.batch_size * cells[0] * cells[1] * cells[2]
+        flat = indices[:, 0]
+        for axis, count in enumerate(cells):
+            flat = flat * count + at[:, axis]
+        rows = self.batch_size * math.prod(cells)
         out = self.features.new_zeros(rows, self.features.shape[1]).index_copy(0, flat, self.features)
-        out = out.view(self.batch_size, *cells[3 - self.ndim :], self.features.shape[1])
+        out = out.view(self.batch_size, *cells[-self.ndim :], self.features.shape[1])
         return out.movedim(-1, 1).contiguous() if channels_first else out
 
     def __add__(self, other: SparseConvTensor | Tensor) -> SparseConvTensor:

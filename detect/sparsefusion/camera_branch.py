@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from ..common.heatmaps import local_maxima, top_queries
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Views
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
+from .driving_batch import Views
 from .geometric_transfer import LEVELS
 from .heads import ImageHeads, Prediction, normalised_positions
 from .heatmap_targets import IMAGE_STRIDES

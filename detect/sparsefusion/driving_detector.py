@@ -15,9 +15,9 @@ from ...learn.schedules import OneCycle
 from ...scene.boxes import Boxes
 from ..detector import Inputs, TrainingPlan
 from ..tasks.driving_task import DRIVING
-from .batch import Batch
 from .config import Preset, SparseFusionConfig, preset
 from .decode import detections
+from .driving_batch import Batch
 from .model import Output, SparseFusionModel
 from .parameter_groups import make_optimizer
 from .prepare import SparseFusionPreparation

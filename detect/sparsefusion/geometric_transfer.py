@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from .batch import Views
 from .config import SparseFusionConfig
+from .driving_batch import Views
 
 DEPTH_MEAN_M, DEPTH_VARIANCE_M2 = 14.41, 156.89  # of nuScenes, as the released model has them
 DEPTH_STRIDE = 4

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..common.heatmaps import draw_gaussian, gaussian_radius
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Targets, Views
 from .coder import cells_from_metres
 from .config import SparseFusionConfig
+from .driving_batch import Targets, Views
 
 MIN_RADIUS = 2  # cells
 SMALL_CLASSES = tuple(CLASS_NAMES.index(name) for name in ("pedestrian", "traffic_cone"))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .batch import Batch
 from .bev_backbone import BevBackbone, BevNeck
 from .camera_branch import CameraBranch, ImageFeatures, ImageQueries, image_features
 from .config import SparseFusionConfig
+from .driving_batch import Batch
 from .encoder import SparseEncoder
 from .fusion import SparseFusion
 from .geometric_transfer import GeometricTransfer, NoTransfer, sparse_depth

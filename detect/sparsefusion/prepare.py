@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..tasks.driving_sample import DrivingSample
 from .augment import Augmentation, ImageChange
-from .batch import Batch, Sightings, Targets, Views
 from .coder import encode_camera_boxes
 from .config import SparseFusionConfig
+from .driving_batch import Batch, Sightings, Targets, Views
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..common.assignment import match
 from ..common.iou_3d import iou_3d
-from .batch import Targets, Views
 from .coder import encode_boxes, lift_centers, metres_from_cells
 from .config import SparseFusionConfig
+from .driving_batch import Targets, Views
 
 CLASS_WEIGHT, POSITION_WEIGHT, IOU_WEIGHT = 0.15, 0.25, 0.25
 OTHER_VIEW_COST = 1000.0

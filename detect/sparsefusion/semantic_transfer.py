@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..tasks.driving_task import CLASS_NAMES
-from .batch import Views
 from .camera_branch import ImageFeatures
 from .coder import metres_from_cells
 from .config import SparseFusionConfig
 from .deformable import DeformableAttention
+from .driving_batch import Views
 from .geometric_transfer import LEVELS
 from .layers import ChannelLayerNorm, DecoderLayer, SelfAttention, cell_centers, logit, position_mlp, projection
 from .voxelize import EMPTY_MIDDLE_M

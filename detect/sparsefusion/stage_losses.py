@@ -7,9 +7,9 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from ..common.heatmaps import gaussian_focal
-from .batch import Batch
 from .coder import encode_boxes
 from .config import SparseFusionConfig
+from .driving_batch import Batch
 from .heads import Prediction
 from .heatmap_targets import IMAGE_STRIDES, bev_target, image_targets
 from .model import Output

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .batch import Views
 from .coder import cells_from_metres, lidar_attributes, lift_centers
 from .config import SparseFusionConfig
+from .driving_batch import Views
 from .heads import BoxHeads, Prediction
 from .layers import DecoderLayer, SelfAttention, TokenBatchNorm, logit, position_mlp, projection
 

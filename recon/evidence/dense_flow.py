@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...scene.cameras import Cameras
+from ...scene.filled import filled
 from ...scene.geometry import Similarity
 from .evidence_file import opened_evidence, write_evidence
 
@@ -96,7 +97,7 @@ def sampled(
     at: Tensor,  # [..., 2] pixels
 ) -> Tensor:
     """Bilinear values [..., C]; beyond the border those of the border."""
-    size = at.new_tensor([values.shape[1], values.shape[0]])
+    size = filled([values.shape[1], values.shape[0]], at.device)
     grid = (2 * at / size - 1).reshape(1, 1, -1, 2)
     found = F.grid_sample(values.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False)
     return found[0, :, 0].T.reshape(*at.shape[:-1], values.shape[-1])

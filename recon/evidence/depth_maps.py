@@ -64,8 +64,8 @@ def unproject(
 ) -> Tensor:
     """Points [H, W, 3] in the camera frame behind the pixels' centres."""
     height, width = depth.shape
-    x = (torch.arange(width, dtype=depth.dtype) + 0.5 - K[0, 2]) / K[0, 0]
-    y = (torch.arange(height, dtype=depth.dtype) + 0.5 - K[1, 2]) / K[1, 1]
+    x = (torch.arange(width, dtype=depth.dtype, device=depth.device) + 0.5 - K[0, 2]) / K[0, 0]
+    y = (torch.arange(height, dtype=depth.dtype, device=depth.device) + 0.5 - K[1, 2]) / K[1, 1]
     rays = torch.stack(
         [x[None].expand(height, width), y[:, None].expand(height, width), torch.ones_like(depth)], dim=-1
     )

@@ -40,7 +40,7 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
     if path.is_file():
         network = load_prior(path)
         stereo: Stereo = request.gather(depth_kind)
-        return learned_disparity(network, dataset, stereo, request.progress)
+        return learned_disparity(network, dataset, stereo, request.seed, request.progress)
     if not (path / "config.json").is_file():
         return MonocularDepth(tuple(_given_map(path, dataset, index) for index in dataset.train))
     model, maps = DepthAnythingV2.load(path), []

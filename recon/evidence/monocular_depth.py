@@ -19,13 +19,19 @@ class MonocularDepth:
     """Relative inverse depth of the training views, in the order of `Dataset.train`.
 
     Larger is nearer. Scale and offset are unknown and may differ from view to view, so that nothing but the order and
-    the proportions of differences inside of one view may be relied on. Raises ValueError for a map that is not [H, W]
-    float32, finite and non-negative everywhere.
+    the proportions of differences inside of one view may be relied on. A provider that continues depth which is known
+    elsewhere also gives the error that it expects, because comparing it with the known depth would only praise it.
+    Raises ValueError for a map that is not [H, W] float32, finite and non-negative everywhere.
     """
 
     disparity: tuple[Tensor, ...]  # V of [H, W] float32 >= 0, of the views' sizes
+    log_error: tuple[Tensor, ...] = ()  # V of [H, W] float32: logarithm of the median error of log-depth; or none
 
     def __post_init__(self) -> None:
+        if self.log_error and [e.shape for e in self.log_error] != [d.shape for d in self.disparity]:
+            raise ValueError("expected an error for each pixel of each map, or none at all")
+        if not all(bool(e.isfinite().all()) for e in self.log_error):
+            raise ValueError("expected finite errors")
         for number, one in enumerate(self.disparity):
             if one.ndim != 2 or one.numel() == 0 or one.dtype != torch.float32:
                 raise ValueError(f"map {number}: expected float32 [H, W], found {one.dtype} {list(one.shape)}")
@@ -42,7 +48,10 @@ class MonocularDepth:
 
 def save_monocular(path: Path, depth: MonocularDepth, names: list[str], key: str = PLACED) -> None:
     """Write the maps under the names of their views. `key` says what they were made from."""
-    write_evidence(path, {f"disparity/{n}": d for n, d in zip(names, depth.disparity, strict=True)}, key)
+    tensors = {f"disparity/{n}": d for n, d in zip(names, depth.disparity, strict=True)}
+    if depth.log_error:
+        tensors |= {f"log_error/{n}": e for n, e in zip(names, depth.log_error, strict=True)}
+    write_evidence(path, tensors, key)
 
 
 def load_monocular(path: Path, cameras: Cameras, names: list[str]) -> MonocularDepth:
@@ -50,10 +59,12 @@ def load_monocular(path: Path, cameras: Cameras, names: list[str]) -> MonocularD
 
     Raises BadInputError when the file is damaged or belongs to other views.
     """
-    maps = []
+    maps, errors = [], []
     with opened_evidence(path, "computes the depth again") as file:
         for name, width, height in zip(names, cameras.width.tolist(), cameras.height.tolist(), strict=True):
             disparity = file.get_tensor(f"disparity/{name}").clone()  # not the file's own memory
             check_size(disparity, width, height)
             maps.append(disparity)
-        return MonocularDepth(tuple(maps))
+            if f"log_error/{name}" in file.keys():  # noqa: SIM118 - no mapping
+                errors.append(file.get_tensor(f"log_error/{name}").clone())
+        return MonocularDepth(tuple(maps), tuple(errors))

@@ -22,7 +22,7 @@ class Inputs:
     cameras_are_estimated: bool = False  # found from the photographs, and not given
     depth_is_given: bool = False  # a network that placed the photographs has given their depth
     mesh_is_given: bool = False  # the person has given a mesh of the object
-    evidence: Mapping[str, Any] = field(default_factory=dict)  # by kind, of the kinds that the method needs
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # by kind, of those that the method needs or takes
     view_prior: ViewPrior | None = None  # what pictures from other sides should look like, where something says so
 
     @property
@@ -58,6 +58,7 @@ class Method:
     configure: Callable[[Inputs, Mapping[str, Any]], TrainConfig]
     initialise: Callable[[Inputs, Any], Model]
     needs: tuple[str, ...] = ()  # kinds of evidence
+    takes: tuple[str, ...] = ()  # further kinds, which it does without unless the person has given them
     uses_time: bool = False  # whether what moves is followed; others take the scene as still
 
 

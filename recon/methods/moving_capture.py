@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...render.aim import focus_point
 from ...scene.errors import BadInputError
+from ...scene.filled import filled
 from ...scene.geometry import transform_points
 from ...scene.point_cloud import PointCloud
 from ..optimise.dataset import OPAQUE, Dataset
@@ -45,7 +46,7 @@ def is_synthetic(inputs: Inputs) -> bool:
 class MovingFrame:
     """Places and moments as a network takes them: places within `BOX` of the origin, moments from 0 to 1."""
 
-    center: Tensor  # [3]
+    center: Tensor  # [3], on the CPU
     unit: float  # world units of one unit of the network
     first_s: float
     last_s: float
@@ -58,11 +59,11 @@ class MovingFrame:
         times = dataset.cameras.times_s.double().unique()
         low, high = (torch.quantile(points[:: len(points) // 100_000 + 1], q, dim=0) for q in (0.01, 0.99))
         unit = float((high - low).max()) / (2 * BOX)
-        return cls((low + high) / 2, unit or 1.0, float(times[0]), float(times[-1]), len(times))
+        return cls(((low + high) / 2).cpu(), unit or 1.0, float(times[0]), float(times[-1]), len(times))
 
     def places(self, points: Tensor) -> Tensor:
         """Points [N, 3] of the world to the network."""
-        return (points - self.center.to(points)) / self.unit
+        return (points - filled(self.center.tolist(), points.device).to(points.dtype)) / self.unit
 
     def moment(self, time_s: float | None) -> float:
         """A time to the network; the first one when None."""

@@ -76,12 +76,17 @@ def choose(name: str, inputs: Inputs, asked: Callable[[Method], Mapping[str, Any
         chosen = method(name)
         config = _configured(chosen, inputs, asked)
         return Choice(chosen, config, f"{name} was asked for.", _time_notes(inputs, chosen))
+    return suitable(inputs, asked)[0][1]
+
+
+def suitable(inputs: Inputs, asked: Callable[[Method], Mapping[str, Any]]) -> list[tuple[float, Choice]]:
+    """All methods that accept what is asked, with how well they suit the inputs; the best first."""
     found = []
     for candidate, config in accepting(lambda candidate: _configured(candidate, inputs, asked)):
         score, because = candidate.suits(inputs)
         reason = f"{candidate.name} was chosen because {because}."
         found.append((score, Choice(candidate, config, reason, _time_notes(inputs, candidate))))
-    return max(found, key=lambda row: row[0])[1]
+    return sorted(found, key=lambda row: -row[0])
 
 
 def accepting(settings: Callable[[Method], Settings]) -> list[tuple[Method, Settings]]:

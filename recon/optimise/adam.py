@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ... import _native
+from ...scene.filled import filled
 from .reference_adam import adam_step as reference_adam_step
 from .table import Column
 
@@ -73,9 +74,12 @@ def adam_step(
     epsilon: float,
     step: int,
 ) -> None:
-    """One Adam update in place; `step` counts from 1. The native kernel on the CPU, the reference elsewhere."""
+    """One Adam update in place; `step` counts from 1.
+
+    The native kernel on the CPU. On a GPU PyTorch's fused one, and the reference where rates differ within a tensor.
+    """
     if param.device.type != "cpu":
-        reference_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
+        gpu_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
         return
     lr_columns = np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
     _native.adam_step(
@@ -91,6 +95,32 @@ def adam_step(
         epsilon,
         step,
     )
+
+
+def gpu_adam_step(
+    param: Tensor,  # [N, D]
+    grad: Tensor,  # [N, D]
+    exp_avg: Tensor,  # [N, D]
+    exp_avg_sq: Tensor,  # [N, D]
+    lr: float | Tensor,  # [] or [D], on the CPU
+    row_scale: Tensor | None,  # [N]
+    visible: Tensor | None,  # [N] bool
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """The same where PyTorch computes: in one pass over memory where all numbers have one rate, else the reference."""
+    if not isinstance(lr, float | int):
+        lr = filled(lr.flatten().tolist(), param.device)
+    elif row_scale is None and visible is None:
+        steps = torch.full((), float(step), device=param.device)
+        torch._fused_adam_(
+            [param], [grad], [exp_avg], [exp_avg_sq], [], [steps],
+            lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
+        )  # fmt: skip
+        return
+    reference_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
 
 
 def _as_table(tensor: Tensor) -> Tensor:

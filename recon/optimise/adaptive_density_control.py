@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ...scene.filled import filled
 from ...scene.geometry import rotation_from_quat
 from .rounds import Rounds
 from .step import Render, Step
@@ -71,7 +72,7 @@ class AdaptiveDensityControl:
 
     def _observe(self, drawn: Render) -> None:
         gradient = drawn.info["means2d"].grad
-        half_size = gradient.new_tensor([drawn.info["width"] / 2, drawn.info["height"] / 2])
+        half_size = filled([drawn.info["width"] / 2, drawn.info["height"] / 2], gradient.device)
         self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
         self.seen += drawn.visible()
 

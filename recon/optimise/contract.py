@@ -36,6 +36,7 @@ class Model:
 
     tables: dict[str, Table]
     modules: dict[str, nn.Module]
+    notes: Sequence[str] = ()  # sentences for the person about what it starts from
     torch_threads: int | None = 1  # CPU threads of PyTorch in training; None for all, where a network dominates
 
     def stages(self) -> Sequence[Stage]:

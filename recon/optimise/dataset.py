@@ -1,7 +1,8 @@
-"""The views that a scene is trained on and measured with, in memory at working size."""
+"""The views that a scene is trained on and measured with, at working size; many of them are streamed from disk."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,10 @@ from ...scene.errors import BadInputError
 from ...scene.geometry import Similarity
 from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
+from .photograph_stream import Decoded, PhotographStream
 
+STREAM_FROM_BYTES = 2 << 30  # photographs that take more memory than this are decoded when they are drawn
+STREAM_KEEPS = 0.5  # share of that which the ones that were drawn last may take
 OPAQUE = 128  # alpha from which a pixel shows the scene
 
 
@@ -77,6 +81,64 @@ class View:
             mask = torch.from_numpy(share > 0.999).to(self.pixels.device)
         return View(pixels, mask, K)
 
+    def to(self, device: torch.device | str) -> View:
+        return View(self.pixels.to(device), None if self.mask is None else self.mask.to(device), self.K.to(device))
+
+
+class StreamedView(View):
+    """A photograph of a stream: its pixels are there only while they are asked for, whatever the device."""
+
+    _stream: PhotographStream
+    _index: int
+    _size: tuple[int, int]
+    _level: int
+
+    def __init__(self, stream: PhotographStream, index: int, size: tuple[int, int], K: Tensor, level: int = 0) -> None:
+        """`size` is (width, height) at the `level`, the number of times that the photograph is halved."""
+        for name, value in {"_stream": stream, "_index": index, "_size": size, "K": K, "_level": level}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def width(self) -> int:
+        return self._size[0]
+
+    @property
+    def height(self) -> int:
+        return self._size[1]
+
+    @property
+    def pixels(self) -> Tensor:  # type: ignore[override]
+        return self._decoded()[0].to(self.K.device)
+
+    @property
+    def mask(self) -> Tensor | None:  # type: ignore[override]
+        mask = self._decoded()[1]
+        return None if mask is None else mask.to(self.K.device)
+
+    def to(self, device: torch.device | str) -> StreamedView:
+        return StreamedView(self._stream, self._index, self._size, self.K.to(device), self._level)
+
+    def halved(self) -> StreamedView:
+        """Half the size; made when it is drawn, and kept like the photographs."""
+        width, height = max(1, self.width // 2), max(1, self.height // 2)
+        K = self.K.clone()
+        K[0] *= width / self.width
+        K[1] *= height / self.height
+        return StreamedView(self._stream, self._index, (width, height), K, self._level + 1)
+
+    def _decoded(self) -> Decoded:
+        def made(level: int) -> Decoded:
+            if level == 0:
+                return self._stream.photograph(self._index)
+
+            def halve() -> Decoded:
+                half = View(*made(level - 1), torch.eye(3)).halved()
+                return half.pixels, half.mask
+
+            return self._stream.kept((self._index, level), halve)
+
+        return made(self._level)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -107,29 +169,30 @@ class Dataset:
         train: Sequence[int] | None = None,
         test: Sequence[int] = (),
         max_side: int | None = None,
+        max_bytes: int = STREAM_FROM_BYTES,
         progress: Progress = silent,
     ) -> Dataset:
-        """Decode the photographs of a capture with cameras; `train` is all but `test` when not given.
+        """The photographs of a capture with cameras; `train` is all but `test` when not given.
 
-        `max_side` bounds the longer side in pixels. Raises BadInputError when cameras are missing.
+        `max_side` bounds the longer side in pixels. Where they would take more than `max_bytes` in memory they are
+        decoded whenever they are drawn. Raises BadInputError when cameras are missing.
         """
         if capture.cameras is None:
             raise BadInputError(f"{capture.source} has no cameras; estimate them first with `fewview poses`.")
-        views, sizes = [], []
-        for i, frame in enumerate(capture.frames):
-            width, height = (
-                (frame.width, frame.height) if max_side is None else fit_size(frame.width, frame.height, max_side)
-            )
-            mask = None
-            if frame.load_mask is not None:
-                counts = cv2.resize(
-                    frame.load_mask().astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-                )
-                mask = torch.from_numpy(counts.astype(bool))
-            sizes.append((width, height, capture.image(i, width, height), mask))
-            progress("loading photographs", i + 1, len(capture))
-        cameras = capture.cameras.resized(torch.tensor([s[0] for s in sizes]), torch.tensor([s[1] for s in sizes]))
-        views = [View(pixels, mask, cameras.K[i]) for i, (_, _, pixels, mask) in enumerate(sizes)]
+        sizes = [
+            (frame.width, frame.height) if max_side is None else fit_size(frame.width, frame.height, max_side)
+            for frame in capture.frames
+        ]
+        cameras = capture.cameras.resized(*torch.tensor(sizes).reshape(-1, 2).unbind(1))
+        load = functools.partial(_decoded, capture, sizes)
+        if sum(width * height * 3 for width, height in sizes) > max_bytes:
+            stream = PhotographStream(load, int(STREAM_KEEPS * max_bytes))
+            views: list[View] = [StreamedView(stream, i, size, cameras.K[i]) for i, size in enumerate(sizes)]
+        else:
+            views = []
+            for i in range(len(capture)):
+                views.append(View(*load(i), cameras.K[i]))
+                progress("loading photographs", i + 1, len(capture))
         held_out = set(test)
         chosen = tuple(i for i in range(len(views)) if i not in held_out) if train is None else tuple(train)
         return cls(tuple(views), cameras, tuple(capture.names), chosen, tuple(test), capture.points)
@@ -138,9 +201,7 @@ class Dataset:
         return len(self.views)
 
     def to(self, device: torch.device | str) -> Dataset:
-        views = tuple(
-            View(v.pixels.to(device), None if v.mask is None else v.mask.to(device), v.K.to(device)) for v in self.views
-        )
+        views = tuple(view.to(device) for view in self.views)
         points = None if self.points is None else self.points.to(device)
         return Dataset(views, self.cameras.to(device), self.names, self.train, self.test, points)
 
@@ -149,13 +210,17 @@ class Dataset:
         points = self.points
         if points is not None:
             move = Similarity(*(t.to(points.xyz.device, torch.float64) for t in vars(new_from_world).values()))
-            points = replace(points, xyz=move(points.xyz.double()).to(points.xyz))
+            points = replace(points, xyz=move(points.unrounded_xyz).to(points.xyz), exact=None)
         return replace(self, cameras=self.cameras.transformed(new_from_world), points=points)
 
     def time_s(self, index: int) -> float | None:
         """The moment of a view; None where no times are known."""
-        times = self.cameras.times_s
-        return None if times is None else float(times[index])
+        return None if self.cameras.times_s is None else self._times[index]
+
+    @functools.cached_property
+    def _times(self) -> list[float]:
+        """The moments of all views, read once: from a GPU each reading would wait."""
+        return [] if self.cameras.times_s is None else self.cameras.times_s.tolist()
 
     def view(self, index: int, level: int = 0) -> View:
         """View `index` halved `level` times; kept once made. Views of under 32 pixels a side are not halved further."""
@@ -187,11 +252,22 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _decoded(capture: Capture, sizes: Sequence[tuple[int, int]], index: int) -> Decoded:
+    """Pixels and mask of a photograph at its working size."""
+    frame, (width, height) = capture.frames[index], sizes[index]
+    mask = None
+    if frame.load_mask is not None:
+        counts = cv2.resize(frame.load_mask().astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        mask = torch.from_numpy(counts.astype(bool))
+    return capture.image(index, width, height), mask
+
+
 def scene_scale(cameras: Cameras) -> float:
     """1.1 times the largest distance of the cameras [N] from their mean, as in 3DGS; 1 where they are in one place."""
-    centers = cameras.centers
+    centers = cameras.centers.double()
     radius = float((centers - centers.mean(0)).norm(dim=-1).max()) * 1.1
-    return radius if radius > 1e-8 else 1.0
+    # The mean of equal places differs from them by rounding, which is not taken for a spread.
+    return radius if radius > 1e-12 * float(centers.abs().max()) else 1.0
 
 
 class ViewOrder:

@@ -104,15 +104,26 @@ def _share(table: Table, opacities: Tensor, sources: Tensor, min_opacity: float)
 def explore(table: Table, strength: float, generator: torch.Generator | None) -> None:
     """Move transparent Gaussians at random, along their own shapes (equation 8)."""
     gate = torch.sigmoid(NOISE_SHARPNESS * (NOISE_OPACITY - table["opacity_logits"].detach().sigmoid()))
-    rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
-    if len(rows) == 0:
+    means, quats, log_scales = (table[name].detach() for name in ("means", "quats", "log_scales"))
+    if means.is_cuda:  # numbers for all cost a GPU less than to wait for how many there are
+        means.add_(_noise(quats, log_scales, gate * (gate > NEGLIGIBLE_GATE) * strength, generator))
         return
-    means = table["means"].detach()
-    rotations = rotation_from_quat(table["quats"].detach()[rows])
-    variances = (2 * table["log_scales"].detach()[rows]).exp()
-    noise = torch.randn(len(rows), 3, generator=generator, device=means.device) * (gate[rows, None] * strength)
-    along_axes = variances * (noise[:, None] @ rotations).squeeze(1)
-    means.index_add_(0, rows, (rotations @ along_axes[..., None]).squeeze(-1))
+    rows = (gate > NEGLIGIBLE_GATE).nonzero().squeeze(-1)
+    if len(rows):
+        means.index_add_(0, rows, _noise(quats[rows], log_scales[rows], gate[rows] * strength, generator))
+
+
+def _noise(
+    quats: Tensor,  # [N, 4]
+    log_scales: Tensor,  # [N, 3]
+    strength: Tensor,  # [N]
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Random steps [N, 3], larger along larger axes: a Gaussian's covariance times normal numbers."""
+    rotations = rotation_from_quat(quats)
+    noise = torch.randn(len(quats), 3, generator=generator, device=quats.device) * strength[:, None]
+    along_axes = (2 * log_scales).exp() * (noise[:, None] @ rotations).squeeze(1)
+    return (rotations @ along_axes[..., None]).squeeze(-1)
 
 
 def relocation(opacities: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:

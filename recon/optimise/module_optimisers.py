@@ -21,6 +21,7 @@ class ModuleOptimiser:
         self.named = {n: p for n, p in module.named_parameters() if not prefix or f"{n}.".startswith(f"{prefix}.")}
         if not self.named:
             raise ValueError(f"no parameter of the module is named '{prefix}'")
+        self._fused = all(p.is_cuda for p in self.named.values())
         kind = torch.optim.AdamW if optimiser.kind == "adamw" else torch.optim.Adam
         self._torch = kind(
             list(self.named.values()),
@@ -28,6 +29,7 @@ class ModuleOptimiser:
             betas=optimiser.betas,
             eps=optimiser.epsilon,
             weight_decay=optimiser.weight_decay,
+            fused=self._fused or None,  # None: PyTorch's choice
         )
 
     def update(self, step: int) -> None:
@@ -48,5 +50,5 @@ class ModuleOptimiser:
             parameter = self.named.get(name)
             if parameter is None or moment not in _MOMENTS or (moment != "step" and tensor.shape != parameter.shape):
                 raise ValueError(f"the moments '{key}' of shape {tuple(tensor.shape)} belong to no parameter")
-            device = "cpu" if moment == "step" else parameter.device
+            device = "cpu" if moment == "step" and not self._fused else parameter.device
             self._torch.state[parameter][moment] = tensor.to(device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ...scene.cameras import Cameras
@@ -12,9 +14,11 @@ from .dataset import scene_scale
 def world_from_normalised(cameras: Cameras) -> Similarity:
     """From the frame in which these training cameras [N] lie around the origin with scene scale 1 to their world.
 
-    In double precision; axes stay as they are. Near planes, noise and tolerances are lengths in this frame, so that a
-    data set in millimetres or in kilometres, here or at a map's coordinates, gives the same picture.
+    In double precision, from what the source gave before it was rounded, so that rounding comes after the unit and the
+    origin are gone: training amplifies a last bit to tenths of a decibel. Axes stay as they are. Near planes, noise and
+    tolerances are lengths in this frame, so that a data set in millimetres or in kilometres, here or at a map's
+    coordinates, gives the same picture.
     """
-    centers = cameras.centers.detach().double().cpu()
-    scale = torch.tensor(scene_scale(cameras), dtype=torch.float64)
-    return Similarity(scale, torch.eye(3, dtype=torch.float64), centers.mean(0))
+    exact = replace(cameras, cam_from_world=cameras.unrounded_poses.detach().cpu())
+    scale = torch.tensor(scene_scale(exact), dtype=torch.float64)
+    return Similarity(scale, torch.eye(3, dtype=torch.float64), exact.centers.mean(0))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...learn.checkpoint import Checkpoint, load_newest, save
 from ...scene.cameras import Cameras
 from ...scene.errors import BadInputError, FewviewError
+from ...scene.filled import filled
 from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
@@ -157,7 +158,7 @@ class Trainer:
         views = [self.order.next(self.view_generator) for _ in range(self.stage.views_per_step)]
         background = self.background if any(self.config.background) else None
         if self.config.random_background:
-            background = torch.rand(3, generator=self.view_generator).to(self.device)
+            background = filled(torch.rand(3, generator=self.view_generator).tolist(), self.device)
         return Step(
             self.step,
             self.steps,

@@ -38,7 +38,8 @@ def refined_by_synthesis(
 ) -> Poses:
     """The same photographs with cameras that agree with one object; also those that had none, where they agree, too.
 
-    Without `photographs` nothing that is unplaced is looked for. Alpha or masks say what the object is; where only some
+    Without `photographs` nothing that is unplaced is looked for; other cameras that `poses.hypotheses` has for them are
+    looked at, too. Alpha or masks say what the object is; where only some
     photographs have them the others keep their cameras, and where none has the whole picture is taken for it. Held-out
     photographs have no say, and are fitted to the finished object. The world stays the given one as nearly as the
     cameras allow. Points and depths belong to the cameras as they were, and are left out. Raises BadInputError for
@@ -57,7 +58,12 @@ def refined_by_synthesis(
     joined = _joined(given.subset(learning), photographs, lost)
     views = object_views(joined, config.side_px)
     unknown = range(len(learning), len(joined))
-    made = synthesise(views, unknown, config, view_prior=view_prior, progress=progress)
+    proposed = {
+        k: poses.hypotheses[view].cameras.cam_from_world
+        for k, view in enumerate(lost, len(learning))
+        if view in poses.hypotheses
+    }
+    made = synthesise(views, unknown, config, proposed=proposed, view_prior=view_prior, progress=progress)
     to_given = made.look_at_from_given.inverse()
     assert joined.cameras is not None
     cameras = replace(joined.cameras, cam_from_world=made.cam_from_world).transformed(to_given)

@@ -22,7 +22,7 @@ from ...scene.splat import Splat
 from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset
 from .half_image import fitted_colours, halves
-from .seen_pixels import SeenPixels
+from .seen_pixels import SeenPixels, marked_unseen
 
 MAX_PSNR_DB = 100.0  # stands for infinity (equal images), which JSON cannot hold
 FEW_VIEWS = 24  # up to so many training views it is told what they have seen of the held-out ones
@@ -40,7 +40,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """PSNR, SSIM and LPIPS of the held-out views, or of some training views where none is held out.
 
-    Writes each rendered view to `run/renders/eval/` and gives what metrics.json keeps as `eval`. Pixels that a mask
+    Writes each rendered view to `run/renders/eval/`, after few training views also to `renders/unseen/` with stripes
+    over what these have not seen, and gives what metrics.json keeps as `eval`. Pixels that a mask
     excludes do not count. With `fit_colours` the colours of each picture are fitted to its photograph on the left half
     and the figures are of the right half; those of whole pictures without that are beside them, as `unfitted`.
     After few training views `seen` has the figures of what these have seen, by the splat's own depth, and its share.
@@ -93,10 +94,12 @@ def _measure(
         figures = _figures(image[:, begin:], target[:, begin:], half) | {"unfitted": figures}
     if seen is not None:
         shown = seen.of(dataset.cameras[index])
-        share = float(shown.float().mean())
+        share, shown_anywhere = float(shown.float().mean()), shown
         shown = shown if mask is None else shown & mask
         of_seen = _figures(image, target, shown) if bool(shown.any()) else dict.fromkeys(figures)
         figures["seen"] = of_seen | {"share": share}
+        figures["unseen"] = f"renders/unseen/{PurePosixPath(photo).name}"
+        _write_png(run, figures["unseen"], marked_unseen(image, shown_anywhere))
     file = f"renders/eval/{PurePosixPath(photo).name}"
     _write_png(run, file, image)
     return {"name": name, **figures, "render": file, "photo": photo}

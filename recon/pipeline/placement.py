@@ -34,11 +34,13 @@ def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> Pos
     if capture.cameras is not None:
         if config.synthesis:
             raise BadInputError(f"{capture.source} has cameras, and --synthesis is for estimated ones: leave it out.")
-        if config.stereo is None:
+        given = {"--stereo": config.stereo, "--pose-network": config.pose_network}
+        unused = [option for option, weights in given.items() if weights is not None]
+        if not unused:
             return None
         raise BadInputError(
-            f"{capture.source} has cameras, and --stereo is for photographs without: leave it out, or give the folder "
-            "of the photographs alone."
+            f"{capture.source} has cameras, and {unused[0]} is for photographs without: leave it out, or give the "
+            "folder of the photographs alone."
         )
     if config.synthesis and not any(has_silhouette(capture, i) for i in range(len(capture))):
         raise BadInputError(
@@ -53,9 +55,10 @@ def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> Pos
         seed=config.seed,
         hold_focal=config.focal_px is not None,
         min_confidence=config.min_confidence,
+        device=config.device,
         store=run.matches_path,
     )
-    return estimator_for(config.stereo, settings, config.device)
+    return estimator_for(config.stereo, settings, config.device, config.pose_network)
 
 
 def place(
@@ -135,7 +138,7 @@ def _with_points(capture: Capture, reason: str, config: ReconstructConfig, progr
     from ..poses import PosesConfig, triangulate
 
     train = capture.split()[0]
-    points = triangulate(capture.subset(train), PosesConfig(seed=config.seed), progress)
+    points = triangulate(capture.subset(train), PosesConfig(seed=config.seed, device=config.device), progress)
     note = f"{reason}; {len(points)} were triangulated from matches between the {len(train)} training photographs."
     if len(points) < MIN_POINTS:
         matched, hull = len(points), visual_hull(capture.subset(train))
@@ -163,7 +166,7 @@ def _without_test_points(capture: Capture) -> Capture:
     seen = points.in_views(train)
     back = torch.tensor(train, dtype=torch.int64)
     view = None if seen.seen_view is None else back[seen.seen_view]
-    return replace(capture, points=PointCloud(seen.xyz, seen.rgb, seen.seen_point, view, seen.metric))
+    return replace(capture, points=PointCloud(seen.xyz, seen.rgb, seen.seen_point, view, seen.metric, seen.exact))
 
 
 def _names(capture: Capture) -> tuple[list[str], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -10,14 +9,17 @@ from ...scene.capture import Capture
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from ..evidence.evidence_kinds import DEPTH, KINDS, gather
+from ..evidence.evidence_kinds import MONOCULAR_DEPTH
 from ..methods.method_contract import Inputs
-from ..methods.registry import Choice, choose
+from ..methods.registry import Choice, choose, suitable
 from ..optimise.contract import Model
 from ..optimise.dataset import Dataset
-from ..optimise.normalised_frame import world_from_normalised
 from .asked_settings import asked_settings
-from .reconstruct_config import ReconstructConfig, refuse_unused
+from .leave_one_out import Candidate, Comparison, can_leave_one_out, compare
+from .normalised_evidence import gathered, in_normalised_frame
+from .reconstruct_config import GIVEN, ReconstructConfig, refuse_unused
+
+WORTH_MEASURING = 0.3  # suitability from which on a method that uses a given prior is measured
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Prepared:
     dataset: Dataset  # in the normalised frame
     world_from_normalised: Similarity  # back to the frame of the run
     seconds: Mapping[str, float]  # that the evidence took, by kind
+    taken: tuple[str, ...] = ()  # kinds of evidence that the method could have done without
+    comparison: Comparison | None = None  # of several methods, where the choice was measured
 
 
 def prepare_method(
@@ -39,8 +43,7 @@ def prepare_method(
     What the person asked for is in its config, and for the rest what suits the device and the photographs. Raises
     BadInputError where the method has no such setting, refuses its value, or has no use for something that was given.
     """
-    to_world = world_from_normalised(dataset.cameras[list(dataset.train)])
-    normalised = dataset.transformed(to_world.inverse())
+    normalised, to_world = in_normalised_frame(dataset)
     inputs = Inputs(
         normalised,
         capture,
@@ -48,14 +51,33 @@ def prepare_method(
         depth_is_given=config.stereo is not None,
         mesh_is_given=config.mesh is not None,
     )
-    choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
-    refuse_unused(config, choice.method)
-    evidence, seconds = {}, {}
-    for kind in choice.method.needs:
-        started = time.perf_counter()
-        # Kept in the run's frame, where people and other programs meet it.
-        found = gather(kind, run, capture, dataset, config.seed, progress, config.depth_prior)
-        evidence[kind] = KINDS[kind].transformed(found, to_world.inverse())
-        seconds["stereo" if kind == DEPTH else kind] = time.perf_counter() - started
+    comparison = _compared(run, capture, dataset, inputs, config, progress)
+    if comparison is not None:
+        choice, takes = comparison.chosen.choice._replace(reason=comparison.reason), comparison.chosen.takes
+    else:
+        choice = choose(config.method, inputs, lambda candidate: asked_settings(config, candidate))
+        refuse_unused(config, choice.method)
+        given = {kind for option, kind in GIVEN.items() if getattr(config, option) is not None}
+        takes = tuple(kind for kind in choice.method.takes if kind in given)
+    kinds = (*choice.method.needs, *takes)
+    evidence, seconds = gathered(run, capture, dataset, config, kinds, to_world, progress)
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
-    return Prepared(choice, model, normalised, to_world, seconds)
+    return Prepared(choice, model, normalised, to_world, seconds, takes, comparison)
+
+
+def _compared(
+    run: Run, capture: Capture, dataset: Dataset, inputs: Inputs, config: ReconstructConfig, progress: Progress
+) -> Comparison | None:
+    """The measured choice between methods with and without a prior that the person gives; None where none is due."""
+    measurable = config.method == "auto" and config.depth_prior is not None and can_leave_one_out(dataset)
+    if not measurable or inputs.depth_is_given or inputs.moves:
+        return None
+    found = suitable(inputs, lambda candidate: asked_settings(config, candidate))
+    best = found[0][1]
+    candidates = [Candidate(best)]
+    for score, choice in found:
+        if MONOCULAR_DEPTH in choice.method.takes:
+            candidates.append(Candidate(choice, (MONOCULAR_DEPTH,)))
+        elif MONOCULAR_DEPTH in choice.method.needs and score >= WORTH_MEASURING and choice.method is not best.method:
+            candidates.append(Candidate(choice))
+    return compare(run, capture, dataset, inputs, config, candidates, progress) if len(candidates) > 1 else None

@@ -56,6 +56,7 @@ class ReconstructConfig:
     stereo: Path | None = None
     # Monocular depth for the methods that use it: a folder of maps (NAME.npy or NAME.png), a Depth Anything V2 folder,
     # or weights of scripts/train_priors/depth.py; auto is what stereo and sparse points know, filled along the colours.
+    # With it --method auto measures methods with and without it on training photographs that they were fitted without.
     depth_prior: Path | None = None
     # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);
     # without it that method makes one from the outlines.
@@ -63,6 +64,9 @@ class ReconstructConfig:
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
+    # Weights of an ADen network (of scripts/train_priors/aden.py) that proposes cameras for photographs of one object
+    # that could not be placed, for --synthesis to look at; and places all of them where too few could.
+    pose_network: Path | None = None
     # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # The photographs are frames of a film, so many a second, in the order of their names: a scene that moves.
@@ -136,7 +140,7 @@ def input_digest(source: Path) -> str:
 def refuse_unused(config: ReconstructConfig, chosen: Method) -> None:
     """Raises BadInputError where evidence was given that a method has no use for."""
     for option, kind in GIVEN.items():
-        if getattr(config, option) is not None and kind not in chosen.needs:
+        if getattr(config, option) is not None and kind not in (*chosen.needs, *chosen.takes):
             raise BadInputError(
                 f"--{option.replace('_', '-')} gives {kind.replace('_', ' ')}, which the method {chosen.name} does not "
                 "use: leave it out, or choose a method that does with --method."
@@ -165,7 +169,9 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {name: Path(values[name]) for name in ("images", "stereo", *GIVEN) if values.get(name)}
+        values |= {
+            name: Path(values[name]) for name in ("images", "stereo", "pose_network", *GIVEN) if values.get(name)
+        }
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:

@@ -95,6 +95,7 @@ def train(
     run.add_metrics(
         notes=[
             *prepared.choice.notes,
+            *model.notes,
             *result.notes,
             *([result.appearance.reason] if result.appearance.used else []),
         ],
@@ -102,6 +103,8 @@ def train(
         training={
             "method": prepared.choice.method.name,
             "reason": prepared.choice.reason,
+            "takes": list(prepared.taken),
+            "comparison": [] if prepared.comparison is None else [r.as_json() for r in prepared.comparison.rows],
             "gaussians": len(result.splat),
             "steps": result.step,
             "curve": curve.points,

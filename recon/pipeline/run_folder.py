@@ -27,6 +27,11 @@ def open_run(
         run = Run.open(path)
         yield run, continued(run, source, config)
         return
+    if (path / "config.json").is_file() and Path(source).resolve() == path.resolve():
+        raise BadInputError(
+            f"{path} is a run, and no new one can begin in it. Go on with it by `fewview reconstruct {path} --resume`, "
+            "look at it by `fewview view`, or name its input and another folder with -o."
+        )
     if (path / "config.json").is_file() and not _same_input(Run.open(path), Path(source)):
         raise BadInputError(
             f"The output folder {path} holds a run of another input, {Run.open(path).config().get('input')}; nothing "

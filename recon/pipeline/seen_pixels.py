@@ -17,7 +17,21 @@ from ..evidence.depth_maps import unproject
 from ..evidence.stereo.source_views import project
 
 OPAQUE = 0.5  # alpha from which a pixel shows something
+STRIPE_PX, STRIPE_COLOR = 6, (0.75, 0.25, 0.75)  # of what was not seen
 NOT_BEHIND = 1.05  # so many times farther than what a training view shows a point is hidden from it
+
+
+def marked_unseen(
+    image: Tensor,  # [H, W, 3] in [0, 1]
+    seen: Tensor,  # [H, W] bool
+) -> Tensor:
+    """The picture [H, W, 3] with slanted stripes over what was not seen, and half of its own colour between them."""
+    height, width = seen.shape
+    row, column = torch.meshgrid(*(torch.arange(n, device=image.device) for n in (height, width)), indexing="ij")
+    striped = ((row + column) // STRIPE_PX) % 2 == 0
+    stripe = image.new_tensor(STRIPE_COLOR)
+    plain = torch.where(striped[..., None], 0.25 * image + 0.75 * stripe, 0.5 * image)
+    return torch.where(seen[..., None], image, plain)
 
 
 class SeenPixels:

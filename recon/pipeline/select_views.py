@@ -63,5 +63,5 @@ def _chosen(capture: Capture, among: list[int], count: int, config: ReconstructC
     if config.choose == "useful":
         from ..poses import PosesConfig, most_useful
 
-        return most_useful(capture, count, among, PosesConfig(seed=config.seed), progress)
+        return most_useful(capture, count, among, PosesConfig(seed=config.seed, device=config.device), progress)
     return evenly_spaced(sorted(among, key=lambda i: capture.frames[i].name), count)

@@ -45,6 +45,21 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     return best
 
 
+def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: int) -> Model | None:
+    """Another solution of the largest connected part, quickly: starting focal length and lens model follow `number`."""
+    if len(graph.components()[0]) < 2:
+        return None
+    mapper = Mapper(graph, lenses.camera_of_view, config.seed + number)
+    radial = config.wants_distortion(len(graph.components()[0])) and number % 2 == 0
+    start = 1.0 if lenses.is_known else UNKNOWN_FOCAL_RATIOS[number % len(UNKNOWN_FOCAL_RATIOS)]
+    hold = config.hold_focal and lenses.is_known
+    for attempt in ATTEMPTS[:2]:
+        found = _attempt(mapper, lenses, "SIMPLE_RADIAL" if radial else "SIMPLE_PINHOLE", start, attempt, hold)
+        if found is not None:
+            return found
+    return None
+
+
 def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt, hold: bool) -> Model | None:
     """One run; once more with the focal lengths held where they start when they run away, or at once with `hold`."""
     found = None if hold else mapper.run(lenses.cameras(model, start), attempt)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from .networks.proposed_cameras import WithProposals
 from .pointmaps import providers
 from .pointmaps.pointmap_estimator import PointmapEstimator
 from .pose_estimator import PoseEstimator
@@ -17,11 +18,14 @@ def estimator_for(
     weights: Path | None,
     config: PosesConfig = PosesConfig(),  # noqa: B008
     device: torch.device | str = "cpu",
+    pose_network: Path | None = None,
 ) -> PoseEstimator:
     """The pointmap network with these weights, which are read at once; structure from motion where there are none.
 
+    With `pose_network` an ADen network proposes cameras for what either of them cannot place.
     Raises BadInputError when the weights are not there, not whole, not safe or of another network.
     """
-    if weights is None:
-        return StructureFromMotion(config)
-    return PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
+    first: PoseEstimator = StructureFromMotion(config)
+    if weights is not None:
+        first = PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
+    return first if pose_network is None else WithProposals.load(first, pose_network, device)

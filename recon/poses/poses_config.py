@@ -25,6 +25,7 @@ class PosesConfig:
     hold_focal: bool = False  # whether focal lengths that the frames state are exact and stay as they are
     min_confidence: float = 0.0  # cameras that are less likely right are left out; see `Poses.confidence`
     seed: int = 0  # of the robust estimators; the same seed gives the same cameras
+    device: str = "cpu"  # of the networks that find and match features
     store: Path | None = None  # file that features and matches are kept in, so that what was interrupted goes on
 
     def __post_init__(self) -> None:

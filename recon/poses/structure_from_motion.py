@@ -12,7 +12,7 @@ import numpy as np
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
-from .best_model import solve
+from .best_model import solve, solve_again
 from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
 from .focal_prior import Lenses, group_lenses
@@ -25,6 +25,7 @@ from .judge.confidence import (
     look_alike_reasons,
     looks_of_registered,
     notes_on_confidence,
+    notes_on_look_alikes,
     refused_reasons,
 )
 from .judge.misleading_pairs import SeparatedModel, separated
@@ -35,9 +36,10 @@ from .placed_capture import placed_capture
 from .pose_estimator import Poses
 from .poses_config import PosesConfig
 from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
-from .still_background import STILL_BACKGROUND, without_still_background
+from .still_background import STILL_BACKGROUND, without_still_background, without_still_outline
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Verified, ViewGraph, verify
+from .weak_links import notes_on_weak_links, strongest_links
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -127,7 +129,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         return set(range(len(capture))) - held_out - set(duplicates) - placed
 
     for kind in kinds:
-        matcher = load_matcher(kind, config.keypoints)
+        matcher = load_matcher(kind, config.keypoints, config.device)
         known: Verified = {}
         missing = None if found_model is None else missing_views(found_model.model)
         found = grow_correspondences(capture, matcher, config, held_out, seconds, progress, known, missing)
@@ -137,6 +139,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         turning = without_still_background(found)
         if turning is not None:
             found, notes = turning, [STILL_BACKGROUND]
+        found = without_still_outline(found) or found
         refuse_still_camera(capture, found)
         correspondences = found if correspondences is None else correspondences.joined(found)
         names.append(matcher.name)
@@ -163,7 +166,12 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         )
     unplaced |= reasons
     with timed("judging", seconds):
-        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images)}
+
+        def again(some: ViewGraph, number: int) -> Model | None:
+            with quiet_pycolmap():
+                return solve_again(some, lenses, config, number)
+
+        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images, again, config.seed)}
         cameras = {view: (pose, camera_of(lenses, model, view)) for view, pose in registered.items()}
         for view, look in looks_of_registered(found_model, used.images, cameras).items():
             confidence[view] = confidence_of_registered(look)
@@ -180,7 +188,12 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         stats["scale"] = scale.as_stats()
     views = sorted([*model.views, *registered])
     believed = tuple(confidence[view] for view in views)
+    notes += notes_on_look_alikes(capture.names, used.images, found_model.surfaces)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
+    assert placed.cameras is not None
+    assert placed.points is not None
+    notes += notes_on_weak_links(placed.points, placed.cameras.centers, placed.names)
+    stats["links"] = strongest_links(placed.points, placed.names)
     return Poses(placed, views, unplaced, seconds, stats, believed, notes=tuple(notes))
 
 

@@ -52,7 +52,7 @@ def triangulate(
         return pairs
 
     for kind in matcher_kinds(config.features, len(capture)):
-        matcher = load_matcher(kind, config.keypoints)
+        matcher = load_matcher(kind, config.keypoints, config.device)
         more = find_correspondences(capture, matcher, given_pairs, config.image_side_px, {}, progress)
         correspondences = more if correspondences is None else correspondences.joined(more)
         found = _points(capture.cameras, correspondences, config.seed)
@@ -83,7 +83,7 @@ def _seen_in_each(points: PointCloud, n_views: int) -> torch.Tensor:
 def _points(cameras: Cameras, correspondences: Correspondences, seed: int) -> PointCloud:
     """The points that the correspondences give with these cameras, which are not moved."""
     features = [image.features for image in correspondences.images]
-    cam_from_world = _rigid(cameras.cam_from_world.double().numpy())
+    cam_from_world = _rigid(cameras.unrounded_poses.numpy())
     sizes = torch.tensor([[f.width, f.height] for f in features])
     K = cameras.resized(sizes[:, 0], sizes[:, 1]).K.double().numpy()
     graph = verify_with_cameras(features, correspondences.matches, cam_from_world, K, MAX_ERROR_PX)
@@ -92,7 +92,7 @@ def _points(cameras: Cameras, correspondences: Correspondences, seed: int) -> Po
         reconstruction = _triangulated(graph, lenses, cam_from_world, seed)
     colors = [image.colors for image in correspondences.images]
     xyz, rgb, seen_point, seen_view = observed_points(reconstruction, list(range(len(features))), colors)
-    return PointCloud(xyz.float(), rgb, seen_point, seen_view)
+    return PointCloud(xyz.float(), rgb, seen_point, seen_view, exact=xyz.double())
 
 
 def _triangulated(

@@ -10,6 +10,7 @@ from ..capture import Capture
 from ..errors import BadInputError
 from ..formats import splat_file
 from ..formats.format_table import format_of
+from ..formats.sog_files import open_scene
 from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..run import Run
 from .blender import read_blender
@@ -125,6 +126,11 @@ def _read_folder(path: Path, settings: _Settings) -> Capture:
     if inner:
         capture = _read_folder(inner[0], replace(settings, images=None))
         return replace(capture, notes=(*capture.notes, f"{path} holds the data set {inner[0].name}, which was read."))
+    if found.root != path and (runs := sorted(p.parent for p in path.glob("*/config.json") if _is_run(p.parent))):
+        raise BadInputError(
+            f"{path} holds runs ({listed([run.name for run in runs])}) and no photographs of its own; name the input "
+            f"of one, or go on with it by `fewview reconstruct {runs[0]} --resume`."
+        )
     if found.files and settings.fps is not None:
         return read_film_of_photos(path, settings.fps, max_megapixels=settings.max_megapixels)
     if found.files:
@@ -185,9 +191,19 @@ def _data_sets_in(path: Path) -> list[Path]:
     ]
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / "cameras.json").is_file() and (folder / "images").is_dir()
+
+
 def _is_a_splat(path: Path) -> BadInputError:
     if path.is_file():
         format_of(path)  # raises with advice for a splat of another program
+        if (advice := advice_on_file(path)) is not None:
+            try:
+                with open_scene(path):
+                    pass
+            except BadInputError:  # an archive of something else
+                return BadInputError(advice)
     return BadInputError(f"{path} is a splat or points, which `fewview view` shows; here {_EXPECTED}.")
 
 

@@ -7,10 +7,17 @@ from dataclasses import replace
 
 import torch
 
+from ..cameras import Cameras
 from ..capture import Capture
 
 # Single precision keeps 6e-8 of a coordinate: of the scene's size that is then at most 6e-6, a hundredth of a pixel.
 FAR = 100.0  # sizes of the scene between its middle and zero
+
+
+def single_precision(cameras: Cameras) -> Cameras:
+    """The cameras of a reader in float32; what their poses were rounded from stays with them."""
+    exact = cameras.cam_from_world.double()
+    return replace(cameras, cam_from_world=exact.float(), K=cameras.K.float(), exact=exact)
 
 
 def in_single_precision(capture: Capture) -> Capture:
@@ -35,9 +42,10 @@ def in_single_precision(capture: Capture) -> Capture:
         origin = (middle / step).round() * step + 0.0  # no -0
         cam_from_world = cam_from_world.clone()
         cam_from_world[:, :3, 3:] += rotation @ origin[:, None]
-    moved = replace(cameras, cam_from_world=cam_from_world.float(), K=cameras.K.float())
+    moved = single_precision(replace(cameras, cam_from_world=cam_from_world))
     if points is not None:
-        points = replace(points, xyz=(points.xyz.double() - origin).float())
+        exact = points.unrounded_xyz - origin
+        points = replace(points, xyz=exact.float(), exact=exact)
     if not bool(origin.any()):
         return replace(capture, cameras=moved, points=points)
     x, y, z = origin.tolist()

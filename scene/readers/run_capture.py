@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from ..cameras import Cameras
 from ..capture import Capture, Frame, fit_size
@@ -21,6 +24,7 @@ from ..points_ply import read_points, write_points
 from ..progress import Progress, silent
 from ..run import Run
 from .frame_times import all_or_no_times
+from .nearby_origin import single_precision
 from .safe_paths import listed
 from .transforms_json import read_views
 
@@ -41,21 +45,22 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
     with_depth = any(frame.load_depth is not None for frame in capture.frames)
     entries = []
     empty: list[str] = []  # photographs of which nothing counts
-    for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
-        width, height = fit_size(frame.width, frame.height, max_side)
-        pixels = capture.image(i, width, height).numpy()
-        write_png(run.images_path / f"{file}.png", pixels)
-        camera = capture.cameras[i].resized(width, height)
-        counts = None if frame.load_mask is None else frame.load_mask()
-        if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
-            empty.append(frame.name)
-        entries.append(
-            {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
-            | ({} if frame.camera is None else {"camera": frame.camera})
-            | (_write_mask(run, counts, file, width, height) if masked else {})
-            | (_write_depth(run, frame, file, width, height) if with_depth else {})
-        )
-        progress("images", i + 1, len(files))
+    with _Writers() as writers:  # compressing takes ten times as long as decoding
+        for i, (frame, file) in enumerate(zip(capture.frames, files, strict=True)):
+            width, height = fit_size(frame.width, frame.height, max_side)
+            pixels = capture.image(i, width, height).numpy()
+            writers.write(run.images_path / f"{file}.png", pixels)
+            camera = capture.cameras[i].resized(width, height)
+            counts = None if frame.load_mask is None else frame.load_mask()
+            if (counts is not None and not counts.any()) or (pixels.shape[-1] == 4 and not pixels[..., 3].any()):
+                empty.append(frame.name)
+            entries.append(
+                {"file_path": f"{run.images_path.name}/{file}.png", "name": frame.name, **_camera_entry(camera)}
+                | ({} if frame.camera is None else {"camera": frame.camera})
+                | (_write_mask(run, counts, file, width, height) if masked else {})
+                | (_write_depth(run, frame, file, width, height) if with_depth else {})
+            )
+            progress("images", i + 1, len(files))
     notes = [*capture.notes, *_empty_notes(capture, empty)]
     table: dict[str, Any] = {"camera_model": "PINHOLE", "source": capture.source, "notes": notes}
     if capture.test is not None:
@@ -73,6 +78,30 @@ def save_capture(run: Run, capture: Capture, max_side: int, progress: Progress =
         ]
     write_json(run.cameras_path, table | {"frames": entries})
     return load_run_capture(run)
+
+
+class _Writers:
+    """Threads that compress and write pictures, as many as PyTorch may use, with few pictures waiting in memory."""
+
+    def __init__(self) -> None:
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, path: Path, pixels: np.ndarray) -> None:
+        """Take a picture. Raises what writing an earlier one raised, such as FewviewError for a full disk."""
+        self._waiting.append(self._pool.submit(write_png, path, pixels))
+        while len(self._waiting) > 2 * self._threads:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for written in self._waiting:
+                written.result()
 
 
 def _empty_notes(capture: Capture, empty: list[str]) -> list[str]:
@@ -116,8 +145,7 @@ def load_run_capture(run: Run) -> Capture:
     gone = (*views.missing, *views.missing_extras)
     if gone:
         raise BadInputError(f"{run.path} is incomplete: {gone[0]} and {len(gone) - 1} more files are not there.")
-    cameras = Cameras.stack(list(views.cameras))
-    cameras = replace(cameras, cam_from_world=cameras.cam_from_world.float(), K=cameras.K.float())
+    cameras = single_precision(Cameras.stack(list(views.cameras)))
     named = {name: i for i, name in enumerate(views.named)}
     test = views.table.get("test_filenames")
     notes = views.table.get("notes", [])
@@ -132,7 +160,7 @@ def load_run_capture(run: Run) -> Capture:
         for f, e in zip(views.frames, views.entries, strict=True)
     ]
     frames = all_or_no_times(named_frames, path)
-    points = read_points(run.points_path) if "ply_file_path" in views.table else None
+    points = read_points(run.points_path, exact=True) if "ply_file_path" in views.table else None
     if points is not None and points.seen_view is not None and (points.seen_view >= len(frames)).any():
         raise BadInputError(f"{run.points_path} has observations of views that {path.name} does not list.")
     source = str(views.table.get("source", run.path))
@@ -190,7 +218,7 @@ def _file_names(names: list[str]) -> list[str]:
 
 
 def _camera_entry(camera: Cameras) -> dict[str, Any]:
-    world_from_cam = se3_inverse(camera.cam_from_world.detach().cpu().double())
+    world_from_cam = se3_inverse(camera.unrounded_poses.detach().cpu())
     world_from_cam[:3, 1:3] *= -1  # OpenCV to OpenGL axes
     K = camera.K.detach().cpu().double()
     entry: dict[str, Any] = {

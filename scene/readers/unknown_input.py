@@ -6,18 +6,17 @@ import re
 from pathlib import Path
 
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # longer than the letter of a drive
 
 
 def advice_on_absent(path: Path) -> str | None:
     """A sentence for what people type that names no file, such as a page's address or a pattern; None for others."""
     text = path.as_posix()
     if _ADDRESS.match(text):
-        return f"{text} is an address; Fewview downloads nothing. Download it first, and name the folder or file."
+        address = text.replace(":/", "://", 1)  # as it was typed: a path keeps one slash
+        return f"{address} is an address; Fewview downloads nothing. Download it first, and name the folder or file."
     if any(sign in path.name for sign in "*?["):
-        return (
-            f"{path} is a pattern that fits no file; name the folder, {path.parent}, whose photographs are all taken."
-        )
+        return f"{path} is a pattern, and no file; name the folder, {path.parent}, whose photographs are all taken."
     return None
 
 

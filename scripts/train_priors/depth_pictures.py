@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from depth_bodies import Scene
-from depth_caster import FAR_M, LIFT, Caster
+from depth_caster import FAR_M, LIFT, Caster, caster
 from depth_scenes import random_scene
 from depth_textures import Textures
 from numpy.random import Generator
 
 NEIGHBOURS = 2  # other photographs that the scene is seen from
 MIN_SEEN = 0.6  # of the pixels must show something, or the scene is drawn again
+FORWARD = 0.25  # of the scenes are seen by cameras that went straight on
 NEAREST = 0.02  # of the median depth: nothing may be nearer, or the camera is in it
 
 
@@ -54,23 +55,23 @@ def _attempt(rng: Generator, scene: Scene, textures: Textures, side: int) -> Pic
     length = np.linalg.norm(local, axis=1)
     directions = (local @ turn.T / length[:, None]).astype(np.float32)
     origins = np.broadcast_to(scene.eye, directions.shape).astype(np.float32)
-    caster = Caster(scene)
-    t, body, at, normal = caster.trace(origins, directions)
+    rays = caster(scene)
+    t, body, at, normal = rays.trace(origins, directions)
     hit = body >= 0
     depth = np.where(hit, t / length, 0).astype(np.float32)
     if hit.mean() < MIN_SEEN or depth[hit].min() < NEAREST * np.median(depth[hit]):
         return None
     points = origins + (t * (1 - LIFT))[:, None] * directions
-    rgb = _shade(rng, scene, caster, textures, (t, body, at, normal), points, directions, focal)
-    shared = _shared(rng, scene, caster, points, np.median(depth[hit]), focal, side) * hit
+    rgb = _shade(rng, scene, rays, textures, (t, body, at, normal), points, directions, focal)
+    shared = _shared(rng, scene, rays, turn, points, np.median(depth[hit]), focal, side) * hit
     return Picture(_exposed(rng, rgb.reshape(side, side, 3)), depth.reshape(side, side), shared.reshape(side, side))
 
 
-def _shade(rng, scene, caster, textures, hit, points, directions, focal) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _shade(rng, scene, rays, textures, hit, points, directions, focal) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Linear radiance [N, 3]: Lambert with one light that casts shadows, light from above, a little gloss."""
     t, body, at, normal = hit
     rows = np.nonzero(body >= 0)[0]
-    bodies = caster.bodies
+    bodies = rays.bodies
     color = np.broadcast_to(scene.sky, (len(t), 3)).astype(np.float32).copy()
     own = body[rows]
     texture = np.array([b.texture for b in bodies])[own]
@@ -94,7 +95,7 @@ def _shade(rng, scene, caster, textures, hit, points, directions, focal) -> np.n
     facing = np.maximum((n * towards).sum(1), 0)
     lit = np.nonzero(facing > 0)[0]
     free = np.zeros(len(p), np.float32)
-    free[lit] = caster.trace(p[lit], towards[lit].astype(np.float32), 0.999 * reach[lit])[1] < 0
+    free[lit] = ~rays.blocked(p[lit], towards[lit].astype(np.float32), 0.999 * reach[lit])
     direct = strength * facing * free
     above = scene.ambient * (0.65 - 0.35 * n[:, 1])
     light = direct[:, None] * np.array([1.0, 0.95, 0.85]) + above[:, None] * np.array([0.85, 0.95, 1.0])
@@ -106,20 +107,34 @@ def _shade(rng, scene, caster, textures, hit, points, directions, focal) -> np.n
     return color
 
 
-def _shared(rng: Generator, scene: Scene, caster: Caster, points: np.ndarray, away: float, focal: float, side: int):
+def _shared(
+    rng: Generator,
+    scene: Scene,
+    rays: Caster,
+    turn: np.ndarray,  # [3, 3] world_from_cam of the photograph
+    points: np.ndarray,  # [N, 3]
+    away: float,  # of what is looked at
+    focal: float,
+    side: int,
+) -> np.ndarray:
     """uint8 [N]: from how many of the other cameras a point is in the picture and not hidden."""
     seen = np.zeros(len(points), np.uint8)
+    driven = rng.random() < FORWARD
+    ahead = turn[:, 2]
     middle = scene.eye + (scene.target - scene.eye) / max(np.linalg.norm(scene.target - scene.eye), 1e-6) * away
     for _ in range(NEIGHBOURS):
         eye = scene.eye + away * rng.uniform(0.05, 0.5) * _unit(rng) * np.array([1, 0.4, 1])
-        turn = look_at(eye, middle + 0.25 * away * _unit(rng), rng.normal(0, 0.05))
+        other = look_at(eye, middle + 0.25 * away * _unit(rng), rng.normal(0, 0.05))
+        if driven:  # the cameras of a drive lie behind each other
+            eye = scene.eye + away * rng.uniform(-0.5, 0.5) * (ahead + 0.1 * _unit(rng))
+            other = turn
         to = points - eye
-        inside = to @ turn
+        inside = to @ other
         z = np.maximum(inside[:, 2], 1e-6)
         rows = np.nonzero((inside[:, 2] > 0) & (np.abs(inside[:, :2] / z[:, None]) < side / 2 / focal).all(1))[0]
         length = np.linalg.norm(to[rows], axis=1)
         back = (-to[rows] / np.maximum(length, 1e-6)[:, None]).astype(np.float32)
-        seen[rows] += caster.trace(points[rows].astype(np.float32), back, length * (1 - 2 * LIFT))[1] < 0
+        seen[rows] += ~rays.blocked(points[rows].astype(np.float32), back, length * (1 - 2 * LIFT))
     return seen
 
 

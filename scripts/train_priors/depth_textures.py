@@ -1,6 +1,7 @@
-"""A pool of surface textures for generated scenes: invented ones, and photographic ones of a package where it is there.
+"""A pool of surface textures for generated scenes: invented ones, and photographs of packages where they are there.
 
-Gym-MiniWorld's textures (Apache-2.0) come in the package `gym-miniworld`; nothing of it is run.
+Gym-MiniWorld's textures (Apache-2.0) come in the package `gym-miniworld`, Robosuite's (MIT) in `robosuite`, photographs
+of things and grounds in `scikit-image`, panoramas of Poly Haven (CC0) in `viser`. Nothing of the packages is run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ import numpy as np
 from numpy.random import Generator
 
 SIDE_PX = 256
+PHOTOGRAPHS = (  # packages and what is a picture in them
+    ("gym_miniworld", "textures/*.png"),
+    ("robosuite", "models/assets/textures/*.png"),
+    ("skimage", "data/*.[jp][pn]g"),
+    ("viser", "_assets/hdri/*.jpg"),
+)
 LEVELS = 7  # of each texture's pyramid, down to 4 x 4
 
 
@@ -78,18 +85,30 @@ def invented(rng: Generator) -> np.ndarray:
 
 
 def photographic() -> list[np.ndarray]:
-    """Linear textures [SIDE, SIDE, 3] of the package, in the order of their names; none where it is not installed."""
-    found = importlib.util.find_spec("gym_miniworld")
-    if found is None or not found.submodule_search_locations:
-        return []
+    """Linear textures [SIDE, SIDE, 3] of the packages that are installed, in the order of their names."""
     pictures = []
-    for path in sorted(Path(found.submodule_search_locations[0]).glob("textures/*.png")):
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None or min(bgr.shape[:2]) < 64:
+    for package, pattern in PHOTOGRAPHS:
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
             continue
-        square = cv2.resize(bgr[..., ::-1], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
-        pictures.append((square.astype(np.float32) / 255) ** 2.2)
+        for path in sorted(Path(found.submodule_search_locations[0]).glob(pattern)):
+            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if bgr is None or min(bgr.shape[:2]) < 64:
+                continue
+            for part in _squares(bgr[..., ::-1]):
+                square = cv2.resize(part, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+                pictures.append((square.astype(np.float32) / 255) ** 2.2)
     return pictures
+
+
+def _squares(picture: np.ndarray) -> list[np.ndarray]:
+    """The squares [S, S, 3] that a picture [H, W, 3] is cut into: several where it is a panorama."""
+    side = min(picture.shape[:2])
+    count = max(picture.shape[:2]) // side
+    if count == 1:
+        return [picture]
+    first = np.linspace(0, max(picture.shape[:2]) - side, count).astype(int)
+    return [picture[:side, at : at + side] if picture.shape[1] > side else picture[at : at + side] for at in first]
 
 
 class Textures:

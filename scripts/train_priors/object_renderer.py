@@ -52,12 +52,8 @@ class ObjectScene:
     def draw(self, cam_from_world: np.ndarray, focal_px: float, side_px: int, oversampling: int = 2) -> np.ndarray:
         """An RGBA picture [side, side, 4] uint8 sRGB with straight alpha; principal point in the middle."""
         fine = side_px * oversampling
-        rotation, centre = cam_from_world[:3, :3], -cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
         y, x = (np.mgrid[:fine, :fine].astype(np.float32) + 0.5) / oversampling
-        rays = np.stack([(x - side_px / 2) / focal_px, (y - side_px / 2) / focal_px, np.ones_like(x)], -1)
-        rays = (rays.reshape(-1, 3) @ rotation).astype(np.float32)
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        origins = np.tile(centre.astype(np.float32), (len(rays), 1))
+        origins, rays = _rays(cam_from_world, focal_px, x - side_px / 2, y - side_px / 2)
         found = self.scene.run(origins, rays, output=1)
         hit = np.flatnonzero(found["primID"] >= 0)
         picture = np.zeros((len(rays), 4), np.float32)
@@ -69,6 +65,14 @@ class ObjectScene:
         color = np.where(alpha > 0, blocks[..., :3] / np.maximum(alpha, 1e-6), 0)
         srgb = np.clip(color, 0, 1) ** (1 / 2.2)
         return np.rint(np.concatenate([srgb, alpha], -1) * 255).astype(np.uint8)
+
+    def surface(self, cam_from_world: np.ndarray, focal_px: float, side_px: int, places: int) -> np.ndarray:
+        """The points [places, places, 3] float16 of the world that the middles of even squares show; NaN for none."""
+        y, x = (np.mgrid[:places, :places].astype(np.float32) + 0.5) * (side_px / places)
+        origins, rays = _rays(cam_from_world, focal_px, x - side_px / 2, y - side_px / 2)
+        found = self.scene.run(origins, rays, output=1)
+        points = np.where(found["primID"][:, None] >= 0, origins + rays * found["tfar"][:, None], np.nan)
+        return points.reshape(places, places, 3).astype(np.float16)
 
     def _shade(self, found: dict[str, np.ndarray], origins: np.ndarray, rays: np.ndarray) -> np.ndarray:
         u, v = found["u"][:, None], found["v"][:, None]
@@ -104,6 +108,19 @@ class ObjectScene:
             top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
             colors[rows] = top * (1 - fy) + (texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx) * fy
         return colors
+
+
+def _rays(
+    cam_from_world: np.ndarray,
+    focal_px: float,
+    x: np.ndarray,  # [H, W] pixels from the principal point
+    y: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and unit directions [H * W, 3] float32 in the world."""
+    rotation, centre = cam_from_world[:3, :3], -cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
+    rays = np.stack([x / focal_px, y / focal_px, np.ones_like(x)], -1).reshape(-1, 3) @ rotation
+    rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+    return np.tile(centre.astype(np.float32), (len(rays), 1)), rays
 
 
 def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -10,10 +10,12 @@ from fewview.scene.files import write_json
 from fewview.scene.png import write_png
 from object_meshes import Model, compose
 from object_renderer import Light, ObjectScene
+from object_symmetry import turn_distance
 
 FIELD_OF_VIEW_DEG = (25.0, 60.0)
 ELEVATION_DEG = (-10.0, 70.0)
 AIM_JITTER, ROLL_DEG = 0.12, 10.0  # of the object's radius; standard deviation
+SURFACE_PLACES = 64  # along each side of a picture, at which it is known what point of the object is seen
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,10 @@ class Sequence:
 
     name: str
     pictures: np.ndarray  # [N, side, side, 4] uint8
+    surface: np.ndarray  # [N, SURFACE_PLACES, SURFACE_PLACES, 3] float16, the points that are seen; NaN for none
     cam_from_world: np.ndarray  # [N, 4, 4] float64; the object's radius is 1
     focal_px: float
+    turn_distance: float | None = None  # see `object_symmetry`; None where it was not asked for
 
 
 def render_sequence(
@@ -33,9 +37,11 @@ def render_sequence(
     side_px: int,
     rng: np.random.Generator,
     is_wild: bool,
+    measures_symmetry: bool = False,
 ) -> Sequence:
     """A sequence whose azimuths are spread over the circle, one in each of `views` equal parts, in random order."""
-    scene = ObjectScene(compose(rng, models, is_wild), Light.random(rng))
+    parts = compose(rng, models, is_wild)
+    scene = ObjectScene(parts, Light.random(rng))
     fov = np.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
     focal_px = side_px / 2 / np.tan(fov / 2)
     azimuths = (rng.permutation(views) + rng.random(views)) * (2 * np.pi / views)
@@ -47,7 +53,8 @@ def render_sequence(
         [_pose(rng, a, e, distance * rng.uniform(0.9, 1.15)) for a, e in zip(azimuths, elevations, strict=True)]
     )
     pictures = np.stack([scene.draw(pose, focal_px, side_px) for pose in poses])
-    return Sequence(name, pictures, poses, focal_px)
+    surface = np.stack([scene.surface(pose, focal_px, side_px, SURFACE_PLACES) for pose in poses])
+    return Sequence(name, pictures, surface, poses, focal_px, turn_distance(parts) if measures_symmetry else None)
 
 
 def _pose(rng: np.random.Generator, azimuth: float, elevation: float, distance: float) -> np.ndarray:
@@ -78,3 +85,5 @@ def write_sequence(sequence: Sequence, folder: Path) -> None:
         frames.append({"file_path": name, "transform_matrix": world_from_cam.tolist()})
     lens = {"fl_x": sequence.focal_px, "fl_y": sequence.focal_px, "cx": side / 2, "cy": side / 2, "w": side, "h": side}
     write_json(folder / "transforms.json", {"camera_model": "OPENCV", **lens, "frames": frames})
+    if sequence.turn_distance is not None:
+        write_json(folder / "symmetry.json", {"turn_distance": sequence.turn_distance})

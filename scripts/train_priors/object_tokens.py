@@ -34,6 +34,31 @@ def training_crop(picture: np.ndarray, side_px: int, rng: np.random.Generator) -
     return crop(image, box, side_px), box.descriptor(side, side)
 
 
+def seen_surface(
+    surface: np.ndarray,  # [places, places, 3] of the whole picture
+    cam_from_world: np.ndarray,
+    focal_px: float,
+    side_px: int,
+    descriptor: torch.Tensor,  # [3] of the crop
+    grid: int,
+) -> np.ndarray:
+    """The surface points of a crop's places, [grid * grid, 6] float16; see `TokenSet`."""
+    half, fine = side_px / 2, surface.shape[0]
+    x, y, width = (float(v) for v in descriptor)
+    line = (np.arange(grid) + 0.5) / grid * 2 - 1
+    column = np.floor((x + line * width / 2 + 1) / 2 * fine).astype(int)
+    row = np.floor((y + line * width / 2 + 1) / 2 * fine).astype(int)
+    inside = ((row >= 0) & (row < fine))[:, None] & ((column >= 0) & (column < fine))[None]
+    world = surface[row.clip(0, fine - 1)[:, None], column.clip(0, fine - 1)[None]].astype(np.float32)
+    world[~inside] = np.nan
+    in_camera = world @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+    away = float(cam_from_world[2, 3])  # of the object's middle, the world's origin
+    to_world = half / focal_px * away  # from half pictures
+    middle = np.array([x * to_world, y * to_world, away])
+    about = (in_camera - middle) / (width / 2 * to_world)
+    return np.concatenate([world, about], -1).reshape(grid * grid, 6).astype(np.float16)
+
+
 def encode_sequences(pictures: Path, output: Path, encoder: ImageEncoder, side_px: int, grid: int) -> TokenSet:
     """The tokens of all sequences in a folder; those of an earlier call are taken from the output folder."""
     files = sorted(pictures.glob("*.safetensors"))
@@ -45,16 +70,33 @@ def encode_sequences(pictures: Path, output: Path, encoder: ImageEncoder, side_p
         tokens = np.load(output / "tokens.npy", mmap_mode="r+")
         known = safetensors.numpy.load_file(side_file)
         if tokens.shape == shape:
-            return TokenSet(torch.from_numpy(tokens), *(torch.from_numpy(known[k]) for k in ("descriptors", "cameras")))
+            return _token_set(tokens, known)
     tokens = np.lib.format.open_memmap(output / "tokens.npy", "w+", np.float16, shape)
     descriptors, cameras = np.zeros((*shape[:2], 3), np.float32), np.zeros((*shape[:2], 4, 4), np.float32)
+    surface = np.zeros((*shape[:3], 6), np.float16)
     for number, file in enumerate(files):
         rng = np.random.default_rng([3, number])
         sequence = safetensors.numpy.load_file(file)
         crops, boxes = zip(*(training_crop(p, side_px, rng) for p in sequence["pictures"]), strict=True)
         tokens[number] = encoder(normalised(np.stack(crops)), grid).half().numpy()
         descriptors[number], cameras[number] = torch.stack(boxes).numpy(), sequence["cam_from_world"]
+        focal_px, side = float(sequence["focal_px"][0]), sequence["pictures"].shape[1]
+        for view, points in enumerate(sequence["surface"]):
+            surface[number, view] = seen_surface(points, cameras[number, view], focal_px, side, boxes[view], grid)
         if number % 20 == 19:
             print(f"encoded {number + 1} of {len(files)} sequences", flush=True)
-    write_bytes(side_file, safetensors.numpy.save({"descriptors": descriptors, "cameras": cameras}))
-    return TokenSet(torch.from_numpy(tokens), torch.from_numpy(descriptors), torch.from_numpy(cameras))
+    known = {"descriptors": descriptors, "cameras": cameras, "surface": surface}
+    write_bytes(side_file, safetensors.numpy.save(known))
+    return _token_set(tokens, known)
+
+
+def load_tokens(folder: Path) -> TokenSet:
+    """The tokens that `encode_sequences` has written."""
+    tokens = np.load(folder / "tokens.npy", mmap_mode="r+")
+    return _token_set(tokens, safetensors.numpy.load_file(folder / "cameras.safetensors"))
+
+
+def _token_set(tokens: np.ndarray, known: dict[str, np.ndarray]) -> TokenSet:
+    return TokenSet(
+        torch.from_numpy(tokens), *(torch.from_numpy(known[k]) for k in ("descriptors", "cameras", "surface"))
+    )

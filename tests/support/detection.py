@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from fewview.detect.sparsefusion.augment import Augmentation
-from fewview.detect.sparsefusion.batch import Batch
 from fewview.detect.sparsefusion.config import SparseFusionConfig, preset
+from fewview.detect.sparsefusion.driving_batch import Batch
 from fewview.detect.sparsefusion.prepare import collate, fit_images, prepare
 from fewview.detect.tasks.camera_objects import camera_objects
 from fewview.detect.tasks.driving_sample import DrivingSample

@@ -14,8 +14,8 @@ from torch import Tensor
 
 CHANNELS = 8
 CONFIG = AdenConfig(
-    grid=1, look=16, hidden=64, dropout_percent=1, fused=32, heads=2, hypotheses=64, query_width=16, generator_width=64,
-    scorer_width=64,
+    grid=1, trunk=0, look=16, hidden=64, dropout_percent=1, fused=32, heads=2, hypotheses=64, query_width=16,
+    generator_width=64, scorer_width=64,
 )  # fmt: skip
 
 

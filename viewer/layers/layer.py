@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -14,6 +14,7 @@ class Layer:
         self.handles = list(handles)
         self._wanted, self._allowed = wanted, True
         self._hidden: set[str] = set()  # names of nodes
+        self.on_change: Callable[[], object] = lambda: None  # called when it is shown or hidden
         self._apply()
 
     @property
@@ -22,8 +23,7 @@ class Layer:
 
     @wanted.setter
     def wanted(self, value: bool) -> None:
-        self._wanted = value
-        self._apply()
+        self._change(value, self._allowed)
 
     @property
     def seen(self) -> bool:
@@ -32,8 +32,7 @@ class Layer:
 
     def allow(self, value: bool) -> None:
         """Hide it with its input, whatever is wanted, or let it be seen again."""
-        self._allowed = value
-        self._apply()
+        self._change(self._wanted, value)
 
     def hide(self, handles: Iterable[Any]) -> None:
         """Some of its nodes that are not shown, whatever is wanted; all others are."""
@@ -44,6 +43,13 @@ class Layer:
         """Other nodes in place of the present ones, which the caller has removed or overwritten."""
         self.handles = list(handles)
         self._apply()
+
+    def _change(self, wanted: bool, allowed: bool) -> None:
+        before = self.seen
+        self._wanted, self._allowed = wanted, allowed
+        self._apply()
+        if self.seen != before:
+            self.on_change()
 
     def _apply(self) -> None:
         for handle in self.handles:

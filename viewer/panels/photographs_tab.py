@@ -11,6 +11,7 @@ import viser
 
 from ...render.metrics import psnr
 from .. import markup
+from ..canvas_wipe import CanvasWipe
 from ..layers.depth_layer import depth_picture, trust_picture
 from ..layers.layer import Layer
 from ..layers.points_layer import draw_tracks, tracks_of
@@ -36,6 +37,7 @@ class PhotographsTab:
         self._photographs = self._subject.photographs
         self._capture, self._cameras = self._photographs.capture, self._photographs.cameras
         self._path = f"/{context.subjects.index(self._subject)}/tracks"
+        self._canvas = CanvasWipe(context)
         self._index = 0
         self._shown: tuple[np.ndarray, np.ndarray | None] = (np.full((2, 2, 3), 255, np.uint8), None)
         self._build()
@@ -63,7 +65,12 @@ class PhotographsTab:
             self._beside = gui.add_dropdown("Beside it", beside, initial_value=beside[0])
             self._beside.on_update(lambda _: self._look())
         # All pictures but the photograph's own are of its size, so that one may be drawn over the other.
-        self._wipe = gui.add_checkbox("Wipe", False, visible=bool(beside), hint="One picture over the other.")
+        self._wipe = gui.add_checkbox(
+            "Wipe",
+            False,
+            visible=bool(beside),
+            hint="One picture over the other, here and over the 3D view from there.",
+        )
         self._wipe.on_update(lambda _: self._arrange())
         self._line = gui.add_slider("Photograph up to", 0.0, 1.0, 0.01, 0.5, visible=False)
         self._line.on_update(lambda _: self._arrange())
@@ -124,6 +131,12 @@ class PhotographsTab:
         """Put the photograph and what belongs to it together, beside each other or with a line between them."""
         photo, picture = self._shown
         self._line.visible = self._wipe.value
+        if self._cameras is not None:
+            if self._wipe.value and self._picture.visible:
+                camera = self._cameras[self._index].resized(photo.shape[1], photo.shape[0])
+                self._canvas.show(photo, camera, self._line.value)
+            else:
+                self._canvas.hide()
         if picture is not None:
             wipe = self._wipe.value
             photo = wiped(photo, picture, self._line.value) if wipe else side_by_side(photo, picture)

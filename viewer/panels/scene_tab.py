@@ -30,14 +30,15 @@ from ..viewpoint import Viewpoint
 from .open_file import OpenFile
 
 FEW_NOTE = (
-    f"Of more than {MANY_GAUSSIANS:,} Gaussians the {FEW_GAUSSIANS:,} that cover most are drawn, until a browser with "
-    "a graphics card looks on: drawing all takes seconds without one."
+    "Without a graphics card, and with other splats beside it, "
+    f"the {FEW_GAUSSIANS:,} that cover most are drawn of more than {MANY_GAUSSIANS:,} Gaussians: all take seconds."
 )
+EMPTY_NOTE = "Stripes where the splat lets its background through: it holds nothing there, or little."
 ORBIT_SECONDS = 14.0
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 COLOR_NOTE = (
-    "While its camera moves, the 3D view draws each Gaussian in one colour for all directions; a moment after it has "
-    "come to rest, in the colours that are seen from there."
+    "A browser with a graphics card draws each Gaussian in one colour for all directions while its camera moves, and "
+    "a moment after it has come to rest in the colours that are seen from there. One without gets pictures of both."
 )
 
 
@@ -157,6 +158,8 @@ class SceneTab:
             keys.add("Orbit, and stop", "O", lambda client: self._move("Orbit", client))
         up = gui.add_dropdown("Up axis", axes, initial_value=axes[0])
         up.on_update(lambda _: self._set_up(UP_AXES.get(up.value)))
+        unseen = gui.add_checkbox("Mark empty areas", False, hint=EMPTY_NOTE)
+        unseen.on_update(lambda _: self._mark_unseen(unseen.value))
         self._ground: Layer | None = None
         self._grid = gui.add_checkbox("Grid and scale bar", False)
         self._grid.on_update(lambda _: self._show_ground())
@@ -182,6 +185,13 @@ class SceneTab:
         start = int(np.linalg.norm(centers - client.camera.position, axis=1).argmin())
         fov = vertical_fov(path[0])
         context.pilot.ride(client, lambda i: Viewpoint(centers[(start + i) % len(centers)], np.zeros(3), fov))
+
+    def _mark_unseen(self, wanted: bool) -> None:
+        context = self._context
+        context.look.marks_unseen = wanted
+        context.show_background()
+        for client in list(context.server.get_clients().values()):
+            context.overlays.sent_within(client)
 
     def _set_up(self, axis: tuple[int, int, int] | None) -> None:
         context = self._context

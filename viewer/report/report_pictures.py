@@ -54,7 +54,7 @@ class View:
     rank: str  # worst, best, ..., empty in between
     held_out: bool
     metrics: Mapping[str, Any]
-    pictures: tuple[Picture, ...]  # photograph, rendering, error; some may be missing
+    pictures: tuple[Picture, ...]  # photograph, rendering, error, and what nobody had seen; some may be missing
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _chosen(views: list[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str
 
 
 def _compared(run: Run, metrics: Mapping[str, Any], view: Mapping[str, Any]) -> list[Picture]:
-    rendering, photo = _inside(run, view.get("render")), _inside(run, view.get("photo"))
+    rendering, photo = picture_inside(run, view.get("render")), picture_inside(run, view.get("photo"))
     pictures = []
     if photo is not None:
         photo = _shrunk(opaque(photo, background(metrics)), MAX_PICTURE_PX)
@@ -149,10 +149,13 @@ def _compared(run: Run, metrics: Mapping[str, Any], view: Mapping[str, Any]) -> 
     if photo is not None and rendering is not None:
         photo = resize_to(photo, rendering.shape[1], rendering.shape[0])
         pictures.append(Picture(error_map(rendering, photo), "error"))
+    unseen = picture_inside(run, view.get("unseen"))
+    if unseen is not None:
+        pictures.append(Picture(_shrunk(opaque(unseen), MAX_PICTURE_PX), "striped: seen by no training photograph"))
     return pictures
 
 
-def _inside(run: Run, relative: Any) -> np.ndarray | None:
+def picture_inside(run: Run, relative: Any) -> np.ndarray | None:
     """Pixels of a picture inside the run; None when it is absent, damaged or outside."""
     if not isinstance(relative, str):
         return None
@@ -188,6 +191,11 @@ def _depth(run: Run, capture: Capture | None, under: Sequence[float] | None) -> 
         photo = resize_to(thumbnail(capture, i, MAX_PICTURE_PX, under), width, height)
         pictures += [Picture(_shrunk(photo, MAX_PICTURE_PX), name), Picture(_shrunk(depth, MAX_PICTURE_PX), "depth")]
     return pictures
+
+
+def sized_pixels(pixels: np.ndarray, max_side_px: int) -> np.ndarray:
+    """uint8 [H, W, 3 or 4] over nothing, with the longer side at most `max_side_px`."""
+    return _shrunk(opaque(pixels), max_side_px)
 
 
 def _shrunk(pixels: np.ndarray, max_side_px: int) -> np.ndarray:

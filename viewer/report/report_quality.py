@@ -59,6 +59,7 @@ def what_went_in(
                 paragraph(f"{len(pictures.sheet)} of {len(capture)} photographs, evenly chosen.", "soft small")
             )
     parts += _unsure(run)
+    parts += _strongest_links(run)
     if unplaced := mapping(metrics, "unplaced"):
         parts.append(paragraph(f"{len(unplaced)} could not be used:", "warn"))
         parts.append(
@@ -78,12 +79,31 @@ def _unsure(run: Run) -> list[str]:
     ]
 
 
+def _strongest_links(run: Run) -> list[str]:
+    """With which others each photograph shares most points, those that share fewest first; folded."""
+    rows = []
+    for name, others in mapping(_stats_of_poses(run), "links").items():
+        counts = [(str(o), n) for o, n in others.items() if is_number(n)] if isinstance(others, dict) else []
+        most = max((n for _, n in counts), default=0)
+        rows.append((most, (str(name), ", ".join(f"{o} ({n:,.0f})" for o, n in counts) or "none")))
+    if len(rows) < 3:
+        return []
+    rows.sort(key=lambda row: row[0])
+    made = table(("Photograph", "Shares points with"), [cells for _, cells in rows[:MAX_ROWS]], 2)
+    return [folded("How the photographs hang together, the weakest first", made)]
+
+
+def _stats_of_poses(run: Run) -> Mapping[str, Any]:
+    """Figures of the estimation of cameras; none where there was no such, or where they cannot be read."""
+    try:
+        return mapping(read_json(run.poses_path), "stats") if run.poses_path.is_file() else {}
+    except (BadInputError, AttributeError):
+        return {}
+
+
 def _how_placed(run: Run) -> str:
     """One sentence on the estimation of cameras, where there was one."""
-    try:
-        stats = mapping(read_json(run.poses_path), "stats") if run.poses_path.is_file() else {}
-    except (BadInputError, AttributeError):
-        return ""
+    stats = _stats_of_poses(run)
     told = []
     if is_number(stats.get("verified_pairs")) and is_number(stats.get("pairs")):
         told.append(f"{stats['verified_pairs']} of {stats['pairs']} pairs of photographs match")
@@ -141,7 +161,7 @@ def _seen(metrics: Mapping[str, Any]) -> list[str]:
         paragraph(
             f"The training photographs have seen {100 * seen['share']:.0f} % of what these photographs show, as far as "
             f"the splat's own depth can tell; there it has on average PSNR {psnr} dB, SSIM {ssim}. The rest is empty, "
-            "or a guess."
+            "or a guess, and striped in the last picture of each."
         )
     ]
 

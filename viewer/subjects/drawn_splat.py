@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import viser
 from torch import Tensor
 
 from ...scene.cameras import Cameras
-from ...scene.gaussians import Gaussians
+from ...scene.gaussians import SH_C0, Gaussians
 from ...scene.splat import Splat
 from ..layers.layer import Layer
 from ..layers.splat_layer import UNSEEN, draw_splat, drawable, most_visible, splat_arrays, view_colors
@@ -29,7 +31,7 @@ class DrawnSplat:
         self._part_tint: Tensor | None = None
         self._draws_all = False
         self._views = SplatViews(canvas.server)
-        self._held = False
+        self._held = True  # until the page has decided how it is seen
         self.follows_cameras = True  # False leaves out the colours that a resting camera sees
         self._colors: tuple[Tensor, Tensor] | None = None  # harmonics, and the colours [N, 3] that came of them
 
@@ -43,16 +45,27 @@ class DrawnSplat:
         """True while it is drawn in colours other than its own."""
         return self._tint is not None
 
+    def as_seen(self) -> Splat | None:
+        """The whole splat, in the colours that it is drawn in."""
+        if self.splat is None or self._tint is None:
+            return self.splat
+        colored = replace(self.splat.gaussians, sh=((self._tint - 0.5) / SH_C0)[:, None])
+        return replace(self.splat, gaussians=colored)
+
     @property
     def held(self) -> bool:
-        """True while nothing is drawn, as something else shows its moments; the last one is drawn at the end of it."""
+        """True while nothing is drawn, as pictures are seen in its place; what is current is drawn at the end of it."""
         return self._held
 
     @held.setter
     def held(self, value: bool) -> None:
         changed, self._held = value != self._held, value
-        if changed and self._part is not None:
-            self._draw_nothing() if value else self._draw(self._part)
+        if not changed or self._part is None:
+            return
+        if not value:
+            self._draw(self._part)
+        elif self._layer.handles:
+            self._draw_nothing()
 
     @property
     def is_large(self) -> bool:
@@ -116,6 +129,7 @@ class DrawnSplat:
 
     def _draw(self, part: Splat) -> None:
         if self._held:
+            self._canvas.redrawn()
             return
         gaussians = part.at(self.time_s)
         colors = self._colors_of(gaussians) if self._part_tint is None else self._part_tint

@@ -73,7 +73,7 @@ class SplatSubject(Subject):
             return Facts(counts, words)
         if (moments := self._splat.time_range_s) is not None:
             words = (f"moves from {moments[0]:g} s to {moments[1]:g} s", *words)
-        if self.drawn is not None and self.drawn.is_large and not self.drawn.draws_all:
+        if self.drawn is not None and self.drawn.is_large and not (self.drawn.draws_all or self.drawn.held):
             words = (f"{self.drawn.drawn_count:,} of them drawn", *words)
         return Facts(counts | {"Gaussians": len(self._splat)}, words)
 
@@ -95,6 +95,7 @@ class SplatSubject(Subject):
     def draw(self, canvas: Canvas) -> None:
         self._canvas = canvas
         layer = self.layers["splat"] = Layer("Splat", [])
+        layer.on_change = canvas.redrawn
         self.drawn = DrawnSplat(canvas, layer, self.cameras)
         if self._splat is not None:
             self.drawn.show(self._splat)

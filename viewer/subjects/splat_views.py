@@ -68,7 +68,9 @@ class SplatViews:
         with self._lock:
             self._moving.add(client.client_id)
             drawing = self._drawing
-            if drawing is None or len(drawing.gaussians) <= MOVING_GAUSSIANS or drawing.thinned:
+            if drawing is None or len(drawing.gaussians) <= MOVING_GAUSSIANS:
+                return
+            if drawing.thinned and client.client_id not in self._has:  # it has no more than that
                 return
             rows = most_visible(drawing.gaussians, MOVING_GAUSSIANS).numpy()
             self._send(client, "less", drawing, drawing.arrays.rows(rows))

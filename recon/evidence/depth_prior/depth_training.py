@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from ....learn.schedules import OneCycle
 from ....learn.training_task import Forward
 from .network import LEVELS, Prediction
-from .sparse_input import SLOPE_RIGHT
+from .sparse_input import MIN_KNOWN, told_channels
 
+TRIES = 20  # at a part of a picture in which something is known
+MIN_TRUE = 0.3  # of its pixels have a truth
 EDGE_BEND = 0.04  # change of slope of inverse depth, relative to it, from which on depth is said to jump
 
 
 @dataclass(frozen=True)
 class DepthSamples:
-    """N samples at half of the pictures' size. Several share a picture, whose trunk features are kept."""
+    """N ways in which some depth of P pictures is told; depth has half of their size, h = H / 2, w = W / 2."""
 
     images: Tensor  # [P, H, W, 3] uint8
-    features: list[Tensor]  # of the trunk, [P, C, ...] float16 each
-    told: Tensor  # [N, TOLD, h, w] float16 of `SparseInput`
-    base: Tensor  # [N, h, w] float32
-    known: Tensor  # [N, h, w] bool
-    log_depth: Tensor  # [N, h, w] float32 truth, NaN where there is none
-    picture: Tensor  # [N] int64, row of the features
+    log_depth: Tensor  # [P, h, w] float32 truth, NaN where there is none
+    base: Tensor  # [N, h, w] float32 of `SparseInput`
+    weight: Tensor  # [N, h, w] float16 of `SparseInput`
+    picture: Tensor  # [N] int64, row of the picture
 
     def __len__(self) -> int:
         return len(self.base)
 
 
 @dataclass(frozen=True)
+class Crop:
+    """One sample, or a part of it: S = 2 s."""
+
+    image: np.ndarray  # [S, S, 3] uint8
+    base: np.ndarray  # [s, s] float32
+    weight: np.ndarray  # [s, s] float32
+    log_depth: np.ndarray  # [s, s] float32
+
+
+@dataclass(frozen=True)
 class DepthBatch:
-    images: Tensor
-    features: list[Tensor]
-    told: Tensor
-    base: Tensor
-    known: Tensor
-    log_depth: Tensor
+    images: Tensor  # [B, S, S, 3] uint8
+    features: list[Tensor]  # of the trunk
+    told: Tensor  # [B, TOLD, s, s]
+    base: Tensor  # [B, s, s]
+    known: Tensor  # [B, s, s] bool
+    log_depth: Tensor  # [B, s, s]
 
     def to(self, device: torch.device) -> DepthBatch:
-        features = [f.to(device).float() for f in self.features]
-        rest = (t.to(device) for t in (self.told.float(), self.base, self.known, self.log_depth))
+        features = [f.to(device) for f in self.features]
+        rest = (t.to(device) for t in (self.told, self.base, self.known, self.log_depth))
         return DepthBatch(self.images.to(device), features, *rest)
 
 
@@ -57,6 +70,7 @@ class DepthSchedule:
 
     steps: int = 4000
     batch: int = 4  # samples of a step
+    crop_px: int = 160  # side of the random part of a picture that a step sees, a multiple of the network's
     rate: float = 1.5e-3  # the highest learning rate
     weight_decay: float = 1e-2
     iterations: int = 30  # of conjugate gradients
@@ -69,8 +83,13 @@ class DepthSchedule:
 class DepthTraining:
     """A `TrainingTask` for the decoder."""
 
-    def __init__(self, samples: DepthSamples, schedule: DepthSchedule) -> None:
-        self.samples, self.schedule = samples, schedule
+    def __init__(
+        self,
+        samples: DepthSamples,
+        schedule: DepthSchedule,
+        features: Callable[[Tensor], list[Tensor]],  # the trunk, see `DepthPrior.features`
+    ) -> None:
+        self.samples, self.schedule, self.features = samples, schedule, features
         self.cycle = OneCycle(peak_factor=10.0, last_factor=1e-2)
 
     @property
@@ -84,7 +103,7 @@ class DepthTraining:
     @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.samples.base.numpy().tobytes())
-        digest.update(self.samples.told[:: max(1, len(self.samples) // 64)].numpy().tobytes())
+        digest.update(self.samples.images[:: max(1, len(self.samples.images) // 64)].numpy().tobytes())
         return digest.hexdigest()
 
     def settings(self) -> Mapping[str, Any]:
@@ -92,17 +111,48 @@ class DepthTraining:
 
     def batches(self, first_step: int) -> Iterable[DepthBatch]:
         for step in range(first_step, self.steps):
-            generator = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + step)
-            batch = self.batch(torch.randint(len(self.samples), (self.schedule.batch,), generator=generator))
-            yield mirrored(batch) if float(torch.rand(1, generator=generator)) < 0.5 else batch
+            rng = np.random.default_rng([self.schedule.seed, step])
+            rows = rng.integers(len(self.samples), size=self.schedule.batch)
+            yield self.batch([self._varied(int(row), rng) for row in rows])
 
-    def batch(self, rows: Tensor) -> DepthBatch:
-        """The samples [B] of one step."""
+    def whole(self, rows: Sequence[int]) -> DepthBatch:
+        """Samples as they are."""
         s = self.samples
-        features = [f[s.picture[rows]] for f in s.features]
-        return DepthBatch(
-            s.images[s.picture[rows]], features, s.told[rows], s.base[rows], s.known[rows], s.log_depth[rows]
+        return self.batch(
+            [
+                Crop(s.images[p].numpy(), s.base[r].numpy(), s.weight[r].float().numpy(), s.log_depth[p].numpy())
+                for r, p in zip(rows, s.picture[list(rows)].tolist(), strict=True)
+            ]
         )
+
+    def batch(self, crops: Sequence[Crop]) -> DepthBatch:
+        images, base, weight, truth = (
+            torch.from_numpy(np.stack([getattr(c, name) for c in crops]))
+            for name in ("image", "base", "weight", "log_depth")
+        )
+        told = torch.from_numpy(np.stack([told_channels(c.base, c.weight) for c in crops]))
+        return DepthBatch(images, self.features(images), told, base, weight > 0, truth)
+
+    def _varied(self, row: int, rng: Generator) -> Crop:
+        """A random part of a sample in other colours, on one of two sides."""
+        s, side = self.samples, self.schedule.crop_px
+        picture = int(s.picture[row])
+        image, truth = s.images[picture].numpy(), s.log_depth[picture].numpy()
+        base, weight = s.base[row].numpy(), s.weight[row].float().numpy()
+        rows, columns = base.shape
+        half = min(side // 2, rows, columns)
+        for _ in range(TRIES):
+            y, x = int(rng.integers(rows - half + 1)), int(rng.integers(columns - half + 1))
+            part = slice(y, y + half), slice(x, x + half)
+            if int((weight[part] > 0).sum()) >= MIN_KNOWN and np.isfinite(truth[part]).mean() > MIN_TRUE:
+                break
+        else:  # little of it is known, and all of that elsewhere
+            known = np.argwhere(weight > 0)
+            y, x = (int(np.clip(v - half // 2, 0, n - half)) for v, n in zip(known[0], (rows, columns), strict=True))
+            part = slice(y, y + half), slice(x, x + half)
+        image = recolored(image[2 * y : 2 * (y + half), 2 * x : 2 * (x + half)], rng)
+        crop = Crop(image, base[part], weight[part], truth[part])
+        return mirrored(crop) if rng.random() < 0.5 else crop
 
     def loss(self, forward: Forward, batch: DepthBatch) -> Mapping[str, Tensor]:
         found = forward(batch.images, batch.features, batch.told, batch.base, batch.known, self.schedule.iterations)
@@ -117,13 +167,22 @@ class DepthTraining:
         self.cycle.set_rates(optimizer, step, self.steps)
 
 
-def mirrored(batch: DepthBatch) -> DepthBatch:
-    """The samples with left and right exchanged. The trunk's features are turned round, which is nearly as good."""
-    told = batch.told.flip(-1)
-    told[:, SLOPE_RIGHT] *= -1
-    features = [f.flip(-1) for f in batch.features]
-    rest = (t.flip(-1) for t in (batch.base, batch.known, batch.log_depth))
-    return DepthBatch(batch.images.flip(2), features, told, *rest)
+def mirrored(crop: Crop) -> Crop:
+    """The sample with left and right exchanged."""
+    return Crop(*(np.ascontiguousarray(v[:, ::-1]) for v in (crop.image, crop.base, crop.weight, crop.log_depth)))
+
+
+def recolored(image: np.ndarray, rng: Generator) -> np.ndarray:
+    """A photograph [H, W, 3] uint8 as another camera, lens and light would have it."""
+    picture = image.astype(np.float32) / 255
+    picture = picture ** np.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.06, 3))
+    grey = picture.mean(2, keepdims=True)
+    picture = grey + (picture - grey) * rng.uniform(0.2, 1.4)
+    if rng.random() < 0.3:
+        picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))
+    if rng.random() < 0.3:
+        picture = picture + rng.normal(0, rng.uniform(0, 0.03), picture.shape)
+    return np.clip(np.rint(255 * picture), 0, 255).astype(np.uint8)
 
 
 def depth_losses(

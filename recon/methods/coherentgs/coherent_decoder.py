@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....scene.filled import filled
+
 BANDS = 10  # sines and cosines of the view's number
 WIDTHS = (16, 16, 16, 8, 8, 8)  # channels after each doubling, times the capacity; 4 after all others
 LAST_WIDTH = 4
@@ -47,7 +49,7 @@ class CoherentDecoder(nn.Module):
         for k, (size, convolution) in enumerate(zip(self.sizes, self.steps, strict=True)):
             x = F.leaky_relu(convolution(_padded(_grown(x, size), convolution)), SLOPE)
             if k == 0:
-                corners = x.new_tensor([-1.0, 1.0, -1.0])  # reflected where the first size is 3
+                corners = filled((-1.0, 1.0, -1.0), x.device)  # reflected where the first size is 3
                 places = torch.stack([corners[: size[1]].expand(*size), corners[: size[0], None].expand(*size)])
                 x = torch.cat([x, places.expand(len(x), 2, *size)], dim=1)
         return self.last(_padded(x, self.last))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....learn.schedules import log_linear
 from ....scene.control_points import with_residuals
+from ....scene.filled import filled
 from ....scene.frame_motion import FrameMotion
 from ....scene.gaussians import Gaussians
 from ....scene.splat import MovingSplat
@@ -57,7 +58,7 @@ class DeformableGaussians(GaussianSplatting):
 
     def _moved(self, canonical: Gaussians, moment: float) -> Gaussians:
         places = self.frame.places(canonical.means.detach())
-        said = {name: values[0] for name, values in self.network(places, places.new_tensor([moment])).items()}
+        said = {name: values[0] for name, values in self.network(places, filled([moment], places.device)).items()}
         said["scale_residuals"] = self.frame.unit * said["scale_residuals"]
         means = canonical.means + self.frame.unit * said.pop(SHIFTS)
         return with_residuals(replace(canonical, means=means), said)

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from ....scene.filled import filled
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_from_rotation
 from ...optimise.table import Table
@@ -74,7 +75,7 @@ def face_frames(vertices: Tensor, faces: Tensor) -> Tensor:
     """
     a, b, c = vertices[faces].unbind(1)
     along = torch.nn.functional.normalize(a - b, dim=-1, eps=1e-20)
-    along = torch.where(along.square().sum(-1, keepdim=True) > 0.5, along, along.new_tensor([1.0, 0, 0]))
+    along = torch.where(along.square().sum(-1, keepdim=True) > 0.5, along, filled((1.0, 0.0, 0.0), along.device))
     normal = torch.linalg.cross(b - a, c - a)
     # The axis that is farthest from the edge spans a plane with it.
     axis = torch.nn.functional.one_hot(along.detach().abs().argmin(-1), 3).to(along)

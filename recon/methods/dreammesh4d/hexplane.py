@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....scene.filled import filled
+
 AXES = tuple(itertools.combinations(range(4), 2))  # x y, x z, x t, y z, y t, z t
 TIME = 3
 HEADS = {"translations": 3, "strains": 6, "turns": 4, "shares": 1}
@@ -78,7 +80,7 @@ class NodeNetwork(nn.Module):
         """
         features = self.trunk(self.planes(places, moments))
         said = {name: head(features) for name, head in self.heads.items()}
-        still = features.new_tensor([1.0, 0, 0, 0])
+        still = filled((1.0, 0.0, 0.0, 0.0), features.device)
         said["turns"] = F.normalize(still + said["turns"], dim=-1)
         said["shares"] = said["shares"][..., 0].sigmoid()
         return said

@@ -15,6 +15,7 @@ from torch import Tensor
 from ....learn.schedules import log_linear
 from ....scene.cameras import Cameras
 from ....scene.cotangent_weights import WeightedEdges, cotangent_weights
+from ....scene.filled import filled
 from ....scene.gaussians import Gaussians
 from ....scene.geometry import quat_exp, quat_log, quat_multiply
 from ....scene.mesh_bound import MeshBoundMotion
@@ -134,9 +135,9 @@ class DreamMesh4d(Model):
 
     def _deformed(self, moments: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         c, graph, rest = self.config, self.deformation_graph(), self.mesh["vertices"].detach()
-        center = self.frame.center.to(rest)
+        center = filled(self.frame.center.tolist(), rest.device)
         nodes = (graph.nodes - center) / self.frame.unit
-        said = self.network(nodes / ROOM, self._to_network(moments).to(rest))
+        said = self.network(nodes / ROOM, self._to_network(moments, rest.device))
         vertices = (rest - center) / self.frame.unit
         found = []
         for t in range(len(moments)):
@@ -153,10 +154,10 @@ class DreamMesh4d(Model):
             found.append((center + self.frame.unit * places, rotations))
         return found
 
-    def _to_network(self, moments: Sequence[float]) -> Tensor:
+    def _to_network(self, moments: Sequence[float], device: torch.device) -> Tensor:
         """Moments from 0 to 1 as the network takes them: within -1 and 1, which are never trained (as released)."""
         count = self.frame.moments
-        return 2 * (torch.tensor(moments) * (count - 1) + 1) / (count + 1) - 1
+        return 2 * (filled(moments, device) * (count - 1) + 1) / (count + 1) - 1
 
     def deformation_graph(self) -> DeformationGraph:
         """The graph of the mesh as the static part has left it; the same for the rest of the run."""

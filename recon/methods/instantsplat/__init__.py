@@ -1,10 +1,11 @@
 """InstantSplat (Fan et al. 2024)."""
 
-from ...evidence.evidence_kinds import DEPTH
+from ...evidence.evidence_kinds import DEPTH, MONOCULAR_DEPTH
 from ..gaussian_splatting.model import GaussianSplatting
 from ..method_contract import Inputs, Method, Suitability
 from .config import FEW_VIEWS, InstantSplatConfig, configure
 from .model import initialise
+from .untrusted_depth import continued
 
 
 def _suits(inputs: Inputs) -> Suitability:
@@ -17,7 +18,13 @@ def _suits(inputs: Inputs) -> Suitability:
 
 
 def _initialise(inputs: Inputs, config: InstantSplatConfig) -> GaussianSplatting:
-    return initialise(inputs.dataset, inputs.evidence[DEPTH], config, inputs.dataset.cameras.K.device)
+    stereo, notes = inputs.evidence[DEPTH], []
+    if MONOCULAR_DEPTH in inputs.evidence:
+        found = continued(inputs.dataset, stereo, inputs.evidence[MONOCULAR_DEPTH], config.seed)
+        stereo, notes = found.stereo, [found.note]
+    model = initialise(inputs.dataset, stereo, config, inputs.dataset.cameras.K.device)
+    model.notes = notes
+    return model
 
 
 METHOD = Method(
@@ -28,4 +35,5 @@ METHOD = Method(
     configure=configure,
     initialise=_initialise,
     needs=(DEPTH,),
+    takes=(MONOCULAR_DEPTH,),
 )

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ....scene.cameras import Cameras
 from ...evidence import Stereo
+from ...evidence.affine_fit import fit_inverse_depth
 from ...evidence.filled_disparity import known_inverse_depth, points_of_view
 from ...evidence.monocular_depth import MonocularDepth
 from ...evidence.stereo.fill import EdgeAwareFill
 from ...evidence.stereo.stereo_depth import observed_points
 from ...optimise.dataset import Dataset
-from .affine_fit import fit_inverse_depth
 from .detail_transfer import DetailTransfer
 from .reprojection import warped_inverse_depth
 

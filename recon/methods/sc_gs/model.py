@@ -17,6 +17,7 @@ from ....learn.schedules import log_linear
 from ....scene.carry import blended_turns, carry
 from ....scene.control_points import RESIDUALS, ControlPointMotion, with_residuals
 from ....scene.farthest_points import farthest_points
+from ....scene.filled import filled
 from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_multiply
 from ....scene.point_cloud import PointCloud
@@ -49,6 +50,7 @@ TRAJECTORY_MOMENTS = 16  # in which control points are told apart
 ARAP_WINDOW, ARAP_NODES, PAPER_MOMENTS = 0.05, 512, 8
 ELASTIC_MOMENTS, ELASTIC_NEIGHBOURS, ACCELERATION_INTERVALS = 8, 2, 3
 GAUSSIAN_COLUMNS = tuple(field.name for field in fields(Gaussians))
+STANDING = (1.0, 0.0, 0.0, 0.0)  # the turn that is none, wxyz
 LEAST_MASS = 1e-3  # periodic: what carries less than this of a Gaussian goes
 
 
@@ -181,11 +183,15 @@ class ScGs(GaussianSplatting):
     def splat(self, time_s: float | None = None) -> Gaussians:
         moment = self.frame.moment(time_s) + self._noise
         if self.part != DENSE:
-            return round_gaussians(self.round_nodes, self._round_means(torch.tensor([moment]))[0])
-        said = self._outputs(self.nodes["points"], torch.tensor([moment]))
+            return round_gaussians(self.round_nodes, self._round_means(self._moments(moment))[0])
+        said = self._outputs(self.nodes["points"], self._moments(moment))
         if not self._moves:
             said = {name: values.detach() for name, values in said.items()}
         return self._carried({name: values[0] for name, values in said.items()})
+
+    def _moments(self, *values: float) -> Tensor:
+        """Moments [T] where the network is."""
+        return filled(values, self.table["means"].device)
 
     def _carried(self, said: dict[str, Tensor]) -> Gaussians:
         """Dense Gaussians where the control points take them, by the network's answers for one moment [M, C]."""
@@ -215,7 +221,7 @@ class ScGs(GaussianSplatting):
         said: dict[str, Tensor] = self.network(self.frame.places(points.detach()), moments.to(points))
         for name in (SHIFTS, "scale_residuals"):
             said[name] = said[name] * self.frame.unit
-        still = points.new_tensor([1.0, 0, 0, 0])
+        still = filled(STANDING, points.device)
         said[TURNS] = said[TURNS] + still if TURNS in said else still.expand(len(moments), len(points), 4)
         return said
 
@@ -300,7 +306,7 @@ class ScGs(GaussianSplatting):
             losses["elastic"] = c.arap_every * c.elastic_weight * elastic_loss(paths, near, weights)
         if c.acceleration_weight > 0:
             delta = ACCELERATION_INTERVALS * self.frame.interval
-            three = self._points_at(torch.tensor([now - delta, now, now + delta])) / unit
+            three = self._points_at(self._moments(now - delta, now, now + delta)) / unit
             losses["acceleration"] = c.arap_every * c.acceleration_weight * acceleration_loss(*three)
         if c.node_arap_weight > 0 and c.arap != "off":
             losses["arap"] = c.arap_every * c.node_arap_weight * self._arap_energy(step)
@@ -412,7 +418,7 @@ class ScGs(GaussianSplatting):
             points = self.round_nodes["means"].detach()
             drawn = round_gaussians(self.round_nodes, points)
             index = torch.arange(len(points), dtype=torch.int32, device=points.device)[:, None]
-            weights, still = points.new_ones(len(points), 1), points.new_tensor([1.0, 0, 0, 0])
+            weights, still = points.new_ones(len(points), 1), filled(STANDING, points.device)
             said = {SHIFTS: self._round_means(moments) - points, TURNS: still.expand(len(moments), len(points), 4)}
         motion = ControlPointMotion(
             times_s, points.clone(), neighbours=index, weights=weights,

@@ -7,17 +7,21 @@ the likeliest first, because each of them adds a side to the object by which the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ....scene.geometry import rotation_angle
 from ...optimise.dataset import Dataset
+from ...poses.pose_errors import align_cameras
 from .joint_fit import JointResult
+from .look_at_frame import moved_poses
 from .object_views import area_fractions, with_cameras
 from .outlier_test import Inliers, Trial, view_distances
-from .pose_rounds import FoundPoses, Photograph, reconsidered, refine_candidates
+from .pose_rounds import FoundPoses, Photograph, modes_of, reconsidered, refine_candidates
 from .pose_search import coarse_candidates
 from .synthesis_config import SynthesisConfig
 
@@ -39,11 +43,19 @@ class Corrected:
 class Correction:
     """The cameras that a run corrects, with its settings."""
 
-    def __init__(self, views: Dataset, fit_views: FitViews, config: SynthesisConfig) -> None:
-        self._views, self._fit, self._config = views, fit_views, config
+    def __init__(
+        self,
+        views: Dataset,
+        fit_views: FitViews,
+        config: SynthesisConfig,
+        proposed: Mapping[int, Tensor] | None = None,  # cameras [M, 4, 4] of unknown views, in the world of `views`
+    ) -> None:
+        self._views, self._fit, self._config, self._proposed = views, fit_views, config, proposed or {}
+        self._agreeing: list[int] = []  # views whose given cameras agree, and say where the proposed ones are
 
     def of(self, inliers: Inliers, unknown: Sequence[int]) -> Corrected:
         """Places for the removed views, then for those of the unknown ones that agree with the others."""
+        self._agreeing = inliers.views
         known = sorted(inliers.views + inliers.removed)
         so_far = Corrected(inliers.fit, known, [])
         if inliers.removed:
@@ -60,6 +72,10 @@ class Correction:
         """Cameras of a view everywhere around the object of a fit."""
         c, views = self._config, with_cameras(self._views, fit.cam_from_world)
         starts = coarse_candidates(fit.gaussians, views, view, fit.cam_from_world[list(trusted)], c.search)
+        if view in self._proposed:
+            given = self._views.cameras.cam_from_world[self._agreeing]
+            move = align_cameras(given, fit.cam_from_world[self._agreeing])
+            starts = torch.cat([moved_poses(self._proposed[view], move), starts])
         return refine_candidates(fit.gaussians, Photograph(views, view), starts, c.rounds, c.fit.seed)
 
     # -- views that were removed ------------------------------------------------------------------------------------
@@ -86,6 +102,35 @@ class Correction:
         if moved:
             fit, moved = self._compared(views, searched, near, fit, moved, so_far.views)
         so_far.fit, so_far.corrected = fit, moved
+        chosen = near.clone()
+        chosen[moved] = searched[moved]
+        self._other_sides(so_far, inliers, views, chosen)
+
+    def _other_sides(self, so_far: Corrected, inliers: Inliers, views: Dataset, chosen: Tensor) -> None:
+        """Exchange the camera of a removed view for another mode of its search where all views agree better with it.
+
+        From the other side an object may look much the same, so that one picture does not tell; but what it shows then
+        contradicts what the others show there, as that of an outlier does, and all gain as much. The worst view first.
+        """
+        c, known = self._config, so_far.views
+        alone = {view: Photograph(views, view) for view in inliers.removed}
+        distances = view_distances(views, so_far.fit)
+        for view in sorted(inliers.removed, key=lambda view: -float(distances[view])):
+            poses = so_far.found[view].cam_from_world
+            rivals = poses[modes_of(poses, c.rounds)]
+            errors, _ = alone[view].errors(inliers.fit.gaussians, torch.cat([rivals, chosen[view][None]]))
+            for rival, error in zip(rivals, errors[:-1], strict=True):
+                turn = rotation_angle(rival[:3, :3] @ chosen[view, :3, :3].T)
+                if float(turn) < math.radians(c.rounds.mode_deg) or float(error) > c.rival * float(errors.min()):
+                    continue
+                other = chosen.clone()
+                other[view] = rival
+                fit = self._fit(with_cameras(views, other), known)
+                now = view_distances(views, fit)
+                gain = Trial(view, float(distances[known].mean()), float(now[known].mean())).gain
+                if gain >= c.outliers.least_gain:  # as much as from an outlier that goes
+                    so_far.fit, chosen, distances = fit, other, now
+                    so_far.corrected = sorted({*so_far.corrected, view})
 
     def _compared(
         self, views: Dataset, searched: Tensor, near: Tensor, a: JointResult, moved: list[int], known: list[int]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....render.aim import focus_point
 from ....scene.cameras import Cameras
-from ....scene.geometry import Similarity
+from ....scene.geometry import Similarity, se3_from, se3_inverse
 
 MEAN_DISTANCE = 1.85  # of the cameras to the origin; the released code's
 
@@ -33,6 +33,13 @@ def look_at_from_world(cameras: Cameras) -> Similarity:
     rotation = torch.stack([torch.linalg.cross(ahead, up), ahead, up])
     scale = MEAN_DISTANCE / distance
     return Similarity(scale, rotation, -scale * rotation @ origin)
+
+
+def moved_poses(cam_from_world: Tensor, move: Similarity) -> Tensor:
+    """The same cameras [..., 4, 4] in the world that `move` (float64) leads to; float32."""
+    world_from_cam = se3_inverse(cam_from_world.double())
+    moved = se3_from(move.rotation @ world_from_cam[..., :3, :3], move(world_from_cam[..., :3, 3]))
+    return se3_inverse(moved).float()
 
 
 def level_up(world_from_cam: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from ...optimise.dataset import Dataset
 from ...optimise.table import Column
 from .appearance_distance import appearance_distance
 from .joint_fit import draw, targets
+from .pose_search import distinct
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class RoundsConfig:
 
     rounds: tuple[Round, ...] = (Round(0.0, 30, 2e-2), Round(0.1, 30, 1e-2), Round(0.01, 40, 3e-3))
     survivors: int = 6  # candidates that each round but the first begins with
+    modes: int = 3  # of them that differ by more than `mode_deg`: the other side of an object may look much like one
+    mode_deg: float = 40.0
     copies: int = 3  # of each of them
     reconsidered: int = 8  # copies of a pose that may have been nearly right
     reconsidered_noise: float = 0.05  # of their twists; the released code has 64 copies with 0.001, which are all alike
@@ -93,11 +96,29 @@ def refine_candidates(
     for number, part in enumerate(config.rounds):
         if number:
             error, _ = photograph.errors(gaussians, poses)
-            poses = poses[error.argsort()[: config.survivors]]
+            poses = poses[_survivors(poses, error, config)]
             noise = torch.randn(config.copies * len(poses), 6, generator=generator) * part.noise
             poses = torch.cat([poses, poses.repeat(config.copies, 1, 1) @ se3_exp(noise)])
         poses = follow_gradient(gaussians, photograph, poses, part.steps, part.rate)
     return ranked(poses, *photograph.errors(gaussians, poses))
+
+
+def _survivors(poses: Tensor, error: Tensor, config: RoundsConfig) -> Tensor:
+    """Indices of the candidates that go on: of each of the best few modes the best ones, in turns."""
+    order = error.argsort()
+    leaders = distinct(poses[order], config.mode_deg)[: config.modes]
+    cosine = torch.einsum("aij,bij->ab", poses[order, :3, :3], poses[order][leaders, :3, :3])
+    nearest = cosine.argmax(1)  # mode of each candidate, in their order
+    place = torch.zeros(len(order), dtype=torch.int64)  # of each within its mode
+    for mode in range(len(leaders)):
+        members = nearest == mode
+        place[members] = torch.arange(int(members.sum()))
+    return order[place.argsort(stable=True)[: config.survivors]]
+
+
+def modes_of(poses: Tensor, config: RoundsConfig) -> list[int]:
+    """Indices of the first pose of each mode among poses [M, 4, 4] that are ordered."""
+    return distinct(poses, config.mode_deg)[: config.modes]
 
 
 def reconsidered(

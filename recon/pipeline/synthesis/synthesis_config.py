@@ -23,6 +23,8 @@ class SynthesisConfig:
     outliers: OutlierConfig = field(default_factory=OutlierConfig)
     # Share of the errors near the given camera of a removed view that a camera from elsewhere may have, to be taken.
     advantage: float = 0.8
+    # Squared error, over the best one, up to which another mode of a removed view's search is tried with all views.
+    rival: float = 4.0
     left_out_scores: bool = True  # whether each view is also measured in an object made without it
 
     def __post_init__(self) -> None:

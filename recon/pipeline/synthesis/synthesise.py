@@ -5,7 +5,7 @@ Zhao and Tulsiani, "Sparse-view Pose Estimation and Reconstruction via Analysis 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....scene.errors import BadInputError
 from ....scene.gaussians import Gaussians
-from ....scene.geometry import Similarity, se3_from, se3_inverse
+from ....scene.geometry import Similarity
 from ....scene.progress import Progress, silent
 from ...evidence.view_prior import ViewPrior
 from ...optimise.dataset import Dataset
@@ -23,7 +23,7 @@ from ...poses.correspondences import timed
 from ...poses.pose_errors import align_cameras
 from .correction import Corrected, Correction
 from .joint_fit import JointFitConfig, JointResult, fit_jointly
-from .look_at_frame import look_at_from_world
+from .look_at_frame import look_at_from_world, moved_poses
 from .object_views import with_cameras
 from .outlier_test import Trial, find_inliers, view_distances
 from .pose_rounds import FoundPoses
@@ -54,11 +54,13 @@ def synthesise(
     unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
     config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
+    proposed: Mapping[int, Tensor] | None = None,  # cameras [M, 4, 4] that unknown ones may have, in the given world
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
 ) -> Synthesis:
     """Fit object and cameras, take out the views that contradict the others, and look for their cameras.
 
+    Proposed cameras are looked at beside those that the search itself thinks of.
     Raises BadInputError for fewer than three views with poses.
     """
     known = [view for view in range(len(views)) if view not in set(unknown)]
@@ -67,7 +69,7 @@ def synthesise(
             f"{len(known)} of {len(views)} photographs have cameras; analysis by synthesis makes the object from at "
             f"least {MIN_VIEWS}. Place more of them first."
         )
-    return _Run(views, known, sorted(unknown), config, view_prior, progress).result()
+    return _Run(views, known, sorted(unknown), config, proposed or {}, view_prior, progress).result()
 
 
 class _Run:
@@ -79,11 +81,13 @@ class _Run:
         known: list[int],
         unknown: list[int],
         config: SynthesisConfig,
+        proposed: Mapping[int, Tensor],
         view_prior: ViewPrior | None,
         progress: Progress,
     ) -> None:
         self.given, self.known, self.unknown = views, known, unknown
         self.config, self.view_prior, self.progress = config, view_prior, progress
+        self.proposed = proposed
         self.seconds: dict[str, float] = {}
 
     def result(self) -> Synthesis:
@@ -93,7 +97,8 @@ class _Run:
             corrected, start = None, self.given.cameras.cam_from_world
             if inliers.removed or self.unknown:
                 with self._timed("correction"):
-                    corrected = Correction(self.given, self._trial, self.config).of(inliers, self.unknown)
+                    correction = Correction(self.given, self._trial, self.config, self.proposed)
+                    corrected = correction.of(inliers, self.unknown)
                 start = corrected.fit.cam_from_world
             chosen = self.known if corrected is None else corrected.views
             with self._timed("fit"):
@@ -146,7 +151,5 @@ def _found_now(corrected: Corrected, cam_from_world: Tensor) -> dict[int, FoundP
     for view, found in corrected.found.items():
         trusted, then = corrected.trusted[view]
         move = align_cameras(then, cam_from_world[trusted])
-        world_from_cam = se3_inverse(found.cam_from_world.double())
-        moved = se3_from(move.rotation @ world_from_cam[:, :3, :3], move(world_from_cam[:, :3, 3]))
-        now[view] = replace(found, cam_from_world=se3_inverse(moved).float())
+        now[view] = replace(found, cam_from_world=moved_poses(found.cam_from_world, move))
     return now

@@ -10,9 +10,12 @@ import numpy as np
 from ..correspondences import Image
 from ..mapping import Model
 from .contested_points import contested_share
-from .misleading_pairs import SeparatedModel, shared_points
+from .misleading_pairs import MOST_DENIED, SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 from .second_look import NO_LOOK, looks_of
+
+STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
+USUAL_DENIAL = 0.15  # of a place; right neighbours with glossy or bent surfaces deny as much
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class CameraFeatures:
     explained: float  # share of its verified matches, over all pairs, that the model has points for
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
+    denied: float  # largest share of a place that two photographs of the model deny each other; see `SurfaceLook`
+    disputed: float  # share of all verified pairs that were taken out because surfaces deny each other
+    patterned: float  # share of the photographs that show one thing again and again
+    moved_deg: float  # mean move of its rotation in solutions from parts of the matches; see `moved_deg`
 
     def evidence(self) -> dict[str, float]:
         """The figures as confidence weighs them, by name: the larger, the better."""
@@ -36,11 +43,18 @@ class CameraFeatures:
             "explained": self.explained,
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
+            "none_denied": -max(USUAL_DENIAL, self.denied),
+            "undisputed": -self.disputed,
+            "no_pattern": -self.patterned,
+            "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
         }
 
 
-def camera_features(found: SeparatedModel, images: Sequence[Image]) -> dict[int, CameraFeatures]:
-    """Features of every view of a model that there is."""
+def camera_features(
+    found: SeparatedModel, images: Sequence[Image], moved_deg: Mapping[int, float]
+) -> dict[int, CameraFeatures]:
+    """Features of every view of a model that there is; `moved_deg` of those that were solved again, the others count as
+    steady."""
     assert found.model is not None
     graph, model, looks = found.graph, found.model, looks_of(found.comparisons)
     contested = contested_share(found.comparisons)
@@ -48,6 +62,10 @@ def camera_features(found: SeparatedModel, images: Sequence[Image]) -> dict[int,
     shared = shared_points(model)
     linked = bottlenecks(model.views, shared)
     distinct = _distinct_points(model, images)
+    denied = max((look.denied for look in found.surfaces.values()), default=0.0)
+    by_surface = sum(what.denied > MOST_DENIED for what in found.misleading.values())
+    disputed = by_surface / max(1, len(found.misleading) + len(graph.geometries))
+    patterned = sum(image.pattern for image in images) / max(1, len(images))
     features = {}
     for view in model.views:
         pairs = [pair for pair in graph.geometries if view in pair]
@@ -61,6 +79,10 @@ def camera_features(found: SeparatedModel, images: Sequence[Image]) -> dict[int,
             explained=held / max(1, inliers),
             linked=linked[view],
             contested=contested.get(view, 0.0),
+            denied=denied,
+            disputed=disputed,
+            patterned=patterned,
+            moved_deg=moved_deg.get(view, STEADY_DEG),
         )
     return features
 

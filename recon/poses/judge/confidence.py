@@ -11,14 +11,18 @@ from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
-from .misleading_pairs import MIN_EXPECTED, SeparatedModel
+from .denied_surface import SurfaceLook
+from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
+from .solved_again import Again, moved_deg
 
 MAX_NAMED = 4
+PATTERNS = 0.5  # of the photographs that show a pattern, for it to be told
 
-# Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene" on 840
-# cameras: 60 scenes of scripts/make_look_alikes.py (seed 1000, 9 views) and 70 random choices of 3 to 8 photographs of
-# four real or rendered captures. Features are those of `CameraFeatures.evidence`.
+# Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene". The
+# first six are of 840 cameras: 60 scenes of scripts/make_look_alikes.py (seed 1000, 9 views) and 70 random choices of 3
+# to 8 photographs of four real or rendered captures. The others were set beside them on 59 cameras of 7 scenes (seed
+# 2000), too few for a fit. Features are those of `CameraFeatures.evidence`.
 WEIGHTS = {
     "distinct": 0.34,
     "precise": 0.22,
@@ -26,14 +30,24 @@ WEIGHTS = {
     "explained": 2.1,
     "linked": 0.96,
     "not_contested": 6.8,
+    "none_denied": 10.0,
+    "undisputed": 4.0,
+    "no_pattern": 1.5,
+    "steady": 1.4,
 }
-BIAS = -5.1
+BIAS = -2.33
 
 
-def confidence_of_cameras(found: SeparatedModel, images: Sequence[Image]) -> dict[int, float]:
-    """Belief in [0, 1] that each camera of a model is within 5 degrees of where it was against the others."""
+def confidence_of_cameras(
+    found: SeparatedModel, images: Sequence[Image], again: Again, seed: int = 0
+) -> dict[int, float]:
+    """Belief in [0, 1] that each camera of a model is within 5 degrees of where it was against the others.
+
+    `again` solves a part of the view graph; see `moved_deg`.
+    """
     assert found.model is not None
-    features = camera_features(found, images)
+    moved = moved_deg(found.graph, found.model, found.surfaces, again, seed)
+    features = camera_features(found, images, moved)
     return {view: _logistic(f.evidence()) for view, f in features.items()}
 
 
@@ -72,21 +86,47 @@ def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]
 
 
 def look_alike_reasons(
-    names: Sequence[str], placed: Sequence[int], unplaced: Sequence[int], misleading: Mapping[Pair, PairLook]
+    names: Sequence[str], placed: Sequence[int], unplaced: Sequence[int], misleading: Mapping[Pair, Contradiction]
 ) -> dict[int, str]:
     """A sentence for every view left out whose only matches with the placed ones are of look-alikes."""
     reasons = {}
     for view in unplaced:
-        joined = {a + b - view: look for (a, b), look in misleading.items() if view in (a, b)}
-        known = {other: look for other, look in joined.items() if other in placed}
+        joined = {a + b - view: what for (a, b), what in misleading.items() if view in (a, b)}
+        known = {other: what for other, what in joined.items() if other in placed}
         if known:
-            other, look = max(known.items(), key=lambda item: (item[1].conflicting, -item[0]))
+            other, what = max(known.items(), key=lambda item: (item[1].strength, -item[0]))
+            look = what.look
+            differs = (
+                "it or a neighbour shows a mark that is not there in the others"
+                if what.denied > MOST_DENIED
+                else f"{look.conflicting} of {look.expected} things that it and its neighbours should show are missing"
+            )
             reasons[view] = (
                 f"{names[view]} matches {names[other]} only in what looks alike: where those matches put it, "
-                f"{look.conflicting} of {look.expected} things that it and its neighbours should show are not there. "
-                "Photographs from in between would join them."
+                f"{differs}. Photographs from in between would join them."
             )
     return reasons
+
+
+def notes_on_look_alikes(
+    names: Sequence[str], images: Sequence[Image], surfaces: Mapping[Pair, SurfaceLook]
+) -> list[str]:
+    """Sentences about what could mislead the cameras of the named photographs, or has."""
+    notes = []
+    patterns = sum(image.pattern for image in images)
+    if patterns and patterns >= PATTERNS * len(images):
+        notes.append(
+            f"{patterns} of {len(images)} photographs show one thing again and again at equal steps, such as tiles, "
+            "bricks or windows: their cameras may be whole steps off. Photographs that show more of what breaks the "
+            "pattern would help."
+        )
+    (a, b), worst = max(surfaces.items(), key=lambda item: item[1].denied, default=((0, 0), None))
+    if worst is not None and worst.denied > MOST_DENIED:
+        notes.append(
+            f"{names[a]} and {names[b]} show the same surface with a mark that only one of them has: sides that look "
+            "alike may have been taken for one."
+        )
+    return notes
 
 
 def refused_reasons(

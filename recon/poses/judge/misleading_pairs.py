@@ -9,6 +9,7 @@ import numpy as np
 
 from ..mapping import Model
 from ..verification import MIN_INLIERS, Pair, ViewGraph
+from .denied_surface import SurfaceLook, surface_looks
 from .second_look import MAX_POINTS, NO_LOOK, Comparisons, PairLook, looks_of, second_look
 
 MIN_EXPECTED = 20  # points that one photograph must show of another's before what it shows counts
@@ -16,7 +17,21 @@ LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked
 # Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
 # more agree, or more are matched.
 MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
+MOST_DENIED = 0.35  # of a place; see `SurfaceLook`
 MAX_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Two groups of photographs show that they do not belong where their matches put them."""
+
+    look: PairLook  # of all pairs between the groups
+    denied: float = 0.0  # largest share of a place that one of the pairs denies; see `SurfaceLook`
+
+    @property
+    def strength(self) -> float:
+        """Larger for what is told better."""
+        return max(self.denied, self.look.conflicting / max(1, self.look.expected))
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,8 @@ class SeparatedModel:
     graph: ViewGraph  # without the pairs that misled the mapping
     model: Model | None
     comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
-    misleading: dict[Pair, PairLook] = field(default_factory=dict)  # pairs taken out, and what their groups had shown
+    surfaces: dict[Pair, SurfaceLook] = field(default_factory=dict)  # of the same
+    misleading: dict[Pair, Contradiction] = field(default_factory=dict)  # pairs taken out, and what their groups showed
 
 
 def separated(
@@ -36,48 +52,54 @@ def separated(
 
     Groups of photographs that only such pairs joined fall apart: the largest is placed.
     """
-    misleading: dict[Pair, PairLook] = {}
+    misleading: dict[Pair, Contradiction] = {}
     model = solve(graph)
     for rounds_left in reversed(range(MAX_ROUNDS)):
         if model is None:
             break
         comparisons = second_look(model, grey)
-        wrong = misleading_pairs(graph, model, looks_of(comparisons))
+        surfaces = surface_looks(model, grey)
+        wrong = misleading_pairs(graph, model, looks_of(comparisons), surfaces)
         if not wrong or not rounds_left:
-            return SeparatedModel(graph, model, comparisons, misleading)
+            return SeparatedModel(graph, model, comparisons, surfaces, misleading)
         misleading |= wrong
         graph = graph.without(wrong)
         model = solve(graph)
-    return SeparatedModel(graph, None, {}, misleading)
+    return SeparatedModel(graph, None, misleading=misleading)
 
 
-def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook]) -> dict[Pair, PairLook]:
+def misleading_pairs(
+    graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLook], surfaces: Mapping[Pair, SurfaceLook]
+) -> dict[Pair, Contradiction]:
     """Verified pairs between groups of a model's views that contradict each other, with what the groups show.
 
     Groups grow along the pairs that share most points; two that meet are not joined where they contradict each other.
     Of the pairs between them those with more matches than the one over which they met are kept: fewer matches are no
-    better than those that misled, and each pair alone would join the groups in another wrong way. Only the weakest such
-    places are given back: what misled there may bend the rest of the model, which is looked at again without it.
+    better than those that misled, and each pair alone would join the groups in another wrong way. Where a surface is
+    denied all go, because matches are of what both sides have, however many they are. Only the weakest such places are
+    given back: what misled there may bend the rest of the model, which is looked at again without it.
     """
     group = {view: {view} for view in model.views}
     looks_at: dict[int, list[Pair]] = {view: [] for view in model.views}
     for pair in looks:
         for view in pair:
             looks_at[view].append(pair)
-    wrong: dict[Pair, PairLook] = {}
-    found: list[tuple[int, dict[Pair, PairLook]]] = []
+    wrong: dict[Pair, Contradiction] = {}
+    found: list[tuple[int, dict[Pair, Contradiction]]] = []
     for (a, b), count in sorted(shared_points(model).items(), key=lambda item: (-item[1], item[0])):
         if group[a] is group[b] or (a, b) in wrong:
             continue
         small = min(group[a], group[b], key=len)
         across = {pair for view in small for pair in looks_at[view] if _joins(pair, group[a], group[b])}
         look = sum((looks[pair] for pair in sorted(across)), NO_LOOK)
-        if _contradicts(look, count):
+        denied = max((s.denied for pair, s in surfaces.items() if _joins(pair, group[a], group[b])), default=0.0)
+        denies = denied > MOST_DENIED
+        if denies or _contradicts(look, count):
             met = len(graph.geometries[a, b].inlier_matches) if (a, b) in graph.geometries else 0
             between = {
-                pair: look
+                pair: Contradiction(look, denied)
                 for pair, geometry in graph.geometries.items()
-                if _joins(pair, group[a], group[b]) and len(geometry.inlier_matches) <= max(met, count)
+                if _joins(pair, group[a], group[b]) and (denies or len(geometry.inlier_matches) <= max(met, count))
             }
             wrong |= between
             found.append((count, between))
@@ -87,7 +109,7 @@ def misleading_pairs(graph: ViewGraph, model: Model, looks: Mapping[Pair, PairLo
         for view in small:
             group[view] = large
     weakest = max(MIN_INLIERS, min((count for count, _ in found), default=0))
-    return {pair: look for count, between in found if count <= weakest for pair, look in between.items()}
+    return {pair: what for count, between in found if count <= weakest for pair, what in between.items()}
 
 
 def shared_points(model: Model) -> dict[Pair, int]:

@@ -88,7 +88,7 @@ def _registered(
         if not waiting:
             break
         pairs = [(min(a, b), max(a, b)) for a in waiting for b in cameras]
-        matcher = load_matcher(kind, config.keypoints)
+        matcher = load_matcher(kind, config.keypoints, config.device)
 
         def chosen(_: list[Features], pairs: list[Pair] = pairs) -> list[Pair]:
             return pairs

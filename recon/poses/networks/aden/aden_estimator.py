@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from ...world_frame import upright_from_world
 from .aden_weights import load_aden
 from .hypothesis_losses import rotation_distance
 from .image_encoder import ImageEncoder
-from .joint_selection import PairProposals, joint_poses, pose_of_added, propose_pairs
+from .joint_selection import PairProposals, joint_poses, pose_of_added, propose_pairs, ranked_poses_of_added
 from .model import Aden
 from .object_crops import Box, box_of, central_box, crop, normalised, on_neutral
-from .pose_targets import cameras_of
+from .pose_targets import axes_crossing, cameras_of, poses_about
 
 MOST_VIEWS = 12  # the number of pairs grows with its square, and training knew 8
 MIN_COVERAGE = 0.002  # of a photograph's area, below which there is no object to be seen
@@ -97,10 +98,47 @@ class AdenEstimator:
         poses = list(joint_poses(pairs))
         for number in range(len(train), len(order)):  # each by itself, so that none changes another
             chosen = [*range(len(train)), number]
-            more = propose_pairs(self.network, tokens[chosen], descriptors[chosen])
+            more = propose_pairs(self.network, tokens[chosen], descriptors[chosen], [len(train)])
             poses.append(pose_of_added(more, torch.stack(poses[: len(train)])))
         seconds["poses"] = time.monotonic() - started - seconds["features"]
         return self._result(capture, order, torch.stack(poses), pairs, found, unplaced, seconds)
+
+    def proposals(self, capture: Capture, poses: Poses, lost: Sequence[int]) -> dict[int, PoseHypotheses]:
+        """Cameras of photographs that another system left unplaced, in the world of those that it placed.
+
+        Each is compared with up to eleven of the placed photographs alone. Their score is the sum over all pairs of
+        the discriminator's log-probabilities. Photographs in which no object is seen have no part in it.
+        """
+        side = self.network.config.side_px
+        held_out = set(capture.test or ())
+        known = [view for view in poses.placed if view not in held_out]
+        known = [
+            known[i * len(known) // min(len(known), MOST_VIEWS - 1)] for i in range(min(len(known), MOST_VIEWS - 1))
+        ]
+        seen = {view: seen_object(capture.frames[view], side) for view in [*known, *lost]}
+        found = {view: item for view, item in seen.items() if isinstance(item, SeenObject)}
+        known = [view for view in known if view in found]
+        lost = [view for view in lost if view in found]
+        if len(known) < 2 or not lost:
+            return {}
+        assert poses.capture.cameras is not None
+        given = poses.capture.cameras.cam_from_world[[poses.placed.index(view) for view in known]].double()
+        middle = axes_crossing(given)
+        placed = poses_about(given, middle).float()
+        order = [*known, *lost]
+        tokens = self.encoder(normalised(np.stack([found[v].crop for v in order])), self.network.config.grid)
+        descriptors = torch.stack([found[v].descriptor for v in order])
+        result = {}
+        for number, view in enumerate(lost, len(known)):
+            chosen = [*range(len(known)), number]
+            pairs = propose_pairs(self.network, tokens[chosen], descriptors[chosen], [len(known)])
+            candidates, support = ranked_poses_of_added(pairs, placed)
+            kept = _distinct(candidates)[:MOST_HYPOTHESES]
+            matrices = cameras_of(candidates[kept].double())
+            matrices[:, :3, 3] -= matrices[:, :3, :3] @ middle  # back from the world with the object at the origin
+            cameras = Cameras.stack([_camera(matrix.float(), capture.frames[view]) for matrix in matrices])
+            result[view] = PoseHypotheses(cameras, support[kept])
+        return result
 
     def _result(
         self,
@@ -175,6 +213,16 @@ def _upright(cam_from_world: Tensor) -> Similarity:
     origin = torch.zeros(1, 3, dtype=torch.float64)
     found = upright_from_world(cam_from_world.double(), origin, torch.zeros(count).long(), torch.arange(count))
     return Similarity(*(v.float() for v in vars(found).values()))
+
+
+def _distinct(poses: Tensor) -> list[int]:
+    """Indices of poses [c, 7] that differ by 20 degrees from all before them."""
+    kept: list[int] = []
+    for index in range(len(poses)):
+        distance = rotation_distance(poses[kept, :4], poses[index, :4])
+        if not bool((distance < math.radians(DISTINCT_DEG)).any()):
+            kept.append(index)
+    return kept
 
 
 def _hypotheses(

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from .....learn.processes import current_process
 from .....learn.schedules import OneCycle
 from .....learn.training_task import Forward
 from .hypothesis_losses import contrastive_loss, soft_contrastive_loss, winner_loss
 from .model import Aden, Chance, Proposals
+from .place_matching import match_losses
 from .pose_targets import relative_poses
 
 
@@ -26,6 +28,9 @@ class TokenSet:
     tokens: Tensor  # [S, F, places, channels] float16; may be a map of a file
     descriptors: Tensor  # [S, F, 3]
     cam_from_world: Tensor  # [S, F, 4, 4] float32
+    # What the places show, where that is known: points [S, F, places, 6] float16 of the object's world, then in the
+    # camera's axes about the object's middle in half sides of the crop; NaN for places that show none.
+    surface: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class AdenSchedule:
     steps: int = 4000
     photographs: int = 64  # of a step that are not a reference, about
     most_views: int = 8  # N is drawn from 2 to this
-    near_share: float = 0.5  # of sequences whose photographs are drawn from the half that is nearest to the reference
+    near_share: float = 0.7  # of sequences whose photographs are drawn from the third that is nearest to the reference
     hypotheses: int = 128  # of the M that take part in a step; the others rest
     query_noise: float = 0.1  # over the spread of the queries
     # paper: winner takes all, and the truth is the only positive among the proposals. robust: the next best learn, too,
@@ -58,10 +63,15 @@ class PoseBatch:
     descriptors: Tensor  # [B, N, 3]
     truth: Tensor  # [B, N - 1, 7]
     chance: Chance
+    surface: Tensor | None = None  # [B, N, places, 6]
 
     def to(self, device: torch.device) -> PoseBatch:
         return PoseBatch(
-            self.tokens.to(device), self.descriptors.to(device), self.truth.to(device), self.chance.to(device)
+            self.tokens.to(device),
+            self.descriptors.to(device),
+            self.truth.to(device),
+            self.chance.to(device),
+            None if self.surface is None else self.surface.to(device),
         )
 
 
@@ -95,16 +105,19 @@ class AdenTraining:
             yield self.batch(step)
 
     def batch(self, step: int) -> PoseBatch:
-        """The photographs and the chance of one step."""
+        """The photographs and the chance of one step; of several processes each has a share of them."""
+        rank, processes = current_process()
         generator = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + step)
         views = int(torch.randint(2, self.schedule.most_views + 1, (1,), generator=generator))
-        sets = max(1, round(self.schedule.photographs / (views - 1)))
+        generator.manual_seed(generator.initial_seed() + 7_919_003 * rank)
+        sets = max(1, round(self.schedule.photographs / processes / (views - 1)))
         chosen = torch.randint(len(self.data.tokens), (sets,), generator=generator)
         frames = torch.stack([self._frames(int(s), views, generator) for s in chosen])
         rows = chosen[:, None].expand_as(frames)
         truth = relative_poses(self.data.cam_from_world[rows, frames].double())[:, 1:].float()
         chance = self._chance(step, sets * (views - 1), generator)
-        return PoseBatch(self.data.tokens[rows, frames], self.data.descriptors[rows, frames], truth, chance)
+        surface = None if self.data.surface is None else self.data.surface[rows, frames].float()
+        return PoseBatch(self.data.tokens[rows, frames], self.data.descriptors[rows, frames], truth, chance, surface)
 
     def _frames(self, sequence: int, views: int, generator: torch.Generator) -> Tensor:
         cameras = self.data.cam_from_world[sequence, :, :3, :3]
@@ -112,7 +125,7 @@ class AdenTraining:
         if float(torch.rand(1, generator=generator)) < self.schedule.near_share:
             # The trace falls with the angle of the relative rotation.
             trace = (cameras[order] * cameras[order[0]]).sum((1, 2))
-            near = trace[1:].topk(max(views - 1, len(order) // 2)).indices + 1
+            near = trace[1:].topk(max(views - 1, len(order) // 3)).indices + 1
             order = torch.cat([order[:1], order[near[torch.randperm(len(near), generator=generator)]]])
         return order[:views]
 
@@ -131,10 +144,14 @@ class AdenTraining:
         self.wins += torch.bincount(found.winning_query.cpu(), minlength=len(self.wins))
         others = 0.5 * math.log2(max(1, batch.chance.winners)) / 4  # half of the weight for 16, none for one
         generator = winner_loss(found.winners, found.truth, others)
+        losses = {"generator": generator}
         if self.schedule.mode == "paper":
-            return {"generator": generator, "discriminator": contrastive_loss(found.logits)}
-        soft = soft_contrastive_loss(found.logits[:, 1:], found.truth, found.candidates)
-        return {"generator": generator, "discriminator": soft}
+            losses["discriminator"] = contrastive_loss(found.logits)
+        else:
+            losses["discriminator"] = soft_contrastive_loss(found.logits[:, 1:], found.truth, found.candidates)
+        if found.places is not None and batch.surface is not None:
+            losses |= match_losses(found.places, *batch.surface.split(3, dim=-1))
+        return losses
 
     def optimizer(self, network: nn.Module) -> Optimizer:
         rate = self.schedule.rate / self.cycle.peak_factor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+TURN = 8  # a quaternion, and four numbers of its quality
 Backbone = Literal["efficientnet-lite0", "resnet50"]
 
 
@@ -18,8 +19,9 @@ class AdenConfig:
     """
 
     backbone: Backbone = "efficientnet-lite0"
-    side_px: int = 160  # of the square crop
-    grid: int = 10  # tokens along each side of the crop
+    side_px: int = 192  # of the square crop
+    grid: int = 12  # tokens along each side of the crop
+    trunk: int = 64  # numbers that are learned about each place, by which they are matched; 0: by the backbone's alone
     look: int = 12  # numbers that a token keeps of what it looks like
     hidden: int = 256  # width of what reads the matches
     dropout_percent: int = 10
@@ -31,10 +33,15 @@ class AdenConfig:
     generator_width: int = 160
     scorer_width: int = 128
 
+    @property
+    def vector(self) -> int:
+        """Width of a photograph's vector with the turn that its matches give."""
+        return self.fused + (TURN if self.trunk else 0)
+
     @classmethod
     def paper(cls) -> AdenConfig:
         """The published design with the widths of RelPose++ (arXiv 2305.04926), where ADen's are not known."""
-        return cls("resnet50", 224, 1, 2048, 2096, 10, 2096, 8, 8, 500, 256, 512, 256)
+        return cls("resnet50", 224, 1, 0, 2048, 2096, 10, 2096, 8, 8, 500, 256, 512, 256)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,8 +56,9 @@ class AdenConfig:
         sizes = {k: v for k, v in values.items() if k != "backbone"}
         if config.backbone not in ("efficientnet-lite0", "resnet50"):
             raise ValueError(f"expected the backbone efficientnet-lite0 or resnet50, found {config.backbone!r}")
-        wrong = [k for k, v in sizes.items() if type(v) is not int or not 1 <= v <= 8192]
-        if wrong or config.dropout_percent > 90 or config.fused % config.heads:
+        least = {"trunk": 0}
+        wrong = [k for k, v in sizes.items() if type(v) is not int or not least.get(k, 1) <= v <= 8192]
+        if wrong or config.dropout_percent > 90 or config.fused % config.heads or config.trunk % 4:
             raise ValueError(
                 f"expected sizes up to 8192, a dropout up to 90, and a width that the heads divide: {values}"
             )

@@ -31,9 +31,9 @@ def spread_rotations(count: int) -> Tensor:
 class GridScorer(nn.Module):
     """Scores of rotations for a photograph's fused vector."""
 
-    def __init__(self, fused: int, width: int) -> None:
+    def __init__(self, fused: int, width: int, has_turn: bool = False) -> None:
         super().__init__()
-        self.scorer = PoseScorer(fused, width, numbers=9)
+        self.scorer = PoseScorer(fused, width, numbers=9, has_turn=has_turn)
 
     def loss(
         self,

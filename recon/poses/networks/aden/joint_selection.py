@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,14 +56,17 @@ def propose_pairs(
     network: Aden,
     tokens: Tensor,  # [N, places, channels]
     descriptors: Tensor,  # [N, 3]
+    views: Sequence[int] | None = None,
 ) -> PairProposals:
-    """Proposals for all ordered pairs of N photographs."""
+    """Proposals for the ordered pairs of N photographs: all, or those that have one of `views` in them."""
     count = len(tokens)
-    fused = torch.zeros(count * count, network.config.fused)
+    fused = torch.zeros(count * count, network.config.vector)
     poses = torch.zeros(count * count, network.config.hypotheses, 7)
     logits = torch.zeros(count * count, network.config.hypotheses)
     for a in range(count):
-        others = [b for b in range(count) if b != a]
+        others = [b for b in range(count) if b != a and (views is None or a in views or b in views)]
+        if not others:
+            continue
         sets = torch.tensor([[a, b] for b in others])
         rows = a * count + torch.tensor(others)
         fused[rows] = network.fusion(tokens[sets], descriptors[sets])[:, 0]
@@ -111,9 +115,16 @@ def pose_of_added(
     placed: Tensor,  # [N - 1, 7] of all photographs but the last, which stay where they are
 ) -> Tensor:
     """The pose [7] of the last photograph that its pairs with the others find most likely."""
+    return ranked_poses_of_added(pairs, placed)[0][0]
+
+
+@torch.no_grad()
+def ranked_poses_of_added(pairs: PairProposals, placed: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses [c, 7] that the last photograph's pairs propose for it, and their support [c], the best first."""
     last, others = pairs.count - 1, list(range(pairs.count - 1))
     candidates = torch.cat([after(pairs.top(other, last), placed[other]) for other in others])
-    return candidates[_support(pairs, placed, last, candidates, others).argmax()]
+    support, order = _support(pairs, placed, last, candidates, others).sort(descending=True, stable=True)
+    return candidates[order], support
 
 
 def _support(pairs: PairProposals, placed: Tensor, view: int, candidates: Tensor, others: list[int]) -> Tensor:

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from .....scene.geometry import rotation_from_quat
-from .config import AdenConfig
+from .config import TURN, AdenConfig
 from .hypothesis_losses import rotation_distance
+from .place_matching import Places
 from .view_fusion import ViewFusion, encode_octaves
 
 POSE_OCTAVES = 8
 SMOOTH_OCTAVES = 3
+MOST_LEANING = 4.0
 POSE_NUMBERS = 12  # of a rotation matrix and a translation
 
 
@@ -27,6 +29,7 @@ class Proposals:
     candidates: Tensor  # [V, m (+ others), 7] these and poses by chance
     logits: Tensor  # [V, 1 + m (+ others)] of the truth and of the candidates
     winning_query: Tensor  # [V] int64
+    places: Places | None  # that the poses were read from
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Aden(nn.Module):
         self.config = config
         self.fusion = ViewFusion(config, channels)
         self.generator = Generator(config)
-        self.scorer = PoseScorer(config.fused, config.scorer_width)
+        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
 
     def forward(
         self,
@@ -61,7 +64,8 @@ class Aden(nn.Module):
         chance: Chance,  # with V = B * (N - 1)
     ) -> Proposals:
         """Proposals for V = B * (N - 1) photographs; only the winners are made with gradient."""
-        fused, truth = self.fusion(tokens, descriptors).flatten(0, 1), truth.flatten(0, 1)
+        fused, places = self.fusion.with_places(tokens, descriptors)
+        fused, truth = fused.flatten(0, 1), truth.flatten(0, 1)
         with torch.no_grad():
             poses = self.generator(fused, chance.queries, chance.noise)
             distance = rotation_distance(poses[..., :4], truth[:, None, :4])
@@ -71,11 +75,11 @@ class Aden(nn.Module):
         winners = self.generator(fused, queries, noise)
         candidates = poses if chance.others is None else torch.cat([poses, chance.others], dim=1)
         logits = self.scorer(fused, torch.cat([truth[:, None], candidates], dim=1))
-        return Proposals(winners, truth, poses, candidates, logits, queries[:, 0])
+        return Proposals(winners, truth, poses, candidates, logits, queries[:, 0], places)
 
     def propose(
         self,
-        fused: Tensor,  # [V, fused]
+        fused: Tensor,  # [V, vector]
     ) -> tuple[Tensor, Tensor]:
         """All poses [V, M, 7] without noise and their logits [V, M]; the same every time."""
         queries = torch.arange(self.config.hypotheses, device=fused.device)
@@ -93,9 +97,14 @@ class Generator(nn.Module):
         # Each query starts at a pose of its own, or most of them would never be the nearest to anything.
         self.base = nn.Parameter(torch.cat([torch.randn(config.hypotheses, 4), torch.zeros(config.hypotheses, 3)], 1))
         self.from_query = nn.Linear(config.query_width, width)
-        self.from_view = nn.Linear(config.fused, 2 * width)
+        self.from_view = nn.Linear(config.vector, 2 * width)
         self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
         self.out = nn.Linear(width, 7)
+        # How much a query leans on the turn that the matches give: half of them not at all, at first, others nearly so.
+        self.lean, self.more_lean = None, None
+        if config.trunk:
+            start = torch.linspace(-MOST_LEANING, MOST_LEANING, config.hypotheses).clamp_min(0)
+            self.lean, self.more_lean = nn.Parameter(start), nn.Linear(width, 1)
         with torch.no_grad():
             self.base[:, :4] /= self.base[:, :4].norm(dim=1, keepdim=True)
             self.base[:, 6] = 1
@@ -109,7 +118,7 @@ class Generator(nn.Module):
 
     def forward(
         self,
-        fused: Tensor,  # [V, fused]
+        fused: Tensor,  # [V, vector]
         queries: Tensor,  # [m] or [V, m] int64
         noise: Tensor | None,  # [V, m, query_width]
     ) -> Tensor:
@@ -117,16 +126,25 @@ class Generator(nn.Module):
         embedded = self.queries[queries]
         embedded = embedded if noise is None else embedded + noise
         scale, shift = self.from_view(fused)[:, None].chunk(2, dim=-1)
-        found = self.base[queries] + self.out(self.hidden(self.from_query(embedded) * (1 + scale) + shift))
+        hidden = self.hidden(self.from_query(embedded) * (1 + scale) + shift)
+        base = self.base[queries]
+        found = base + self.out(hidden)
         quats = found[..., :4]
+        if self.lean is not None and self.more_lean is not None:
+            turn = fused[:, None, -TURN : 4 - TURN]
+            turn = turn * torch.where((turn * base[..., :4]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+            quats = quats + turn * (self.lean[queries][..., None] + self.more_lean(hidden))
         return torch.cat([quats / quats.norm(dim=-1, keepdim=True).clamp_min(1e-6), found[..., 4:]], dim=-1)
 
 
 class PoseScorer(nn.Module):
     """Logits of poses for a photograph, as RelPose++ scores rotations; the same for a quaternion and its negative."""
 
-    def __init__(self, fused: int, width: int, numbers: int = POSE_NUMBERS) -> None:
+    def __init__(self, fused: int, width: int, numbers: int = POSE_NUMBERS, has_turn: bool = False) -> None:
         super().__init__()
+        # A rotation is also told from the turn that the matches give, which the vectors end with.
+        self.has_turn = has_turn
+        numbers = numbers + 9 if has_turn else numbers
         self.from_view = nn.Linear(fused, width)
         self.from_pose = nn.Linear(2 * numbers * POSE_OCTAVES, width)
         self.hidden = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU())
@@ -139,12 +157,17 @@ class PoseScorer(nn.Module):
 
     def forward(
         self,
-        fused: Tensor,  # [V, fused]
+        fused: Tensor,  # [V, vector]
         poses: Tensor,  # [V, m, 7], or [m, 4] of rotations alone for all photographs
     ) -> Tensor:
         """Logits [V, m]."""
-        rotation = rotation_from_quat(poses[..., :4]).flatten(-2)
-        encoded = encode_octaves(torch.cat([rotation, poses[..., 4:]], dim=-1), POSE_OCTAVES)
+        rotation = rotation_from_quat(poses[..., :4])
+        numbers = torch.cat([rotation.flatten(-2), poses[..., 4:]], dim=-1)
+        if self.has_turn:
+            turn = rotation_from_quat(fused[..., -TURN : 4 - TURN])
+            beyond = (rotation @ turn[:, None].transpose(-1, -2)).flatten(-2)
+            numbers = torch.cat([beyond, numbers.expand(*beyond.shape[:-1], -1)], dim=-1)
+        encoded = encode_octaves(numbers, POSE_OCTAVES)
         detailed = self.out(self.hidden(self.from_view(fused)[:, None] + self.from_pose(encoded)))[..., 0]
         smooth = self.smooth(fused)
         return detailed + (encoded[..., : smooth.shape[-1]] @ smooth[..., None])[..., 0]

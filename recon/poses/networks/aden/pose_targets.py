@@ -46,6 +46,12 @@ def cameras_of(poses: Tensor) -> Tensor:
     return se3_from(rotation_from_quat(poses[..., :4]), poses[..., 4:])
 
 
+def poses_about(cam_from_world: Tensor, middle: Tensor) -> Tensor:
+    """Poses [..., 7] of cameras [..., 4, 4] in their own world and unit, with the origin moved to `middle` [3]."""
+    rotation = cam_from_world[..., :3, :3]
+    return torch.cat([quat_from_rotation(rotation), rotation @ middle + cam_from_world[..., :3, 3]], dim=-1)
+
+
 def between(poses: Tensor, reference: Tensor) -> Tensor:
     """Poses [..., 7] relative to another photograph, whose own pose is `reference` [..., 7]."""
     a, b = rotation_from_quat(poses[..., :4]), rotation_from_quat(reference[..., :4])

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import AdenConfig
+from .....scene.geometry import rotation_from_quat
+from .config import TURN, AdenConfig
+from .place_matching import PlaceMatcher, Places, turn_of_matches
 
 DESCRIPTOR_OCTAVES = 4
 MATCH_SHARPNESS = 15.0  # start of the learned factor of cosines before the softmax
@@ -49,14 +51,18 @@ class ViewFusion(nn.Module):
 
     def __init__(self, config: AdenConfig, channels: int) -> None:
         super().__init__()
-        places = config.grid**2
+        places, self.matcher = config.grid**2, None
+        if config.trunk:
+            self.matcher = PlaceMatcher(config.grid, channels, config.trunk)
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
         self.grid = config.grid
         self.sharpness = nn.Parameter(torch.full((MATCHES,), math.log(MATCH_SHARPNESS)))
-        self.look = nn.Linear(channels, config.look)
+        self.look = nn.Linear(config.trunk or channels, config.look)
         self.describe = nn.Linear(2 * 6 * DESCRIPTOR_OCTAVES, config.hidden)
-        self.read_match = nn.Linear(2 * places * MATCHES * NUMBERS, config.hidden)
+        fields = 1 if config.trunk else MATCHES
+        self.read_match = nn.Linear(2 * places * fields * NUMBERS, config.hidden)
+        self.read_turn = nn.Linear(9 + TURN, config.hidden) if config.trunk else None
         self.read_look = nn.Linear(2 * places * config.look, config.hidden)
         self.drop = nn.Dropout(config.dropout_percent / 100)
         self.view = nn.Sequential(
@@ -84,19 +90,32 @@ class ViewFusion(nn.Module):
         tokens: Tensor,  # [B, N, grid * grid, channels] of the backbone
         descriptors: Tensor,  # [B, N, 3] of the crops
     ) -> Tensor:
-        """Fused vectors [B, N - 1, fused]. Permuting photographs 1 ... N-1 permutes them."""
+        """Vectors [B, N - 1, vector]. Permuting photographs 1 ... N-1 permutes them."""
+        return self.with_places(tokens, descriptors)[0]
+
+    def with_places(self, tokens: Tensor, descriptors: Tensor) -> tuple[Tensor, Places | None]:
+        """The same, and the matches that they were read from."""
         x = (tokens.float() - self.mean) / self.spread
+        places = turn = None
+        if self.matcher is not None:
+            at = centres(self.grid).to(x)
+            places = self.matcher(x, at)
+            turn = F.pad(turn_of_matches(places, at), (0, 0, 1, 0))
+            turn[:, 0, 0] = 1
+            x = places.features
         look = self.drop(self.look(x).flatten(2))  # [B, N, places * look]
         pair = torch.stack([look, look[:, :1].expand_as(look)], 2).flatten(2)
         box = torch.stack([descriptors, descriptors[:, :1].expand_as(descriptors)], 2).flatten(2)
-        field = self.drop(self._matches(x))
-        vectors = self.view(
-            self.read_match(field) + self.read_look(pair) + self.describe(encode_octaves(box, DESCRIPTOR_OCTAVES))
-        )
+        field = self.drop(self._matches(x) if places is None else _field(places, at))
+        read = self.read_match(field) + self.read_look(pair) + self.describe(encode_octaves(box, DESCRIPTOR_OCTAVES))
+        if turn is not None and self.read_turn is not None:
+            read = read + self.read_turn(torch.cat([rotation_from_quat(turn[..., :4]).flatten(-2), turn], -1))
+        vectors = self.view(read)
         vectors = torch.cat([vectors[:, :1] + self.is_reference, vectors[:, 1:]], dim=1)
         for layer in self.between:
             vectors = layer(vectors)
-        return self.last(vectors[:, 1:])
+        fused = self.last(vectors[:, 1:])
+        return (fused if turn is None else torch.cat([fused, turn[:, 1:]], -1)), places
 
     def _matches(
         self,
@@ -116,3 +135,16 @@ class ViewFusion(nn.Module):
                 sharp = (forth * forth).sum(-1, keepdim=True)
                 found.append(torch.cat([to, sure.sum(axis)[..., None].sqrt(), sharp], dim=-1).flatten(2))
         return torch.cat(found, dim=-1)
+
+
+def _field(places: Places, at: Tensor) -> Tensor:
+    """The field of learned matches with the reference, both ways, of each photograph [B, N, ...]; none of its own."""
+    sure, found = places.sure, []
+    for share, axis in (
+        ((places.similar - places.total_there).exp(), -1),
+        ((places.similar - places.total_back).exp().transpose(-1, -2), -2),
+    ):
+        mass = share.sum(-1, keepdim=True)
+        to = (share @ at) - at * mass
+        found.append(torch.cat([to, mass, sure.sum(axis)[..., None].clamp_min(1e-9).sqrt()], -1).flatten(2))
+    return F.pad(torch.cat(found, dim=-1), (0, 0, 1, 0))

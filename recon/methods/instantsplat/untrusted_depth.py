@@ -1,0 +1,156 @@
+"""Monocular depth in place of guesses, at the pixels that stereo does not trust and where it is the surer of the two.
+
+A prior may be anything, so it has to earn each pixel: its error is measured on trusted pixels that are hidden from it,
+as is the error of interpolation, and it may not stand in front of what another view is sure to see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....scene.cameras import Cameras
+from ....scene.geometry import transform_points
+from ....scene.point_cloud import PointCloud
+from ...evidence import DepthMap, Stereo
+from ...evidence.affine_fit import fit_inverse_depth
+from ...evidence.depth_maps import unproject
+from ...evidence.depth_prior.sparse_input import MIN_KNOWN, interpolated_inverse
+from ...evidence.filled_disparity import known_inverse_depth, points_of_view
+from ...evidence.hidden_pixels import ErrorByDistance, distance_to, hidden_parts
+from ...evidence.monocular_depth import MonocularDepth
+from ...evidence.stereo.source_views import project
+from ...evidence.stereo.stereo_depth import observed_points
+from ...optimise.dataset import Dataset
+
+SURER = 0.8  # of interpolation's error: the prior's must be below that
+IN_FRONT = 0.05  # relative depth by which a guess must not lie before what another view is sure of
+FARTHEST = 3.0  # times the farthest known depth of a view, and as many times nearer than its nearest, a prior may go
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Stereo whose guesses are a prior's where that is surer."""
+
+    stereo: Stereo
+    taken: tuple[float, ...]  # share of each view's guesses that are the prior's now
+
+    @property
+    def note(self) -> str:
+        shares = ", ".join(f"{share:.0%}" for share in self.taken)
+        return (
+            "Of the pixels that stereo does not trust, the depth prior was surer than interpolation, by its errors on "
+            f"trusted pixels that were hidden from it, on {shares} in the photographs in their order."
+        )
+
+
+def continued(dataset: Dataset, stereo: Stereo, prior: MonocularDepth, seed: int) -> Continued:
+    """The stereo of the training views with the prior's depth where it is the surer guess; confidence stays 1 there."""
+    points = observed_points(dataset, list(dataset.train))
+    maps, shares = [], []
+    for view, depth_map in enumerate(stereo.maps):
+        guessed = depth_map.confidence <= 1
+        found = _surer(stereo, view, points_of_view(points, view), prior, seed + view)
+        if found is None or not bool(guessed.any()):
+            maps.append(depth_map)
+            shares.append(0.0)
+            continue
+        depth, take = found
+        take &= guessed
+        maps.append(replace(depth_map, depth=torch.where(take, depth, depth_map.depth)))
+        shares.append(float(take.sum() / guessed.sum()))
+    return Continued(Stereo(stereo.cameras, tuple(maps)), tuple(shares))
+
+
+def _surer(
+    stereo: Stereo, view: int, points: PointCloud, prior: MonocularDepth, seed: int
+) -> tuple[Tensor, Tensor] | None:
+    """The prior's depth [H, W] in the unit of the cameras and where it is surer, bool; None where it says nothing."""
+    depth_map: DepthMap = stereo.maps[view]
+    value, weight = known_inverse_depth(depth_map, stereo.cameras[view], points)
+    height, width = value.shape
+    relative = cv2.resize(prior.disparity[view].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    fitted = fitted_inverse(relative, value, weight)
+    hidden = hidden_parts(weight, seed)
+    told = np.where(hidden, 0, weight).astype(np.float32)
+    if fitted is None or not hidden.any() or int((told > 0).sum()) < MIN_KNOWN:
+        return None
+    away = distance_to(told > 0)[hidden]
+
+    def errors(inverse: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs(np.log(inverse[hidden] / value[hidden])))
+
+    distance = distance_to(weight > 0)
+    interpolation = ErrorByDistance.measured(away, errors(interpolated_inverse(np.where(hidden, 0, value), told > 0)))
+    if prior.log_error:
+        expected = np.exp(cv2.resize(prior.log_error[view].numpy(), (width, height), interpolation=cv2.INTER_LINEAR))
+    else:
+        without = fitted_inverse(relative, value, told)
+        by_distance = None if without is None else ErrorByDistance.measured(away, errors(without))
+        if by_distance is None:
+            return None
+        expected = by_distance.at(distance)
+    if interpolation is None:
+        return None
+    surer = torch.from_numpy(expected < SURER * interpolation.at(distance))
+    depth = torch.from_numpy(1 / fitted).to(depth_map.depth)
+    own, guess = _in_front(stereo, view, depth), _in_front(stereo, view, depth_map.depth)
+    return depth, surer & ~(own & ~guess)
+
+
+def fitted_inverse(
+    relative: np.ndarray,  # [H, W] relative inverse depth
+    value: np.ndarray,  # [H, W] inverse depth in the unit of the cameras, read where the weight is positive
+    weight: np.ndarray,  # [H, W] >= 0
+) -> np.ndarray | None:
+    """Inverse depth [H, W] > 0 float32: scale and offset of all that is known, then what is left over near by.
+
+    None where the two contradict each other.
+    """
+    known = weight > 0
+    if int(known.sum()) < MIN_KNOWN:
+        return None
+    scale, offset = fit_inverse_depth(*(torch.from_numpy(v[known]) for v in (relative, value, weight)))
+    if scale <= 0:
+        return None
+    low, high = value[known].min() / FARTHEST, value[known].max() * FARTHEST
+    inverse = np.clip(scale * relative + offset, low, high)
+    left = np.where(known, np.log(np.maximum(value, 1e-12) / inverse), 0).astype(np.float32)
+    return np.asarray(np.clip(inverse * np.exp(carried(left, known)), low, high), np.float32)
+
+
+def carried(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[H, W] known values as they are, and in between averages over ever larger neighbourhoods (pull-push)."""
+    sums: np.ndarray = np.where(known, values, 0).astype(np.float32)
+    counts: np.ndarray = known.astype(np.float32)
+    levels = [(sums, counts)]
+    while min(sums.shape) > 1:
+        sums, counts = (cv2.resize(v, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for v in (sums, counts))
+        levels.append((sums, counts))
+    filled: np.ndarray = np.full_like(sums, float(sums.sum()) / max(float(counts.sum()), 1e-12))
+    for sums, counts in reversed(levels):
+        coarse = cv2.resize(filled, (sums.shape[1], sums.shape[0]), interpolation=cv2.INTER_LINEAR)
+        share = np.minimum(1, counts)
+        filled = share * (sums / np.maximum(counts, 1e-12)) + (1 - share) * coarse
+    return np.where(known, values, filled)
+
+
+def _in_front(stereo: Stereo, view: int, depth: Tensor) -> Tensor:
+    """bool [H, W]: this depth would hide what another view is sure to see."""
+    camera: Cameras = stereo.cameras[view]
+    points = transform_points(camera.world_from_cam, unproject(depth, camera.K).reshape(-1, 3))
+    before = torch.zeros(len(points), dtype=torch.bool)
+    for other, shown in enumerate(stereo.maps):
+        if other == view:
+            continue
+        pixel, z = project(stereo.cameras[other], points)
+        size = pixel.new_tensor([shown.depth.shape[1], shown.depth.shape[0]])
+        inside = (z > 1e-6) & ((pixel >= 0) & (pixel < size)).all(-1)
+        column, row = pixel[inside].long().unbind(-1)
+        sure = shown.confidence[row, column] > 1
+        before[inside] |= sure & (z[inside] < (1 - IN_FRONT) * shown.depth[row, column])
+    return before.reshape(depth.shape)

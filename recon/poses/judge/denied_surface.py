@@ -1,0 +1,288 @@
+"""Denied surface: one photograph shows a surface all around a place that another sees, too, but not what is there.
+
+A thing that looks the same from two sides but for a mark is compared everywhere between the points of a model, because
+on the mark itself there are hardly any: it has no match on the other side. Where the surface around a place agrees and
+the place does not, neither a wrong depth nor something in front explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pycolmap
+from scipy.spatial import Delaunay, QhullError, cKDTree
+
+from ..mapping import Model
+from ..verification import Pair
+
+SIDE_PX = 480  # longer side of the copies that are compared; other lengths in pixels are in these
+PATCH_PX = 11  # that normalised cross-correlation looks at
+SHIFTS_PX = (-3, 0, 3)  # both ways, that a patch may be off: the surface between points is not quite flat
+PLACE_PX = 31  # side of a place, of which the denied share counts
+AROUND_PX = 33  # side of each of the four squares around a pixel, in which the surface must agree
+AROUND = 0.06  # share of such a square that agrees
+IN_QUARTERS = 3  # of the four squares
+MIN_CONTRAST = 6.0  # grey levels of 255, standard deviation of a patch in one of the two photographs
+AGREEING, DENYING = 0.7, 0.4  # the best correlation of what is the same, and of what is not
+MAX_EDGE_PX = 96.0  # of a triangle between points that stands for the surface
+MAX_STEP = 1.2  # between the depths of its corners; more is the edge of one thing before another
+OUTLIER = 0.1  # relative to the median inverse depth of the nearest points in the photograph
+IN_FRONT = 1.05  # relative depth from which on a surface hides another
+MAX_ANGLE_DEG = 45.0  # between the two rays to a place
+MIN_COSINE = 0.3  # of the angle between a ray and the surface's normal
+MAX_SCALE = 1.8  # between the sizes in which the two photographs show a place
+BORDER_PX = 7  # of a photograph, where no whole patch is
+WHOLE = 0.95  # of a patch both must show
+NEAREST = 8  # points in a photograph, of which the usual depth is
+RELIT_FROM = 0.1  # of an area must be alike for its brightness to count
+BOTH = 2  # ways in which a pair is looked at
+MIN_PIXELS = 500  # that both see, below which nothing is compared
+MAX_TURN_DEG = 60.0  # between two viewing directions
+MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
+
+
+@dataclass(frozen=True)
+class SurfaceLook:
+    """The surface that two photographs show together, in figures."""
+
+    denied: float  # largest share of a place that is denied, in the one of the two where less is
+    agreeing: float  # share of the textured surface that is alike
+    # Spread of log(brightness there / brightness here) over what is alike, less what differs from pixel to pixel:
+    # under one light the ratio is the exposure's alone, two sides that look alike are lit differently.
+    relit: float
+    pixels: int  # textured, of both ways
+
+
+@dataclass(frozen=True)
+class _View:
+    """A view at the size that is compared, and the surface between the points that it observes."""
+
+    cam_from_world: np.ndarray  # [3, 4]
+    lens: pycolmap.Camera
+    scale: np.ndarray  # [2] pixels here over pixels of the lens
+    grey: np.ndarray  # [H, W] float32
+    triangle: np.ndarray  # [H, W] int32, -1 where there is no surface
+    normal: np.ndarray  # [T, 3] of each triangle, in the world
+    inverse_depth: np.ndarray  # [H, W] float32, 0 where there is no surface
+
+    @property
+    def center(self) -> np.ndarray:
+        """Of the camera, in the world [3]."""
+        return -self.cam_from_world[:, :3].T @ self.cam_from_world[:, 3]
+
+    @property
+    def focal_px(self) -> float:
+        return float(self.lens.mean_focal_length() * self.scale.mean())
+
+    def surface(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pixels [M, 2] int, row and column, that show a surface, and where it is in the world [M, 3]."""
+        pixels = np.argwhere(self.triangle >= 0)
+        xy = (pixels[:, ::-1] + 0.5) / self.scale
+        rays = np.pad(np.asarray(self.lens.cam_from_img(xy))[:, :2], ((0, 0), (0, 1)), constant_values=1.0)
+        in_cam = rays / self.inverse_depth[pixels[:, 0], pixels[:, 1], None]
+        return pixels, (in_cam - self.cam_from_world[:, 3]) @ self.cam_from_world[:, :3]
+
+
+def surface_looks(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, SurfaceLook]:
+    """Looks at the surface that neighbours show together; pairs that show none are left out.
+
+    `grey` holds the photographs [H, W] uint8 of every view.
+    """
+    views = {view: _view(model, view, grey[view]) for view in model.views if grey[view].size}
+    looks: dict[Pair, list[SurfaceLook]] = {}
+    for view, others in _partners(views).items():
+        pixels, xyz = views[view].surface()
+        for other in others:
+            look = _look(views[view], pixels, xyz, views[other])
+            if look is not None:
+                looks.setdefault((min(view, other), max(view, other)), []).append(look)
+    return {pair: _both_ways(some) for pair, some in looks.items()}
+
+
+def _both_ways(looks: Sequence[SurfaceLook]) -> SurfaceLook:
+    pixels = sum(look.pixels for look in looks)
+    shares = [look.pixels / max(1, pixels) for look in looks]
+    return SurfaceLook(
+        # What only one of them denies is mostly the surface there that is not where it was taken to be.
+        min(look.denied for look in looks) if len(looks) == BOTH else 0.0,
+        sum(share * look.agreeing for share, look in zip(shares, looks, strict=True)),
+        sum(share * look.relit for share, look in zip(shares, looks, strict=True)),
+        pixels,
+    )
+
+
+def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
+    """Of each view the nearest others that look in a similar direction."""
+    order = sorted(views)
+    most = min(MOST_PARTNERS, max(2, MOST_PAIRS // max(1, len(order))))
+    centers = np.array([views[v].center for v in order])
+    forward = np.array([views[v].cam_from_world[2, :3] for v in order])
+    partners = {}
+    for i, view in enumerate(order):
+        far = np.linalg.norm(centers - centers[i], axis=1)
+        far[(forward @ forward[i] < np.cos(np.radians(MAX_TURN_DEG))) | (np.arange(len(order)) == i)] = np.inf
+        partners[view] = [order[j] for j in np.argsort(far, kind="stable")[:most] if np.isfinite(far[j])]
+    return partners
+
+
+def _view(model: Model, view: int, grey: np.ndarray) -> _View:
+    reconstruction = model.reconstruction
+    image = reconstruction.image(view + 1)
+    pose, lens = image.cam_from_world().matrix(), reconstruction.camera(image.camera_id)
+    full = np.array(grey.shape[::-1])
+    size = np.maximum(1, np.round(full * min(1.0, SIDE_PX / max(full)))).astype(int)
+    small = cv2.resize(grey, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    ids = sorted({p.point3D_id for p in image.points2D if p.has_point3D()})
+    xyz = np.array([reconstruction.point3D(i).xyz for i in ids], np.float64).reshape(-1, 3)
+    in_cam = xyz @ pose[:, :3].T + pose[:, 3]
+    in_cam = in_cam[in_cam[:, 2] > 1e-6]
+    xy = _project(lens, in_cam) * (size / full)
+    if len(xy) > NEAREST:
+        _, near = cKDTree(xy).query(xy, k=NEAREST)
+        usual = np.median(1 / in_cam[near, 2], axis=1)
+        kept = np.abs(1 / (in_cam[:, 2] * usual) - 1) < OUTLIER
+        xy, in_cam = xy[kept], in_cam[kept]
+    triangle, normal, inverse = _surface(xy, in_cam, size)
+    return _View(pose, lens, size / full, small.astype(np.float32), triangle, normal @ pose[:, :3], inverse)
+
+
+def _project(lens: pycolmap.Camera, in_cam: np.ndarray) -> np.ndarray:
+    """Pixels [M, 2] of points [M, 3] before the camera."""
+    xy = np.asarray(lens.img_from_cam(in_cam / np.maximum(in_cam[:, 2:], 1e-9)), np.float64)[:, :2]
+    return np.nan_to_num(xy, nan=-1e4)
+
+
+def _surface(
+    xy: np.ndarray,  # [P, 2] pixels
+    in_cam: np.ndarray,  # [P, 3] the points there
+    size: np.ndarray,  # [2] width, height
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triangle [H, W] between neighbouring points that lie on one surface, normals [T, 3], inverse depth [H, W]."""
+    width, height = size
+    nothing = np.full((height, width), -1, np.int32), np.zeros((0, 3)), np.zeros((height, width), np.float32)
+    try:
+        mesh = Delaunay(xy) if len(xy) >= 4 else None
+    except QhullError:
+        mesh = None
+    if mesh is None:
+        return nothing
+    corners = mesh.simplices
+    edge_px = np.linalg.norm(xy[corners] - xy[np.roll(corners, 1, 1)], axis=2).max(1)
+    depth = in_cam[corners, 2]
+    one_surface = (edge_px < MAX_EDGE_PX) & (depth.max(1) < MAX_STEP * depth.min(1))
+    low = np.maximum(np.floor(xy.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(xy.max(0)).astype(int) + 1, size)
+    if (high <= low).any():
+        return nothing
+    column, row = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+    pixel = np.stack([column, row], axis=-1).reshape(-1, 2) + 0.5
+    found = mesh.find_simplex(pixel)
+    inside = (found >= 0) & one_surface[found]
+    pixel, found = pixel[inside], found[inside]
+    transform = mesh.transform[found]
+    share = np.einsum("nij,nj->ni", transform[:, :2], pixel - transform[:, 2])
+    share = np.column_stack([share, 1 - share.sum(1)])
+    triangle, _, inverse = nothing
+    place = pixel[:, 1].astype(int), pixel[:, 0].astype(int)
+    triangle[place] = found
+    inverse[place] = (share / depth[found]).sum(1)  # linear in the photograph over a plane
+    a, b, c = (in_cam[corners[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    return triangle, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12), inverse
+
+
+def _look(
+    a: _View,
+    pixels: np.ndarray,  # [M, 2] row and column in a
+    xyz: np.ndarray,  # [M, 3] the surface there
+    b: _View,
+) -> SurfaceLook | None:
+    """The surface of view a, looked for in view b; None where they show too little together."""
+    in_b = xyz @ b.cam_from_world[:, :3].T + b.cam_from_world[:, 3]
+    rays = [view.center - xyz for view in (a, b)]
+    far = [np.linalg.norm(r, axis=1) for r in rays]
+    normal = a.normal[a.triangle[pixels[:, 0], pixels[:, 1]]]
+    facing = [(r * normal).sum(1) / f for r, f in zip(rays, far, strict=True)]
+    scale = (far[0] / a.focal_px) / (far[1] / b.focal_px)
+    seen = (rays[0] * rays[1]).sum(1) > np.cos(np.radians(MAX_ANGLE_DEG)) * far[0] * far[1]
+    seen &= (np.abs(facing[0]) > MIN_COSINE) & (facing[1] * np.sign(facing[0]) > MIN_COSINE)
+    seen &= (np.maximum(scale, 1 / scale) < MAX_SCALE) & (in_b[:, 2] > 0)
+    if seen.sum() < MIN_PIXELS:
+        return None
+    pixels, in_b = pixels[seen], in_b[seen]
+    xy = _project(b.lens, in_b) * b.scale
+    height, width = b.grey.shape
+    column, row = np.floor(xy).astype(int).T
+    inside = (column >= BORDER_PX) & (row >= BORDER_PX) & (column < width - BORDER_PX) & (row < height - BORDER_PX)
+    in_front = b.inverse_depth[row.clip(0, height - 1), column.clip(0, width - 1)]
+    inside &= in_front * in_b[:, 2] < IN_FRONT
+    if inside.sum() < MIN_PIXELS:
+        return None
+    # The part of view a that shows anything, with room for patches.
+    low = np.maximum(pixels.min(0) - BORDER_PX, 0)
+    high = np.minimum(pixels.max(0) + BORDER_PX + 1, a.grey.shape)
+    place = tuple((pixels - low).T)
+    there = np.full((*(high - low), 2), -1e4, np.float32)
+    there[place] = xy - 0.5  # OpenCV's pixel centres are at whole numbers
+    both = np.zeros(high - low, np.float32)
+    both[place] = inside
+    here = a.grey[low[0] : high[0], low[1] : high[1]]
+    moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _compared(here, moved, _mean(both, PATCH_PX) > WHOLE)
+
+
+def _compared(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> SurfaceLook:
+    """Look at two pictures [H, W] of one surface where both are `seen` [H, W]."""
+    alike, contrast = _best_correlation(here, moved)
+    textured = seen & (contrast > MIN_CONTRAST)
+    agreeing = textured & (alike > AGREEING)
+    around = _mean(agreeing.astype(np.float32), AROUND_PX)
+    quarters = np.zeros(here.shape, int)
+    for dy in (-(AROUND_PX // 2), AROUND_PX // 2):
+        for dx in (-(AROUND_PX // 2), AROUND_PX // 2):
+            shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+            quarters += cv2.warpAffine(around, shift, here.shape[::-1]) > AROUND
+    denied = textured & (alike < DENYING) & (quarters >= IN_QUARTERS)
+    return SurfaceLook(
+        float(_mean(denied.astype(np.float32), PLACE_PX).max()),
+        float(agreeing.sum() / max(1, textured.sum())),
+        _relit(here, moved, agreeing),
+        int(textured.sum()),
+    )
+
+
+def _relit(here: np.ndarray, moved: np.ndarray, alike: np.ndarray) -> float:
+    """Robust spread of the logarithm of the linear brightness ratio, of areas of PLACE_PX."""
+    weight = _mean(alike.astype(np.float32), PLACE_PX)
+    ratio = 2.2 * (np.log(_mean(moved, PATCH_PX) + 2) - np.log(_mean(here, PATCH_PX) + 2))
+    area = _mean(np.where(alike, ratio, 0).astype(np.float32), PLACE_PX) / np.maximum(weight, 1e-6)
+    known = area[alike & (weight > RELIT_FROM)]
+    if not len(known):
+        return 0.0
+    low, high = np.percentile(known, [16, 84])
+    return float(high - low) / 2
+
+
+def _best_correlation(here: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best normalised cross-correlation [H, W] of the patches over SHIFTS_PX, and the larger contrast of the two."""
+    mean, spread = _moments(here)
+    mean_moved, spread_moved = _moments(moved)
+    best = np.full(here.shape, -1, np.float32)
+    for dy in SHIFTS_PX:
+        for dx in SHIFTS_PX:
+            other, m, s = (np.roll(x, (dy, dx), (0, 1)) for x in (moved, mean_moved, spread_moved))
+            np.maximum(best, (_mean(here * other, PATCH_PX) - mean * m) / np.maximum(spread * s, 3.0), out=best)
+    return best, np.maximum(spread, spread_moved)
+
+
+def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the patch around every pixel."""
+    mean = _mean(image, PATCH_PX)
+    return mean, np.sqrt(np.maximum(_mean(image * image, PATCH_PX) - mean * mean, 0))
+
+
+def _mean(image: np.ndarray, side: int) -> np.ndarray:
+    return cv2.blur(image, (side, side))

@@ -1,0 +1,70 @@
+"""A network's proposals for the photographs of one object that another system could not place.
+
+Where that system placed enough photographs to go on from, its cameras stay, and the network says where the others may
+have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it did not, the network
+places all of them, and a note says that nothing has confirmed it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ....scene.capture import Capture
+from ....scene.errors import BadInputError, FewviewError
+from ....scene.progress import Progress, silent
+from ..pose_estimator import PoseEstimator, Poses
+from .aden.aden_estimator import AdenEstimator
+
+ENOUGH = 3  # placed photographs to learn from, that an object can be made from
+
+
+@dataclass(frozen=True)
+class WithProposals:
+    """A pose estimator, and a network for what it does not place; see `PoseEstimator`."""
+
+    first: PoseEstimator
+    network: AdenEstimator
+
+    @classmethod
+    def load(cls, first: PoseEstimator, weights: Path, device: torch.device | str = "cpu") -> WithProposals:
+        """With the network in a file of `scripts/train_priors/aden.py`. Raises BadInputError."""
+        return cls(first, AdenEstimator.load(weights, device))
+
+    @property
+    def name(self) -> str:
+        return f"{self.first.name}, {self.network.name}"
+
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
+        """Cameras of the first system, with proposals for what it does not place; else the network's."""
+        try:
+            poses = self.first.place(capture, progress)
+        except BadInputError:
+            raise
+        except FewviewError as error:
+            return self._alone(capture, str(error), progress)
+        held_out = set(capture.test or ())
+        lost = [view for view in poses.unplaced if view not in held_out]
+        if not lost:
+            return poses
+        learning = [view for view in poses.placed if view not in held_out]
+        if len(learning) < ENOUGH:
+            return self._alone(capture, f"{self.first.name} placed only {len(learning)} photographs", progress)
+        proposed = self.network.proposals(capture, poses, lost)
+        names = ", ".join(capture.names[view] for view in sorted(proposed))
+        note = f"{self.network.name} proposes cameras for what was not placed: {names}." if proposed else ""
+        return replace(
+            poses,
+            hypotheses={**poses.hypotheses, **proposed},
+            notes=(*poses.notes, *([note] if note else ())),
+        )
+
+    def _alone(self, capture: Capture, reason: str, progress: Progress) -> Poses:
+        try:
+            poses = self.network.place(capture, progress)
+        except FewviewError as error:
+            raise FewviewError(f"{reason.rstrip('.')}. The network could not help: {error}") from error
+        note = f"{reason.rstrip('.')}; so all cameras are the network's, and nothing has confirmed them."
+        return replace(poses, notes=(note, *poses.notes))
