@@ -110,7 +110,7 @@ class Correction:
         """Exchange the camera of a removed view for another mode of its search where all views agree better with it.
 
         From the other side an object may look much the same, so that one picture does not tell; but what it shows then
-        contradicts what the others show there, as that of an outlier does, and all gain as much. The worst view first.
+        contradicts what the others show there, as that of an outlier does. Each view in turn, the worst first.
         """
         c, known = self._config, so_far.views
         alone = {view: Photograph(views, view) for view in inliers.removed}
@@ -127,8 +127,7 @@ class Correction:
                 other[view] = rival
                 fit = self._fit(with_cameras(views, other), known)
                 now = view_distances(views, fit)
-                gain = Trial(view, float(distances[known].mean()), float(now[known].mean())).gain
-                if gain >= c.outliers.least_gain:  # as much as from an outlier that goes
+                if float(now[known].mean()) < float(distances[known].mean()):
                     so_far.fit, chosen, distances = fit, other, now
                     so_far.corrected = sorted({*so_far.corrected, view})
 
