@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.evidence import DepthMap
+from fewview.recon.evidence.depth_file import check_size
 from fewview.recon.evidence.evidence_kinds import MONOCULAR_DEPTH
 from fewview.recon.evidence.stereo import stereo_depth
 from fewview.recon.optimise.dataset import Dataset
@@ -161,6 +162,16 @@ def test_what_is_left_out_says_nothing() -> None:
     assert torch.equal(rest.points.xyz, points.xyz[[1]])  # the one point that views 0 and 3 both see
     assert rest.points.seen_view is not None
     assert rest.points.seen_view.tolist() == [0, 3]
+
+
+def test_maps_of_the_photographs_fit_them_when_they_are_small() -> None:
+    for width, height in ((270, 480), (1013, 761), (333, 500)):
+        small = width, height
+        while max(small) > 100:
+            small = max(1, small[0] // 2), max(1, small[1] // 2)
+            check_size(torch.zeros(height, width), *small)
+    with pytest.raises(ValueError, match="does not fit"):
+        check_size(torch.zeros(480, 270), 60, 80)
 
 
 def test_photographs_are_halved_with_their_cameras() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from fewview.recon.optimise.dataset import Dataset
+from fewview.recon.pipeline.evaluate import evaluate
 from fewview.recon.pipeline.seen_pixels import SeenPixels, marked_unseen
 from fewview.scene.cameras import Cameras
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import se3_from
+from fewview.scene.images import load_pixels
+from fewview.scene.readers import load_run_capture
+from fewview.scene.splat import StaticSplat
 from fewview.viewer.panel_context import Context
 from fewview.viewer.pictures import behind
+from support.small_run import small_gaussians, small_run
 from torch import Tensor
 
 
@@ -93,3 +100,17 @@ def test_the_page_shows_emptiness_as_stripes_where_that_is_wanted() -> None:
     context.show_background()
     assert np.array_equal(sent[0], plain)
     assert np.array_equal(sent[1], striped)
+
+
+def test_a_measured_run_has_a_picture_of_what_was_not_seen(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    dataset = Dataset.from_capture(load_run_capture(run), test=(1, 3))
+    found = evaluate(run, dataset, StaticSplat(small_gaussians()))
+    for view in found["views"]:
+        drawn, striped = (load_pixels(run.path / view[key])[..., :3] for key in ("render", "unseen"))
+        assert drawn.shape == striped.shape
+        same = (drawn == striped).all(-1)
+        share = view["seen"]["share"]
+        assert share < 1
+        # Black stays black between the stripes, which are half of what was not seen.
+        assert share - 0.02 <= same.mean() <= share + 0.6 * (1 - share)

@@ -51,5 +51,6 @@ def check_size(depth: Tensor, width: int, height: int) -> None:
     if depth.ndim != 2 or depth.numel() == 0:
         raise ValueError(f"depth [H, W] is expected, found {list(depth.shape)}")
     rows, columns = depth.shape
-    if abs(columns * height - rows * width) > width + height:  # more than rounding both sides to pixels can do
+    # More than rounding the sides of either to pixels can do.
+    if abs(columns * height - rows * width) > width + height + columns + rows:
         raise ValueError(f"a map of {columns} x {rows} does not fit a photograph of {width} x {height}")

@@ -34,8 +34,8 @@ from .reconstruct_config import ReconstructConfig
 
 FEWEST, MOST_VIEWS = 3, 8  # photographs from which on one can be left out, and up to which it takes little time
 LEFT_OUT = 3  # photographs at most, each once
-SIDE_PX = 240  # of the photographs: halved until their longer side is not above it
-SHARE_OF_STEPS = 0.2
+SIDE_PX = 160  # of the photographs: halved until their longer side is not above it
+SHARE_OF_STEPS = 0.1
 MARGIN_DB = 0.1  # by which another candidate must be better than the first, which needs no measurement to be chosen
 FEWEST_GAUSSIANS = 2000
 TABLE = "choice.json"  # in the run folder

@@ -20,6 +20,7 @@ from .normalised_evidence import gathered, in_normalised_frame
 from .reconstruct_config import GIVEN, ReconstructConfig, refuse_unused
 
 WORTH_MEASURING = 0.3  # suitability from which on a method that uses a given prior is measured
+MOST_CANDIDATES = 3  # each costs some seconds
 
 
 @dataclass(frozen=True)
@@ -80,4 +81,6 @@ def _compared(
             candidates.append(Candidate(choice, (MONOCULAR_DEPTH,)))
         elif MONOCULAR_DEPTH in choice.method.needs and score >= WORTH_MEASURING and choice.method is not best.method:
             candidates.append(Candidate(choice))
-    return compare(run, capture, dataset, inputs, config, candidates, progress) if len(candidates) > 1 else None
+    if len(candidates) == 1:
+        return None
+    return compare(run, capture, dataset, inputs, config, candidates[:MOST_CANDIDATES], progress)
