@@ -12,7 +12,6 @@ from ..mapping import Model
 from .contested_points import contested_share
 from .misleading_pairs import MOST_DENIED, SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
-from .second_look import NO_LOOK, looks_of
 
 STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
 
@@ -24,7 +23,6 @@ class CameraFeatures:
     points: int  # that it observes
     distinct: int  # of these, seen at keypoints that have no look-alike in their own photographs
     std_deg: float  # of its rotation against the others', from the observations' geometry
-    relit: float  # spread of the brightness ratio to its neighbours, over what is alike
     explained: float  # share of its verified matches, over all pairs, that the model has points for
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
@@ -37,7 +35,6 @@ class CameraFeatures:
         return {
             "distinct": float(np.log1p(self.distinct) - np.log1p(self.points)),
             "precise": float(-np.log(max(0.02, self.std_deg))),
-            "not_relit": -self.relit,
             "explained": self.explained,
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
@@ -53,7 +50,7 @@ def camera_features(
     """Features of every view of a model that there is; `moved_deg` of those that were solved again, the others count as
     steady."""
     assert found.model is not None
-    graph, model, looks = found.graph, found.model, looks_of(found.comparisons)
+    graph, model = found.graph, found.model
     contested = contested_share(found.comparisons)
     std = rotation_std_deg(model)
     shared = shared_points(model)
@@ -71,7 +68,6 @@ def camera_features(
             points=model.reconstruction.image(view + 1).num_points3D,
             distinct=distinct[view],
             std_deg=std[view],
-            relit=sum((look for pair, look in looks.items() if view in pair), NO_LOOK).relit,
             explained=held / max(1, inliers),
             linked=linked[view],
             contested=contested.get(view, 0.0),

@@ -37,22 +37,17 @@ class PairLook:
     matched: int  # of these, observed in the other one
     agreeing: int  # of these, alike
     conflicting: int  # of these, unlike
-    # Spread of log(brightness there / brightness here) over the agreeing ones, standard deviation: the same place under
-    # one light differs by the exposure alone, two sides that look alike are lit differently.
-    relit: float
 
     def __add__(self, other: PairLook) -> PairLook:
-        agreeing = self.agreeing + other.agreeing
         return PairLook(
             self.expected + other.expected,
             self.matched + other.matched,
-            agreeing,
+            self.agreeing + other.agreeing,
             self.conflicting + other.conflicting,
-            (self.relit * self.agreeing + other.relit * other.agreeing) / max(1, agreeing),
         )
 
 
-NO_LOOK = PairLook(0, 0, 0, 0, 0.0)
+NO_LOOK = PairLook(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,21 +71,17 @@ class Comparison:
 
     point: np.ndarray  # [M] int64 numbers of points in the model
     alike: np.ndarray  # [M] normalised cross-correlation
-    relit: np.ndarray  # [M] logarithm of the linear brightness there over that here
     xy_px: np.ndarray  # [M, 2] in the other view
     depth: np.ndarray  # [M] in the other view
     matched: np.ndarray  # [M] bool, observed by the other view
 
     def look(self) -> PairLook:
         """The comparison in figures."""
-        agreeing = self.alike >= AGREEING
-        relit = self.relit[agreeing]
         return PairLook(
             len(self.point),
             int(self.matched.sum()),
-            int(agreeing.sum()),
+            int((self.alike >= AGREEING).sum()),
             int((self.alike < CONFLICTING).sum()),
-            float(np.clip(relit - np.median(relit), -1, 1).std()) if len(relit) else 0.0,
         )
 
 
@@ -187,7 +178,7 @@ def _compared(
     own, points = own[near], points[near]
     if not len(own):
         none = np.zeros(0)
-        return Comparison(own, none, none, np.zeros((0, 2)), none, np.zeros(0, bool))
+        return Comparison(own, none, np.zeros((0, 2)), none, np.zeros(0, bool))
     facing = rays[0][near] / far[0][near, None] + rays[1][near] / far[1][near, None]
     facing /= np.linalg.norm(facing, axis=1, keepdims=True)
     right = a.cam_from_world[0, :3] - (facing @ a.cam_from_world[0, :3])[:, None] * facing
@@ -199,12 +190,10 @@ def _compared(
     unit = [(p - p.mean(1, keepdim=True)) / s.clamp_min(1e-6)[:, None] for p, s in zip(patches, contrast, strict=True)]
     alike = (unit[0] * unit[1]).mean(1).numpy()
     counted = inside[0] & inside[1] & (contrast[0].numpy() >= MIN_CONTRAST)
-    brightness = [((p.mean(1).numpy() + 1) / 256) ** 2.2 for p in patches]
     in_b = points @ b.cam_from_world[:, :3].T + b.cam_from_world[:, 3]
     xy_px = in_b[:, :2] / np.maximum(in_b[:, 2:], 1e-9) * b.lens.mean_focal_length()
-    relit = np.log(brightness[1] / brightness[0])
     matched = np.isin(own, b.point)
-    return Comparison(*(part[counted] for part in (own, alike, relit, xy_px, in_b[:, 2], matched)))
+    return Comparison(*(part[counted] for part in (own, alike, xy_px, in_b[:, 2], matched)))
 
 
 def _patches(
