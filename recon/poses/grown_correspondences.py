@@ -40,14 +40,13 @@ def grow_correspondences(
     seconds: dict[str, float],
     progress: Progress = silent,
     known: Verified | None = None,
-    missing: Collection[int] | None = None,
 ) -> Correspondences:
     """Features of all photographs, and matches of as many pairs as a strong view graph needs; see `PairSearch`.
 
     The strongest keypoints are matched first; all of them where a photograph has too little to hold on to otherwise.
     Where the matcher wants upright photographs, those that a turn joins to the others are matched turned. Held-out
     photographs have no say in what is matched, and are matched with what looks most like them afterwards. What is
-    verified on the way is added to `known`. Where some photographs are `missing`, only pairs with one of them are.
+    verified on the way is added to `known`.
     """
     with timed("features", seconds), MatchStore.opened(config.store) as store:
 
@@ -62,10 +61,7 @@ def grow_correspondences(
     with timed("matching", seconds), MatchStore.opened(config.store) as store:
         growth = _Growth(capture, matcher, found, config, {} if known is None else known, store, progress)
         features = [e.as_matched for e in found]
-        alike = likeness(features, views, progress)
-        if missing is not None:
-            alike = alike.touching(missing)
-        search = PairSearch(alike, config.partners, config.verified_partners, in_order=missing is None)
+        search = PairSearch(likeness(features, views, progress), config.partners, config.verified_partners)
         growth.follow(search)
         growth.turn(turned_to_join(matcher, growth.found, growth.matches, extracted))
         growth.tell(search, growth.matches)

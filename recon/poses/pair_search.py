@@ -24,17 +24,16 @@ MAX_LOOPS = 3  # tries of each view to close a loop
 class PairSearch:
     """Proposals of pairs in rounds, which `tell` what came of them.
 
-    With `in_order` each view is matched with the next, too, which is its neighbour in a walk or a film.
-    Each view is the cause of `partners` + MAX_LOOPS + 1 pairs at most.
+    Each view is matched with the next, too, which is its neighbour in a walk or a film. It is the cause of `partners` and
+    MAX_LOOPS + 1 pairs at most.
     """
 
-    def __init__(self, likeness: Likeness, partners: int, verified_partners: int, in_order: bool = True) -> None:
+    def __init__(self, likeness: Likeness, partners: int, verified_partners: int) -> None:
         self._likeness = likeness
         self._views = sorted(likeness.ranked)
         self._candidates = {view: ranked[:partners] for view, ranked in likeness.ranked.items()}
         self._wanted = min(verified_partners, len(self._views) - 1)
         self._links: dict[int, dict[int, int]] = {view: {} for view in self._views}
-        self._in_order = in_order
         self._tried: set[Pair] = set()
         self._loops = dict.fromkeys(self._views, MAX_LOOPS)
 
@@ -42,8 +41,7 @@ class PairSearch:
         """The pairs (first < second) of the next round; none when the graph is strong or nothing is left to try."""
         chosen: set[Pair] = set()
         if not self._tried:
-            if self._in_order:
-                chosen.update(zip(self._views[:-1], self._views[1:], strict=True))
+            chosen.update(zip(self._views[:-1], self._views[1:], strict=True))
             self._add(chosen, min(FIRST, self._wanted), FIRST)
         else:
             self._add(chosen, self._wanted, STEP)

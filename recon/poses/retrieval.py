@@ -6,7 +6,7 @@ mutual nearest neighbours among the strongest keypoints then put it in order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +32,6 @@ class Likeness:
 
     votes: dict[Pair, int]  # mutual matches among the strongest features of pairs that were compared
     ranked: dict[int, list[int]]  # of each view, the views that it has votes with, most first
-
-    def touching(self, some: Collection[int]) -> Likeness:
-        """The same of the pairs with at least one of some views."""
-        votes = {pair: count for pair, count in self.votes.items() if set(pair) & set(some)}
-        ranked = {v: [o for o in found if v in some or o in some] for v, found in self.ranked.items()}
-        return Likeness(votes, ranked)
 
     def between(self, a: int, b: int) -> int:
         """Votes of two views, in any order."""

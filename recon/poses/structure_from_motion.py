@@ -124,15 +124,10 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     names, notes = list[str](), list[str]()
     held_out = set(capture.test or ())
 
-    def missing_views(model: Model | None) -> set[int]:
-        placed = set() if model is None else set(model.views)
-        return set(range(len(capture))) - held_out - set(duplicates) - placed
-
     for kind in kinds:
         matcher = load_matcher(kind, config.keypoints, config.device)
         known: Verified = {}
-        missing = None if found_model is None else missing_views(found_model.model)
-        found = grow_correspondences(capture, matcher, config, held_out, seconds, progress, known, missing)
+        found = grow_correspondences(capture, matcher, config, held_out, seconds, progress, known)
         duplicates = find_duplicates(found, held_out)
         if len(duplicates) < len(capture) - 1:
             found = found.without(duplicates)
