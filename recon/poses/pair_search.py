@@ -24,8 +24,8 @@ MAX_LOOPS = 3  # tries of each view to close a loop
 class PairSearch:
     """Proposals of pairs in rounds, which `tell` what came of them.
 
-    Each view is matched with the next, too, which is its neighbour in a walk or a film. It is the cause of `partners` and
-    MAX_LOOPS + 1 pairs at most.
+    Each view is matched with the next, too, which is its neighbour in a walk or a film. No view is the cause of more
+    than `partners` + MAX_LOOPS + 1 pairs.
     """
 
     def __init__(self, likeness: Likeness, partners: int, verified_partners: int) -> None:

@@ -170,6 +170,8 @@ class _Devices(TorchFunctionMode):
             return OnGpu(function(*tree_map(_memory, args), **kwargs))
         if name == "pin_memory":
             return first
+        if name == "_parse_to":  # of a module's `to`, which moves its tensors by themselves
+            return function(*args, **kwargs)
         device = kwargs.get("device")
         if device is not None and not isinstance(first, OnGpu) and torch.device(device).type == "cuda":
             if name in ("tensor", "as_tensor", "asarray"):
