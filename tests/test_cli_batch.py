@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.run import Run
 from support import killed_captures
 from support.capture_folder import write_capture
-from support.command import assert_one_sentence, fewview
+from support.command import assert_one_sentence, fewview, press_ctrl_c
 
 QUICK = ("--steps", 8, "--threads", 1, "--json")
 
@@ -95,7 +94,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
 ) -> None:
     def interrupted(jobs: list[CaptureJob], workers: int) -> object:
         yield Outcome(jobs[0].name, "done")
-        signal.raise_signal(signal.SIGINT)
+        press_ctrl_c()
 
     monkeypatch.setitem(ENGINES, "local", interrupted)
     outcome = fewview(capsys, "batch", captures, "-o", "out", "--quiet")

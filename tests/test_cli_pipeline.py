@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
 from PIL import Image
 from support.capture_folder import write_capture
-from support.command import Outcome, assert_one_sentence, fewview
+from support.command import Outcome, assert_one_sentence, fewview, press_ctrl_c
 
 STEPS = 40
 
@@ -121,7 +120,7 @@ def test_an_interrupted_run_continues_to_the_same_splat(
             figures: Mapping[str, float | int | str] = {},
         ) -> None:
             if stage == "training" and done == STEPS // 2:
-                signal.raise_signal(signal.SIGINT)
+                press_ctrl_c()
 
     with monkeypatch.context() as patch:
         patch.setattr(command_module, "TerminalProgress", StopsHalfway)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from fewview.commands import poses as command_module
 from fewview.commands.terminal_progress import TerminalProgress
 from fewview.scene.run import Run
-from support.command import assert_one_sentence, fewview
+from support.command import assert_one_sentence, fewview, press_ctrl_c
 from support.known_depth import wall_and_ball, write_photographs
 
 
@@ -29,7 +28,7 @@ def test_interrupted_poses_go_on(
             figures: Mapping[str, float | int | str] = {},
         ) -> None:
             if stage == "Matching photographs" and done == 2:
-                signal.raise_signal(signal.SIGINT)
+                press_ctrl_c()
 
     with monkeypatch.context() as patch:
         patch.setattr(command_module, "TerminalProgress", StopsMatching)

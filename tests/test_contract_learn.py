@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from fewview.learn.order import Key, Order, loader
 from fewview.learn.processes import peak_memory_gb
 from fewview.learn.schedules import OneCycle
 from fewview.scene.errors import BadInputError, FewviewError
+from support.command import press_ctrl_c
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -165,7 +165,7 @@ def test_mixed_precision_is_of_the_network_alone() -> None:
 def test_ctrl_c_ends_a_step_and_saves_it(tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int, figures: Mapping[str, Any] = {}) -> None:
         if done == 3:
-            signal.raise_signal(signal.SIGINT)
+            press_ctrl_c()
 
     part = fit(small_network(), Regression(), TrainRun(tmp_path), interrupt)
     assert part.step == 3

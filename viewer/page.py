@@ -89,6 +89,7 @@ class Page:
         subjects = self.context.subjects
         subjects.append(subject)
         self._put(subject, f"/{len(subjects) - 1}")
+        self._pictures.decide()
         subject.on_change(self._set_header)
         self._set_header()
         self._redrawn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ def fewview_process(*args: object, **options: Any) -> Outcome:
     command = [sys.executable, "-m", "fewview", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def press_ctrl_c() -> None:
+    """Interrupt this process as a terminal does, also where it was started in the background, which ignores that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def assert_one_sentence(outcome: Outcome, code: int, *words: str) -> None:
