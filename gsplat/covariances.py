@@ -18,7 +18,8 @@ def quat_scale_to_covar_preci(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Covariances R S S R^T and their inverses [..., 3, 3], or with `triu` their upper triangles [..., 6].
 
-    What is not asked for is None. Arguments and results of gsplat 1.5.3; differentiable, plain PyTorch.
+    What is not asked for is None. Arguments and results of gsplat 1.5.3; differentiable, plain PyTorch. A sparse
+    gradient, as `fully_fused_projection` gives with `sparse_grad`, goes on as a dense one.
     """
     if quats.shape[:-1] != scales.shape[:-1] or quats.shape[-1] != 4 or scales.shape[-1] != 3:
         raise BadInputError(
@@ -29,6 +30,9 @@ def quat_scale_to_covar_preci(
     def squared(factors: Tensor) -> Tensor:
         half = rotations * factors[..., None, :]
         full = half @ half.transpose(-1, -2)
-        return upper_triangle(full) if triu else full
+        out = upper_triangle(full) if triu else full
+        if out.requires_grad:
+            out.register_hook(lambda v: v.to_dense() if v.is_sparse else v)
+        return out
 
     return squared(scales) if compute_covar else None, squared(1 / scales) if compute_preci else None

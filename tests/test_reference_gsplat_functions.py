@@ -137,6 +137,20 @@ def test_sparse_gradients_of_the_projection() -> None:
         assert torch.equal(sparse.to_dense(), dense)
 
 
+def test_sparse_gradients_of_covariances_go_on_as_dense_ones() -> None:
+    scene = random_blobs(seed=7, **BLOBS)
+    gradients = []
+    for sparse in (False, True):
+        inputs = scene.inputs(torch.float32, requires_grad=True)
+        covars, _ = gsplat.quat_scale_to_covar_preci(inputs["quats"], inputs["scales"], compute_preci=False, triu=True)
+        found = project(scene, inputs, covars=covars, packed=True, sparse_grad=sparse)
+        (found[4].sum() + found[5].square().sum()).backward()
+        assert inputs["means"].grad.is_sparse == sparse
+        gradients.append([inputs[k].grad for k in ("quats", "scales")])
+    for dense, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(other, dense)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("tile_size", [16, 10])
 def test_pixels_of_given_tiles_are_those_of_rasterization(tile_size: int, packed: bool) -> None:
