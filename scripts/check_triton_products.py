@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable
 
 import torch
-from fewview.detect.sparse import CoordinateSet, gpu, kernel_map, native_conv
+from fewview.detect.sparse import gpu, native_conv
 from fewview.detect.sparse.kernel_map import KernelMap
+from seeded_kernel_maps import kernel_maps
 from torch import Tensor
 
 # Relative L2: sums of some hundred products in float32, and for float16 the result rounded to 11 bits. bfloat16 is left
@@ -28,21 +29,6 @@ class OnGpu(torch.Tensor):
     """A tensor of the CPU that says it is on a GPU, and hands this on to what is made of it."""
 
     is_cuda = property(lambda self: True)  # type: ignore[assignment]
-
-
-def maps() -> dict[str, KernelMap]:
-    """A kernel map of each kind of convolution on one seeded set of voxels."""
-    g = torch.Generator().manual_seed(0)
-    present = (torch.rand(2, 6, 7, 8, generator=g) < 0.3).nonzero().int()
-    voxels = CoordinateSet.checked(present, 2, (6, 7, 8))
-    coarse = CoordinateSet.checked(present * torch.tensor([1, 2, 2, 2], dtype=torch.int32), 2, None, 2)
-    strided = kernel_map.spconv_strided(voxels, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))[1]
-    return {
-        "submanifold": kernel_map.submanifold_map(voxels, (3, 3, 3), (1, 1, 1)),
-        "strided": strided,
-        "inverse": strided.transposed(),
-        "generative": kernel_map.generative_map(coarse, (3, 3, 3), (2, 2, 2))[1],
-    }
 
 
 def results(convolve: Callable[[Tensor, Tensor], Tensor], features: Tensor, weight: Tensor, v_out: Tensor) -> list:
@@ -86,7 +72,7 @@ def main() -> int:
     print("| convolution | channels | type | pairs | output | gradient of features | of weights |")
     print("|---|---|---|---|---|---|---|")
     passed = True
-    for name, made in maps().items():
+    for name, made in kernel_maps("cpu").items():
         for (dtype, channels), tolerance in CASES.items():
             found = differences(made, channels, dtype)
             passed &= max(found) <= tolerance

@@ -14,32 +14,17 @@ import torch
 from fewview.cli import main as fewview
 from fewview.detect.detector_registry import load_detector
 from fewview.detect.measure import Predictor
-from fewview.detect.sparse import CoordinateSet, gpu, kernel_map, kernels, native_conv
+from fewview.detect.sparse import gpu, kernels, native_conv
 from fewview.detect.sparse.kernel_map import KernelMap
 from fewview.detect.tasks.driving_samples import open_driving_samples
 from fewview.detect.tasks.grounding_samples import open_grounding_samples
 from fewview.detect.tasks.indoor_samples import open_rooms
 from gpu_check_row import Row, compared
+from seeded_kernel_maps import kernel_maps
 from torch import Tensor
 
 # Relative L2 of sums of some hundred products: float32, and results rounded to 11 or 8 bits.
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 3e-3, torch.bfloat16: 2e-2}
-
-
-def kernel_maps(device: str) -> dict[str, KernelMap]:
-    """A kernel map of each kind of convolution on one seeded set of voxels."""
-    g = torch.Generator().manual_seed(0)
-    present = (torch.rand(2, 6, 7, 8, generator=g) < 0.3).nonzero().int()
-    voxels = CoordinateSet.checked(present.to(device), 2, (6, 7, 8))
-    doubled = present * torch.tensor([1, 2, 2, 2], dtype=torch.int32)
-    coarse = CoordinateSet.checked(doubled.to(device), 2, None, 2)
-    strided = kernel_map.spconv_strided(voxels, (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))[1]
-    return {
-        "submanifold": kernel_map.submanifold_map(voxels, (3, 3, 3), (1, 1, 1)),
-        "strided": strided,
-        "inverse": strided.transposed(),
-        "generative": kernel_map.generative_map(coarse, (3, 3, 3), (2, 2, 2))[1],
-    }
 
 
 def check_sparse(device: str, small: bool) -> Iterator[Row]:

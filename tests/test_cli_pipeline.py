@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fewview.commands import reconstruct as command_module
 from fewview.commands.summary import lines_of
-from fewview.commands.terminal_progress import TerminalProgress
 from fewview.scene.formats import load_splat
 from fewview.scene.run import Run
 from PIL import Image
 from support.capture_folder import write_capture
-from support.command import Outcome, assert_one_sentence, fewview, press_ctrl_c
+from support.command import Outcome, assert_one_sentence, fewview, stops_at
 
 STEPS = 40
 
@@ -111,19 +109,8 @@ def test_an_interrupted_run_continues_to_the_same_splat(
 ) -> None:
     reconstruct(capsys, capture_folder, "-o", "whole")
 
-    class StopsHalfway(TerminalProgress):
-        def __call__(
-            self,
-            stage: str,
-            done: int,
-            total: int,
-            figures: Mapping[str, float | int | str] = {},
-        ) -> None:
-            if stage == "training" and done == STEPS // 2:
-                press_ctrl_c()
-
     with monkeypatch.context() as patch:
-        patch.setattr(command_module, "TerminalProgress", StopsHalfway)
+        patch.setattr(command_module, "TerminalProgress", stops_at("training", STEPS // 2))
         stopped = fewview(capsys, "reconstruct", capture_folder, "-o", "parts", "--steps", STEPS)
     assert_one_sentence(stopped, 130, "Interrupted", "--resume", "-o parts")
     assert not Path("parts/splat.ply").exists()

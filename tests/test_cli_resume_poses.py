@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from fewview.commands import poses as command_module
-from fewview.commands.terminal_progress import TerminalProgress
 from fewview.scene.run import Run
-from support.command import assert_one_sentence, fewview, press_ctrl_c
+from support.command import assert_one_sentence, fewview, stops_at
 from support.known_depth import wall_and_ball, write_photographs
 
 
@@ -19,19 +17,8 @@ def test_interrupted_poses_go_on(
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photographs", wall_and_ball(4))
 
-    class StopsMatching(TerminalProgress):
-        def __call__(
-            self,
-            stage: str,
-            done: int,
-            total: int,
-            figures: Mapping[str, float | int | str] = {},
-        ) -> None:
-            if stage == "Matching photographs" and done == 2:
-                press_ctrl_c()
-
     with monkeypatch.context() as patch:
-        patch.setattr(command_module, "TerminalProgress", StopsMatching)
+        patch.setattr(command_module, "TerminalProgress", stops_at("Matching photographs", 2))
         stopped = fewview(capsys, "poses", "photographs", "-o", "parts")
     assert_one_sentence(stopped, 130, "Interrupted", "--resume")
     run = Run.open("parts")

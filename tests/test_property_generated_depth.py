@@ -40,15 +40,21 @@ def outside(body: Any, points: np.ndarray) -> np.ndarray:
     return np.maximum(np.hypot(local[:, 0], local[:, 2]), np.abs(local[:, 1])) - 1
 
 
+def rays_around_the_view(scene: Any, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and unit directions float32 [count, 3] of rays from the scene's eye, spread about its target."""
+    ahead = scene.target - scene.eye
+    towards = ahead + 0.4 * np.linalg.norm(ahead) * rng.standard_normal((count, 3))
+    directions = (towards / np.linalg.norm(towards, axis=1, keepdims=True)).astype(np.float32)
+    return np.broadcast_to(scene.eye, directions.shape).astype(np.float32), directions
+
+
 @pytest.mark.parametrize("kind", range(4))
 def test_embree_sees_what_the_plain_caster_sees(scripts: Any, kind: int) -> None:
     pytest.importorskip("embreex", reason="Embree is a package of its own")
     _, depth_caster, _, _, depth_scenes, _ = scripts
     rng = np.random.default_rng(kind)
     scene = depth_scenes.KINDS[kind](rng, 5)
-    towards = scene.target - scene.eye + 0.4 * np.linalg.norm(scene.target - scene.eye) * rng.standard_normal((900, 3))
-    directions = (towards / np.linalg.norm(towards, axis=1, keepdims=True)).astype(np.float32)
-    origins = np.broadcast_to(scene.eye, directions.shape).astype(np.float32)
+    origins, directions = rays_around_the_view(scene, rng, 900)
     plain, fast = (c(scene).trace(origins, directions) for c in (depth_caster.Caster, depth_caster.EmbreeCaster))
     same = plain[1] == fast[1]
     assert same.mean() > 0.95  # all but the outlines of round bodies
@@ -65,9 +71,7 @@ def test_rays_end_on_surfaces_and_pass_through_nothing(scripts: Any, kind: int) 
     _, depth_caster, _, _, depth_scenes, _ = scripts
     rng = np.random.default_rng(kind)
     scene = depth_scenes.KINDS[kind](rng, 5)
-    towards = scene.target - scene.eye + 0.4 * np.linalg.norm(scene.target - scene.eye) * rng.standard_normal((300, 3))
-    directions = (towards / np.linalg.norm(towards, axis=1, keepdims=True)).astype(np.float32)
-    origins = np.broadcast_to(scene.eye, directions.shape).astype(np.float32)
+    origins, directions = rays_around_the_view(scene, rng, 300)
     t, body, _, normal = depth_caster.Caster(scene).trace(origins, directions)
     hit = body >= 0
     assert hit.mean() > 0.3

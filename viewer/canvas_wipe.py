@@ -15,10 +15,11 @@ import viser
 
 from ..scene.cameras import Cameras
 from ..scene.splat import BLACK
+from .overlays import FAR, NEAR
 from .panel_context import Context
+from .pictures import behind
 
 SIDE_PX = 720  # height of the picture at most, which is shown as large as the canvas
-NEAR, FAR = 0.02, 160.0  # page units: just behind the page's near plane, and as far as viser's depth goes
 SAME_PLACE = 0.02  # page units; a scene has a few
 LEAST_COSINE = 0.2  # of the angle between photograph and view: towards 90 degrees the picture would be infinitely large
 JPEG_QUALITY = 90
@@ -53,6 +54,8 @@ class CanvasWipe:
 
     def _moved(self, camera: Any) -> None:
         client = camera.client
+        if self._context.overlays.within():
+            return
         if self._photograph is not None or client.client_id in self._covered:
             self._context.worker.submit(lambda: self._draw_in(client), replaces=f"/wipe/{client.client_id}")
 
@@ -81,8 +84,8 @@ class CanvasWipe:
         if apart > SAME_PLACE or facing < LEAST_COSINE:
             return None
         splat = self._context.active.splat
-        behind = np.rint(255 * np.array(BLACK if splat is None else splat.background)).astype(np.uint8)
-        return laid_over(photograph, camera, view, share, behind)
+        ground = behind(BLACK if splat is None else splat.background, striped=False)[0, 0]
+        return laid_over(photograph, camera, view, share, ground)
 
 
 def laid_over(
@@ -90,9 +93,9 @@ def laid_over(
     camera: Cameras,  # [] that took it, at its size
     view: Cameras,  # [] from the same place
     share: float,  # of the photograph's width that is seen, from the left
-    behind: np.ndarray,  # uint8 [3]
+    ground: np.ndarray,  # uint8 [3]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photograph as `view` sees it, uint8 [H, W, 3], and where it is seen, bool [H, W]; elsewhere is `behind`."""
+    """The photograph as `view` sees it, uint8 [H, W, 3], and where it is seen, bool [H, W]; elsewhere is `ground`."""
     width, height = int(view.width), int(view.height)
     turn = (camera.cam_from_world[:3, :3] @ view.cam_from_world[:3, :3].T).double().numpy()
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # centres of pixels are whole numbers in OpenCV
@@ -106,7 +109,7 @@ def laid_over(
     seen = inside & (column <= share * photograph.shape[1])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     picture = cv2.warpPerspective(photograph, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    picture[~seen] = behind
+    picture[~seen] = ground
     edge = np.zeros_like(seen)
     edge[:, :-1] = seen[:, :-1] & ~seen[:, 1:] & inside[:, 1:]
     picture[edge | np.roll(edge, -1, axis=1)] = 255  # a line two pixels wide

@@ -11,6 +11,9 @@ import viser
 
 from ..scene.cameras import Cameras
 
+# Depths in page units: just behind the page's near plane, and nearly as far as viser's depth goes.
+NEAR, FAR = 0.02, 160.0
+
 
 class Overlay(Protocol):
     """A picture that lies over a part of what browsers see."""
@@ -24,9 +27,13 @@ class Overlay(Protocol):
 
 @dataclass
 class Overlays:
-    """All overlays of a page. `sent_within` sends a browser its picture anew; False where none stand for the splat."""
+    """All overlays of a page. Where pictures stand for the splat, overlays are `within` them, and follow cameras so.
+
+    `sent_within` sends a browser its picture anew; False where there are no such pictures.
+    """
 
     shown: list[Overlay] = field(default_factory=list)
+    within: Callable[[], bool] = lambda: False
     sent_within: Callable[[viser.ClientHandle], bool] = lambda _: False
 
     def laid_over(self, picture: np.ndarray, view: Cameras) -> np.ndarray:

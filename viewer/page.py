@@ -92,7 +92,6 @@ class Page:
         self._pictures.decide()
         subject.on_change(self._set_header)
         self._set_header()
-        self._redrawn()
 
     def _redrawn(self) -> None:
         """Browsers see something else, other than by their cameras."""

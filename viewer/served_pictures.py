@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..recon.pipeline.seen_pixels import marked_unseen
 from ..scene.capture import fit_size
+from .overlays import FAR, NEAR
 from .panel_context import Context
 from .pictures import rendered, rgb8
 from .subjects.splat_subject import SplatSubject
@@ -30,7 +31,6 @@ STILL_SIDE_PX = 2560  # of a picture that stays; larger windows show it enlarged
 STILL_QUALITY = 95
 DEPTH_SIDE_PX = 512  # of the depth that comes with it
 DEPTH_STEP = 1 / 256  # page units: finer steps are noise that does not compress
-NEAR, FAR = 0.02, 150.0  # page units: just behind the page's near plane, and of depths up to 167 that it knows
 PICTURES_FROM = 4000  # Gaussians; fewer are drawn in a browser's own software as quickly
 
 
@@ -43,7 +43,7 @@ class ServedPictures:
         self._lock = threading.Lock()
         context.server.renderers.when_card(self.refresh)
         context.server.on_client_connect(self.moved)
-        context.overlays.sent_within = self._sent_within
+        context.overlays.within, context.overlays.sent_within = lambda: self.in_place, self._sent_within
 
     @property
     def in_place(self) -> bool:

@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from fewview.cli import main
+from fewview.commands.terminal_progress import TerminalProgress
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ def press_ctrl_c() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
+
+
+def stops_at(stage: str, done: int) -> type[TerminalProgress]:
+    """Progress that shows nothing, and presses Ctrl-C when so much of a stage is done."""
+
+    class Stops(TerminalProgress):
+        def __call__(
+            self,
+            now: str,
+            count: int,
+            total: int,
+            figures: Mapping[str, float | int | str] = {},
+        ) -> None:
+            if (now, count) == (stage, done):
+                press_ctrl_c()
+
+    return Stops
 
 
 def assert_one_sentence(outcome: Outcome, code: int, *words: str) -> None:
