@@ -20,6 +20,9 @@ def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield 0, 1
         return
+    # Its functions have the group of all processes as a default. Imported later, by torchvision say, they would hold
+    # the group beyond its end, and its threads, which ask for Python's lock, would abort the process at its exit.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield current_process()

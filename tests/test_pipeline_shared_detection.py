@@ -83,3 +83,21 @@ def test_parts_of_an_interrupted_run_are_taken_up(tmp_path: Path) -> None:
 def test_texts_come_back_from_one_process(text: str) -> None:
     assert texts_of_processes(text) == [text]
     assert torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8).numel() > 0
+
+
+ENDS = """
+import os, torch
+from fewview.learn.processes import process_group, texts_of_processes
+with process_group(torch.device("cpu")) as (rank, _):
+    import torchvision  # functions of PyTorch that it imports have the current group as a default
+    assert texts_of_processes(str(rank)) == ["0", "1"]
+print(*(open(f"/proc/self/task/{thread}/comm").read() for thread in os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed in /proc on Linux only")
+def test_no_thread_of_a_group_outlives_it(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(ENDS)
+    done = subprocess.run([*TORCHRUN, tmp_path / "ends.py"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "gloo" not in done.stdout
