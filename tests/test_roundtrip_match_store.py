@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +122,36 @@ def test_a_file_that_is_no_store_is_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all, but long enough to be taken for one" * 40)
     with MatchStore.opened(path) as store:
         assert len(store.matches(("x",), lambda: np.zeros((3, 2), np.int64))) == 3
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        # A table of the right name that is a query without an end, as somebody else's run may have it.
+        "CREATE VIEW arrays (name, data) AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+        "SELECT x, x FROM n",
+        "CREATE TABLE arrays (name BLOB PRIMARY KEY, data BLOB NOT NULL); CREATE TRIGGER t BEFORE INSERT ON arrays "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE TABLE arrays (name, data, more)",
+    ],
+)
+def test_a_database_with_another_schema_is_begun_anew(tmp_path: Path, schema: str) -> None:
+    path = tmp_path / "a.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(schema)
+    for _ in range(2):
+        with MatchStore.opened(path) as store:
+            assert len(store.matches(("x",), lambda: np.zeros((3, 2), np.int64))) == 3
+
+
+def test_an_entry_that_is_no_blob_is_computed_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with MatchStore.opened(path) as store:
+        store.matches(("x",), lambda: np.zeros((3, 2), np.int64))
+        assert store._database is not None
+        store._database.execute("UPDATE arrays SET data = 'a text'")
+    with MatchStore.opened(path) as store:
+        assert len(store.matches(("x",), lambda: np.ones((4, 2), np.int64))) == 4
 
 
 def test_an_entry_of_the_wrong_size_is_computed_again(tmp_path: Path) -> None:

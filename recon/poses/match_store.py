@@ -18,6 +18,7 @@ import numpy as np
 
 VERSION = 1  # to be raised when features or matches of the same pixels change
 COMMIT_EVERY = 32  # entries; an interruption loses fewer
+TABLE = "CREATE TABLE arrays (name BLOB PRIMARY KEY, data BLOB NOT NULL)"
 
 
 class MatchStore:
@@ -76,18 +77,26 @@ NO_STORE = MatchStore(None)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The database; what is none is replaced."""
-    for attempt in range(2):
-        database = sqlite3.connect(path, check_same_thread=False)
+    """The database; what is none, or has another schema than ours, is replaced.
+
+    A run may come from somebody else: views and triggers would compute whatever they say at our first query.
+    """
+    if path.exists() and not _is_ours(path):
+        path.unlink()
+    database = sqlite3.connect(path, check_same_thread=False)
+    database.execute(TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))
+    return database
+
+
+def _is_ours(path: Path) -> bool:
+    """True for a database that holds our table and nothing else, or nothing at all."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
         try:
-            database.execute("CREATE TABLE IF NOT EXISTS arrays (name BLOB PRIMARY KEY, data BLOB NOT NULL)")
-            return database
+            database.execute("PRAGMA trusted_schema = OFF")
+            objects = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 2").fetchall()
         except sqlite3.DatabaseError:
-            database.close()
-            if attempt:
-                raise
-            path.unlink(missing_ok=True)
-    raise AssertionError
+            return False
+    return objects in ([], [(TABLE,)])
 
 
 def _packed(arrays: tuple[np.ndarray, ...], kinds: tuple[tuple[type[np.generic], int], ...]) -> bytes:
@@ -97,10 +106,10 @@ def _packed(arrays: tuple[np.ndarray, ...], kinds: tuple[tuple[type[np.generic],
     return b"".join(parts)
 
 
-def _unpacked(data: bytes, kinds: tuple[tuple[type[np.generic], int], ...]) -> tuple[np.ndarray, ...] | None:
-    """The arrays; None where the size is not theirs."""
+def _unpacked(data: object, kinds: tuple[tuple[type[np.generic], int], ...]) -> tuple[np.ndarray, ...] | None:
+    """The arrays; None where the value is no blob, or the size is not theirs."""
     start = 8 * len(kinds)
-    if len(data) < start:
+    if not isinstance(data, bytes) or len(data) < start:
         return None
     rows = np.frombuffer(data[:start], "<i8").tolist()
     sizes = [n * columns * np.dtype(dtype).itemsize for n, (dtype, columns) in zip(rows, kinds, strict=True)]
