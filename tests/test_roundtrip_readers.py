@@ -18,6 +18,7 @@ from fewview.scene.capture import Capture
 from fewview.scene.errors import BadInputError
 from fewview.scene.points_ply import write_points
 from fewview.scene.readers import load_run_capture, read_capture, save_cameras, save_capture
+from fewview.scene.readers.film_index import upright_pixels, upright_size
 from fewview.scene.readers.lens import make_lens
 from fewview.scene.run import Run
 from PIL import Image
@@ -340,6 +341,9 @@ def test_videos_give_the_sharp_frame_of_each_window(tmp_path: Path) -> None:
     assert capture.names == [f"film_{i:06d}.png" for i in (7, 17, 27, 37)]
     assert capture.image(1).shape == (48, 64, 3)
     assert len(read_capture(path, video_frames=100)) == 40
+    told: list[tuple[int, int]] = []
+    read_capture(path, video_frames=4, progress=lambda _, done, total, __=None: told.append((done, total)))
+    assert told == [(i + 1, 40) for i in range(40)]  # a long film takes long
     (tmp_path / "cut.mp4").write_bytes(path.read_bytes()[:2000])
     with pytest.raises(BadInputError, match=r"cut\.mp4"):
         read_capture(tmp_path / "cut.mp4")
@@ -367,6 +371,19 @@ def test_videos_have_square_pixels(tmp_path: Path, aspect: tuple[int, int], size
     columns, rows = frame.any(0).sum(), frame.any(1).sum()
     assert abs(int(columns) - int(rows)) <= 2  # a pixel on either side
     assert any("squared" in note for note in capture.notes) == (size != (48, 36))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, -90, 180, 270])
+@pytest.mark.parametrize("aspect", [1.0, 4 / 3, 0.5])
+def test_the_size_of_a_frame_is_known_without_its_pixels(rotation: int, aspect: float) -> None:
+    picture = av.VideoFrame.from_ndarray(np.zeros((36, 48, 3), np.uint8), "rgb24")
+
+    class Turned:  # PyAV writes no display matrix
+        width, height, to_ndarray = picture.width, picture.height, picture.to_ndarray
+
+    turned: Any = Turned()
+    turned.rotation = rotation
+    assert upright_size(turned, aspect) == upright_pixels(turned, aspect).shape[:2]
 
 
 class TestRun:

@@ -20,7 +20,7 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     if run.poses_path.is_file():
         return load_run_capture(run)
     started = time.perf_counter()
-    found = read_input(source, config)
+    found = read_input(source, config, progress)
     estimator = pose_estimator(run, found, config)  # loads a network's weights, before anything that takes long
     selected = select_views(found, config, progress)
     run.add_metrics(seconds={"read": time.perf_counter() - started})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
+from ...scene.progress import Progress, silent
 from ...scene.readers import read_capture
 from .reconstruct_config import ReconstructConfig
 from .select_views import HOLD_OUT_EVERY
@@ -16,7 +17,7 @@ VIDEO_FRAMES = 24  # taken from a video when nothing is said; moments of several
 VIDEO_CHOICE = 3  # frames of a video to choose a useful one from
 
 
-def read_input(source: Path | str, config: ReconstructConfig) -> Capture:
+def read_input(source: Path | str, config: ReconstructConfig, progress: Progress = silent) -> Capture:
     """Everything at `source`, before views are selected. Raises BadInputError where it cannot be reconstructed."""
     wanted = math.ceil((config.views or 0) * (HOLD_OUT_EVERY / (HOLD_OUT_EVERY - 1) if config.measures else 1))
     capture = read_capture(
@@ -26,6 +27,7 @@ def read_input(source: Path | str, config: ReconstructConfig) -> Capture:
         images=config.images,
         fps=config.fps,
         asked_side_px=config.max_side_px,
+        progress=progress,
         video_frames=max(wanted * (VIDEO_CHOICE if config.choose == "useful" else 1), VIDEO_FRAMES),
     )
     if len(capture) == 1 and capture.cameras is None:

@@ -12,6 +12,7 @@ from ..formats import splat_file
 from ..formats.format_table import format_of
 from ..formats.sog_files import open_scene
 from ..images import SUFFIXES as IMAGE_SUFFIXES
+from ..progress import Progress, silent
 from ..run import Run
 from .blender import read_blender
 from .camera_folders import camera_folders, read_camera_folders
@@ -50,7 +51,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class _Settings:
-    """Everything that a person says about an input beside its place."""
+    """Everything that a person says about an input beside its place, and who is told of the progress."""
 
     max_megapixels: float
     allow_outside: bool
@@ -58,6 +59,7 @@ class _Settings:
     video_frames: int
     fps: float | None
     asked_side_px: int | None
+    progress: Progress
 
 
 def read_capture(
@@ -69,6 +71,7 @@ def read_capture(
     video_frames: int = 24,
     fps: float | None = None,
     asked_side_px: int | None = None,
+    progress: Progress = silent,
 ) -> Capture:
     """Whatever lies at `path`, decided by what is in it: photographs, a video, a COLMAP model, a transforms.json, a
     NeRF-synthetic, D-NeRF, Nerfies or LLFF folder, calibrated videos of several cameras, or a run.
@@ -76,13 +79,15 @@ def read_capture(
     `images` is the folder of a COLMAP model's photographs where they lie elsewhere; `video_frames` is how many
     frames are taken from a video, or moments of several synchronised ones; `allow_outside` lets a data set name files
     outside of its folder. With `fps` photographs are frames of a film, so many a second, and have times.
-    `asked_side_px` is the longer side that is needed, where a data set has several sizes. Raises BadInputError.
+    `asked_side_px` is the longer side that is needed, where a data set has several sizes. `progress` is told while a
+    video is decoded. Raises BadInputError.
     """
     path = Path(path)
     image_folder = None if images is None else Path(images)
     if image_folder is not None and not image_folder.is_dir():
         raise BadInputError(f"{image_folder} is not a folder; the folder of the model's photographs is expected.")
-    settings = _Settings(max_megapixels, allow_outside, image_folder, video_frames, checked_rate(fps), asked_side_px)
+    rate = checked_rate(fps)
+    settings = _Settings(max_megapixels, allow_outside, image_folder, video_frames, rate, asked_side_px, progress)
     if path.is_file():
         capture = _read_file(path, settings)
     elif path.is_dir():
@@ -103,7 +108,7 @@ def _read_file(path: Path, settings: _Settings) -> Capture:
     if suffix in IMAGE_SUFFIXES:
         return read_photos(path, max_megapixels=limit)
     if suffix in VIDEO_SUFFIXES:
-        return read_video(path, n_frames=settings.video_frames, max_megapixels=limit)
+        return read_video(path, n_frames=settings.video_frames, max_megapixels=limit, progress=settings.progress)
     if splat_file(path) is not None:
         raise _is_a_splat(path)
     if (advice := advice_on_file(path)) is not None:

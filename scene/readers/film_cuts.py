@@ -24,8 +24,8 @@ class CutFinder:
         self._strangers: dict[int, float] = {}  # difference of frames that share no features with the one before
 
     def add(self, pixels: np.ndarray) -> None:
-        """The next frame, uint8 [H, W, 3 or 4]."""
-        grey = cv2.cvtColor(pixels[..., :3], cv2.COLOR_RGB2GRAY)
+        """The next frame, uint8 [H, W], or [H, W, 3 or 4] with colours."""
+        grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels[..., :3], cv2.COLOR_RGB2GRAY)
         factor = _SIDE_PX / max(grey.shape)
         if factor < 1:
             grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -54,9 +54,29 @@ def film_index(path: Path, file: IO[bytes], max_megapixels: float) -> FilmIndex:
 
 def upright_pixels(frame: av.VideoFrame, pixel_aspect: float) -> np.ndarray:
     """uint8 [H, W, 3] of square pixels, with the rotation that phones store beside the picture applied."""
-    pixels = _squared(frame.to_ndarray(format="rgb24"), pixel_aspect)
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
+    height, width = pixels.shape[:2]
+    size = _squared(width, height, pixel_aspect)
+    if size != (width, height):
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def upright_size(frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:
+    """(height, width) of `upright_pixels`, without making them."""
+    width, height = _squared(frame.width, frame.height, pixel_aspect)
+    return (width, height) if _quarter_turns(frame) % 2 else (height, width)
+
+
+def small_grey(frame: av.VideoFrame, side_px: int) -> np.ndarray:
+    """uint8 [h, w]: the frame's brightness as it is stored, its longer side at most `side_px`, by area.
+
+    A tenth of the work that the colours of a large frame are, most of which nobody looks at.
+    """
+    factor = min(1.0, side_px / max(frame.width, frame.height))
+    width, height = (max(1, round(side * factor)) for side in (frame.width, frame.height))
+    return frame.reformat(width, height, "gray", interpolation="AREA").to_ndarray()
 
 
 def _pixel_aspect(stream: Any) -> float:
@@ -74,10 +94,11 @@ def _packet_times(container: Any, stream: Any) -> Iterator[tuple[int, bool]]:
         return
 
 
-def _squared(pixels: np.ndarray, pixel_aspect: float) -> np.ndarray:
-    """uint8 [H, W, 3] stretched so that pixels which are `pixel_aspect` times as wide as high become square."""
-    if pixel_aspect == 1:
-        return pixels
-    height, width = pixels.shape[:2]
-    size = (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """How often a frame has to be turned counter-clockwise, as phones store it beside the picture."""
+    return round(frame.rotation / 90) % 4
+
+
+def _squared(width: int, height: int, pixel_aspect: float) -> tuple[int, int]:
+    """(width, height) stretched so that pixels which are `pixel_aspect` times as wide as high become square."""
+    return (round(width * pixel_aspect), height) if pixel_aspect > 1 else (width, round(height / pixel_aspect))

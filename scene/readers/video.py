@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import av
 import cv2
 import numpy as np
-from PIL import Image
 
 from ..capture import Capture, Frame
 from ..errors import BadInputError
+from ..progress import Progress, silent
 from .film_cuts import CutFinder, cut_notes
-from .film_index import FilmIndex, film_index, upright_pixels
+from .film_index import FilmIndex, film_index, small_grey, upright_pixels, upright_size
 from .safe_paths import printable
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp", ".wmv", ".flv"})
@@ -27,7 +27,7 @@ _SHARPNESS_SIDE = 640  # pixels of the longer side on which sharpness is judged:
 class _Candidate:
     number: int  # of the frame in the video, from 0
     sharpness: float  # variance of the Laplacian
-    pixels: np.ndarray  # uint8 [H, W, 3]
+    picture: av.VideoFrame
     time_s: float | None  # since the first frame
 
 
@@ -35,10 +35,12 @@ def is_video_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0) -> Capture:
+def read_video(
+    path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0, progress: Progress = silent
+) -> Capture:
     """`n_frames` frames of a video: its time is cut into as many windows, and the sharpest of each is taken.
 
-    The chosen frames are kept in memory, compressed without loss: about 1.5 bytes for each pixel.
+    The chosen frames are kept in memory as they were decoded, which is 1.5 bytes for each pixel of most videos.
     Raises BadInputError when the file holds no video that can be decoded.
     """
     if n_frames < 1:
@@ -47,7 +49,7 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
         with path.open("rb") as file:  # an open file, not a name: FFmpeg then follows no links to other files
             index = film_index(path, file, max_megapixels)
             file.seek(0)
-            chosen, decoded, cuts_s = _sharpest(path, file, index, n_frames)
+            chosen, decoded, cuts_s = _sharpest(path, file, index, n_frames, progress)
     except OSError as error:
         raise BadInputError(f"{path} could not be read: {error.strerror or error}.") from error
     if not chosen:
@@ -64,7 +66,9 @@ def read_video(path: Path, *, n_frames: int = 24, max_megapixels: float = 100.0)
     return Capture(tuple(chosen), printable(str(path)), notes=tuple(notes))
 
 
-def _sharpest(path: Path, file: IO[bytes], index: FilmIndex, n_frames: int) -> tuple[list[Frame], int, list[float]]:
+def _sharpest(
+    path: Path, file: IO[bytes], index: FilmIndex, n_frames: int, progress: Progress
+) -> tuple[list[Frame], int, list[float]]:
     """The sharpest frame of each window, how many frames were decoded, and the times in seconds of cuts."""
     times, first = index.times, index.times[0] if index.times else 0
     span = max(1, times[-1] - first + 1) if times else 1
@@ -77,14 +81,15 @@ def _sharpest(path: Path, file: IO[bytes], index: FilmIndex, n_frames: int) -> t
         fraction = ((number if time is None else time) - first) / span
         window = number if len(times) <= n_frames else min(n_frames - 1, max(0, int(fraction * n_frames)))
         for done in [w for w in best if w < window]:
-            frames.append(_frame(path, best.pop(done)))
-        pixels = upright_pixels(frame, index.pixel_aspect)
-        cuts.add(pixels)
+            frames.append(_frame(path, best.pop(done), index.pixel_aspect))
+        grey = small_grey(frame, _SHARPNESS_SIDE)
+        cuts.add(grey)
         since_first.append(None if time is None or index.unit_s == 0 else (time - first) * index.unit_s)
-        sharpness = _sharpness(pixels)
+        sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
         if window not in best or sharpness > best[window].sharpness:
-            best[window] = _Candidate(number, sharpness, pixels, since_first[-1])
-    frames += [_frame(path, best[w]) for w in sorted(best)]
+            best[window] = _Candidate(number, sharpness, frame, since_first[-1])
+        progress("reading the film", number + 1, len(times))
+    frames += [_frame(path, best[w], index.pixel_aspect) for w in sorted(best)]
     cuts_s = [at for number in cuts.cuts if (at := since_first[number]) is not None]
     return frames, len(since_first), cuts_s
 
@@ -100,23 +105,13 @@ def _decoded(path: Path, file: IO[bytes]) -> Iterator[tuple[int | None, av.Video
         return
 
 
-def _sharpness(pixels: np.ndarray) -> float:
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    factor = _SHARPNESS_SIDE / max(grey.shape)
-    if factor < 1:
-        grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+def _frame(path: Path, candidate: _Candidate, pixel_aspect: float) -> Frame:
+    picture, lock = candidate.picture, threading.Lock()  # a picture's converter serves one thread at a time
 
+    def load() -> np.ndarray:
+        with lock:
+            return upright_pixels(picture, pixel_aspect)
 
-def _frame(path: Path, candidate: _Candidate) -> Frame:
-    packed = BytesIO()
-    Image.fromarray(candidate.pixels).save(packed, "PNG", compress_level=1)
-    data = packed.getvalue()
-    height, width = candidate.pixels.shape[:2]
-    return Frame(
-        name=f"{printable(path.stem)}_{candidate.number:06d}.png",
-        width=width,
-        height=height,
-        load=lambda: np.array(Image.open(BytesIO(data)).convert("RGB")),
-        time_s=candidate.time_s,
-    )
+    height, width = upright_size(picture, pixel_aspect)
+    name = f"{printable(path.stem)}_{candidate.number:06d}.png"
+    return Frame(name, width, height, load, time_s=candidate.time_s)
