@@ -13,9 +13,11 @@ def inverse_depth_between(
     wanted: np.ndarray,  # [M, 2] in the same coordinates
 ) -> np.ndarray:
     """[M] linear inside the points' hull, as inverse depth is on planes, and the nearest point's outside it."""
-    nearest: np.ndarray = NearestNDInterpolator(known, inverse_depth)(wanted)
     try:
-        between = LinearNDInterpolator(known, inverse_depth)(wanted)
+        between: np.ndarray = LinearNDInterpolator(known, inverse_depth)(wanted)
     except (QhullError, ValueError):  # fewer than three, or all on one line
-        return nearest
-    return np.where(np.isfinite(between), between, nearest)
+        between = np.full(len(wanted), np.nan)
+    outside = ~np.isfinite(between)
+    if outside.any():
+        between[outside] = NearestNDInterpolator(known, inverse_depth)(wanted[outside])
+    return between

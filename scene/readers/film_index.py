@@ -95,7 +95,7 @@ def _packet_times(container: Any, stream: Any) -> Iterator[tuple[int, bool]]:
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How often a frame has to be turned counter-clockwise, as phones store it beside the picture."""
+    """Number of counter-clockwise turns that bring a frame upright, as phones store it beside the picture."""
     return round(frame.rotation / 90) % 4
 
 

@@ -172,24 +172,7 @@ class _Matcher:
                 for index in range(len(self.views)):
                     self._match(index, level, self._sweeps(index, level, 100 + turn, 1), before)
             maps = self._judge_all(level)
-        return [self._between_points(view, m) for view, m in zip(self.views, maps, strict=True)]
-
-    def _between_points(self, view: _View, matched: DepthMap) -> DepthMap:
-        """The map with depth from the sparse points alone where stereo is not trusted.
-
-        What fills the pyramid continues the slopes and edges of what was matched, which leads the search well. As a
-        last word it is worse than the plain guess between points: far from them it invents relief, which shows from
-        other places.
-        """
-        guessed = (matched.confidence <= 1).numpy()
-        if len(view.anchors) < MIN_POINTS or not guessed.any():
-            return matched
-        row, column = guessed.nonzero()
-        wanted = np.stack([column, row], axis=1) + 0.5
-        inverse = inverse_depth_between(view.anchors[:, :2], view.anchors[:, 2], wanted)
-        depth = matched.depth.clone()
-        depth[row, column] = torch.from_numpy(1 / inverse).float()
-        return DepthMap(depth, matched.confidence)
+        return maps
 
     def _sweeps(self, index: int, level: int, turn: int, count: int) -> list[tuple[int, float, float, bool]]:
         coarsest = level == self.levels - 1
@@ -279,7 +262,12 @@ class _Matcher:
             return list(pool.map(lambda i: self._judge(i, level, costs[i], matched), range(len(self.views))))
 
     def _judge(self, index: int, level: int, cost: np.ndarray, matched: list[np.ndarray]) -> DepthMap:
-        """Trust, then fill; the filled map is what the next level expects and where it starts."""
+        """Trust, then fill; the filled map is what the next level expects and where it starts.
+
+        Such a fill continues the slopes and edges of what was matched, which leads the search well. As a last word it
+        is worse than the plain guess between sparse points: far from them it invents relief, which shows from other
+        places.
+        """
         view, config = self.views[index], self.config
         there, back = self._transforms(index, level, to_finest=False)
         own, others = matched[index], [matched[s] for s in view.sources]
@@ -291,6 +279,8 @@ class _Matcher:
         inverse = own[..., 0]
         trusted = without_specks(trusted, inverse, max(4, config.min_patch >> (2 * level)), PATCH_STEP)
         certainty = confidence(cost, views, trusted, config.confidence_gain, config.confidence_cost)
+        if level == 0 and len(view.anchors) >= MIN_POINTS:
+            return _between_points(inverse, certainty, view.anchors)
         known, weight = view.anchored(level)
         known[trusted], weight[trusted] = inverse[trusted], (certainty - 1)[trusted]
         solver = EdgeAwareFill(view.rgb[level])
@@ -305,6 +295,16 @@ class _Matcher:
         planes[trusted] = own[trusted]
         view.planes = planes
         return DepthMap(torch.from_numpy(1 / view.prior), torch.from_numpy(certainty))
+
+
+def _between_points(inverse: np.ndarray, certainty: np.ndarray, anchors: np.ndarray) -> DepthMap:
+    """The map of matched inverse depths, and with depth from the sparse points alone where they are not trusted."""
+    depth = 1 / inverse
+    row, column = (certainty <= 1).nonzero()
+    if len(row):
+        wanted = np.stack([column, row], axis=1) + 0.5
+        depth[row, column] = 1 / inverse_depth_between(anchors[:, :2], anchors[:, 2], wanted)
+    return DepthMap(torch.from_numpy(depth), torch.from_numpy(certainty))
 
 
 def best_of(sources: int) -> int:
