@@ -77,7 +77,9 @@ def speed(
         model.use_text_encoder(BertEncoder(sizes).eval())
     preparation = GroundingPreparation(dataclasses.replace(config, text="words"))
     sample = samples[0]
-    read = dataclasses.replace(preparation.read(sample), tokens=tuple(range(5, 5 + TOKENS)))
+    read = preparation.read(sample)
+    question = dataclasses.replace(read.questions[0], tokens=tuple(range(5, 5 + TOKENS)))
+    read = dataclasses.replace(read, questions=(question,))
     batch = preparation.collate([preparation.prepare(read)])
     with torch.no_grad():
         _shift_keep_scores(model, batch, keep)
