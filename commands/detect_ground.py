@@ -15,7 +15,8 @@ from ..detect.tasks.grounding_samples import sample_for
 from ..detect.tsp3d.config import TSP3DConfig
 from ..scene.datasets.indoor_scan import read_indoor_scan
 from ..scene.files import write_json
-from .grounding_pictures import grounded, load_grounding, write_grounding_picture
+from ..scene.grounded_scan import GROUNDED_FILE, write_grounded_scan
+from .grounding_pictures import grounded, grounded_scan, load_grounding, write_grounding_picture
 from .network_options import NetworkOptions
 from .result import finish
 from .terminal_progress import TerminalProgress
@@ -60,6 +61,7 @@ def run(options: Options) -> None:
         seconds = time.perf_counter() - start
         folder = options.output or Path("runs") / f"{scan.name}_grounded"
         write_grounding_picture(folder / "picture.jpg", sample, boxes, output, detector.network)
+        write_grounded_scan(folder / GROUNDED_FILE, grounded_scan(sample, boxes, output, detector.network))
     center, size = boxes.centers[0].tolist(), boxes.sizes[0].tolist()
     assert boxes.scores is not None
     result: dict[str, Any] = {
@@ -77,6 +79,7 @@ def run(options: Options) -> None:
         f"Centre {center[0]:.2f} {center[1]:.2f} {center[2]:.2f} m, size {size[0]:.2f} x {size[1]:.2f} x "
         f"{size[2]:.2f} m, score {float(boxes.scores[0]):.2f}, in {seconds:.2f} s.",
         f"Picture: {folder / 'picture.jpg'}",
+        f"Next: fewview view {folder}",
     ]
     finish(options, result, lines)
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from fewview.scene.point_cloud import PointCloud
 from fewview.scene.points_ply import write_points
+from fewview.viewer.subjects.grounded_subject import GroundedSubject
+from fewview.viewer.subjects.loader import load_subject
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
 from support.grounding import room_scan, write_scannet, write_vertices
@@ -29,7 +31,7 @@ def weights(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run") / "run"
     code = main(
         ["detect", "train", "--task", "grounding", str(root), "-o", str(run), "--encoder", "words", "--epochs", "1",
-         "--device", "cpu", "--quiet"]
+         "--batch-size", "1", "--device", "cpu", "--quiet"]
     )  # fmt: skip
     assert code in (0, None)
     return run
@@ -67,6 +69,13 @@ def test_ground_a_sentence_in_points_of_a_file(weights: Path, tmp_path: Path, ca
     assert 0 < told.json["score"] < 1
     assert told.json["notes"] == []
     assert (tmp_path / "out" / "picture.jpg").stat().st_size > 1000
+    shown = load_subject(tmp_path / "out")
+    assert isinstance(shown, GroundedSubject)
+    assert shown.scan.sentence == "the red chair"
+    assert shown.scan.boxes.centers[0].tolist() == pytest.approx(told.json["center"], abs=1e-3)
+    kept = {field.name: int(field.kept.sum()) for field in shown.scan.fields}
+    voxels = told.json["voxels"]
+    assert list(kept.values()) == [voxels["coarse kept"], voxels["middle kept"], voxels["out"]]
     # Another vertical, and a class that the network never saw.
     turned = PointCloud(scan.points[:, [0, 2, 1]] * scan.points.new_tensor([1, 1, -1]), (scan.colors * 255).byte())
     write_points(tmp_path / "turned.ply", turned)

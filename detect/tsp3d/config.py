@@ -88,6 +88,12 @@ class TSP3DConfig:
             raise BadInputError("Numbers of points and voxels should be positive.")
 
     @property
+    def level_edges_m(self) -> tuple[float, float, float]:
+        """Edges of the voxels of the coarse, the middle and the fine level."""
+        coarse, middle, fine = (self.voxel_m * self.stem_strides * steps for steps in (16, 8, 4))
+        return coarse, middle, fine
+
+    @property
     def channels(self) -> int:
         """Channels of the three levels that the decoder works on, and of everything after."""
         return self.stage_channels[-1]
@@ -116,10 +122,10 @@ def preset(name: Preset) -> TSP3DConfig:
         middle_top=1000,
         fine_top_range=(600, 1200),
         completion_cap=800,
-        epochs=10,
-        batch_size=2,
-        sentences_per_scan=8,
-        prompts_per_scan=2,
+        epochs=8,
+        batch_size=4,
+        sentences_per_scan=4,
+        prompts_per_scan=1,
         learning_rate=1.5e-3,
         weight_decay=0.01,
         max_gradient_norm=1.0,
