@@ -30,7 +30,8 @@ class Options(NetworkOptions):
     are an experiment.
     """
 
-    # Scan in metres: a ScanNet scene folder, a PLY or glTF, an info file of SUN RGB-D, a run of `reconstruct`.
+    # Scan in metres: a scene folder of ScanNet or ARKitScenes, a PLY or glTF, an info file of SUN RGB-D, a run of
+    # `reconstruct`.
     input: tyro.conf.Positional[Path]
     # Words for one thing in it.
     sentence: tyro.conf.Positional[str]
