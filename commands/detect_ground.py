@@ -16,7 +16,7 @@ from ..detect.tsp3d.config import TSP3DConfig
 from ..scene.datasets.indoor_scan import read_indoor_scan
 from ..scene.files import write_json
 from ..scene.grounded_scan import GROUNDED_FILE, write_grounded_scan
-from .grounding_pictures import grounded, grounded_scan, load_grounding, write_grounding_picture
+from .grounding_pictures import grounded_scan, load_grounding, write_grounding_picture
 from .network_options import NetworkOptions
 from .result import finish
 from .terminal_progress import TerminalProgress
@@ -58,7 +58,7 @@ def run(options: Options) -> None:
         predictor = Predictor(detector, device, options.mixed_precision)
         progress("looking", 0, 0)
         start = time.perf_counter()
-        boxes, output = grounded(predictor, sample)
+        boxes, output = predictor.with_output(sample)
         seconds = time.perf_counter() - start
         folder = options.output or Path("runs") / f"{scan.name}_grounded"
         write_grounding_picture(folder / "picture.jpg", sample, boxes, output, detector.network)

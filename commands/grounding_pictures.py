@@ -1,4 +1,4 @@
-"""A detector of sentences at work: the box, a picture of it, and a scan to look at in the viewer."""
+"""Answers of a detector of sentences: a picture of the box, and a scan to look at in the viewer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..detect.measure import Predictor
 from ..detect.tasks.grounding_picture import grounding_picture
 from ..detect.tasks.grounding_samples import GroundingSample, protocol_points
 from ..detect.tsp3d.grounding_detector import TSP3DDetector
 from ..detect.tsp3d.model import Output, TSP3DModel
 from ..detect.tsp3d.tsp3d_weights import load_model
 from ..detect.tsp3d.voxel_choice import keep_probability
-from ..learn.precision import mixed
 from ..scene.boxes import Boxes
 from ..scene.errors import BadInputError
 from ..scene.grounded_scan import GroundedScan, VoxelField
@@ -30,16 +28,6 @@ def load_grounding(weights: Path, text: Path | None) -> TSP3DDetector:
     if not weights.exists():
         raise BadInputError(f"The weights {weights} are not there; give a run of `fewview detect train`.")
     return TSP3DDetector(load_model(weights, str(text or "")))
-
-
-@torch.no_grad()
-def grounded(predictor: Predictor, sample: GroundingSample) -> tuple[Boxes, Output]:
-    """(the box, on the CPU, and what the network gave for it)"""
-    network = predictor.detector.network.eval()
-    batch = predictor.batch(sample)
-    with mixed(predictor.device, predictor.mixed_precision):
-        output: Output = network(batch)
-    return predictor.detector.decode(output)[0].to("cpu"), output
 
 
 def grounded_scan(sample: GroundingSample, boxes: Boxes, output: Output, network: TSP3DModel) -> GroundedScan:
