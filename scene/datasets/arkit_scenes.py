@@ -94,7 +94,8 @@ def read_arkit_scene(folder: Path, photographs: bool = True) -> Scan:
     objects = _objects(annotation) if annotation.is_file() else None
     if objects is None:
         notes.append(f"{name} has no annotated objects ({annotation.name} is not there).")
-    frames, cameras = (), None
+    frames: tuple[Frame, ...] = ()
+    cameras = None
     if photographs and (folder / f"{name}_frames").is_dir():
         frames, cameras, left_out = _views(folder / f"{name}_frames", name)
         notes += left_out
@@ -120,7 +121,8 @@ def _folders(root: Path, splits: tuple[str, ...]) -> dict[str, Path]:
 
 def _objects(path: Path) -> Boxes:
     """Upright boxes; the rows of `normalizedAxes` are a box's axes, of which one is vertical."""
-    centers, sizes, yaws, labels, tokens = [], [], [], [], []
+    centers, sizes, yaws, labels = [], [], [], []
+    tokens: list[str] = []
     for row in JsonField(read_json(path), str(path), "a table of objects")["data"].items(MAX_OBJECTS):
         box = row["segments"]["obbAligned"]
         lengths, axes = box["axesLengths"].numbers(3), box["normalizedAxes"].numbers(9).reshape(3, 3)
