@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fewview.scene.point_cloud import PointCloud
@@ -114,6 +116,30 @@ def test_ground_says_what_is_wrong_in_one_sentence(weights: Path, tmp_path: Path
         done = ground(path, "the chair")
         assert done.code == 0, done.err  # type: ignore[attr-defined]
     assert not (tmp_path / "o" / "box.json.tmp").exists()
+
+
+def test_tables_and_scenes_that_do_not_fit(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    root = write_scannet(tmp_path / "data", {"scene0000_00": room_scan(0, 3000)})
+    table = root / "ScanRefer" / "ScanRefer_filtered_train.json"
+    rows = json.loads(table.read_text())
+    rows[1]["object_id"] = "77"
+    table.write_text(json.dumps(rows))
+    out = ("-o", tmp_path / "out", "--quiet")
+    train = ("detect", "train", "--task", "grounding", root, "--encoder", "words", "--batch-size", 1, *out)
+    assert_one_sentence(fewview(capsys, *train), 2, "scene0000_00", "77")
+    run = ("detect", "run", "--task", "grounding", root, "--weights", weights, *out)
+    assert_one_sentence(fewview(capsys, *run), 2, "scene0000_00", "77")
+    scene = root / "scans" / "scene0000_00"
+    (scene / "scene0000_00.txt").unlink()
+    told = fewview(capsys, "detect", "ground", scene, "the red chair", "--weights", weights, *out, "--json")
+    assert told.code == 0, told.err
+    assert "no axis alignment" in told.json["notes"][0]
+    (scene / "color").mkdir()
+    cv2.imwrite(str(scene / "color" / "0.jpg"), np.zeros((8, 8, 3), np.uint8))
+    ground = ("detect", "ground", scene, "the red chair", "--weights", weights, *out)
+    assert_one_sentence(fewview(capsys, *ground), 2, "without intrinsics")
+    rooms = ("detect", "run", "--task", "indoor", root, "--preset", "tiny", *out)
+    assert_one_sentence(fewview(capsys, *rooms), 2, "without intrinsics")
 
 
 def test_a_real_frame_of_a_depth_camera(weights: Path, tmp_path: Path, capsys: Captured) -> None:
