@@ -15,7 +15,8 @@ from ..detect.tasks.grounding_samples import sample_for
 from ..detect.tsp3d.config import TSP3DConfig
 from ..scene.datasets.indoor_scan import read_indoor_scan
 from ..scene.files import write_json
-from .grounding_pictures import grounded, load_grounding, write_grounding_picture
+from ..scene.grounded_scan import GROUNDED_FILE, write_grounded_scan
+from .grounding_pictures import grounded_scan, load_grounding, write_grounding_picture
 from .network_options import NetworkOptions
 from .result import finish
 from .terminal_progress import TerminalProgress
@@ -29,7 +30,8 @@ class Options(NetworkOptions):
     are an experiment.
     """
 
-    # Scan in metres: a ScanNet scene folder, a PLY or glTF, an info file of SUN RGB-D, a run of `reconstruct`.
+    # Scan in metres: a scene folder of ScanNet or ARKitScenes, a PLY or glTF, an info file of SUN RGB-D, a run of
+    # `reconstruct`.
     input: tyro.conf.Positional[Path]
     # Words for one thing in it.
     sentence: tyro.conf.Positional[str]
@@ -56,10 +58,11 @@ def run(options: Options) -> None:
         predictor = Predictor(detector, device, options.mixed_precision)
         progress("looking", 0, 0)
         start = time.perf_counter()
-        boxes, output = grounded(predictor, sample)
+        boxes, output = predictor.with_output(sample)
         seconds = time.perf_counter() - start
         folder = options.output or Path("runs") / f"{scan.name}_grounded"
         write_grounding_picture(folder / "picture.jpg", sample, boxes, output, detector.network)
+        write_grounded_scan(folder / GROUNDED_FILE, grounded_scan(sample, boxes, output, detector.network))
     center, size = boxes.centers[0].tolist(), boxes.sizes[0].tolist()
     assert boxes.scores is not None
     result: dict[str, Any] = {
@@ -77,6 +80,7 @@ def run(options: Options) -> None:
         f"Centre {center[0]:.2f} {center[1]:.2f} {center[2]:.2f} m, size {size[0]:.2f} x {size[1]:.2f} x "
         f"{size[2]:.2f} m, score {float(boxes.scores[0]):.2f}, in {seconds:.2f} s.",
         f"Picture: {folder / 'picture.jpg'}",
+        f"Next: fewview view {folder}",
     ]
     finish(options, result, lines)
 

@@ -29,8 +29,7 @@ from ..scene.datasets.lidar_detections import (
 )
 from ..scene.errors import BadInputError
 from ..scene.files import file_sha256
-from ..scene.progress import duration
-from .network_options import NetworkOptions
+from .detection_run import RANDOM_WEIGHTS, RunOptions, cost, require_score, skipped_note, told
 from .picture_file import evenly_spread, write_picture
 from .result import finish
 from .shared_detection import join_parts, of_all_processes, part_of, values_of_processes
@@ -38,11 +37,10 @@ from .terminal_progress import TerminalProgress
 
 DETECTOR = "sparsefusion"
 DETECTIONS_FILE, SUBMISSION = "detections.jsonl", "submission.json"
-RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(NetworkOptions):
+class Options(RunOptions):
     """Boxes for a data set in the nuScenes format, or for the frames of an info file.
 
     Writes the boxes in the LiDAR's frame (detections.jsonl, a line for each frame as soon as it is done), a submission
@@ -65,19 +63,14 @@ class Options(NetworkOptions):
     resume: bool = False
     # Other layouts of the boxes in the LiDAR's frame: one CSV table, KITTI's text files.
     formats: tuple[Literal["csv", "kitti"], ...] = ()
-    # Frames that get a picture, evenly spread; 0 for none.
-    pictures: int = 20
     # Boxes below this score are not drawn; all are in the submission.
     min_score: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.min_score <= 1:
-            raise BadInputError(f"--min-score {self.min_score:g} cannot be used: 0 to 1 is expected.")
+        require_score(self.min_score)
         if self.sweeps is not None and not 1 <= self.sweeps <= MAX_SWEEPS:
             raise BadInputError(f"--sweeps {self.sweeps} cannot be used: 1 to {MAX_SWEEPS} are possible.")
-        if self.pictures < 0:
-            raise BadInputError(f"--pictures {self.pictures} cannot be used: 0 or more is expected.")
 
 
 def run(options: Options) -> None:
@@ -114,13 +107,9 @@ def run(options: Options) -> None:
         seconds = time.perf_counter() - start
         if unusable and not kept.done:
             raise unusable[0].problem
-        if unusable:
-            skipped = (
-                f"{len(unusable)} of {len(samples)} frames could not be used and have no boxes; the first: "
-                f"{unusable[0].problem} --resume tries them again."
-            )
-            notes.append(skipped)
-            progress.say(skipped)
+        for skipped in skipped_note(unusable, len(samples), "frames"):
+            notes.append(f"{skipped} --resume tries them again.")
+            progress.say(notes[-1])
         found = {f.token: submission_boxes(f, f.boxes) for f in read_detections(kept.path, detector.task.classes)}
         submission = folder / SUBMISSION
         write_submission(submission, found, samples.tokens, used_modalities(detector.inputs))
@@ -139,14 +128,12 @@ def run(options: Options) -> None:
         "skipped": {u.token: str(u.problem) for u in unusable},
         "boxes": sum(len(boxes) for boxes in found.values()),
         "random_weights": options.weights is None,
-        "seconds": round(seconds, 2),
-        "peak_memory_gb": None if memory_gb is None else round(memory_gb, 2),
+        **cost(seconds, memory_gb),
         "pictures": [str(path) for path in written],
         "notes": notes,
     }
     lines = [
-        f"{result['boxes']} boxes in {len(samples) - len(unusable)} frames in {duration(seconds)}, reading and "
-        "pictures included" + ("." if memory_gb is None else f"; peak memory {memory_gb:.2f} GB."),
+        told(f"{result['boxes']} boxes in {len(samples) - len(unusable)} frames", seconds, memory_gb),
         f"Submission: {submission}",
         f"In the LiDAR's frame: {kept.path}",
         *([f"Pictures: {pictures.folder}"] if written else []),

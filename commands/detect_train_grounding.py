@@ -10,7 +10,7 @@ import tyro
 
 from ..detect.metrics.grounding_metric import GroundingMetric
 from ..detect.metrics.grounding_results import write_grounding_results
-from ..detect.tasks.grounding_samples import open_grounding_samples
+from ..detect.tasks.grounding_samples import SentencesByScan, open_grounding_samples
 from ..detect.tsp3d.config import TSP3DConfig, preset
 from ..detect.tsp3d.grounding_detector import TSP3DDetector
 from ..detect.tsp3d.model import TSP3DModel
@@ -60,9 +60,10 @@ def run(options: Options) -> None:
     samples = open_grounding_samples(options.input, options.split, options.sentences)
     config = replace(options.config(), names=samples.object_names)
     folder = options.output or Path("runs") / f"{options.input.resolve().name}_tsp3d_{options.preset}"
+    together = config.sentences_per_scan
     trainee = Trainee(
         options.preset,
-        samples,
+        samples if together == 1 else SentencesByScan(samples, together),
         build=lambda say: TSP3DDetector(TSP3DModel(config)),
         save=save_weights,
         held_out=_held_out(options, folder),

@@ -24,8 +24,8 @@ class Options(Common):
     holds a new token each time.
     """
 
-    # Run folders, splat files, points (PLY, glTF), meshes (PLY, glTF, OBJ), folders of photographs, data sets; several
-    # are shown together, each with a toggle.
+    # Run folders, splat files, points (PLY, glTF), meshes (PLY, glTF, OBJ), folders of photographs, data sets, answers
+    # of `detect ground`; several are shown together, each with a toggle.
     input: tyro.conf.Positional[tuple[Path, ...]]
     # Detected boxes to show on driving data, a JSON file in the nuScenes submission layout.
     detections: Path | None = None

@@ -32,14 +32,18 @@ class Predictor:
         preparation = self.detector.preparation
         return preparation.collate([preparation.prepare(preparation.read(sample))]).to(self.device)
 
-    @torch.no_grad()
     def __call__(self, sample: Sample) -> Boxes:
         """Boxes with scores in the frame of the sample's points, on the CPU."""
+        return self.with_output(sample)[0]
+
+    @torch.no_grad()
+    def with_output(self, sample: Sample) -> tuple[Boxes, Any]:
+        """(the boxes, what the network gave for them, on its device)"""
         network = self.detector.network.eval()
         batch = self.batch(sample)
         with mixed(self.device, self.mixed_precision):
             output = network(batch)
-        return self.detector.decode(output)[0].to("cpu")
+        return self.detector.decode(output)[0].to("cpu"), output
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Detected(Generic[S]):
     number: int
     sample: S
     boxes: Boxes
+    output: Any  # of the network
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,11 @@ def detect_each(
             continue
         try:
             sample = samples[i]
-            boxes = predictor(sample)
+            boxes, output = predictor.with_output(sample)
         except BadInputError as error:
             yield Unusable(i, token, error)
             continue
-        yield Detected(i, sample, boxes)
+        yield Detected(i, sample, boxes, output)
         progress("detecting", i + 1, len(samples), {"boxes": len(boxes)})
 
 

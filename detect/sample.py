@@ -43,6 +43,15 @@ class Samples(Protocol[S_co]):
 
 
 @runtime_checkable
+class Repeated(Protocol):
+    """Samples of which an epoch has some several times, such as scans with many sentences each."""
+
+    def of_epoch(self) -> list[int]:
+        """Numbers of samples for one epoch, before they are shuffled."""
+        ...
+
+
+@runtime_checkable
 class ClassBalanced(Protocol):
     """Samples that can be drawn so that rare classes are seen more often."""
 

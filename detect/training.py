@@ -15,7 +15,7 @@ from ..learn.processes import current_process
 from ..learn.training_task import Forward
 from ..scene.errors import BadInputError
 from .detector import Detector, Preparation
-from .sample import ClassBalanced, Sample, Samples
+from .sample import ClassBalanced, Repeated, Sample, Samples
 
 CACHE_BYTES = 1 << 30  # of one process: small data sets are read once
 
@@ -75,7 +75,7 @@ class DetectorTraining:
 
     def _drawn(self, epoch: int) -> list[int]:
         if not self.detector.plan.balance_classes:
-            return list(range(len(self.samples)))
+            return self.samples.of_epoch() if isinstance(self.samples, Repeated) else list(range(len(self.samples)))
         if not isinstance(self.samples, ClassBalanced):
             raise BadInputError("Classes cannot be balanced in these samples; train with balance_classes off.")
         return self.samples.class_balanced(self.seed + epoch)

@@ -1,4 +1,4 @@
-"""Colours for LiDAR points: by height, by how strongly they reflect, or from the photographs."""
+"""Colours for points: by height, by how strongly they reflect, by a probability, or from the photographs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def by_height(xyz: Tensor) -> np.ndarray:
 def by_intensity(intensity: Tensor) -> np.ndarray:
     """uint8 [N, 3] of intensities [N], 0 to 255. The square root, as most of them are small."""
     return _mapped(np.sqrt(np.clip(intensity.numpy() / 255, 0, 1)))
+
+
+def by_probability(values: Tensor) -> np.ndarray:
+    """uint8 [N, 3] of values [N], 0 (blue) to 1 (red)."""
+    return _mapped(values.numpy())
 
 
 def by_photographs(xyz: Tensor, capture: Capture) -> np.ndarray:

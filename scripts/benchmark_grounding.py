@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,21 +23,26 @@ from typing import Any
 
 import torch
 from fewview import _native
-from fewview.detect.measure import Predictor, detect_all
 from fewview.detect.metrics.grounding_metric import GroundingMetric, GroundingScores
 from fewview.detect.sparse import kernels
 from fewview.detect.sparse.kernel_map import KernelMap
-from fewview.detect.tasks.grounding_samples import GroundingSample, GroundingSamples, open_grounding_samples
+from fewview.detect.tasks.grounding_samples import (
+    GroundingSample,
+    GroundingSamples,
+    ScanSample,
+    open_grounding_samples,
+)
 from fewview.detect.text.bert import BertConfig, BertEncoder
 from fewview.detect.tsp3d.config import TSP3DConfig, preset
 from fewview.detect.tsp3d.grounding_detector import TSP3DDetector
 from fewview.detect.tsp3d.grounding_prepare import GroundingPreparation
-from fewview.detect.tsp3d.model import TSP3DModel
+from fewview.detect.tsp3d.model import Output, TSP3DModel
 from fewview.detect.tsp3d.tsp3d_weights import load_model
 from fewview.learn.processes import peak_memory_gb
 from torch import Tensor, nn
 
 TOKENS = 24  # of the sentence in measurements of speed
+TOGETHER = 16  # sentences of a scan that are answered at once
 
 
 def main() -> None:
@@ -77,7 +83,9 @@ def speed(
         model.use_text_encoder(BertEncoder(sizes).eval())
     preparation = GroundingPreparation(dataclasses.replace(config, text="words"))
     sample = samples[0]
-    read = dataclasses.replace(preparation.read(sample), tokens=tuple(range(5, 5 + TOKENS)))
+    read = preparation.read(sample)
+    question = dataclasses.replace(read.questions[0], tokens=tuple(range(5, 5 + TOKENS)))
+    read = dataclasses.replace(read, questions=(question,))
     batch = preparation.collate([preparation.prepare(read)])
     with torch.no_grad():
         _shift_keep_scores(model, batch, keep)
@@ -161,55 +169,75 @@ def _timed(module: nn.Module, part: str, seconds: dict[str, float], clock: Calla
 
 
 class Chosen:
-    """Some of the samples, evenly spread, with their sentences changed."""
+    """Some of the samples, evenly spread."""
 
-    def __init__(
-        self, samples: GroundingSamples, most: int, change: Callable[[GroundingSample], str | None] | None = None
-    ) -> None:
+    def __init__(self, samples: GroundingSamples, most: int) -> None:
         step = max(1, len(samples) / most)
-        self.samples, self.rows, self.change = samples, [int(i * step) for i in range(min(len(samples), most))], change
+        self.samples, self.rows = samples, [int(i * step) for i in range(min(len(samples), most))]
         self.tokens = tuple(samples.tokens[row] for row in self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> GroundingSample:
-        sample = self.samples[self.rows[index]]
-        if self.change is None:
-            return sample
-        return dataclasses.replace(sample, sentence=self.change(sample))
+        return self.samples[self.rows[index]]
+
+
+Said = Callable[[GroundingSample], str | None]  # the sentence that a network is given
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    scores: GroundingScores
+    voxels: dict[str, float]  # by stage, the mean over the sentences
+
+
+def measured(samples: Chosen, metric: GroundingMetric, model: TSP3DModel, said: Said | None = None) -> Measured:
+    """Scores where each sentence is replaced by what is `said` of its sample; those of a scan share its backbone."""
+    detector = TSP3DDetector(model.eval())
+    found, counts = {}, defaultdict(float)
+    for _, scan in itertools.groupby(samples, lambda sample: sample.scan.name):
+        asked = [one if said is None else dataclasses.replace(one, sentence=said(one)) for one in scan]
+        for start in range(0, len(asked), TOGETHER):
+            part = asked[start : start + TOGETHER]
+            sample = ScanSample(token=part[0].scan.name, scan=part[0].scan, asked=tuple(part))
+            batch = detector.preparation.collate([detector.preparation.prepare(detector.preparation.read(sample))])
+            with torch.no_grad():
+                output: Output = model(batch)
+            found |= {
+                one.token: metric.submitted(one, boxes)
+                for one, boxes in zip(part, detector.decode(output), strict=True)
+            }
+            for stage, count in output.counts.items():
+                counts[stage] += count * (len(part) if stage in ("fine", "middle", "coarse") else 1)
+    return Measured(metric.evaluate(found), {stage: count / len(samples) for stage, count in counts.items()})
 
 
 def accuracy(samples: Chosen, model: TSP3DModel, thresholds: bool) -> None:
     metric = GroundingMetric.of(samples)
-
-    def measured(given: Chosen, config: TSP3DConfig) -> GroundingScores:
-        model.config = config
-        detector = TSP3DDetector(model)
-        return metric.evaluate(detect_all(Predictor(detector, torch.device("cpu")), given, metric.submitted))
-
     config = model.config
-    print("\n".join(measured(samples, config).lines()))
-    changed = {
+    first = measured(samples, metric, model)
+    print("\n".join(first.scores.lines()), flush=True)
+    print("voxels of a sentence: " + ", ".join(f"{stage} {count:.0f}" for stage, count in first.voxels.items()))
+    changed: dict[str, Said] = {
         "a sentence that says nothing": lambda sample: "this is an object in the room",
         "a sentence about another object": _about_another,
     }
-    for name, change in changed.items():
-        given = Chosen(samples.samples, len(samples), change)
-        given.rows, given.tokens = samples.rows, samples.tokens
+    for name, said in changed.items():
         print(f"\n{name}")
-        print("\n".join(measured(given, config).lines()))
+        print("\n".join(measured(samples, metric, model, said).scores.lines()), flush=True)
     if not thresholds:
         return
-    print("\nthresholds (coarse, middle): Acc@0.25, Acc@0.5, voxels at the output")
+    print("\nthresholds (coarse, middle): Acc@0.25, Acc@0.5, voxels seen at the middle level and at the output")
     for coarse, middle in ((0.0, 0.0), (0.3, 0.1), (0.5, 0.2), (0.7, 0.3), (0.8, 0.5), (0.9, 0.7)):
-        counts: list[int] = []
-        handle = model.out.register_forward_pre_hook(lambda _, inputs, counts=counts: counts.append(len(inputs[0])))
-        scores = measured(samples, dataclasses.replace(config, coarse_threshold=coarse, middle_threshold=middle))
-        handle.remove()
-        overall = scores.summary()["overall"]
-        mean = sum(counts) / max(len(counts), 1)
-        print(f"{coarse:.1f}, {middle:.1f}: {overall['acc@0.25']:.3f}, {overall['acc@0.5']:.3f}, {mean:.0f}")
+        model.config = dataclasses.replace(config, coarse_threshold=coarse, middle_threshold=middle)
+        given = measured(samples, metric, model)
+        overall = given.scores.summary()["overall"]
+        print(
+            f"{coarse:.1f}, {middle:.1f}: {overall['acc@0.25']:.3f}, {overall['acc@0.5']:.3f}, "
+            f"{given.voxels['middle seen']:.0f}, {given.voxels['out']:.0f}",
+            flush=True,
+        )
 
 
 def _about_another(sample: GroundingSample) -> str | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fewview.scene.point_cloud import PointCloud
 from fewview.scene.points_ply import write_points
+from fewview.viewer.subjects.grounded_subject import GroundedSubject
+from fewview.viewer.subjects.loader import load_subject
 from support.command import assert_one_sentence, fewview
 from support.data import shared_data
 from support.grounding import room_scan, write_scannet, write_vertices
@@ -29,7 +33,7 @@ def weights(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run") / "run"
     code = main(
         ["detect", "train", "--task", "grounding", str(root), "-o", str(run), "--encoder", "words", "--epochs", "1",
-         "--device", "cpu", "--quiet"]
+         "--batch-size", "1", "--device", "cpu", "--quiet"]
     )  # fmt: skip
     assert code in (0, None)
     return run
@@ -67,6 +71,13 @@ def test_ground_a_sentence_in_points_of_a_file(weights: Path, tmp_path: Path, ca
     assert 0 < told.json["score"] < 1
     assert told.json["notes"] == []
     assert (tmp_path / "out" / "picture.jpg").stat().st_size > 1000
+    shown = load_subject(tmp_path / "out")
+    assert isinstance(shown, GroundedSubject)
+    assert shown.scan.sentence == "the red chair"
+    assert shown.scan.boxes.centers[0].tolist() == pytest.approx(told.json["center"], abs=1e-3)
+    kept = {field.name: int(field.kept.sum()) for field in shown.scan.fields}
+    voxels = told.json["voxels"]
+    assert list(kept.values()) == [voxels["coarse kept"], voxels["middle kept"], voxels["out"]]
     # Another vertical, and a class that the network never saw.
     turned = PointCloud(scan.points[:, [0, 2, 1]] * scan.points.new_tensor([1, 1, -1]), (scan.colors * 255).byte())
     write_points(tmp_path / "turned.ply", turned)
@@ -105,6 +116,30 @@ def test_ground_says_what_is_wrong_in_one_sentence(weights: Path, tmp_path: Path
         done = ground(path, "the chair")
         assert done.code == 0, done.err  # type: ignore[attr-defined]
     assert not (tmp_path / "o" / "box.json.tmp").exists()
+
+
+def test_tables_and_scenes_that_do_not_fit(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    root = write_scannet(tmp_path / "data", {"scene0000_00": room_scan(0, 3000)})
+    table = root / "ScanRefer" / "ScanRefer_filtered_train.json"
+    rows = json.loads(table.read_text())
+    rows[1]["object_id"] = "77"
+    table.write_text(json.dumps(rows))
+    out = ("-o", tmp_path / "out", "--quiet")
+    train = ("detect", "train", "--task", "grounding", root, "--encoder", "words", "--batch-size", 1, *out)
+    assert_one_sentence(fewview(capsys, *train), 2, "scene0000_00", "77")
+    run = ("detect", "run", "--task", "grounding", root, "--weights", weights, *out)
+    assert_one_sentence(fewview(capsys, *run), 2, "scene0000_00", "77")
+    scene = root / "scans" / "scene0000_00"
+    (scene / "scene0000_00.txt").unlink()
+    told = fewview(capsys, "detect", "ground", scene, "the red chair", "--weights", weights, *out, "--json")
+    assert told.code == 0, told.err
+    assert "no axis alignment" in told.json["notes"][0]
+    (scene / "color").mkdir()
+    cv2.imwrite(str(scene / "color" / "0.jpg"), np.zeros((8, 8, 3), np.uint8))
+    ground = ("detect", "ground", scene, "the red chair", "--weights", weights, *out)
+    assert_one_sentence(fewview(capsys, *ground), 2, "without intrinsics")
+    rooms = ("detect", "run", "--task", "indoor", root, "--preset", "tiny", *out)
+    assert_one_sentence(fewview(capsys, *rooms), 2, "without intrinsics")
 
 
 def test_a_real_frame_of_a_depth_camera(weights: Path, tmp_path: Path, capsys: Captured) -> None:

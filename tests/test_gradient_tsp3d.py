@@ -34,7 +34,7 @@ def test_of_the_fusion() -> None:
     rows = [torch.tensor([0, 2, 3]), torch.tensor([1, 4])]
 
     def out(v: torch.Tensor, p: torch.Tensor, *w: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features, said = fusion(v, p, rows, list(w))
+        features, said = fusion(v, p, rows, list(w), (0, 1))
         return features, *said
 
     assert gradcheck(out, (voxels, places, *words))

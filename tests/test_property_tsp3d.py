@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fewview.detect.sparse import SparseConvTensor, interpolate
+from fewview.detect.tasks.grounding_samples import (
+    ScanSample,
+    SentencesByScan,
+    open_grounding_samples,
+    sample_of_sentence,
+)
+from fewview.detect.text.text_encoders import load_tokenizer
+from fewview.detect.training import DetectorTraining
 from fewview.detect.tsp3d.backbone import Backbone, ConvNorm, GrowingConv, VoxelNorm
 from fewview.detect.tsp3d.config import TSP3DConfig, preset
 from fewview.detect.tsp3d.grounding_augment import NOISE_M, draw_change
 from fewview.detect.tsp3d.grounding_detector import TSP3DDetector
 from fewview.detect.tsp3d.grounding_prepare import GroundingPreparation
 from fewview.detect.tsp3d.model import Output, TSP3DModel
-from fewview.detect.tsp3d.scene_batch import Batch
-from fewview.detect.tsp3d.voxel_choice import at_most, keep_probability, kept_or_best, top_voxels
-from support.grounding import SMALLEST, batch, room_scan, sample
+from fewview.detect.tsp3d.scene_batch import Batch, collate
+from fewview.detect.tsp3d.voxel_choice import (
+    at_most,
+    features_at,
+    grown_scores,
+    keep_probability,
+    kept_or_best,
+    top_voxels,
+)
+from fewview.scene.scan import Scan
+from support.grounding import SENTENCES, SMALLEST, batch, room_scan, sample, write_scannet
 from support.threads import one_torch_thread as one_torch_thread
 
 
@@ -101,11 +118,31 @@ def test_the_lowest_interpolated_logits_of_each_scene_are_kept_in_training() -> 
     x = SparseConvTensor(torch.randn(16, 3), fine, None, 2)
     coarse = torch.tensor([[b, i, 0, 0] for b in range(2) for i in range(0, 8, 2)], dtype=torch.int32)
     logit = torch.tensor([1.0, -2.0, -1.0, 3.0, 3.0, 2.0, 1.0, -4.0])[:, None]
-    scores = SparseConvTensor(logit, coarse, None, 2, stride=2)
     # At 7 there is half of the corner at 6, and the other half is absent, which counts 0.
+    scores = grown_scores(-logit[:, 0], SparseConvTensor(logit, coarse, None, 2, stride=2), x.coordinates)
     kept = top_voxels(x, scores, 3).indices[:, :2].tolist()
     assert kept == [[0, 2], [0, 3], [0, 4], [1, 5], [1, 6], [1, 7]]
     assert top_voxels(x, scores, 8) is x
+
+
+def test_scores_grow_by_interpolation_and_features_of_the_lattice_are_gathered() -> None:
+    cells = torch.randint(-3, 4, (60, 4), generator=torch.Generator().manual_seed(0))
+    cells[:, 0] = (cells[:, 0] > 0).long()
+    x = SparseConvTensor(
+        torch.randn(len(cells.unique(dim=0)), 1),
+        cells.unique(dim=0).int() * torch.tensor([1, 4, 4, 4]).int(),
+        None,
+        2,
+        stride=4,
+    )
+    up = GrowingConv(1, 1)
+    grown = up(x)
+    scores = grown_scores(x.features[:, 0], x)
+    torch.testing.assert_close(scores, interpolate(x, grown.indices.float())[:, 0])
+    some = grown.select_by_index(torch.arange(0, len(grown), 3)).coordinates
+    torch.testing.assert_close(grown_scores(x.features[:, 0], x, some), scores[::3])
+    elsewhere = torch.cat([x.indices[::2], x.indices[:3] + torch.tensor([0, 400, 0, 0]).int()])
+    torch.testing.assert_close(features_at(x, elsewhere), interpolate(x, elsewhere.float()))
 
 
 def test_draws_are_bounded_by_scene_and_follow_the_seed() -> None:
@@ -142,6 +179,20 @@ def test_another_text_for_the_second_scene_leaves_the_first_as_it_is() -> None:
         out_a, out_b = in_evaluation(network, a), in_evaluation(network, b)
         mine_a, mine_b = out_a.voxels[:, 0] == 0, out_b.voxels[:, 0] == 0
         torch.testing.assert_close(getattr(out_a, name)[mine_a], getattr(out_b, name)[mine_b], atol=1e-5, rtol=1e-4)
+
+
+def test_sentences_that_share_a_scan_find_what_each_finds_alone() -> None:
+    network = model()
+    preparation = GroundingPreparation(SMALLEST)
+    scene = preparation.prepare(preparation.read(sample_of_all(room_scan())))
+    together = in_evaluation(network, collate([scene, scene]))
+    apart = in_evaluation(network, batch(SMALLEST, (0, 1, 2, 3), (0,) * 4))
+    assert (together.sentences, apart.sentences) == (8, 4)
+    for sentence in range(8):
+        mine, alone = together.voxels[:, 0] == sentence, apart.voxels[:, 0] == sentence % 4
+        assert torch.equal(together.voxels[mine][:, 1:], apart.voxels[alone][:, 1:])
+        for name in ("offsets", "log_sizes", "logits"):
+            torch.testing.assert_close(getattr(together, name)[mine], getattr(apart, name)[alone], atol=1e-5, rtol=1e-4)
 
 
 def test_padding_of_the_text_has_no_effect() -> None:
@@ -236,6 +287,53 @@ def test_gradients_reach_every_part() -> None:
     assert not [name for name in idle if "words" not in name and "attention" not in name], idle
 
 
+# ---- sentences of one scan -----------------------------------------------------------------------------------------
+
+
+def sample_of_all(scan: Scan) -> ScanSample:
+    asked = tuple(sample_of_sentence(scan, i) for i in range(len(scan.sentences)))
+    return ScanSample(token=scan.name, scan=scan, asked=asked)
+
+
+def test_a_step_takes_sentences_that_allow_the_same_change_of_their_scan() -> None:
+    preparation = GroundingPreparation(replace(SMALLEST, sentences_per_scan=2, prompts_per_scan=0))
+    read = preparation.read(sample_of_all(room_scan()))
+    tokens = [question.tokens for question in read.questions]
+    drawn = [
+        sorted(tokens.index(one.tokens) for one in preparation.prepare(read, np.random.default_rng(seed)).asked)
+        for seed in range(40)
+    ]
+    # The second sentence is the one with "left": it comes alone. Of the other three any two come together.
+    assert {tuple(rows) for rows in drawn} == {(1,), (0, 2), (0, 3), (2, 3)}
+
+
+def test_a_detection_prompt_means_every_object_of_its_classes() -> None:
+    preparation = GroundingPreparation(replace(SMALLEST, sentences_per_scan=1, prompts_per_scan=3))
+    read = preparation.read(sample_of_all(room_scan()))
+    assert read.rows_of_class == {"bed": (3,), "chair": (0, 1), "table": (2,)}
+    tokenize = load_tokenizer("words")
+    for seed in range(10):
+        _, *prompts = preparation.prepare(read, np.random.default_rng(seed)).asked
+        assert len(prompts) == 3
+        for prompt in prompts:
+            assert prompt.truth is not None
+            count = len(prompt.truth.targets)
+            names = [name for name in ("bed", "chair", "table") if tokenize(name)[1] in prompt.tokens]
+            assert count == sum(len(read.rows_of_class[name]) for name in names) > 0
+
+
+def test_an_epoch_has_a_scan_as_often_as_its_sentences_need(tmp_path: Path) -> None:
+    root = write_scannet(tmp_path, {"scene0000_00": room_scan(0, 3000), "scene0001_00": room_scan(1, 3000)})
+    by_scan = SentencesByScan(open_grounding_samples(root, "train"), 3)
+    assert by_scan.tokens == ("scene0000_00", "scene0001_00")
+    assert by_scan.of_epoch() == [0, 0, 1, 1]
+    assert [one.sentence for one in by_scan[1].asked] == [text for text, _ in SENTENCES]
+    detector = TSP3DDetector(model(replace(SMALLEST, sentences_per_scan=3, epochs=2, batch_size=2)))
+    training = DetectorTraining(detector, by_scan, 0)
+    assert training.steps == 4
+    assert next(iter(training.batches(0))).scans == 2
+
+
 # ---- augmentation ------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +341,7 @@ def test_gradients_reach_every_part() -> None:
 def test_a_view_dependent_sentence_is_turned_a_little_and_never_mirrored(sentence: str) -> None:
     seen = []
     for seed in range(40):
-        matrix = draw_change(sentence, 4, np.random.default_rng(seed)).matrix
+        matrix = draw_change([sentence], 4, np.random.default_rng(seed)).matrix
         np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
         seen.append((np.linalg.det(matrix) < 0, abs(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))) > 6))
     mirrored, turned = (any(values) for values in zip(*seen, strict=True))
@@ -254,8 +352,8 @@ def test_boxes_follow_the_points_of_their_objects() -> None:
     config = replace(SMALLEST, points=100_000, jitter=0.0)
     preparation = GroundingPreparation(config)
     read = preparation.read(sample(0, 0))
-    change = draw_change(read.sentence, len(read.points), np.random.default_rng(5))
-    truth = preparation.prepare(read, np.random.default_rng(5)).truth
+    change = draw_change([read.questions[0].sentence], len(read.points), np.random.default_rng(5))
+    truth = preparation.prepare(read, np.random.default_rng(5)).asked[0].truth
     own = change.points(read.points)[read.object_of_point == 0]
     expected = torch.cat([(own.amin(0) + own.amax(0)) / 2, own.amax(0) - own.amin(0)])
     torch.testing.assert_close(truth.targets[0], expected, atol=1e-5, rtol=0)
@@ -267,8 +365,8 @@ def test_jitter_moves_no_centre_unless_as_released() -> None:
         preparation = GroundingPreparation(replace(SMALLEST, jitter=0.2, jitter_centers=released))
         read = preparation.read(sample(0, 0))
         without = GroundingPreparation(replace(SMALLEST, jitter=0.0))
-        a = preparation.prepare(read, np.random.default_rng(3)).truth
-        b = without.prepare(read, np.random.default_rng(3)).truth
+        a = preparation.prepare(read, np.random.default_rng(3)).asked[0].truth
+        b = without.prepare(read, np.random.default_rng(3)).asked[0].truth
         assert bool((a.targets[:, :3] == b.targets[:, :3]).all()) != released
         assert not torch.equal(a.targets[:, 3:], b.targets[:, 3:])
 

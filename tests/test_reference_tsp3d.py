@@ -127,7 +127,7 @@ def test_losses_of_a_batch_by_hand() -> None:
     output = Output(voxels, torch.zeros(4, 3), torch.zeros(4, 3), logits, keep, Scored(voxels, logits), 2)
     config = replace(SMALLEST, positives=1, voxel_m=0.08)
     empty = torch.zeros(0)
-    found = losses(output, Batch(voxels, empty, empty, (1, 1), tuple(truth)), config)
+    found = losses(output, Batch(voxels, empty, 2, empty, (1, 1), (0, 1), tuple(truth)), config)
     positive = torch.tensor([True, False, True, False])  # of two voxels in a scene the farther one is always left out
     assert float(found["class"]) == pytest.approx(float(focal_loss(logits, positive).sum() / 2))
     assert float(found["completion"]) == pytest.approx(float(found["class"]))
@@ -149,7 +149,7 @@ def test_a_batch_without_any_positive_voxel_has_no_box_loss() -> None:
     truth = Truth(torch.tensor([[0.0, 0, 0, 1, 1, 1]]), torch.zeros(0, 6), torch.zeros(0, 6))
     output = Output(voxels, offsets, offsets * 0, offsets[:, 0], (), None, 1)
     empty = torch.zeros(0)
-    found = losses(output, Batch(voxels, empty, empty, (1,), (truth,)), SMALLEST)
+    found = losses(output, Batch(voxels, empty, 1, empty, (1,), (0,), (truth,)), SMALLEST)
     assert float(found["box"]) == 0
     sum(found.values()).backward()
     assert bool(torch.isfinite(offsets.grad).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,14 @@ class GroundingSample(Sample):
     target: int | None = None  # row of the scan's objects
     anchors: tuple[int, ...] = ()  # rows of objects that the data set gives to learn from besides
     near: int | None = None  # row of another object that the sentence names, the nearest of its kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSample(Sample):
+    """A scan with all of its sentences, to learn from several at once."""
+
+    scan: Scan
+    asked: tuple[GroundingSample, ...]
 
 
 def sample_for(scan: Scan, sentence: str) -> GroundingSample:
@@ -112,6 +121,11 @@ class GroundingSamples:
     def tokens(self) -> tuple[str, ...]:
         return tuple(self.data.references[name][i].token for name, i in self._rows)
 
+    @property
+    def scan_names(self) -> tuple[str, ...]:
+        """The scan that each sentence is about."""
+        return tuple(name for name, _ in self._rows)
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -135,6 +149,33 @@ class GroundingSamples:
         while self._bytes > _CACHE_BYTES and len(self._scans) > 1:
             self._bytes -= _size(self._scans.popitem(last=False)[1])
         return scan
+
+
+class SentencesByScan:
+    """The scans that sentences are about as samples, each as often in an epoch as its sentences need."""
+
+    def __init__(self, samples: GroundingSamples, together: int) -> None:
+        """`together` sentences of a scan are learnt at a time."""
+        self.samples, self.together = samples, together
+        self._rows: dict[str, list[int]] = {}
+        for row, name in enumerate(samples.scan_names):
+            self._rows.setdefault(name, []).append(row)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return tuple(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> ScanSample:
+        """Raises BadInputError for damaged files."""
+        name = self.tokens[index]
+        asked = tuple(self.samples[row] for row in self._rows[name])
+        return ScanSample(token=name, scan=asked[0].scan, points=asked[0].points, asked=asked)
+
+    def of_epoch(self) -> list[int]:
+        return [i for i, rows in enumerate(self._rows.values()) for _ in range(math.ceil(len(rows) / self.together))]
 
 
 def open_grounding_samples(root: Path, split: str = "all", sentences: str = "scanrefer") -> GroundingSamples:

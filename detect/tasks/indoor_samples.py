@@ -1,4 +1,4 @@
-"""Rooms with posed photographs as samples: scenes in ScanNet's files, a frame of SUN RGB-D, or any posed capture."""
+"""Rooms with posed photographs as samples: of ScanNet, ARKitScenes, SUN RGB-D, or any posed capture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ...scene.boxes import Boxes
+from ...scene.datasets.arkit_scenes import ARKitScenes, is_arkit_scenes
 from ...scene.datasets.scannet_folder import ScanNet, is_scannet
 from ...scene.datasets.sunrgbd_frame import is_sunrgbd_info, read_sunrgbd
 from ...scene.errors import BadInputError
@@ -18,7 +19,9 @@ from ...scene.scan import Scan
 from .indoor_task import in_classes
 from .room_sample import RoomSample, room_sample
 
-ROOM_KINDS = "a folder of ScanNet scenes, an info file of SUN RGB-D, or posed photographs in metres with z up"
+ROOM_KINDS = (
+    "a folder of ScanNet's or ARKitScenes' scenes, an info file of SUN RGB-D, or posed photographs in metres with z up"
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,18 @@ class RoomSamples:
 
 
 def open_rooms(path: Path, classes: Sequence[str], split: str = "all") -> RoomSamples:
-    """The rooms at `path`; only a folder of ScanNet scenes has splits. Raises BadInputError."""
+    """The rooms at `path`; only folders of ScanNet's and ARKitScenes' scenes have splits. Raises BadInputError."""
     names = tuple(classes)
     if is_scannet(path):
         data = ScanNet.open(path, split)
         return RoomSamples(data.names, data.scan, names, data.class_of)
+    if is_arkit_scenes(path):
+        rooms = ARKitScenes.open(path, split)
+        return RoomSamples(rooms.names, rooms.scan, names, _no_other_meaning)
     if split != "all":
-        raise BadInputError(f"{path} is no folder of ScanNet scenes, so it has no split {split!r}; leave it out.")
+        raise BadInputError(
+            f"{path} is no folder of ScanNet's or ARKitScenes' scenes, so it has no split {split!r}; leave it out."
+        )
     is_info = path.is_file() and path.suffix == ".json" and is_sunrgbd_info(read_json(path))
     scan = read_sunrgbd(path) if is_info else scan_of_capture(path)
     return RoomSamples((scan.name,), _Held({scan.name: scan}), names, _no_other_meaning, scan.notes)

@@ -41,6 +41,7 @@ class TSP3DConfig:
     dropout: float = 0.1  # probability, in the transformers
 
     # Pruning and addition.
+    surface_only: bool = False  # whether the decoder grows onto the backbone's voxels alone, and not into empty space
     coarse_cap: int = 320  # voxels of a scene that the coarse transformer sees in training, drawn at random
     middle_cap: int = 3200  # the same of the middle transformer
     middle_top: int = 4000  # voxels of a scene kept before the middle transformer in training
@@ -60,7 +61,11 @@ class TSP3DConfig:
 
     # Training.
     epochs: int = 90  # over all sentences; the released scripts stop by hand
-    batch_size: int = 7  # sentences of one step of one process
+    batch_size: int = 7  # scans of one step of one process
+    sentences_per_scan: int = 1  # learnt together in a step, so that the backbone sees their scan once
+    prompts_per_scan: int = (
+        0  # detection prompts beside them, such as "chair . table .", whose targets are all of those
+    )
     learning_rate: float = 5e-4  # of AdamW
     weight_decay: float = 5e-4  # of AdamW
     max_gradient_norm: float = 0.1  # L2 over all parameters; larger gradients are scaled down
@@ -83,6 +88,12 @@ class TSP3DConfig:
             raise BadInputError("Numbers of points and voxels should be positive.")
 
     @property
+    def level_edges_m(self) -> tuple[float, float, float]:
+        """Edges of the voxels of the coarse, the middle and the fine level."""
+        coarse, middle, fine = (self.voxel_m * self.stem_strides * steps for steps in (16, 8, 4))
+        return coarse, middle, fine
+
+    @property
     def channels(self) -> int:
         """Channels of the three levels that the decoder works on, and of everything after."""
         return self.stage_channels[-1]
@@ -93,7 +104,7 @@ def preset(name: Preset) -> TSP3DConfig:
     if name == "paper":
         return TSP3DConfig()
     return TSP3DConfig(
-        points=12_000,
+        points=30_000,
         voxel_m=0.04,
         stem_channels=16,
         stem_strides=1,
@@ -102,17 +113,20 @@ def preset(name: Preset) -> TSP3DConfig:
         text="minilm",
         text_dropout=False,
         attention_layers=1,
-        attention_heads=4,
+        attention_heads=3,
         ffn_channels=96,
         dropout=0.0,
         coarse_cap=320,
+        surface_only=True,
         middle_cap=1000,
-        middle_top=1200,
-        fine_top_range=(1000, 2000),
+        middle_top=1000,
+        fine_top_range=(600, 1200),
         completion_cap=800,
-        epochs=12,
+        epochs=8,
         batch_size=4,
-        learning_rate=1e-3,
+        sentences_per_scan=4,
+        prompts_per_scan=1,
+        learning_rate=1.5e-3,
         weight_decay=0.01,
         max_gradient_norm=1.0,
         milestones=(0.7, 0.9),

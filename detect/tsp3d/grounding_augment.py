@@ -1,7 +1,8 @@
-"""Changes by chance of a scan in training, which keep a sentence true."""
+"""Changes by chance of a scan in training, which keep its sentences true."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,13 @@ class Change:
         return torch.from_numpy(moved * self.scale).float()
 
 
-def draw_change(sentence: str, count: int, random: np.random.Generator) -> Change:
-    """A change of a scan of `count` points.
+def draw_change(sentences: Sequence[str], count: int, random: np.random.Generator) -> Change:
+    """A change of a scan of `count` points that is asked for by these sentences.
 
     A sentence that depends on the view would no longer be true in a mirror, and quarter turns would take its directions
     away from those of the walls; its scan is turned a little only.
     """
-    free = not is_view_dependent(sentence)
+    free = not any(map(is_view_dependent, sentences))
     flips = np.where(random.random(2) < 0.5, -1.0, 1.0) if free else np.ones(2)
     quarter = int(random.integers(4)) if free else 0
     about_z = quarter * np.pi / 2 + random.uniform(-TURN_RAD, TURN_RAD)

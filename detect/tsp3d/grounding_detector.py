@@ -39,8 +39,8 @@ class TSP3DDetector:
         self.plan = TrainingPlan(config.epochs, config.batch_size, config.max_gradient_norm)
 
     def decode(self, output: Output) -> list[Boxes]:
-        """The box of the best voxel of each scene; none for a scene without voxels."""
-        return [best_box(output, scene, self.config) for scene in range(output.scenes)]
+        """The box of the best voxel of each sentence; none for a scan without voxels."""
+        return [best_box(output, sentence, self.config) for sentence in range(output.sentences)]
 
     def settings(self) -> dict[str, Any]:
         return settings(self.config)
@@ -62,9 +62,9 @@ class TSP3DDetector:
                 group["lr"] *= (step + 1) / (rising + 1)
 
 
-def best_box(output: Output, scene: int, config: TSP3DConfig) -> Boxes:
-    """The box of the best-scoring voxel of a scene, [1] or, where it has no voxels, [0]."""
-    rows = (output.voxels[:, 0] == scene).nonzero()[:, 0]
+def best_box(output: Output, sentence: int, config: TSP3DConfig) -> Boxes:
+    """The box of the best-scoring voxel for a sentence, [1] or, where its scan has no voxels, [0]."""
+    rows = (output.voxels[:, 0] == sentence).nonzero()[:, 0]
     if len(rows) == 0:
         return Boxes.empty(GROUNDING.classes)
     best = rows[output.logits[rows].argmax()][None]

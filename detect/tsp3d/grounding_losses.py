@@ -41,8 +41,8 @@ def distance_iou_loss(a: Tensor, b: Tensor) -> Tensor:
 def losses(output: Output, batch: Batch, config: TSP3DConfig) -> Mapping[str, Tensor]:
     """box, class, keep and completion, [] each."""
     truths = [truth for truth in batch.truths if truth is not None]
-    if len(truths) != output.scenes:
-        raise ValueError("every scene of a batch needs its truth to learn from")
+    if len(truths) != output.sentences:
+        raise ValueError("every sentence of a batch needs its truth to learn from")
     box, score = _box_losses(output, truths, config)
     found = {"box": box, "class": score}
     if output.keep:
@@ -60,8 +60,8 @@ def _targets(voxels: Tensor, truths: list[Truth], config: TSP3DConfig) -> tuple[
     """(bool [N]: voxels that learn a box, the boxes [N, 6] of those)"""
     positive = torch.zeros(len(voxels), dtype=torch.bool, device=voxels.device)
     boxes = torch.zeros(len(voxels), 6, device=voxels.device)
-    for scene, truth in enumerate(truths):
-        own = (voxels[:, 0] == scene).nonzero()[:, 0]
+    for sentence, truth in enumerate(truths):
+        own = (voxels[:, 0] == sentence).nonzero()[:, 0]
         row = nearest_voxels(_points(voxels[own], config), truth.targets, config.positives)
         hit = row >= 0
         positive[own[hit]] = True
@@ -84,8 +84,8 @@ def _keep_loss(output: Output, truths: list[Truth], config: TSP3DConfig) -> Tens
     """Voxels to keep are the background of the focal loss: their logit is to be low."""
     total = output.logits.sum() * 0
     for level, (scored, half_edge) in enumerate(zip(output.keep, config.keep_half_edges_m, strict=True)):
-        for scene, truth in enumerate(truths):
-            own = scored.voxels[:, 0] == scene
+        for sentence, truth in enumerate(truths):
+            own = scored.voxels[:, 0] == sentence
             centers = torch.cat([truth.targets, truth.near, *([truth.objects] if level == 0 else [])])[:, :3]
             keep = within_cubes(_points(scored.voxels[own], config), centers, half_edge)
             count = keep.sum() if bool(keep.any()) else own.sum().clamp(min=1)

@@ -1,9 +1,11 @@
-"""The transformer between voxels and words, scene by scene: nothing is padded, so nothing is computed in vain."""
+"""The transformer between voxels and words, one sentence after another: nothing is padded, nothing computed in vain."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from .backbone import VoxelNorm
@@ -69,8 +71,15 @@ class FusionLayer(nn.Module):
 
     def forward(self, voxels: Tensor, places: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """voxels and their position embedding [1, N, C], words [1, L, C] -> both updated."""
+        return self.with_words(self.among_voxels(voxels, places), places, words)
+
+    def among_voxels(self, voxels: Tensor, places: Tensor) -> Tensor:
+        """The part of the layer that comes before any word."""
         placed = voxels + places
-        voxels = self.voxels_self(voxels, placed, placed, voxels)
+        found: Tensor = self.voxels_self(voxels, placed, placed, voxels)
+        return found
+
+    def with_words(self, voxels: Tensor, places: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         words = self.words_self(words, words, words, words)
         looked = self.voxels_to_words(voxels, voxels + places, words, words)
         words = self.words_to_voxels(words, words, voxels, voxels)
@@ -78,7 +87,7 @@ class FusionLayer(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Layers that start from equal weights, over each scene of a batch on its own."""
+    """Layers that start from equal weights, over each sentence of a batch and its scan on their own."""
 
     def __init__(self, config: TSP3DConfig) -> None:
         super().__init__()
@@ -86,20 +95,26 @@ class Fusion(nn.Module):
         self.layers = nn.ModuleList([layer, *(copy.deepcopy(layer) for _ in range(config.attention_layers - 1))])
 
     def forward(
-        self, features: Tensor, places: Tensor, rows: list[Tensor], words: list[Tensor]
+        self, features: Tensor, places: Tensor, rows: list[Tensor], words: list[Tensor], scan_of_sentence: Sequence[int]
     ) -> tuple[Tensor, list[Tensor]]:
-        """features and places [N, C]; for each scene its rows [n_b] of both, and its words [L_b, C].
+        """features and places [N, C]; for each scan its rows [n_b] of both, for each sentence its words [L_s, C].
 
-        Gives both updated. A scene without voxels keeps its words, as there is nothing to look at.
+        Gives the features of the voxels of its scan for each sentence, one after another, and the words, both updated.
+        A scan without voxels leaves words as they are. What comes before any word is computed once for each scan.
         """
-        out, said = features.clone(), []
-        for own, text in zip(rows, words, strict=True):
-            if len(own) == 0:
+        first: FusionLayer = self.layers[0]  # type: ignore[assignment]
+        scans = [(features[own][None], places[own][None]) for own in rows]
+        seen = [first.among_voxels(x, place) if x.shape[1] else x for x, place in scans]
+        out, said = [], []
+        for scan, text in zip(scan_of_sentence, words, strict=True):
+            x, place = seen[scan], scans[scan][1]
+            if not x.shape[1]:
+                out.append(x[0])
                 said.append(text)
                 continue
-            x, place, t = features[own][None], places[own][None], text[None]
-            for layer in self.layers:
+            x, t = first.with_words(x, place, text[None])
+            for layer in self.layers[1:]:
                 x, t = layer(x, place, t)
-            out = out.index_copy(0, own, x[0].to(out.dtype))
+            out.append(x[0])
             said.append(t[0])
-        return out, said
+        return torch.cat(out).to(features.dtype), said

@@ -1,11 +1,53 @@
-"""Choices among the voxels of each scene: at random, by a threshold, or the best of them."""
+"""Choices among the voxels of each sentence: all of its scan, at random, by a threshold, or the best of them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..sparse import SparseConvTensor, interpolate
+from ..sparse import SparseConvTensor, find_rows, generative_conv, transposed_conv_onto
+from ..sparse.coordinates import CoordinateSet
+
+
+def voxels_of_sentences(x: SparseConvTensor, scan_of_sentence: tuple[int, ...]) -> CoordinateSet:
+    """The voxels of its scan for each sentence, one sentence after another: batch items of the set are sentences."""
+    of_scan = x.batch_rows()
+    rows = torch.cat([of_scan[scan] for scan in scan_of_sentence])
+    old = x.coordinates
+    if scan_of_sentence == tuple(range(x.batch_size)) and bool((rows[1:] > rows[:-1]).all()):
+        return old
+    counts = torch.tensor([len(of_scan[scan]) for scan in scan_of_sentence], device=rows.device)
+    indices = old.indices[rows]
+    indices[:, 0] = torch.arange(len(counts), device=rows.device).repeat_interleave(counts)
+    return CoordinateSet(indices, len(scan_of_sentence), old.spatial_shape, old.stride)
+
+
+def in_scans(indices: Tensor, scan_of_sentence: tuple[int, ...]) -> Tensor:
+    """Voxels [N, 4] of sentences as voxels [N, 4] of their scans."""
+    scan = torch.tensor(scan_of_sentence, dtype=indices.dtype, device=indices.device)[indices[:, 0].long()]
+    return torch.cat([scan[:, None], indices[:, 1:]], dim=1)
+
+
+def features_at(x: SparseConvTensor, indices: Tensor) -> Tensor:
+    """Features [M, C] at voxels [M, 4] of the tensor's own stride, 0 where there is none.
+
+    Interpolation at the points of the lattice, which is all that the decoder needs of it.
+    """
+    rows = find_rows(x.coordinates, indices)
+    there = (rows >= 0).nonzero()[:, 0]
+    return x.features.new_zeros(len(indices), x.features.shape[1]).index_copy(0, there, x.features[rows[there]])
+
+
+def grown_scores(scores: Tensor, x: SparseConvTensor, onto: CoordinateSet | None = None) -> Tensor:
+    """Scores [N] of the voxels of `x`, interpolated at those that `GrowingConv` makes of them; absent ones count 0.
+
+    Those lie half a step apart, so that interpolation is the same convolution, with fixed weights.
+    """
+    along = scores.new_tensor([0.5, 1.0, 0.5])
+    weight = (along[:, None, None] * along[:, None] * along)[None, ..., None]
+    given = x.replace_feature(scores[:, None])
+    grown = generative_conv(given, weight) if onto is None else transposed_conv_onto(given, weight, None, onto)
+    return grown.features[:, 0]
 
 
 def at_most(x: SparseConvTensor, count: int, seed: int | None = None) -> SparseConvTensor:
@@ -40,15 +82,10 @@ def kept_or_best(x: SparseConvTensor, logits: Tensor, threshold: float) -> Spars
     return x if bool(keep.all()) else x.select_by_index(keep)
 
 
-def top_voxels(x: SparseConvTensor, scores: SparseConvTensor, count: int) -> SparseConvTensor:
-    """The `count` voxels of each scene whose interpolated coarse logit is lowest; all where there are fewer.
-
-    Absent corners count 0, which is P(keep) = 0.5. No gradient flows through the choice.
-    """
+def top_voxels(x: SparseConvTensor, scores: Tensor, count: int) -> SparseConvTensor:
+    """The `count` voxels of each sentence whose scores [N] are highest; all where there are fewer."""
     rows = x.batch_rows()
     if all(len(own) <= count for own in rows):
         return x
-    coarse = scores.replace_feature(-scores.features.detach().float())
-    score = interpolate(coarse, x.indices.float())[:, 0]
-    chosen = [own if len(own) <= count else own[score[own].topk(count).indices.sort().values] for own in rows]
+    chosen = [own if len(own) <= count else own[scores[own].topk(count).indices.sort().values] for own in rows]
     return x.select_by_index(torch.cat(chosen))

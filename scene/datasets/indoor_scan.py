@@ -1,4 +1,4 @@
-"""Indoor scans of any kind: a scene of ScanNet, a frame of SUN RGB-D, points or a mesh in a file, a reconstruction."""
+"""Indoor scans of any kind: of ScanNet, ARKitScenes or SUN RGB-D, points, a mesh, a reconstruction."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..points_input import holds_points, read_any_points
 from ..run import Run
 from ..run_splat import load_run_splat
 from ..scan import Scan
+from .arkit_scenes import is_arkit_scene, read_arkit_scene
 from .scannet_scene import is_scannet_scene, read_scannet_scene
 from .sunrgbd_frame import is_sunrgbd_info, read_sunrgbd
 
@@ -26,9 +27,9 @@ _Z_UP = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from a frame whose
 def read_indoor_scan(path: Path | str, up: str | None = None, scale: float | None = None) -> Scan:
     """The scan at `path` in metres with z up.
 
-    A scene folder of ScanNet, an info file of SUN RGB-D as JSON (its first frame), a PLY or glTF of points or of a
-    mesh, or a run of `fewview reconstruct`. `up` names the axis that is up in a file, z unless given (a run says its
-    own); `scale` is the metres in one of its units, which a run needs, as its unit is not known.
+    A scene folder of ScanNet or ARKitScenes, an info file of SUN RGB-D as JSON (its first frame), a PLY or glTF of
+    points or of a mesh, or a run of `fewview reconstruct`. `up` names the axis that is up in a file, z unless given (a
+    run says its own); `scale` is the metres in one of its units, which a run needs, as its unit is not known.
     Raises BadInputError for all else.
     """
     path = Path(path)
@@ -36,6 +37,8 @@ def read_indoor_scan(path: Path | str, up: str | None = None, scale: float | Non
         raise BadInputError(f"A scale of {scale:g} cannot be used: metres in one unit of the file are expected.")
     if path.is_dir() and is_scannet_scene(path):
         return _plain(read_scannet_scene(path)[0], up, scale)
+    if path.is_dir() and is_arkit_scene(path):
+        return _plain(read_arkit_scene(path), up, scale)
     if (path / "config.json").is_file():
         return _of_run(Run.open(path), up, scale)
     if path.suffix.lower() == ".json" and path.is_file():
@@ -44,8 +47,8 @@ def read_indoor_scan(path: Path | str, up: str | None = None, scale: float | Non
         return _plain(read_sunrgbd(path), up, scale)
     if not holds_points(path):
         raise BadInputError(
-            f"{path} is no scan: a scene folder of ScanNet, a PLY or glTF with points, an info file of SUN RGB-D (as "
-            "JSON) or a run of `fewview reconstruct` is expected."
+            f"{path} is no scan: a scene folder of ScanNet or ARKitScenes, a PLY or glTF with points, an info file of "
+            "SUN RGB-D (as JSON) or a run of `fewview reconstruct` is expected."
         )
     cloud, notes = read_any_points(path)
     points = cloud.xyz.float()

@@ -14,6 +14,7 @@ from ...scene.driving import DrivingLog
 from ...scene.errors import BadInputError
 from ...scene.formats import load_splat, splat_camera, splat_file
 from ...scene.gaussians import Gaussians
+from ...scene.grounded_scan import GROUNDED_FILE, GroundedScan, read_grounded_scan
 from ...scene.mesh_formats import is_mesh_file, load_mesh
 from ...scene.point_cloud import PointCloud
 from ...scene.points_input import holds_points, read_any_points
@@ -24,12 +25,13 @@ from ...scene.splat import Axis, Splat, StaticSplat
 from ...scene.triangle_mesh import Mesh
 from .capture_subject import CaptureSubject
 from .driving_subject import DrivingSubject
+from .grounded_subject import GroundedSubject
 from .mesh_subject import MeshSubject
 from .points_subject import PointsSubject
 from .splat_subject import SplatSubject
 from .subject import Subject
 
-Target = Path | str | Run | Capture | Gaussians | Splat | Mesh | PointCloud | DrivingLog
+Target = Path | str | Run | Capture | Gaussians | Splat | Mesh | PointCloud | DrivingLog | GroundedScan
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,16 @@ def _load_splat(target: Path | Gaussians | Splat, request: Request) -> Subject:
     return SplatSubject("Splat", splat_given, notes=splat_given.notes)
 
 
+def _is_grounded(target: Any) -> bool:
+    return isinstance(target, GroundedScan) or (isinstance(target, Path) and (target / GROUNDED_FILE).is_file())
+
+
+def _load_grounded(target: Path | GroundedScan, request: Request) -> Subject:
+    if isinstance(target, Path):
+        return GroundedSubject(target.resolve().name, read_grounded_scan(target / GROUNDED_FILE))
+    return GroundedSubject("Scan", target)
+
+
 # -- meshes -------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +227,7 @@ def _load_capture(target: Path | Capture, request: Request) -> Subject:
 
 # The first that takes an input loads it.
 KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Request], Subject]], ...] = (
+    (_is_grounded, _load_grounded),
     (_is_run, _load_run),
     (_is_mesh, _load_mesh),
     (_is_points, _load_points),
