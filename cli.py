@@ -35,6 +35,7 @@ COMMANDS = {
     "view": "Look at a run, a splat, points or a data set in the browser.",
     "render": "A run or a splat file to pictures and a film.",
     "mesh": "The surface of a run or a splat file as a coloured mesh: GLB, OBJ or PLY.",
+    "animate": "A film of one cut-out object to a mesh that moves: one GLB for Blender and the web.",
     "share": "A run or a splat file to one HTML page that anybody can open.",
     "edit": "Drag, crop or clean a splat, and set its origin, up axis and unit; the original stays.",
     "eval": "Measure a run on its held-out photographs again.",

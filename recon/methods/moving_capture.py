@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...render.aim import focus_point
+from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.filled import filled
 from ...scene.geometry import transform_points
@@ -23,17 +24,18 @@ WINDOW = 8  # photographs that follow each other, in all of whose outlines a sta
 CANDIDATES = 200_000  # places in the box that are looked at
 
 
-def require_times(inputs: Inputs, method: str) -> None:
+def require_times(capture: Capture, method: str) -> None:
     """Raise BadInputError where the photographs are not of different moments."""
-    if inputs.dataset.cameras.times_s is None:
+    if capture.times_s is None:
         raise BadInputError(
-            f"{method} follows what moves, and the photographs of {inputs.capture.source} have no times: give every "
-            "frame a 'time' in its transforms.json, read a video, or take --method 3dgs."
+            f"{method} follows what moves, and the photographs of {capture.source} have no times: say with --fps how "
+            "many are taken in a second, give every frame a 'time' in its transforms.json, read a video, or take "
+            "--method 3dgs."
         )
-    if not inputs.moves:
+    if capture.duration_s == 0:
         raise BadInputError(
-            f"{method} follows what moves, and all photographs of {inputs.capture.source} have one time; take "
-            "--method 3dgs, which takes the scene as still."
+            f"{method} follows what moves, and all photographs of {capture.source} have one time; take --method 3dgs, "
+            "which takes the scene as still."
         )
 
 

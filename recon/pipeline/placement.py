@@ -34,8 +34,12 @@ def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> Pos
     if capture.cameras is not None:
         if config.synthesis:
             raise BadInputError(f"{capture.source} has cameras, and --synthesis is for estimated ones: leave it out.")
-        given = {"--stereo": config.stereo, "--pose-network": config.pose_network}
-        unused = [option for option, weights in given.items() if weights is not None]
+        given = {
+            "--stereo": config.stereo,
+            "--pose-network": config.pose_network,
+            "--standing-camera": config.standing_camera or None,
+        }
+        unused = [option for option, value in given.items() if value is not None]
         if not unused:
             return None
         raise BadInputError(
@@ -47,6 +51,10 @@ def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> Pos
             f"--synthesis needs to know what the object is, and no photograph of {capture.source} has a mask or is "
             "transparent: give masks (a folder masks/ beside the photographs), or leave it out."
         )
+    if config.standing_camera:
+        from ..poses.standing_camera import StandingCamera
+
+        return StandingCamera.of(capture)
     # Imported here: the matchers take seconds to load, which inputs with cameras need not wait for.
     from ..poses import PosesConfig
     from ..poses.choose_estimator import estimator_for

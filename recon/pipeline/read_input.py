@@ -10,6 +10,8 @@ from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.progress import Progress, silent
 from ...scene.readers import read_capture
+from ..methods.moving_capture import require_times
+from ..methods.registry import method
 from .reconstruct_config import ReconstructConfig
 from .select_views import HOLD_OUT_EVERY
 
@@ -34,6 +36,8 @@ def read_input(source: Path | str, config: ReconstructConfig, progress: Progress
         raise BadInputError(
             f"{source} holds one photograph; at least two that show the same things from different places are needed."
         )
+    if config.method != "auto" and method(config.method).uses_time:
+        require_times(capture, config.method)  # here, and not after minutes in which cameras are looked for
     if config.focal_px is None:
         return capture
     if capture.cameras is not None:

@@ -67,6 +67,8 @@ class ReconstructConfig:
     # Weights of an ADen network (of scripts/train_priors/aden.py) that proposes cameras for photographs of one object
     # that could not be placed, for --synthesis to look at; and places all of them where too few could.
     pose_network: Path | None = None
+    # The photographs are frames of a film whose camera stands: all have one camera, and none is searched for.
+    standing_camera: bool = False
     # Leave out photographs whose estimated camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0
     # The photographs are frames of a film, so many a second, in the order of their names: a scene that moves.
@@ -96,6 +98,11 @@ class ReconstructConfig:
             accepting(lambda candidate: parse_settings(candidate, self.set))
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
+        if self.standing_camera and (self.stereo is not None or self.synthesis or self.pose_network is not None):
+            raise BadInputError(
+                "--standing-camera gives all frames one camera, and --stereo, --synthesis and --pose-network look for "
+                "several: leave either out."
+            )
         if self.stereo is not None and self.method == "3dgs":
             raise BadInputError("--stereo gives depth that --method 3dgs cannot start from: leave one of them out.")
         if self.densify not in ("auto", "none") and self.method == "instantsplat":

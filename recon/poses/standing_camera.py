@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
+from ...scene.errors import BadInputError
+from ...scene.progress import Progress, silent
 from .focal_prior import UNKNOWN_FOCAL_RATIOS
-from .moving_pixels import FilmMotion
+from .moving_pixels import FilmMotion, is_film
 from .pose_estimator import Poses
 from .world_frame import MEDIAN_DEPTH
 
@@ -19,6 +22,26 @@ from .world_frame import MEDIAN_DEPTH
 # place, or none that can be believed.
 AROUND_PLACED, AROUND_BELIEVED, AROUND_DEG = 0.8, 0.5, 15.0
 CUT_OUT = 0.2  # of the picture is transparent, at least, where an object was cut out of its background
+
+
+@dataclass(frozen=True)
+class StandingCamera:
+    """`PoseEstimator` for a film of which a person knows that its camera stood."""
+
+    name: str = "a camera that stands"
+
+    @classmethod
+    def of(cls, capture: Capture) -> StandingCamera:
+        """Raises BadInputError for photographs that are no film of one camera."""
+        if not is_film(capture):
+            raise BadInputError(
+                f"{capture.source} is no film of one camera, which --standing-camera is for: a video, or frames of one "
+                "size with --fps, are expected."
+            )
+        return cls()
+
+    def place(self, capture: Capture, progress: Progress = silent) -> Poses:
+        return standing_camera(capture)
 
 
 def standing_camera(capture: Capture) -> Poses:

@@ -26,7 +26,7 @@ class DeformableGaussiansConfig(MovingConfig):
 
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> DeformableGaussiansConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
-    require_times(inputs, "deformable")
+    require_times(inputs.capture, "deformable")
     values = values_for(inputs)
     if inputs.on_cpu:  # the network sees every Gaussian at every step
         values |= {

@@ -149,7 +149,7 @@ class DreamMesh4dConfig(TrainConfig):
 
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> DreamMesh4dConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits the device."""
-    require_times(inputs, "dreammesh4d")
+    require_times(inputs.capture, "dreammesh4d")
     require_mattes(inputs)
     quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
     # A mesh that is given is right: the outlines of Gaussians, which reach beyond their faces, would make it thinner.

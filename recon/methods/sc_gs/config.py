@@ -138,7 +138,7 @@ class ScGsConfig(MovingConfig):
 
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> ScGsConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
-    require_times(inputs, "sc_gs")
+    require_times(inputs.capture, "sc_gs")
     values = values_for(inputs)
     if is_synthetic(inputs):
         values["random_background"] = True  # nothing dark can hide before black
