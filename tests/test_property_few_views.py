@@ -9,6 +9,7 @@ import torch
 from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig, values_by_view_count
 from fewview.recon.methods.gaussian_splatting.fill_points import fill_points
 from fewview.recon.methods.gaussian_splatting.model import initialise
+from fewview.recon.methods.method_contract import background_of
 from fewview.recon.optimise.dataset import Dataset, View
 from fewview.recon.optimise.trainer import fit
 from fewview.scene.cameras import Cameras
@@ -105,3 +106,18 @@ def test_fewer_photographs_get_fewer_gaussians_and_more_dropping() -> None:
     assert few["gaussian_dropout"] > many["gaussian_dropout"] == 0
     assert few["max_gaussians"] == 10_000  # never under what a small scene needs
     assert values_by_view_count(tiny_dataset(3), 5_000)["max_gaussians"] == 5_000
+
+
+def test_few_photographs_lie_over_their_mean_colour() -> None:
+    """Holes between and beyond few photographs show the background; what is masked has no part in its colour."""
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, : WIDTH // 2] = True
+    for dataset, highest in ((_wall(), WIDTH - 1), (_wall(mask), WIDTH // 2 - 1)):
+        assert background_of(dataset) == pytest.approx((highest / 2 / 255, 0, 0), abs=1e-4)
+    one = _wall()
+    many = replace(
+        one, views=one.views[:1] * 40, cameras=one.cameras[[0] * 40], names=("a",) * 40, train=tuple(range(40))
+    )
+    assert background_of(many) == (0, 0, 0)
+    clear = View(torch.zeros(HEIGHT, WIDTH, 4, dtype=torch.uint8), None, one.views[0].K)
+    assert background_of(replace(one, views=(one.views[0], clear))) == (1, 1, 1)

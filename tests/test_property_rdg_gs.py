@@ -266,6 +266,7 @@ FEW = {
     "prior": "refined", "guidance": "off", "pseudo_weight": 0.0, "start_gaussians": 200, "max_gaussians": 600,
     "grow_gradient": 1.0, "densify_from": 0.05, "densify_until": 0.6, "densify_every": 20, "gaussian_dropout": 0.0,
     "sh_degree": 0, "scale_lr": 5e-3, "quat_lr": 1e-3, "sh_lr": 2.5e-3, "confidence_rates": False,
+    "background": (0.0, 0.0, 0.0),  # where too few are there is an error to see
 }  # fmt: skip
 
 

@@ -114,3 +114,15 @@ def test_a_measured_run_has_a_picture_of_what_was_not_seen(tmp_path: Path) -> No
         assert share < 1
         # Black stays black between the stripes, which are half of what was not seen.
         assert share - 0.02 <= same.mean() <= share + 0.6 * (1 - share)
+
+
+def test_each_photograph_has_seen_its_own_part() -> None:
+    gaussians = splat_of(wall(4.0, -6.0, 6.0))
+    left, right = camera(-1.0), camera(1.0)
+    seen = SeenPixels(gaussians, Cameras.stack([left, right]))
+    apart = seen.by_photograph(camera(0.0))
+    assert apart.shape == (2, 48, 64)
+    assert bool(apart[0, :, :30].all())
+    assert not bool(apart[0, :, -8:].any())  # beyond the left photograph's border
+    assert torch.equal(apart[0], apart[1].flip(1))
+    assert torch.equal(apart.any(0), seen.of(camera(0.0)))

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
+
 from ...scene.capture import Capture
 from ..evidence.view_prior import ViewPrior
 from ..optimise.contract import Model
-from ..optimise.dataset import Dataset
+from ..optimise.dataset import Dataset, View
 from ..optimise.train_config import TrainConfig
+
+FEW_PHOTOGRAPHS = 24  # up to so many leave holes where nothing but the background is seen
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,22 @@ class Method:
 
 
 def background_of(dataset: Dataset) -> tuple[float, float, float]:
-    """White for transparent photographs, as the published figures of synthetic data sets are; else black."""
-    transparent = any(view.pixels.shape[-1] == 4 for view in dataset.views)
-    return (1.0, 1.0, 1.0) if transparent else (0.0, 0.0, 0.0)
+    """The colour behind everything that suits the training photographs, sRGB in [0, 1].
+
+    White for transparent ones, as the published figures of synthetic data sets are. The mean colour of few: they leave
+    holes between and beyond what they show, where it is the least wrong of all colours. Black for many.
+    """
+    views = [dataset.views[i] for i in dataset.train]
+    if any(view.pixels.shape[-1] == 4 for view in views):
+        return 1.0, 1.0, 1.0
+    if len(views) > FEW_PHOTOGRAPHS:
+        return 0.0, 0.0, 0.0
+    means = [_mean_color(view) for view in views]
+    red, green, blue = (round(c, 4) for c in torch.stack(means).mean(0).tolist())
+    return red, green, blue
+
+
+def _mean_color(view: View) -> torch.Tensor:
+    """Mean [3] over the pixels that count, in [0, 1]."""
+    colors, counts = view.pixels.float() / 255, view.counts()
+    return colors[counts].mean(0) if counts is not None and bool(counts.any()) else colors.mean((0, 1))

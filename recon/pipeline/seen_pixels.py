@@ -41,25 +41,31 @@ class SeenPixels:
     def __init__(self, gaussians: Gaussians, training: Cameras) -> None:
         """Draw the splat in the training cameras [V]."""
         self.gaussians, self.training = gaussians, training
-        self.depths = [self._depth(training[v])[0] for v in range(len(training))]
+        self.depths = [self.depth_in(training[v])[0] for v in range(len(training))]
 
     @torch.no_grad()
     def of(self, camera: Cameras) -> Tensor:
         """bool [H, W] of a camera []: opaque, inside a training picture, and not behind what that shows."""
-        depth, opaque = self._depth(camera)
+        return self.by_photograph(camera).any(0)
+
+    @torch.no_grad()
+    def by_photograph(self, camera: Cameras) -> Tensor:
+        """bool [V, H, W] of a camera []: what each training photograph has seen of its picture."""
+        depth, opaque = self.depth_in(camera)
         points = unproject(depth, camera.K).reshape(-1, 3)
         points = transform_points(camera.world_from_cam, points)
-        seen = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        seen = torch.zeros(len(self.depths), len(points), dtype=torch.bool, device=points.device)
         for number, shown in enumerate(self.depths):
             pixel, z = project(self.training[number], points)
             size = pixel.new_tensor([shown.shape[1], shown.shape[0]])
             inside = (z > 1e-6) & ((pixel >= 0) & (pixel < size)).all(-1)
             column, row = pixel[inside].long().unbind(-1)
-            seen[inside] |= z[inside] < NOT_BEHIND * shown[row, column]
-        return opaque & seen.reshape(opaque.shape)
+            seen[number, inside] = z[inside] < NOT_BEHIND * shown[row, column]
+        return seen.reshape(-1, *opaque.shape) & opaque
 
-    def _depth(self, camera: Cameras) -> tuple[Tensor, Tensor]:
-        """Depth [H, W], infinite where nothing is, and the mask of where something is."""
+    @torch.no_grad()
+    def depth_in(self, camera: Cameras) -> tuple[Tensor, Tensor]:
+        """Depth [H, W] of a camera [], infinite where nothing is, and the mask of where something is."""
         drawn = render(self.gaussians, camera)
         opaque = drawn.alpha >= OPAQUE
         return torch.where(opaque, drawn.expected_depth, torch.inf), opaque

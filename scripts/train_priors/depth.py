@@ -33,7 +33,7 @@ from fewview.recon.evidence.depth_prior.prior_weights import save_prior
 from fewview.recon.evidence.depth_prior.sparse_input import DISTANCE, sparse_input
 from fewview.scene.files import write_bytes
 
-SIDE_PX = 288
+SIDE_PX = 256
 TEXTURES = 400
 PATTERNS = 4  # ways in which some of a picture's depth is told
 PORTION = 25  # pictures of one file

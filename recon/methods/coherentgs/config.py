@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from ....scene.errors import BadInputError
-from ...optimise.dataset import Dataset
 from ...optimise.train_config import TrainConfig, at_least, fraction
 from ..method_contract import Inputs, background_of
 
@@ -178,24 +175,11 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> CoherentConfig:
     }  # fmt: skip
     values: dict[str, Any] = {"initial_opacity": initial_opacity(views)}
     if preset == "quick":
-        values["background"] = plain_background(inputs.dataset)
+        values["background"] = background_of(inputs.dataset)
     else:
         values |= {"depth_capacity": capacity(DEPTH_CAPACITY, views)}
         values |= {"opacity_capacity": capacity(OPACITY_CAPACITY, views)}
     return presets.get(preset, CoherentConfig)(**(values | dict(asked)))  # which refuses others
-
-
-def plain_background(dataset: Dataset) -> tuple[float, float, float]:
-    """The mean colour of the training photographs, the least wrong one where none shows anything.
-
-    Transparent photographs have the background of published figures.
-    """
-    views = [dataset.views[i] for i in dataset.train]
-    if any(view.pixels.shape[-1] == 4 for view in views):
-        return background_of(dataset)
-    mean = torch.stack([view.pixels.float().mean((0, 1)) for view in views]).mean(0) / 255
-    red, green, blue = (round(c, 4) for c in mean.tolist())
-    return red, green, blue
 
 
 def capacity(released: Mapping[int, int], views: int) -> int:
