@@ -17,9 +17,11 @@ from fewview.recon.methods.sc_gs.arap_loss import (
     trajectory_neighbours,
 )
 from fewview.recon.methods.sc_gs.config import ScGsConfig
-from fewview.recon.methods.sc_gs.control_nodes import adapted_nodes
+from fewview.recon.methods.sc_gs.control_nodes import adapted_nodes, node_table, told_apart
 from fewview.recon.methods.sc_gs.model import DENSE, ScGs
 from fewview.recon.methods.sc_gs.node_regularisers import acceleration_loss, elastic_loss
+from fewview.recon.methods.sc_gs.node_weights import nearest_points, node_weights
+from fewview.recon.optimise.table import Table
 from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.scene.errors import BadInputError
 from fewview.scene.farthest_points import farthest_points
@@ -158,6 +160,52 @@ def test_what_moves_gets_more_control_points() -> None:
     by_place = farthest_points(points, 60)
     assert int(moving[by_path].sum()) > 1.2 * int(moving[by_place].sum())
     assert len(set(by_path.tolist())) == 60
+
+
+def test_what_no_photograph_shows_becomes_no_control_point() -> None:
+    model, inputs, config = model_of()
+    trainer = Trainer(model, inputs.dataset, config)
+    while model.part != "chosen nodes":
+        hidden = torch.arange(model.round_nodes.rows) % 3 == 0
+        with torch.no_grad():
+            model.round_nodes["opacity_logits"][hidden] = -8.0
+            model.round_nodes["means"][hidden] += 3.0  # the farthest, whose paths would be chosen first
+        outside = model.round_nodes["means"].detach()[hidden]
+        trainer.advance()
+    assert model.round_nodes.rows == config.nodes
+    assert float(torch.cdist(model.round_nodes["means"].detach(), outside).min()) > 1.0
+
+
+def test_control_points_that_move_otherwise_are_told_apart() -> None:
+    """Two legs side by side that swing against each other: each carries what is its own, though the other is nearer."""
+    height = torch.linspace(0, 1, 9)
+    leg = torch.stack([0 * height, 0 * height, height], dim=-1)
+    points = torch.cat([leg, leg + torch.tensor([0.05, 0.0, 0.0])])  # closer than one leg's own control points
+    swing = (2 * math.pi * torch.linspace(0, 1, 16)).sin()[:, None] * height
+    shifts = torch.zeros(16, 18, 3)
+    shifts[:, :9, 1], shifts[:, 9:, 1] = swing, -swing
+    alike, apart = node_table(points, 8), told_apart(points, shifts, 8)
+    means = points + 0.01 * torch.randn(18, 3, generator=torch.Generator().manual_seed(0))
+
+    def own_share(nodes: Table) -> Tensor:
+        """Weight [18] of the control points of its own leg, for a Gaussian that begins at each control point."""
+        hyper = nodes["hyper"].detach()
+        index = nearest_points(torch.cat([means, hyper], dim=-1), torch.cat([points, hyper], dim=-1), 3)
+        given = (nodes[name].detach() for name in ("log_radius", "strength_logits"))
+        weights = node_weights(means, hyper, points, hyper, *given, index)
+        return (weights * ((index >= 9) == (torch.arange(18)[:, None] >= 9))).sum(-1)
+
+    swinging = (torch.arange(18) % 9) >= 2  # not where both hang
+    assert float(own_share(apart)[swinging].min()) > 0.95
+    assert float(own_share(alike)[swinging].min()) < 0.8
+    # What does not move differently is as far apart as it is in space.
+    still = told_apart(points, torch.zeros(16, 18, 3), 8)
+    torch.testing.assert_close(still["hyper"].detach(), torch.zeros(18, 8))
+
+
+def test_gaussians_begin_with_the_motion_of_their_control_point() -> None:
+    model, _ = dense_trainer(start="nodes", node_lr=0.0, hyper_lr=0.0)
+    assert bool((torch.cdist(model.table["hyper"].detach(), model.nodes["hyper"].detach()).amin(1) < 1e-6).all())
 
 
 def test_farthest_points_are_spread_and_each_comes_once() -> None:

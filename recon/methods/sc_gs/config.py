@@ -52,6 +52,7 @@ class ScGsConfig(MovingConfig):
     node_still: float = 0.2  # Fraction of the first part in which nothing moves.
     node_sampling: float = 0.75  # Fraction of the first part after which `nodes` of them are chosen.
     node_candidates: int = 8192  # At most so many before that.
+    node_prune_opacity: float = 5e-3  # Those below this opacity become no control points.
     # In the squared error the best still picture of what is in a place now and then is its mean; in an absolute one, as
     # the image loss has it, that is its median, which is nothing.
     node_loss: Literal["image", "squared"] = "image"  # Error of the pictures by which control points are found.
@@ -77,7 +78,7 @@ class ScGsConfig(MovingConfig):
         )
         at_least(self, 0, "node_arap_weight", "arap_weight", "arap_weight_final")
         fraction(self, "rate_falls", "network_rate_falls", "node_steps", "node_still", "node_sampling")
-        fraction(self, "arap_until", "adaptive_at", "adaptive_every")
+        fraction(self, "node_prune_opacity", "arap_until", "adaptive_at", "adaptive_every")
         choices = {
             "preset": ("auto", "paper", "quick"), "start": ("points", "nodes"), "rotation": ("residual", "single"),
             "arap": ("released", "paper", "off"), "adaptive": ("once", "periodic", "off"),
@@ -127,9 +128,9 @@ class ScGsConfig(MovingConfig):
             "steps": STEPS_CPU, "net_depth": 4, "net_width": 128, "position_bands": 4,
             "network_lr": 3e-3, "dense_network_lr": 1e-3,
             "network_rate_falls": 1.0, "neighbours_every": 50, "arap_every": 16, "node_candidates": 1024,
-            "node_steps": 0.3, "node_still": 0.1, "node_loss": "squared", "elastic_weight": 0.0,
-            "acceleration_weight": 0.0, "node_arap_weight": 0.0, "start": "nodes", "random_points": 10_000,
-            "max_gaussians": 30_000,
+            "node_steps": 0.4, "node_still": 0.1, "node_loss": "squared", "node_prune_opacity": 0.05,
+            "elastic_weight": 0.0, "acceleration_weight": 0.0, "node_arap_weight": 0.0,
+            "start": "nodes", "random_points": 10_000, "max_gaussians": 30_000,
             "opacity_lr": 0.02, "opacity_resets": 0, "densify_from": 0.05, "still": 0.02, "sh_every": 0.2,
             "rate_falls": 1.0, "coarse_levels": 2, "coarse_until": 0.5,
         }  # fmt: skip

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ....scene.gaussians import Gaussians
 from ...optimise.adaptive_density_control import AdaptiveDensityControl
-from ...optimise.table import Table
+from ...optimise.table import Column, Table
+from .node_weights import nearest_points
 
 RADIUS_SHARE = 0.1  # of the longest extent: how far a control point reaches at the start
 GAUSSIAN_HYPER, NODE_HYPER = -0.01, 0.01  # all further dimensions at the start
 GROW_GRADIENT = 2e-4
+SPACING_NEIGHBOURS = 3  # by whose mean distance a control point that is told apart reaches at the start
 
 
 def node_table(points: Tensor, hyper_dim: int) -> Table:
@@ -28,6 +30,27 @@ def node_table(points: Tensor, hyper_dim: int) -> Table:
             "strength_logits": points.new_zeros(count),
         }
     )
+
+
+def told_apart(points: Tensor, shifts: Tensor, hyper_dim: int) -> Table:
+    """Control points at [M, 3] whose further dimensions say how differently they move, by their shifts [T, M, 3].
+
+    What is near at rest and moves otherwise, such as one leg beside another, is far then; and each reaches about as
+    far as its neighbours are, so that thin parts are not carried by what passes them.
+    """
+    table = node_table(points, hyper_dim)
+    hyper = table["hyper"].detach().clone()
+    moved = shifts.transpose(0, 1).flatten(1) / math.sqrt(len(shifts))  # distances: root mean square over the moments
+    u, s, _ = torch.linalg.svd(moved - moved.mean(0), full_matrices=False)
+    count = min(hyper_dim, s.numel())
+    hyper[:, :count] = (u * s)[:, :count]
+    where = torch.cat([points, hyper], dim=-1)
+    near = nearest_points(where, where, SPACING_NEIGHBOURS + 1)[:, 1:].long()
+    if near.shape[1] > 0:
+        spacing = (where[:, None] - where[near]).norm(dim=-1).mean(-1)
+        table.columns["log_radius"] = Column(spacing.clamp_min(1e-6).log())
+    table.columns["hyper"] = Column(hyper)
+    return table
 
 
 def round_gaussians(table: Table, means: Tensor) -> Gaussians:

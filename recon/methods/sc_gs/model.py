@@ -40,6 +40,7 @@ from .control_nodes import (
     node_table,
     round_gaussians,
     screen_gradient,
+    told_apart,
 )
 from .node_regularisers import acceleration_loss, elastic_loss
 from .node_weights import nearest_points, node_weights
@@ -145,6 +146,7 @@ class ScGs(GaussianSplatting):
         self.part = self._stages[index]
         before = self._stages[index - 1] if index > 0 else None
         if self.part == CHOSEN_NODES:
+            self._keep_visible()
             kept = farthest_points(self._trajectories().transpose(0, 1).flatten(1), self.config.nodes)
             self.round_nodes.edit_rows(kept.sort().values, {}, kept[:0])
         elif self.part == DENSE and before is not None:
@@ -152,11 +154,28 @@ class ScGs(GaussianSplatting):
 
     def _take_over(self, generator: torch.Generator) -> None:
         """Control points lie where the round Gaussians lay; the dense ones begin, around them where it is asked."""
+        self._keep_visible()
         points = self.round_nodes["means"].detach()
-        self.nodes = self.tables["nodes"] = node_table(points, self.config.hyper_dim)
         if self.config.start == "nodes":
+            moments = torch.linspace(0, 1, TRAJECTORY_MOMENTS)
+            with torch.no_grad():
+                shifts = self._outputs(points, moments)[SHIFTS]
+            self.nodes = told_apart(points, shifts, self.config.hyper_dim)
             self._begin_around(points, generator)
+        else:
+            self.nodes = node_table(points, self.config.hyper_dim)
+        self.tables["nodes"] = self.nodes
         self.index = self._nearest()
+
+    def _keep_visible(self) -> None:
+        """Drop the round Gaussians that no photograph shows: nothing tells them where to go.
+
+        The farthest paths are theirs, so that most control points would be, and carry what is seen to where they stray.
+        """
+        opacities = self.round_nodes["opacity_logits"].detach().sigmoid()
+        visible = (opacities > self.config.node_prune_opacity).nonzero().squeeze(-1)
+        if len(visible) >= self.config.neighbours:
+            self.round_nodes.edit_rows(visible, {}, visible[:0])
 
     def _begin_around(self, points: Tensor, generator: torch.Generator) -> None:
         """Dense Gaussians around the control points, in their colours."""
@@ -168,13 +187,15 @@ class ScGs(GaussianSplatting):
         cloud = PointCloud(means.cpu(), rgb.round().to(torch.uint8).cpu())
         started = gaussians_from_points(cloud, c, self.scene_scale).to(points.device)
         self.table = self.tables[GAUSSIANS] = Table(vars(started))
-        self._learn_to_lie_apart()
+        self._learn_to_lie_apart(self.nodes["hyper"].detach()[rows])
         self.densifier = densifier_for(c, count, self.scene_scale, points.device)
 
-    def _learn_to_lie_apart(self) -> None:
-        """The columns that only carried Gaussians have."""
+    def _learn_to_lie_apart(self, hyper: Tensor | None = None) -> None:
+        """The columns that only carried Gaussians have; further dimensions [N, H], all alike where none are given."""
         count, like = self.table.rows, self.table["means"].detach()
-        self.table.columns["hyper"] = Column(like.new_full((count, self.config.hyper_dim), GAUSSIAN_HYPER))
+        if hyper is None:
+            hyper = like.new_full((count, self.config.hyper_dim), GAUSSIAN_HYPER)
+        self.table.columns["hyper"] = Column(hyper)
         if self.config.motion_mask:
             self.table.columns["mask_logits"] = Column(like.new_zeros(count))
 
@@ -389,7 +410,7 @@ class ScGs(GaussianSplatting):
             scene_scale=self.scene_scale,
             grow_gradient=c.grow_gradient,
             split_scale=c.split_scale,
-            prune_opacity=c.prune_opacity,
+            prune_opacity=c.node_prune_opacity,
             prune_scale=0.0,
             opacity_resets=0,
             device=self.round_nodes["means"].device,
