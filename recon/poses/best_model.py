@@ -70,7 +70,7 @@ def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: 
     found: Model | None = None
     for kind in () if hold else dict.fromkeys((model, "SIMPLE_PINHOLE")):
         new = mapper.run(lenses.cameras(kind, start), attempt)
-        if new is None and found is None:
+        if new is None and kind == model:
             return None
         if new is not None and new.is_sane() and _keeps_to_exif(new, lenses):
             found = new if found is None or not _explains_more(found, new) else found
