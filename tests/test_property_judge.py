@@ -20,7 +20,7 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import denied_shares
+from fewview.recon.poses.judge.denied_surface import denied_shares, near_denial
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
@@ -145,6 +145,20 @@ def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
     # The mark is as large as a place; patches at its edge see some of what is alike.
     assert min(shares[0, 1], shares[0, 2]) > 0.25
     assert shares[1, 2] < 0.02
+
+
+def test_two_sides_that_stand_at_one_place_are_told_and_one_side_is_not() -> None:
+    poses = [looking_down(x, 5 * x) for x in np.linspace(-0.4, 0.4, 9)]
+    model = model_of(poses, points := plane_points(300, seed=4), np.abs(points[:, :2]).max(1) > np.full((9, 1), 0.25))
+    marked, plain = texture(5), texture(5)
+    marked[270:330, 270:330] = texture(6)[:60, :60]
+    one_side = near_denial(model, denied_shares(model, [picture(pose, plain) for pose in poses]))
+    assert one_side == pytest.approx(0, abs=0.02)
+    shows = [picture(pose, marked if view == 4 else plain) for view, pose in enumerate(poses)]
+    assert near_denial(model, denied_shares(model, shows)) > 0.2  # as much as one pair denies; the others hardly any
+    # Where surfaces deny each other everywhere, that two of them do is no evidence.
+    assert near_denial(model, {(a, b): 0.5 for a in range(9) for b in range(a + 1, 9)}) == 0
+    assert near_denial(model, {}) == 0
 
 
 def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
