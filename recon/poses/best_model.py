@@ -34,11 +34,12 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     total = len(ATTEMPTS) * len(starts)
     for done, (attempt, start) in enumerate((a, s) for a in ATTEMPTS for s in starts):
         is_complete = best is not None and len(best.views) == reachable
-        is_pinned = best is not None and (lenses.is_known or not best.focal_held)
-        if is_complete and (done % len(starts) == 0 or (is_pinned and reachable >= MANY_VIEWS)):
+        # One of many views pins the focal length down, so that from another start the same would come out.
+        pinned = 0 if best is None or (best.focal_held and not lenses.is_known) else len(best.views)
+        if is_complete and (done % len(starts) == 0 or pinned >= MANY_VIEWS):
             break
-        if done % len(starts) and is_pinned and len(best.views) >= max(MANY_VIEWS, reachable / 2):
-            continue  # it pins the focal length down: from another start the same would come out
+        if done % len(starts) and pinned >= max(MANY_VIEWS, reachable / 2):
+            continue
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
         hold = config.hold_focal and lenses.is_known
         best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))

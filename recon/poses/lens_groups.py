@@ -74,7 +74,7 @@ def _with_own_lenses(model: Model) -> pycolmap.Reconstruction:
         shared = known.camera(image.camera_id)
         focal_px = shared.mean_focal_length()
         own = pycolmap.Camera.create_from_model_name(view + 1, shared.model_name, focal_px, shared.width, shared.height)
-        own.params = shared.params.copy()
+        own.params = [float(p) for p in shared.params]
         copy.add_camera_with_trivial_rig(own)
         new = pycolmap.Image(name=image.name, camera_id=view + 1, image_id=view + 1)
         new.points2D = pycolmap.Point2DList([pycolmap.Point2D(point.xy) for point in image.points2D])

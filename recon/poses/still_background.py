@@ -90,12 +90,14 @@ def _is_one_place(pair: Pair, usual_move: Mapping[Pair, np.ndarray]) -> bool:
             if view in moves and other not in pair:
                 moves[view][other] = there
     a, b = moves.values()
-    far = [(a[c], b[c]) for c in a.keys() & b.keys() if max(np.abs(a[c]).max(), np.abs(b[c]).max()) > MOVED_PX]
-    unlike = sum(
-        np.linalg.norm(one - other) > max(2 * MOVED_PX, UNEQUAL * max(np.linalg.norm(one), np.linalg.norm(other)))
-        for one, other in far
-    )
+    lengths = [(_length(a[c]), _length(b[c]), _length(a[c] - b[c])) for c in a.keys() & b.keys()]
+    far = [(max(one, other), apart) for one, other, apart in lengths if max(one, other) > MOVED_PX]
+    unlike = sum(apart > max(2 * MOVED_PX, UNEQUAL * longer) for longer, apart in far)
     return 2 * unlike <= len(far)
+
+
+def _length(vector: np.ndarray) -> float:
+    return float(np.linalg.norm(vector))
 
 
 def _without_what_stands(

@@ -92,7 +92,7 @@ def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]
 
 
 def near_denial(model: Model, denied: Mapping[Pair, float]) -> float:
-    """How much more two views that look from nearly one side deny each other than the pairs of the model mostly do.
+    """Excess of what two views of nearly one side deny each other over what the pairs of the model mostly do.
 
     The largest share of such a pair over TIMES_USUAL of the upper quartile of all; 0 where none is larger. So near to
     each other, neither what shines nor a surface that is not where it was taken to be explains much where it explains
