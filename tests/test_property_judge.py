@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -19,7 +20,7 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import denied_shares
+from fewview.recon.poses.judge.denied_surface import denied_shares, near_denial
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
@@ -144,6 +145,20 @@ def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
     # The mark is as large as a place; patches at its edge see some of what is alike.
     assert min(shares[0, 1], shares[0, 2]) > 0.25
     assert shares[1, 2] < 0.02
+
+
+def test_two_sides_that_stand_at_one_place_are_told_and_one_side_is_not() -> None:
+    poses = [looking_down(x, 5 * x) for x in np.linspace(-0.4, 0.4, 9)]
+    model = model_of(poses, points := plane_points(300, seed=4), np.abs(points[:, :2]).max(1) > np.full((9, 1), 0.25))
+    marked, plain = texture(5), texture(5)
+    marked[270:330, 270:330] = texture(6)[:60, :60]
+    one_side = near_denial(model, denied_shares(model, [picture(pose, plain) for pose in poses]))
+    assert one_side == pytest.approx(0, abs=0.02)
+    shows = [picture(pose, marked if view == 4 else plain) for view, pose in enumerate(poses)]
+    assert near_denial(model, denied_shares(model, shows)) > 0.2  # as much as one pair denies; the others hardly any
+    # Where surfaces deny each other everywhere, that two of them do is no evidence.
+    assert near_denial(model, {(a, b): 0.5 for a in range(9) for b in range(a + 1, 9)}) == 0
+    assert near_denial(model, {}) == 0
 
 
 def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
@@ -288,8 +303,9 @@ def test_repeated_keypoints_are_those_with_a_look_alike_far_away() -> None:
 
 
 def correspondences(moves_px: list[np.ndarray]) -> Correspondences:
-    """Three views whose keypoints move by these vectors [N, 2] from one to the next."""
-    xy = [np.random.default_rng(8).uniform(50, 200, moves_px[0].shape)]
+    """Views whose keypoints, from left to right, move by these vectors [N, 2] from one to the next; all matched."""
+    start = np.random.default_rng(8).uniform(50, 200, moves_px[0].shape)
+    xy = [start[np.argsort(start[:, 0])]]
     for move in moves_px:
         xy.append(xy[-1] + move)
     images = [
@@ -297,7 +313,7 @@ def correspondences(moves_px: list[np.ndarray]) -> Correspondences:
         for p in xy
     ]
     every = np.stack([np.arange(len(xy[0]))] * 2, axis=1)
-    return Correspondences(images, {(0, 1): every, (0, 2): every, (1, 2): every})
+    return Correspondences(images, dict.fromkeys(itertools.combinations(range(len(xy)), 2), every))
 
 
 def test_a_still_background_behind_what_turns_is_left_out() -> None:
@@ -306,6 +322,42 @@ def test_a_still_background_behind_what_turns_is_left_out() -> None:
     found = without_still_background(correspondences([move, move]))
     assert found is not None
     assert all((matches[:, 0] >= 60).all() and len(matches) == 40 for matches in found.matches.values())
+
+
+def test_blurred_spots_of_a_still_background_are_left_out_too() -> None:
+    moves = np.zeros((3, 100, 2))
+    moves[:, 60:, 0] = np.linspace(8, 20, 40)
+    moves[:, 30:60, 0] = np.array([3.0, -2.5, 3.0])[:, None]  # found again less well
+    found = without_still_background(correspondences([*moves]))
+    assert found is not None
+    assert all(matches[:, 0].tolist() == [*range(60, 100)] for matches in found.matches.values())
+
+
+def test_what_slides_along_an_outline_and_pairs_of_nothing_else_are_left_out() -> None:
+    # Views 0 and 2 show a body from two sides between which view 1 is: nothing but its outline, to the right, matches.
+    rng = np.random.default_rng(3)
+    body = np.column_stack([rng.uniform(50, 150, 60), rng.uniform(50, 200, 60)])
+    outline = np.column_stack([np.full(60, 250.0), np.linspace(50, 200, 60)])
+    moves = np.concatenate([np.tile([40.0, 0.0], (60, 1)), rng.normal(0, 1.0, (60, 2))])
+    sliding = np.arange(60) % 6 == 0
+    views = []
+    for k in range(6):
+        xy = np.concatenate([body, outline]) + np.where(np.arange(120)[:, None] < 60, k % 3, 0) * moves
+        xy[60:][sliding, 1] += 12.0 * k
+        views.append(xy)
+    images = [
+        Image(Features(torch.from_numpy(xy).float(), torch.zeros(120, 0), 300, 300), np.zeros((120, 3)), 1.0)
+        for xy in views
+    ]
+    whole, rim = (np.stack([np.arange(start, 120)] * 2, axis=1) for start in (0, 60))
+    neighbours = {(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)}
+    pairs = {pair: whole if pair in neighbours else rim for pair in itertools.combinations(range(6), 2)}
+    found = without_still_outline(Correspondences(images, pairs))
+    assert found is not None
+    for pair, matches in found.matches.items():
+        left = matches[matches[:, 0] >= 60]
+        assert len(left) <= 4, (pair, left)  # of the ten that slide, those that leave the places where others stand
+        assert (matches[:, 0] < 60).sum() == (60 if pair in neighbours else 0)
 
 
 def test_an_outline_that_stands_while_the_body_turns_is_left_out() -> None:

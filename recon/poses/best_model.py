@@ -12,6 +12,9 @@ from .verification import ViewGraph
 
 MANY_VIEWS = 8  # from here on a complete model pins the focal length down by itself: the first sane one is taken
 USUAL_FOCAL_RATIO = 0.85  # of the longer side, between a phone's main camera and a standard lens
+USUAL_RADIAL = 0.15  # |k1|; more is believed only where it explains clearly more than none
+CLEARLY, CLEARLY_PX = 1.02, 1.05  # times as many observations, and as large a reprojection error
+HELD = 0.95  # of its observations a solution counts whose focal length stayed where it started
 EXIF_TOLERANCE = 1.25  # a focal length that leaves EXIF's by more than this factor has run away
 
 
@@ -31,10 +34,12 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     total = len(ATTEMPTS) * len(starts)
     for done, (attempt, start) in enumerate((a, s) for a in ATTEMPTS for s in starts):
         is_complete = best is not None and len(best.views) == reachable
-        if is_complete and (done % len(starts) == 0 or reachable >= MANY_VIEWS):
+        # One of many views pins the focal length down, so that from another start the same would come out.
+        pinned = 0 if best is None or (best.focal_held and not lenses.is_known) else len(best.views)
+        if is_complete and (done % len(starts) == 0 or pinned >= MANY_VIEWS):
             break
-        if done % len(starts) and best is not None and len(best.views) >= max(MANY_VIEWS, reachable / 2):
-            continue  # it pins the focal length down: from another start the same would come out
+        if done % len(starts) and pinned >= max(MANY_VIEWS, reachable / 2):
+            continue
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
         hold = config.hold_focal and lenses.is_known
         best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))
@@ -61,14 +66,29 @@ def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: i
 
 
 def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt, hold: bool) -> Model | None:
-    """One run; once more with the focal lengths held where they start when they run away, or at once with `hold`."""
-    found = None if hold else mapper.run(lenses.cameras(model, start), attempt)
-    if found is None and not hold:
-        return None
-    if found is not None and found.is_sane() and _keeps_to_exif(found, lenses):
+    """One run; again without distortion where the lens becomes unusual, and with the focal lengths held where they
+    start when they run away, or at once with `hold`."""
+    found: Model | None = None
+    for kind in () if hold else dict.fromkeys((model, "SIMPLE_PINHOLE")):
+        new = mapper.run(lenses.cameras(kind, start), attempt)
+        if new is None and kind == model:
+            return None
+        if new is not None and new.is_sane() and _keeps_to_exif(new, lenses):
+            found = new if found is None or not _explains_more(found, new) else found
+            if abs(new.distortion) <= USUAL_RADIAL:
+                break
+    if found is not None:
         return found
     found = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
     return found if found is not None and found.is_sane() else None
+
+
+def _explains_more(radial: Model, pinhole: Model) -> bool:
+    """True where distortion places more views, or explains clearly more observations or those clearly better."""
+    if len(radial.views) != len(pinhole.views):
+        return len(radial.views) > len(pinhole.views)
+    more = radial.observations / max(1, pinhole.observations)
+    return more > CLEARLY or (more > 1 / CLEARLY and pinhole.error_px > CLEARLY_PX * radial.error_px)
 
 
 def _keeps_to_exif(model: Model, lenses: Lenses) -> bool:
@@ -91,6 +111,7 @@ def _better(a: Model | None, b: Model | None) -> Model | None:
         return a if b is None else b
     if len(a.views) != len(b.views):
         return a if len(a.views) > len(b.views) else b
-    if max(a.observations, b.observations) > 1.02 * min(a.observations, b.observations):
-        return a if a.observations > b.observations else b
+    explained = [m.observations * (HELD if m.focal_held and len(m.views) > 2 else 1.0) for m in (a, b)]
+    if max(explained) > CLEARLY * min(explained):
+        return a if explained[0] > explained[1] else b
     return min(a, b, key=lambda m: abs(math.log(m.focal_ratio / USUAL_FOCAL_RATIO)))

@@ -41,6 +41,7 @@ class Model:
 
     reconstruction: pycolmap.Reconstruction
     focal_ratio: float  # of the longer side, first camera
+    focal_held: bool = False  # where it started, so that nothing tells whether it is right
 
     @property
     def views(self) -> list[int]:
@@ -89,7 +90,7 @@ class Mapper:
             (Path(folder) / "models").mkdir()
             pycolmap.set_random_seed(self._seed)
             found = pycolmap.incremental_mapping(database, folder, Path(folder) / "models", options)
-        models = [Model(r, _focal_ratio(r)) for r in found.values()]
+        models = [Model(r, _focal_ratio(r), not refine_focal) for r in found.values()]
         models = [m for m in models if len(m.views) >= 2]
         return max(models, key=lambda m: (len(m.views), m.observations), default=None)
 

@@ -29,6 +29,7 @@ from .judge.confidence import (
     refused_reasons,
 )
 from .judge.misleading_pairs import SeparatedModel, separated
+from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
 from .moving_pixels import film_motion, is_film
@@ -140,13 +141,13 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         names.append(matcher.name)
         lenses = _lenses(capture, correspondences)
         known = known if correspondences is found else {}
-        new = _place(capture, correspondences, lenses, held_out, config, seconds, progress, known)
+        new, own_lenses = _place(capture, correspondences, lenses, held_out, config, seconds, progress, known)
         if found_model is None or _n_views(new.model) >= _n_views(found_model.model):
-            found_model, used = new, correspondences
+            found_model, used, used_lenses = new, correspondences, own_lenses
         if _n_views(found_model.model) == len(capture) - len(held_out | set(duplicates)):
             break
     assert found_model is not None
-    graph, model = found_model.graph, found_model.model
+    graph, model, lenses = found_model.graph, found_model.model, used_lenses
     sharpness = np.array([image.sharpness for image in used.images])
     blurred = _without_blurred_views(model, sharpness)
     mapped = [] if model is None else model.views
@@ -184,6 +185,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     views = sorted([*model.views, *registered])
     believed = tuple(confidence[view] for view in views)
     notes += notes_on_patterns(used.images)
+    notes += note_on_lenses(capture.names, _lenses(capture, used), lenses, model)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
     assert placed.cameras is not None
     assert placed.points is not None
@@ -206,7 +208,7 @@ def _place(
     seconds: dict[str, float],
     progress: Progress,
     known: Verified,
-) -> SeparatedModel:
+) -> tuple[SeparatedModel, Lenses]:
     features = [image.features for image in correspondences.images]
     matches = {pair: m for pair, m in correspondences.matches.items() if not held_out & set(pair)}
     with timed("verification", seconds):
@@ -214,7 +216,15 @@ def _place(
         graph = verify(features, matches, cameras, config.seed, progress, known)
         refuse_pure_rotation(capture, graph, lenses)
 
+    with timed("mapping", seconds), quiet_pycolmap():
+        first = _without_weak_views(solve(graph, lenses, config, progress))
+        apart = lenses_apart(graph, lenses, first, config)
+        if apart is not None:
+            lenses, first = apart[0], _without_weak_views(apart[1])
+
     def solved(some: ViewGraph) -> Model | None:
+        if some is graph:
+            return first
         with timed("mapping", seconds), quiet_pycolmap():
             return _without_weak_views(solve(some, lenses, config, progress))
 
@@ -222,7 +232,7 @@ def _place(
         mapping_s = seconds.get("mapping", 0.0)
         found = separated(graph, solved, [image.grey for image in correspondences.images])
     seconds["judging"] -= seconds["mapping"] - mapping_s
-    return found
+    return found, lenses
 
 
 def _n_views(model: Model | None) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from ..correspondences import Image
 from ..mapping import Model
 from .contested_points import contested_share
+from .denied_surface import near_denial
 from .misleading_pairs import MOST_DENIED, SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 
@@ -27,6 +28,7 @@ class CameraFeatures:
     linked: int  # strongest of the links over which it hangs together with the largest group, weakest first: points
     contested: float  # share of the points that it shows which other photographs deny; see `contested_share`
     disputed: float  # share of all verified pairs that were taken out because surfaces deny each other
+    denied: float  # how much more than usual two views of nearly one side deny each other; see `near_denial`
     patterned: float  # share of the photographs that show one thing again and again
     moved_deg: float  # mean move of its rotation in solutions from parts of the matches; see `moved_deg`
 
@@ -39,6 +41,7 @@ class CameraFeatures:
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
             "undisputed": -self.disputed,
+            "one_side": -self.denied,
             "no_pattern": -self.patterned,
             "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
         }
@@ -58,6 +61,7 @@ def camera_features(
     distinct = _distinct_points(model, images)
     by_surface = sum(what.denied > MOST_DENIED for what in found.misleading.values())
     disputed = by_surface / max(1, len(found.misleading) + len(graph.geometries))
+    denied = near_denial(model, found.denied)
     patterned = sum(image.pattern for image in images) / max(1, len(images))
     features = {}
     for view in model.views:
@@ -72,6 +76,7 @@ def camera_features(
             linked=linked[view],
             contested=contested.get(view, 0.0),
             disputed=disputed,
+            denied=denied,
             patterned=patterned,
             moved_deg=moved_deg.get(view, STEADY_DEG),
         )

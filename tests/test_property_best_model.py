@@ -1,0 +1,92 @@
+"""Choice among solutions: focal lengths that nothing pinned down, and distortion that nothing asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from fewview.recon.poses import PosesConfig, best_model
+from fewview.recon.poses.best_model import solve
+from fewview.recon.poses.focal_prior import Lenses
+from fewview.recon.poses.verification import ViewGraph
+
+VIEWS = 9
+LENS = Lenses([1] * VIEWS, [(640, 480)], [None])
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Stands in for a `Model`."""
+
+    focal_ratio: float
+    observations: int = 1000
+    error_px: float = 0.6
+    distortion: float = 0.0
+    focal_held: bool = False
+    sane: bool = True
+    views: list[int] = field(default_factory=lambda: list(range(VIEWS)))
+
+    def is_sane(self) -> bool:
+        return self.sane
+
+
+class Whole(ViewGraph):
+    """A graph in which everything hangs together."""
+
+    def __init__(self) -> None:
+        pass
+
+    def components(self) -> list[list[int]]:
+        return [list(range(VIEWS))]
+
+
+def solved(monkeypatch: pytest.MonkeyPatch, run) -> Solution:
+    """Solution that `solve` takes where the mapper gives `run(model name, starting focal ratio, whether it is refined)`."""
+
+    class Mapper:
+        def __init__(self, *_) -> None:
+            pass
+
+        def run(self, cameras, attempt, refine_focal: bool = True) -> Solution:
+            lens = cameras[0]
+            return run(lens.model_name, lens.mean_focal_length() / lens.width, refine_focal)
+
+    monkeypatch.setattr(best_model, "Mapper", Mapper)
+    return solve(Whole(), LENS, PosesConfig())
+
+
+def test_a_focal_length_that_ran_away_is_looked_for_from_other_starts(monkeypatch) -> None:
+    def run(_: str, start: float, refine: bool) -> Solution:
+        if start < 1:  # runs away, so that it is held where it started
+            return Solution(start, observations=1010, focal_held=not refine, sane=not refine)
+        return Solution(1.05)
+
+    found = solved(monkeypatch, run)
+    assert found.focal_ratio == 1.05
+    assert not found.focal_held
+
+
+def test_one_run_is_enough_where_the_focal_length_is_pinned_down(monkeypatch) -> None:
+    runs = []
+
+    def run(*asked) -> Solution:
+        runs.append(asked)
+        return Solution(0.9, distortion=0.02)
+
+    assert solved(monkeypatch, run).focal_ratio == 0.9
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize(("error_px", "kept"), [(0.59, False), (0.4, True)])
+def test_an_unusual_distortion_must_explain_clearly_more(monkeypatch, error_px: float, kept: bool) -> None:
+    def run(name: str, start: float, refine: bool) -> Solution:
+        return Solution(1.0, error_px=error_px, distortion=-0.45) if name == "SIMPLE_RADIAL" else Solution(0.95)
+
+    assert (solved(monkeypatch, run).distortion != 0) == kept
+
+
+def test_without_distortion_is_tried_where_it_ran_away(monkeypatch) -> None:
+    def run(name: str, start: float, refine: bool) -> Solution:
+        return Solution(0.95, sane=name != "SIMPLE_RADIAL", focal_held=not refine)
+
+    assert not solved(monkeypatch, run).focal_held
