@@ -56,7 +56,7 @@ class BoxesFile:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Findings of a run, and the time that it took, reading and pictures included."""
+    """Boxes that a run found, and the time that it took, reading and pictures included."""
 
     found: dict[str, Boxes]
     unusable: list[Unusable]

@@ -35,6 +35,7 @@ from fewview.detect.tsp3d.voxel_choice import (
 from fewview.scene.scan import Scan
 from support.grounding import SENTENCES, SMALLEST, batch, room_scan, sample, write_scannet
 from support.threads import one_torch_thread as one_torch_thread
+from torch import Tensor, nn
 
 
 def model(config: TSP3DConfig = SMALLEST) -> TSP3DModel:
@@ -193,6 +194,36 @@ def test_sentences_that_share_a_scan_find_what_each_finds_alone() -> None:
         assert torch.equal(together.voxels[mine][:, 1:], apart.voxels[alone][:, 1:])
         for name in ("offsets", "log_sizes", "logits"):
             torch.testing.assert_close(getattr(together, name)[mine], getattr(apart, name)[alone], atol=1e-5, rtol=1e-4)
+
+
+class Counting(nn.Module):
+    """An encoder that counts the sentences that it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.encoded = nn.Embedding(100, 384), 0
+
+    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
+        self.encoded += len(tokens)
+        return self.table(tokens)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_frozen_encoder_reads_a_sentence_once_unless_it_has_dropout(dropout: bool) -> None:
+    network = model(replace(SMALLEST, text="minilm", text_dropout=dropout)).train()
+    encoder = Counting()
+    network.use_text_encoder(encoder)
+    tokens, lengths = torch.tensor([[1, 2, 3], [4, 5, 0], [1, 2, 3]]), (3, 2, 3)
+    first = network.encode(tokens, lengths)
+    again = network.encode(tokens, lengths)
+    assert encoder.encoded == (6 if dropout else 2)
+    for a, b, length in zip(first, again, lengths, strict=True):
+        assert torch.equal(a, b)
+        assert len(a) == length
+    other = Counting()
+    network.use_text_encoder(other)  # nothing of the one before is left
+    network.eval().encode(tokens, lengths)
+    assert other.encoded == 2
 
 
 def test_padding_of_the_text_has_no_effect() -> None:

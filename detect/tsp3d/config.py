@@ -122,7 +122,7 @@ def preset(name: Preset) -> TSP3DConfig:
         middle_top=1000,
         fine_top_range=(600, 1200),
         completion_cap=800,
-        epochs=8,
+        epochs=6,
         batch_size=4,
         sentences_per_scan=4,
         prompts_per_scan=1,
