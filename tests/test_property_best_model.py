@@ -41,7 +41,7 @@ class Whole(ViewGraph):
 
 
 def solved(monkeypatch: pytest.MonkeyPatch, run) -> Solution:
-    """Solution of `solve` where the mapper gives `run(model name, starting focal ratio, whether it is refined)`."""
+    """Solution that `solve` takes; `run` gets the lens model, the starting focal ratio, and if it is refined."""
 
     class Mapper:
         def __init__(self, *_) -> None:

@@ -40,7 +40,7 @@ NEAREST = 8  # points in a photograph, of which the usual depth is
 BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
-NEAR_DEG, TIMES_USUAL = 20.0, 2.0  # between two cameras of nearly one side; see `near_denial`
+NEAR_DEG, TIMES_USUAL = 30.0, 2.0  # between two cameras of nearly one side; see `near_denial`
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
 
 
