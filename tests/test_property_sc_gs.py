@@ -346,6 +346,19 @@ def test_points_start_in_the_outlines_of_cut_out_photographs() -> None:
     assert float((points.xyz - points.xyz.mean(0)).norm(dim=-1).max()) < 0.5 * reach
 
 
+@pytest.mark.parametrize(("side", "levels"), [(40, 0), (100, 1), (200, 2), (400, 3), (800, 4)])
+def test_quick_runs_begin_at_one_size_whatever_that_of_cut_out_photographs(side: int, levels: int) -> None:
+    dataset = tiny_dataset(rgba=True)
+    pixels = torch.zeros(side // 2, side, 4, dtype=torch.uint8)
+    dataset = replace(
+        dataset,
+        views=tuple(replace(view, pixels=pixels, mask=None) for view in dataset.views),
+        cameras=replace(dataset.cameras, times_s=torch.tensor(TIMES)),
+    )
+    config = method("sc_gs").configure(Inputs(dataset, capture_of(dataset, TIMES)), {"preset": "quick"})
+    assert config.coarse_levels == levels
+
+
 def test_photographs_without_times_or_of_one_time_are_refused() -> None:
     for times, words in ((None, "have no times"), ([1.0] * 5, "have one time")):
         for name in ("sc_gs", "deformable"):

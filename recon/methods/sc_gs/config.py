@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from ..moving_capture import is_synthetic, require_times
 from ..moving_config import MovingConfig, values_for
 
 STEPS_CPU = 12_000
+COARSE_SIDE_PX = 50  # longer side of cut-out photographs when a quick run begins
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,17 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> ScGsConfig:
     if is_synthetic(inputs):
         values["random_background"] = True  # nothing dark can hide before black
     quick = asked.get("preset", "auto") == "quick" or (asked.get("preset", "auto") == "auto" and inputs.on_cpu)
+    if quick and is_synthetic(inputs):
+        values["coarse_levels"] = _halvings(inputs)
     if not quick:
         values["max_gaussians"] = MAX_GAUSSIANS_CPU if inputs.on_cpu else MAX_GAUSSIANS_CUDA
     return (ScGsConfig.quick if quick else ScGsConfig)(**(values | dict(asked)))
+
+
+def _halvings(inputs: Inputs) -> int:
+    """How often photographs are halved at the start, whatever their size: to some `COARSE_SIDE_PX` pixels.
+
+    A thin part finds its way only where it overlaps itself from one photograph to the next, in pixels of the start.
+    """
+    side = max(max(view.width, view.height) for view in inputs.dataset.views)
+    return max(0, round(math.log2(side / COARSE_SIDE_PX)))
