@@ -136,12 +136,13 @@ def test_3dgs_computes_no_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_moving_scene_is_never_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"method": "instantsplat"}
     times = [0.0, 0.5, 1.0, 1.5, 2.0]
-    (note,) = prepared(tmp_path, monkeypatch, "given", tiny_dataset(), times).choice.notes
+    (note,) = prepared(tmp_path, monkeypatch, "given", tiny_dataset(), times, **asked).choice.notes
     assert "2 from first to last" in note
     assert "instantsplat takes the scene as still" in note
     assert "follow" in note
-    assert prepared(tmp_path / "other", monkeypatch, "given", tiny_dataset(), [1.0] * 5).choice.notes == ()
+    assert prepared(tmp_path / "other", monkeypatch, "given", tiny_dataset(), [1.0] * 5, **asked).choice.notes == ()
 
 
 def test_the_registry_names_its_methods() -> None:
