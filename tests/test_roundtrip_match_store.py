@@ -144,21 +144,12 @@ def test_a_database_with_another_schema_is_begun_anew(tmp_path: Path, schema: st
             assert len(store.matches(("x",), lambda: np.zeros((3, 2), np.int64))) == 3
 
 
-def test_an_entry_that_is_no_blob_is_computed_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["'a text'", "substr(data, 1, 20)"])
+def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.sqlite"
     with MatchStore.opened(path) as store:
         store.matches(("x",), lambda: np.zeros((3, 2), np.int64))
         assert store._database is not None
-        store._database.execute("UPDATE arrays SET data = 'a text'")
-    with MatchStore.opened(path) as store:
-        assert len(store.matches(("x",), lambda: np.ones((4, 2), np.int64))) == 4
-
-
-def test_an_entry_of_the_wrong_size_is_computed_again(tmp_path: Path) -> None:
-    path = tmp_path / "a.sqlite"
-    with MatchStore.opened(path) as store:
-        store.matches(("x",), lambda: np.zeros((3, 2), np.int64))
-        assert store._database is not None
-        store._database.execute("UPDATE arrays SET data = substr(data, 1, 20)")
+        store._database.execute(f"UPDATE arrays SET data = {damage}")
     with MatchStore.opened(path) as store:
         assert len(store.matches(("x",), lambda: np.ones((4, 2), np.int64))) == 4
