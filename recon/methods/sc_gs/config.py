@@ -154,7 +154,7 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> ScGsConfig:
 
 
 def _halvings(inputs: Inputs) -> int:
-    """How often photographs are halved at the start, whatever their size: to some `COARSE_SIDE_PX` pixels.
+    """Number of times that photographs of any size are halved at the start: to some `COARSE_SIDE_PX` pixels.
 
     A thin part finds its way only where it overlaps itself from one photograph to the next, in pixels of the start.
     """
