@@ -70,11 +70,11 @@ def in_frame_of(dataset: Dataset, reference: Dataset, splat: Splat) -> Splat:
 
 
 @torch.no_grad()
-def held_out(dataset: Dataset, splat: Splat, reference: Splat, index: int) -> HeldOut:
+def held_out(dataset: Dataset, splat: Splat, seen: SeenPixels, index: int) -> HeldOut:
+    """`seen` says by the reference's depth what the training photographs have seen."""
     background = torch.tensor(splat.background)
     camera, truth = dataset.cameras[index], dataset.view(index).target(background)
     drawn = render(splat.at(), camera, background=background, antialiased=splat.antialiased)
-    seen = SeenPixels(reference.at(), dataset.cameras[list(dataset.train)])
     depth, _ = seen.depth_in(camera)
     points = transform_points(camera.world_from_cam, unproject(depth.nan_to_num(posinf=1e6), camera.K).reshape(-1, 3))
     total, count = torch.zeros(len(points), 3), torch.zeros(len(points))
@@ -121,7 +121,8 @@ def report(path: Path, reference_path: Path) -> None:
     dataset, splat = loaded(path)
     reference_dataset, reference_splat = loaded(reference_path)
     reference = in_frame_of(dataset, reference_dataset, reference_splat)
-    views = [held_out(dataset, splat, reference, i) for i in dataset.test]
+    by_reference = SeenPixels(reference.at(), dataset.cameras[list(dataset.train)])
+    views = [held_out(dataset, splat, by_reference, i) for i in dataset.test]
     mean_color = torch.stack([dataset.view(i).target(torch.zeros(3)).mean((0, 1)) for i in dataset.train]).mean(0)
     total = sum(float(v.error(v.drawn).sum()) for v in views)
     pixels = sum(v.alpha.numel() for v in views)
@@ -144,8 +145,8 @@ def report(path: Path, reference_path: Path) -> None:
             f"| {name} | {count / pixels:.1%} | {drawn * count / total:.1%} | {drawn:.4f} | {other} | {plain:.4f} "
             f"| {empty:.1%} |"
         )
-    aligned = refine_held_out(splat, dataset)
-    realigned = [held_out(aligned, splat, reference, i) for i in aligned.test]
+    aligned = refine_held_out(splat, dataset)  # which leaves the training cameras where they are
+    realigned = [held_out(aligned, splat, by_reference, i) for i in aligned.test]
 
     def replaced(k: int, by: list[Tensor]) -> list[Tensor]:
         return [torch.where(m[..., None], b, v.drawn) for v, m, b in zip(views, masks[k], by, strict=True)]

@@ -63,9 +63,7 @@ class TSP3DConfig:
     epochs: int = 90  # over all sentences; the released scripts stop by hand
     batch_size: int = 7  # scans of one step of one process
     sentences_per_scan: int = 1  # learnt together in a step, so that the backbone sees their scan once
-    prompts_per_scan: int = (
-        0  # detection prompts beside them, such as "chair . table .", whose targets are all of those
-    )
+    prompts_per_scan: int = 0  # detection prompts beside them: "chair . table .", whose targets are all of those
     learning_rate: float = 5e-4  # of AdamW
     weight_decay: float = 5e-4  # of AdamW
     max_gradient_norm: float = 0.1  # L2 over all parameters; larger gradients are scaled down
