@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from ..render.projection import upper_triangle
@@ -30,9 +33,18 @@ def quat_scale_to_covar_preci(
     def squared(factors: Tensor) -> Tensor:
         half = rotations * factors[..., None, :]
         full = half @ half.transpose(-1, -2)
-        out = upper_triangle(full) if triu else full
-        if out.requires_grad:
-            out.register_hook(lambda v: v.to_dense() if v.is_sparse else v)
-        return out
+        return _DenseGradient.apply(upper_triangle(full) if triu else full)  # type: ignore[no-any-return, no-untyped-call]
 
     return squared(scales) if compute_covar else None, squared(1 / scales) if compute_preci else None
+
+
+class _DenseGradient(torch.autograd.Function):
+    """The same values; a sparse gradient becomes a dense one, which a hook on a tensor may not make of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Tensor:  # type: ignore[override]
+        return v.to_dense() if v.is_sparse else v
