@@ -26,6 +26,7 @@ from ..scene.one_moment import one_moment
 from ..scene.run import Run
 from ..scene.run_splat import load_run_splat
 from ..scene.splat import Splat
+from .chosen_moment import require_moment, require_motion
 from .options import Common
 from .result import finish
 
@@ -177,20 +178,14 @@ def _targets(target: Path, count: int) -> list[Path]:
 def _moments(options: Options, splat: Splat) -> list[float | None]:
     """The moments that are written, None for the first one. Raises BadInputError where the splat has none such."""
     several = options.sequence()
-    asked = several or (None if options.time is None else f"--time {options.time:g}")
-    if asked is None:
-        return [None]
-    if splat.time_range_s is None:
-        raise BadInputError(f"{options.input} does not move, so {asked} of it cannot be written; leave that out.")
-    first, last = splat.time_range_s
-    if options.time is not None and not first <= options.time <= last:
-        raise BadInputError(f"{asked} is outside of the motion of {options.input}, {first:g} to {last:g}.")
     if several is None:
+        require_moment(options.input, splat, options.time)
         return [options.time]
+    first, last = require_motion(options.input, splat, several)
     count = options.frames if options.fps is None else round((last - first) * options.fps) + 1
     assert count is not None
     if count > MAX_FILES:
-        raise BadInputError(f"{asked} of {last - first:g} s would be {count} files; up to {MAX_FILES} are possible.")
+        raise BadInputError(f"{several} of {last - first:g} s would be {count} files; up to {MAX_FILES} are possible.")
     return [first + (last - first) * i / max(1, count - 1) for i in range(count)]
 
 

@@ -29,7 +29,7 @@ from ..scene.datasets.lidar_detections import (
 )
 from ..scene.errors import BadInputError
 from ..scene.files import file_sha256
-from .detection_run import RANDOM_WEIGHTS, RunOptions, cost, require_score, skipped_note, told
+from .detection_run import RunOptions, cost, random_weights_note, require_score, skipped_note, told
 from .picture_file import evenly_spread, write_picture
 from .result import finish
 from .shared_detection import join_parts, of_all_processes, part_of, values_of_processes
@@ -77,7 +77,6 @@ def run(options: Options) -> None:
     device = options.begin()
     with process_group(device) as (rank, processes), TerminalProgress(options.quiet or rank > 0) as progress:
         if options.weights is None:
-            progress.say(RANDOM_WEIGHTS)
             detector = new_detector(DETECTOR, options.preset)
         else:
             detector = load_detector(DETECTOR, options.weights)
@@ -85,7 +84,7 @@ def run(options: Options) -> None:
         sweeps = options.sweeps or detector.inputs.sweeps
         samples = open_driving_samples(options.input, sweeps, options.split, detector.inputs.images)
         notes = list(samples.notes)
-        for note in notes:
+        for note in (*random_weights_note(options.weights), *notes):
             progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_detections"
         if rank == 0:

@@ -17,7 +17,7 @@ from ..detect.tasks.room_picture import room_picture
 from ..detect.tasks.room_sample import RoomSample
 from ..learn.processes import process_group
 from ..scene.errors import BadInputError
-from .detection_run import RANDOM_WEIGHTS, BoxesFile, RunOptions, detect_into, require_score
+from .detection_run import BoxesFile, RunOptions, detect_into, random_weights_note, require_score
 from .picture_file import write_picture
 from .result import finish
 from .terminal_progress import TerminalProgress
@@ -57,13 +57,11 @@ class Options(RunOptions):
 def run(options: Options) -> None:
     device = options.begin()
     with process_group(device) as (rank, _), TerminalProgress(options.quiet or rank > 0) as progress:
-        if options.weights is None:
-            progress.say(RANDOM_WEIGHTS)
         detector = with_views(new(options.preset) if options.weights is None else load(options.weights), options.views)
         detector.network.to(device)
         classes = detector.config.classes
         samples = open_rooms(options.input, classes, options.split)
-        for note in samples.notes:
+        for note in (*random_weights_note(options.weights), *samples.notes):
             progress.say(note)
         folder = options.output or Path("runs") / f"{options.input.resolve().stem}_rooms"
         file = BoxesFile(

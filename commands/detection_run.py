@@ -22,7 +22,6 @@ from .picture_file import evenly_spread
 from .shared_detection import joined_boxes, of_all_processes
 from .terminal_progress import TerminalProgress
 
-RANDOM_WEIGHTS = "No --weights were given: the network is random, and its boxes mean nothing."
 S = TypeVar("S", bound=Sample)
 
 
@@ -37,6 +36,13 @@ class RunOptions(NetworkOptions):
         super().__post_init__()
         if self.pictures < 0:
             raise BadInputError(f"--pictures {self.pictures} cannot be used: 0 or more is expected.")
+
+
+def random_weights_note(weights: Path | None) -> tuple[str, ...]:
+    """The sentence about boxes that mean nothing, for when the input is known to be good; none for given weights."""
+    if weights is not None:
+        return ()
+    return ("No --weights were given: the network is random, and its boxes mean nothing.",)
 
 
 def require_score(min_score: float) -> None:

@@ -25,6 +25,7 @@ from ..scene.run import Run
 from ..scene.run_splat import load_run_splat
 from ..scene.splat import Splat
 from ..viewer.report import write_report
+from .chosen_moment import require_moment
 from .device import prepare
 from .options import Common
 from .result import finish
@@ -58,6 +59,7 @@ def run(options: Options) -> None:
     path = options.output or _default_path(options.input)
     _check_target(path, options.overwrite)
     splat, cameras, capture, finished = _read(options.input)
+    require_moment(options.input, splat, options.time)
     _, moment_notes = one_moment(splat, options.time)
     device = prepare(options)
     config = MeshConfig(**{f.name: getattr(options, f.name) for f in fields(MeshConfig)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +13,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from ..scene.errors import BadInputError
+from ..scene.path_kinds import require_file_or_folder
 
 T = TypeVar("T")
 
@@ -43,6 +44,11 @@ class Common:
             raise BadInputError(f"--threads {self.threads} cannot be used: 1 to 256 are possible.")
         if not 0 <= self.seed < 2**63:
             raise BadInputError(f"--seed {self.seed} cannot be used: a number from 0 to 2^63 - 1 is expected.")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            for path in value if isinstance(value, tuple) else (value,):
+                if isinstance(path, Path):
+                    require_file_or_folder(path, "-o" if option.name == "output" else "")
 
 
 def parse(options: type[T], args: Sequence[str], prog: str) -> T:

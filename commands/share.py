@@ -12,6 +12,7 @@ import tyro
 from ..scene.errors import BadInputError
 from ..viewer.share import write_share
 from ..viewer.subjects.loader import load_subject
+from .chosen_moment import require_moment
 from .options import Common
 from .result import finish
 
@@ -49,6 +50,7 @@ def run(options: Options) -> None:
     subject = load_subject(options.input)
     if subject.splat is None:
         raise BadInputError(f"{subject.title} holds no splat to share; make one with `fewview reconstruct`.")
+    require_moment(options.input, subject.splat, options.time)
     path = options.output or _default_path(options.input)
     if not path.parent.is_dir():
         raise BadInputError(f"The folder {path.parent} does not exist; make it, or choose another with -o.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from typing import IO, Any
 from .errors import BadInputError, FewviewError
 
 MAX_JSON_BYTES = 256 * 2**20
+NO_SUCH_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
 
 
 @contextlib.contextmanager
@@ -22,7 +24,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """A binary file beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
     Temporary file in the same folder, flush, fsync, rename, fsync of the folder.
-    Raises FewviewError when the folder cannot be written or the disk is full.
+    Raises BadInputError where no file can be of that name, FewviewError where the disk is full or may not be written.
     """
     path = Path(path)
     temporary: str | None = None
@@ -44,6 +46,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             finally:
                 os.close(folder)
     except OSError as error:
+        if error.errno in NO_SUCH_PLACE:
+            raise BadInputError(f"{path} could not be written: {error.strerror}; choose another name.") from error
         raise FewviewError(
             f"{path} could not be written: {error.strerror or error}. What was there before is untouched; "
             "free some space or choose another folder with -o."
@@ -126,11 +130,15 @@ def parse_json(data: bytes, name: str, *, allow_nan: bool = False) -> Any:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes the folder and those above it, unless they are there; FewviewError says why that could not be."""
+    """Makes the folder and those above it, unless they are there.
+
+    Raises BadInputError where no folder can be of that name, FewviewError where the disk is full or may not be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FewviewError(f"{folder} could not be made: {error.strerror}.") from error
+        kind = BadInputError if error.errno in NO_SUCH_PLACE else FewviewError
+        raise kind(f"{folder} could not be made: {error.strerror}.") from error
 
 
 def cache_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,3 +158,27 @@ def test_sequences_that_cannot_be(tmp_path: Path, scene: Path, capsys: pytest.Ca
     refused(run.path, tmp_path / "b.ply", "--frames", "2", "--time", "1", words="leave one of them out")
     refused(run.path, tmp_path / "meta.json", "--frames", "2", words="would write over itself")
     assert not list(tmp_path.glob("b*"))
+
+
+def test_what_no_file_can_be_is_told_before_anything_is_opened(
+    tmp_path: Path, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.spz")
+    (tmp_path / "folder.spz").mkdir()
+    (tmp_path / "loop.ply").symlink_to("loop.ply")
+    endless = "n" * 300 + ".ply"
+    before = sorted(tmp_path.iterdir())
+    for given, target, words in (
+        ("pipe.spz", "b.ply", "pipe.spz is a pipe"),  # nobody writes into it: a reader would wait for ever
+        ("loop.ply", "b.ply", "loop.ply cannot be used: Too many levels of symbolic links"),
+        (endless, "b.ply", "File name too long"),
+        ("scene.ply/scene.ply", "b.ply", "Not a directory"),
+        ("scene.ply", "pipe.spz", "pipe.spz is a pipe"),
+        ("scene.ply", "folder.spz", "folder.spz could not be written: Is a directory"),
+        ("scene.ply", endless, "File name too long"),
+        ("scene.ply", "scene.ply/b.spz", "Not a directory"),
+        ("scene.ply", "gone/b.spz", "could not be written: No such file or directory"),
+    ):
+        assert_one_sentence(fewview(capsys, "convert", tmp_path / given, tmp_path / target), 2, words)
+    assert_one_sentence(fewview(capsys, "convert", "/dev/zero", tmp_path / "b.ply"), 2, "/dev/zero is a device")
+    assert sorted(tmp_path.iterdir()) == before

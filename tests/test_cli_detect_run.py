@@ -122,6 +122,14 @@ class TestResume:
         assert outcome.json["skipped"] == {}
         assert submitted(out)[token]
 
+    @pytest.mark.parametrize("task", ["driving", "indoor"])
+    def test_of_an_input_that_is_none_nothing_else_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
+    ) -> None:
+        (tmp_path / "info.json").write_text("[1, 2, 3]")
+        typed = ("detect", "run", "--task", task, tmp_path / "info.json", "--preset", "tiny", "-o", tmp_path / "out")
+        assert_one_sentence(fewview(capsys, *typed), 2, "info.json")  # not that the weights are random
+
     def test_nothing_but_bad_frames_is_an_error(
         self, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -102,6 +102,7 @@ def test_nonsense_is_named(tmp_path: Path, run_of_a_ball: Run, capsys: pytest.Ca
         (["--voxels", "4"], ("--voxels 4", "16 to 768")),
         (["--faces", "1"], ("--faces 1",)),
         (["--time", "nan"], ("--time nan",)),
+        (["--time", "1"], ("does not move, so --time 1",)),
         (["-o", str(tmp_path / "a.stl")], ("a.stl does not end like a mesh file",)),
         (["-o", str(tmp_path / "gone" / "a.glb")], ("does not exist",)),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,9 +146,22 @@ def test_nothing_that_can_be_seen_is_nothing_to_play(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_moment_that_is_no_number_is_one_sentence(tmp_path, capsys):
+def test_a_moment_that_is_none_of_the_splat_is_one_sentence(tmp_path, capsys, program):
     run = moving_run(tmp_path / "run")
+    save_splat(tmp_path / "still.ply", bending_splat(20).still())
     assert_one_sentence(fewview(capsys, "share", run.path, "--time", "nan"), 2, "--time nan cannot be used")
+    assert_one_sentence(fewview(capsys, "share", run.path, "--time", "99"), 2, "--time 99 is outside of the motion")
+    still = fewview(capsys, "share", tmp_path / "still.ply", "--time", "1")
+    assert_one_sentence(still, 2, "still.ply does not move, so --time 1")
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_name_that_is_no_text_is_a_title_too(tmp_path, capsys, program):
+    save_splat(tmp_path / "still.ply", bending_splat(20).still())
+    name = os.fsdecode(b"caf\xe9.html")  # Latin-1, as old disks have it
+    done = fewview(capsys, "share", tmp_path / "still.ply", "-o", tmp_path / name)
+    assert done.code == 0, done.err
+    assert b"<title>caf?</title>" in (tmp_path / name).read_bytes()
 
 
 def test_the_policy_allows_the_two_programs_and_no_network(tmp_path, capsys, program):

@@ -18,6 +18,9 @@ AXES: dict[str, Axis] = {
     "+x": (1.0, 0.0, 0.0), "-x": (-1.0, 0.0, 0.0), "+y": (0.0, 1.0, 0.0),
     "-y": (0.0, -1.0, 0.0), "+z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0),
 }  # fmt: skip
+MAX_SCALE = (
+    1e9  # of a new unit, either way: from nanometres to metres; float32 has room for a scene on both sides of it
+)
 
 
 def centered_at(point: Tensor) -> Similarity:
@@ -68,14 +71,20 @@ def ground_normal(
 def scaled_to_length(a: Tensor, b: Tensor, metres: float) -> Similarity:
     """The scale about the origin that makes the distance of two points [3] `metres`, so that a unit is a metre.
 
-    Raises BadInputError where they coincide, or the length is not a positive number.
+    Raises BadInputError where they coincide, the length is not a positive number, or no unit is so much of another.
     """
     found = float((b.double() - a.double()).norm())
     if not 0 < metres < float("inf"):
         raise BadInputError(f"A length of {metres} metres cannot be used; a positive number is expected.")
     if not 0 < found < float("inf"):
         raise BadInputError("The two points of a length lie in one place; choose two that are apart.")
-    return replace(Similarity.identity(), scale=torch.tensor(metres / found, dtype=torch.float64))
+    scale = metres / found
+    if not 1 / MAX_SCALE <= scale <= MAX_SCALE:
+        raise BadInputError(
+            f"{metres:g} metres for points that are {found:g} apart would scale the scene {scale:g} times; "
+            f"{1 / MAX_SCALE:g} to {MAX_SCALE:g} times are possible."
+        )
+    return replace(Similarity.identity(), scale=torch.tensor(scale, dtype=torch.float64))
 
 
 def moved_cameras(cameras: Cameras, new_from_old: Similarity) -> Cameras:

@@ -124,7 +124,7 @@ def _document(
             f'<script type="module">{start}</script>',
             "</body></html>\n",
         ]
-    ).encode()
+    ).encode(errors="replace")  # a title that was the name of a file need not be text
 
 
 def _colored(style: str, background: Color) -> str:
