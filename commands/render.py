@@ -24,6 +24,7 @@ from ..scene.errors import BadInputError
 from ..scene.formats.axes import file_from_world
 from ..scene.gaussians import Gaussians
 from ..scene.png import write_png
+from ..scene.readers.video import SUFFIXES as VIDEO_SUFFIXES
 from ..scene.splat import Axis
 from ..viewer.subjects.loader import load_subject
 from .device import prepare
@@ -174,6 +175,8 @@ def _targets(options: Options) -> tuple[Path, Path | None]:
     output = options.output
     if output is not None and output.suffix.lower() == ".mp4":
         film, folder, parent = output, None, output.parent
+    elif output is not None and output.suffix.lower() in {*VIDEO_SUFFIXES, ".gif"} and not output.is_dir():
+        raise BadInputError(f"-o {output} asks for a film that is not written here; name it .mp4, or name a folder.")
     else:
         is_run = options.input.is_dir()
         folder = output or (options.input if is_run else options.input.parent) / "renders" / options.name

@@ -84,6 +84,7 @@ def test_a_bare_splat_is_filmed_along_a_file(capsys, run):
         (["--seconds", 5000, "--fps", 100], ["500,000 pictures"]),
         (["--frames", 2, "--fps", 2, "--seconds", 1], ["two of them"]),
         (["--size", 100_000], ["--size 100000"]),
+        (["-o", "film.avi"], ["film.avi", "not written here", ".mp4"]),
     ],
 )
 def test_what_cannot_be_filmed_is_a_sentence(capsys, run, options, words):
