@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fewview.scene import files
 from fewview.scene.errors import BadInputError, FewviewError
-from fewview.scene.files import atomic_writer, read_json, write_bytes, write_json
+from fewview.scene.files import atomic_writer, make_folder, read_json, write_bytes, write_json
 from fewview.scene.run import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +118,18 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old(tmp_path: Path) -> None:
     assert "could not be written: File too large. What was there before is untouched" in done.stdout, done.stderr
     assert (tmp_path / "a").read_bytes() == b"old"
     assert _leftovers(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for made in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(BadInputError, match="could not be made"):
+            make_folder(made)
+    for written in (tmp_path / "file" / "a", tmp_path / "gone" / "a", tmp_path, tmp_path / ("n" * 300)):
+        with pytest.raises(BadInputError, match=r"could not be written: .*; choose another name"):
+            write_bytes(written, b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_failing_sync_is_a_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
