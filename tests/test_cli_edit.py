@@ -169,7 +169,7 @@ def test_the_up_of_a_file_follows(tmp_path):
         (["--scale-points", "0 0 0 0 0 1", "--metres", "-1"], ["positive"]),
         (["--scale-points", "0 0 0 0 0 1e-30", "--metres", "1e30"], ["1e+60 times", "1e-09 to 1e+09 times"]),
         (["--scale-points", "0 0 0 0 0 1", "--metres", "1e-300"], ["1e-300 times"]),
-        (["--drag", "/dev/zero"], ["/dev/zero is a device"]),
+        (["--drag", "/dev/null"], ["/dev/null is a device"]),
         (["--min-opacity", "2"], ["--min-opacity", "0 to 1"]),
         (["--max-size", "0"], ["--max-size"]),
         (["--crop-sphere", "900 0 0 1"], ["nothing to save"]),
