@@ -20,13 +20,14 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import denied_shares, near_denial
+from fewview.recon.poses.judge.contradicted_matches import TRIES, contradicted_share, least_contradicted
+from fewview.recon.poses.judge.denied_surface import denied_shares
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, moved_deg
 from fewview.recon.poses.mapping import Model
-from fewview.recon.poses.repetition import repeated, shows_pattern
+from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
 from fewview.recon.poses.verification import ViewGraph
 
@@ -147,20 +148,6 @@ def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
     assert shares[1, 2] < 0.02
 
 
-def test_two_sides_that_stand_at_one_place_are_told_and_one_side_is_not() -> None:
-    poses = [looking_down(x, 5 * x) for x in np.linspace(-0.4, 0.4, 9)]
-    model = model_of(poses, points := plane_points(300, seed=4), np.abs(points[:, :2]).max(1) > np.full((9, 1), 0.25))
-    marked, plain = texture(5), texture(5)
-    marked[270:330, 270:330] = texture(6)[:60, :60]
-    one_side = near_denial(model, denied_shares(model, [picture(pose, plain) for pose in poses]))
-    assert one_side == pytest.approx(0, abs=0.02)
-    shows = [picture(pose, marked if view == 4 else plain) for view, pose in enumerate(poses)]
-    assert near_denial(model, denied_shares(model, shows)) > 0.2  # as much as one pair denies; the others hardly any
-    # Where surfaces deny each other everywhere, that two of them do is no evidence.
-    assert near_denial(model, {(a, b): 0.5 for a in range(9) for b in range(a + 1, 9)}) == 0
-    assert near_denial(model, {}) == 0
-
-
 def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
     poses = [looking_down(0, 0), looking_down(0.3, 3)]
     line = plane_points(50) * np.array([1.0, 0.0, 1.0])
@@ -265,6 +252,70 @@ def test_groups_whose_surfaces_deny_each_other_are_taken_apart_with_all_their_pa
     assert not misleading_pairs(graph, model, {}, {(0, 4): differ})
 
 
+def verified_matches(model: Model, poses: list[np.ndarray], points: np.ndarray) -> ViewGraph:
+    """All pairs of views as cameras at these poses [3, 4] would see points [P, 3], every one of them matched."""
+    lens = model.reconstruction.camera(1)
+    xy = [np.asarray(lens.img_from_cam(points @ pose[:, :3].T + pose[:, 3])) for pose in poses]
+    every = np.stack([np.arange(len(points))] * 2, axis=1).astype(np.uint32)
+    geometries = {}
+    for pair in itertools.combinations(range(len(poses)), 2):
+        geometries[pair] = pycolmap.TwoViewGeometry()
+        geometries[pair].inlier_matches = every
+    features = [Features(torch.from_numpy(p).float(), torch.zeros(len(p), 0), WIDTH, HEIGHT) for p in xy]
+    return ViewGraph(features, dict.fromkeys(geometries, len(points)), geometries)
+
+
+def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None:
+    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
+    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
+    model = model_of(poses, points, np.ones((4, 80), bool))
+    assert contradicted_share(model, verified_matches(model, poses, points)) == 0
+    # The last camera where it would be if it had seen another of four equal sides.
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    elsewhere = [*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])]
+    # Three of the six pairs are with it, and all cover much the same.
+    elsewhere_seen = verified_matches(model, elsewhere, points)
+    assert contradicted_share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
+    # Pairs that cover next to nothing hardly count, however many matches they have.
+    for pair, geometry in elsewhere_seen.geometries.items():
+        if 3 in pair:
+            geometry.inlier_matches = geometry.inlier_matches[:3]
+    assert contradicted_share(model, elsewhere_seen) < 0.03
+    # Views that the model does not place contradict nothing.
+    seen = np.ones((3, 80), bool)
+    assert contradicted_share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
+
+
+def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it_rests_on() -> None:
+    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
+    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
+    seen = np.ones((4, 80), bool)
+    right = model_of(poses, points, seen)
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    wrong = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
+    graph = verified_matches(right, poses, points)
+    parts: list[ViewGraph] = []
+
+    def again(part: ViewGraph, number: int) -> Model | None:
+        parts.append(part)
+        return {2: None, 4: right}.get(number, wrong)
+
+    def never(some: ViewGraph) -> Model:
+        raise AssertionError("what is right is not solved again")
+
+    found, consistent = least_contradicted(graph, wrong, lambda some: right, again, 0)
+    assert found is right
+    assert consistent.geometries.keys() == graph.geometries.keys()  # the right model contradicts none
+    assert len(parts) == TRIES
+    assert all(part.geometries.keys() < graph.geometries.keys() for part in parts)
+    assert len({frozenset(part.geometries) for part in parts}) > TRIES / 2
+    # Where nothing better is found all stays, and where little is contradicted nothing is looked for.
+    found, consistent = least_contradicted(graph, wrong, never, lambda part, number: wrong, 0)
+    assert (found, consistent) == (wrong, graph)
+    found, consistent = least_contradicted(graph, right, never, lambda part, number: never(part), 0)
+    assert (found, consistent) == (right, graph)
+
+
 def test_the_weakest_link_to_the_larger_group_counts() -> None:
     weights = {(0, 1): 90, (1, 2): 80, (3, 4): 70, (2, 3): 12, (0, 3): 5}
     assert bottlenecks([0, 1, 2, 3, 4, 5], weights) == {0: 90, 1: 90, 2: 80, 3: 12, 4: 12, 5: 0}
@@ -293,13 +344,6 @@ def test_rotation_precision_is_the_spread_of_bundle_adjustments_of_noisy_observa
     # 60 draws of three angles know their root mean square to about 8 %; the noise that the model states is what the
     # fit has left of it, and the pairs are not alike.
     assert float(np.mean(stated)) == pytest.approx(float(np.sqrt(np.mean(np.square(turned)))), rel=0.35)
-
-
-def test_repeated_keypoints_are_those_with_a_look_alike_far_away() -> None:
-    descriptors = torch.eye(4)[[0, 1, 2, 0, 3]]
-    xy = torch.tensor([[10.0, 10], [50, 50], [90, 90], [150, 100], [152, 102]])
-    assert repeated(Features(xy, descriptors, 200, 200)).tolist() == [True, False, False, True, False]
-    assert not repeated(Features(xy, torch.zeros(5, 0), 200, 200)).any()
 
 
 def correspondences(moves_px: list[np.ndarray]) -> Correspondences:

@@ -18,7 +18,7 @@ from ...scene.progress import Progress
 from .features import Features, Matcher
 from .match_store import NO_STORE, MatchStore
 from .quarter_turns import turned_back, turns_that_join
-from .repetition import repeated, shows_pattern
+from .repetition import shows_pattern
 from .verification import Pair
 from .workers import each
 
@@ -39,7 +39,6 @@ class Image:
     sharpness: float  # mean absolute Laplacian, relative to the contrast
     digest: bytes = b""  # of the pixels: the same photograph twice has the same
     grey: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # [H, W] copy that features are of
-    repeated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # [N] keypoints with a look-alike in it
     pattern: bool = False  # shows one thing again and again at equal steps
 
 
@@ -66,8 +65,7 @@ class Correspondences:
         for a, b in zip(self.images, other.images, strict=True):
             xy_px = torch.cat([a.features.xy_px, b.features.xy_px])
             features = replace(a.features, xy_px=xy_px, descriptors=torch.zeros(len(xy_px), 0))
-            colors, repeats = (np.concatenate(parts) for parts in ((a.colors, b.colors), (a.repeated, b.repeated)))
-            images.append(replace(a, features=features, colors=colors, repeated=repeats))
+            images.append(replace(a, features=features, colors=np.concatenate((a.colors, b.colors))))
         matches = {}
         for first, second in sorted(self.matches.keys() | other.matches.keys()):
             shift = np.array([len(self.images[first].features), len(self.images[second].features)])
@@ -171,7 +169,7 @@ def extract(
     column, row = features.xy_px.long().clamp_min(0).unbind(1)
     colors = image[row.clamp_max(height - 1).numpy(), column.clamp_max(width - 1).numpy()]
     grey, sharpness, pattern = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), sharpness_of(image), shows_pattern(turned)
-    return Extracted(Image(features, colors, sharpness, digest, grey, repeated(turned), pattern), turned)
+    return Extracted(Image(features, colors, sharpness, digest, grey, pattern), turned)
 
 
 def _features(matcher: Matcher, image: np.ndarray, key: tuple[object, ...], store: MatchStore) -> Features:

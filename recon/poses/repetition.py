@@ -1,4 +1,4 @@
-"""Repetition: how much of what a photograph shows it shows more than once, and in a pattern."""
+"""Repetition: photographs that show one thing again and again, in a pattern."""
 
 from __future__ import annotations
 
@@ -9,30 +9,11 @@ import torch
 from .features import Features
 
 APART = 0.05  # of the diagonal: nearer keypoints see the same spot
-ALIKE = 0.85  # cosine of the descriptors of two places that could be taken for each other
-CHUNK = 1024
 LEAST_ALIKE = 0.82  # cosine from which on two places are paired
 PATTERN_ERROR_PX = 4.0
 # Pairs of look-alikes in one photograph that one homography explains, and their share: walls of tiles have 77 and more,
 # 0.29 and more (0.45 usually), all else at most 72 and 0.3, house fronts 0.18.
 PATTERN_PAIRS, PATTERN_SHARE = 60, 0.33
-
-
-def repeated(features: Features) -> np.ndarray:
-    """Mask [N] of the keypoints that have a look-alike elsewhere in their own photograph.
-
-    False for all where there are no descriptors.
-    """
-    descriptors, xy = features.descriptors, features.xy_px
-    out = np.zeros(len(features), bool)
-    if not descriptors.shape[1]:
-        return out
-    apart_px = APART * float(np.hypot(features.width, features.height))
-    for start in range(0, len(features), CHUNK):
-        part = slice(start, start + CHUNK)
-        far = torch.cdist(xy[part], xy) > apart_px
-        out[part] = ((descriptors[part] @ descriptors.T > ALIKE) & far).any(1).numpy()
-    return out
 
 
 def shows_pattern(features: Features) -> bool:

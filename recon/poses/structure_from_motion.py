@@ -28,6 +28,7 @@ from .judge.confidence import (
     notes_on_patterns,
     refused_reasons,
 )
+from .judge.contradicted_matches import least_contradicted
 from .judge.misleading_pairs import SeparatedModel, separated
 from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
@@ -216,21 +217,30 @@ def _place(
         graph = verify(features, matches, cameras, config.seed, progress, known)
         refuse_pure_rotation(capture, graph, lenses)
 
+    def solved(some: ViewGraph) -> Model | None:
+        return _without_weak_views(solve(some, lenses, config, progress))
+
+    def again(some: ViewGraph, number: int) -> Model | None:
+        return _without_weak_views(solve_again(some, lenses, config, number))
+
     with timed("mapping", seconds), quiet_pycolmap():
-        first = _without_weak_views(solve(graph, lenses, config, progress))
+        first = solved(graph)
         apart = lenses_apart(graph, lenses, first, config)
         if apart is not None:
             lenses, first = apart[0], _without_weak_views(apart[1])
+        consistent = graph
+        if first is not None:
+            first, consistent = least_contradicted(graph, first, solved, again, config.seed)
 
-    def solved(some: ViewGraph) -> Model | None:
-        if some is graph:
+    def mapped(some: ViewGraph) -> Model | None:
+        if some is consistent:
             return first
         with timed("mapping", seconds), quiet_pycolmap():
-            return _without_weak_views(solve(some, lenses, config, progress))
+            return solved(some)
 
     with timed("judging", seconds):
         mapping_s = seconds.get("mapping", 0.0)
-        found = separated(graph, solved, [image.grey for image in correspondences.images])
+        found = separated(graph, consistent, mapped, [image.grey for image in correspondences.images])
     seconds["judging"] -= seconds["mapping"] - mapping_s
     return found, lenses
 

@@ -116,8 +116,8 @@ def verify_with_cameras(
         b_from_a = cam_from_world[b] @ np.linalg.inv(cam_from_world[a])
         if not len(pairs) or not np.linalg.norm(b_from_a[:3, 3]) > 0:
             continue
-        fundamental = K_inverse[b].T @ _cross_matrix(b_from_a[:3, 3]) @ b_from_a[:3, :3] @ K_inverse[a]
-        inliers = pairs[_sampson_px(fundamental, xy1[a][pairs[:, 0]], xy1[b][pairs[:, 1]]) <= max_error_px]
+        fundamental = K_inverse[b].T @ cross_matrix(b_from_a[:3, 3]) @ b_from_a[:3, :3] @ K_inverse[a]
+        inliers = pairs[sampson_distances(fundamental, xy1[a][pairs[:, 0]], xy1[b][pairs[:, 1]]) <= max_error_px]
         if len(inliers):
             geometry = pycolmap.TwoViewGeometry()
             geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
@@ -127,20 +127,21 @@ def verify_with_cameras(
     return ViewGraph(features, {pair: len(m) for pair, m in matches.items()}, geometries)
 
 
-def _cross_matrix(v: np.ndarray) -> np.ndarray:
-    """[3, 3] with _cross_matrix(v) @ w = v x w."""
+def cross_matrix(v: np.ndarray) -> np.ndarray:
+    """Matrix [3, 3] with cross_matrix(v) @ w = v x w."""
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
 
 
-def _sampson_px(
-    fundamental: np.ndarray,  # [3, 3] of xy_b^T F xy_a = 0
-    xy1_a: np.ndarray,  # [M, 3] homogeneous pixels
-    xy1_b: np.ndarray,  # [M, 3]
+def sampson_distances(
+    matrix: np.ndarray,  # [3, 3] of b^T matrix a = 0
+    a: np.ndarray,  # [M, 3] homogeneous: pixels with a fundamental matrix, rays with an essential one
+    b: np.ndarray,  # [M, 3]
 ) -> np.ndarray:
-    """Sampson distances [M] in pixels: from a match to the nearest that obeys the geometry, to first order."""
-    line_b, line_a = xy1_a @ fundamental.T, xy1_b @ fundamental
+    """Sampson distances [M] in the unit of the points: from a match to the nearest that obeys the geometry, to first
+    order."""
+    line_b, line_a = a @ matrix.T, b @ matrix
     slope = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return np.abs((xy1_b * line_b).sum(1)) / np.sqrt(np.maximum(slope, 1e-300))
+    return np.abs((b * line_b).sum(1)) / np.sqrt(np.maximum(slope, 1e-300))
 
 
 _UNUSABLE = (

@@ -18,9 +18,7 @@ AXES: dict[str, Axis] = {
     "+x": (1.0, 0.0, 0.0), "-x": (-1.0, 0.0, 0.0), "+y": (0.0, 1.0, 0.0),
     "-y": (0.0, -1.0, 0.0), "+z": (0.0, 0.0, 1.0), "-z": (0.0, 0.0, -1.0),
 }  # fmt: skip
-MAX_SCALE = (
-    1e9  # of a new unit, either way: from nanometres to metres; float32 has room for a scene on both sides of it
-)
+MAX_SCALE = 1e9  # either way, from nanometres to metres: float32 has room for a scene on both sides of it
 
 
 def centered_at(point: Tensor) -> Similarity:

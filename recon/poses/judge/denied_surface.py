@@ -40,7 +40,6 @@ NEAREST = 8  # points in a photograph, of which the usual depth is
 BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
-NEAR_DEG, TIMES_USUAL = 30.0, 2.0  # between two cameras of nearly one side; see `near_denial`
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
 
 
@@ -89,22 +88,6 @@ def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]
             if share is not None:
                 shares.setdefault((min(view, other), max(view, other)), []).append(share)
     return {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
-
-
-def near_denial(model: Model, denied: Mapping[Pair, float]) -> float:
-    """Excess of what two views of nearly one side deny each other over what the pairs of the model mostly do.
-
-    The largest share of such a pair over TIMES_USUAL of the upper quartile of all; 0 where none is larger. So near to
-    each other, neither what shines nor a surface that is not where it was taken to be explains much where it explains
-    nothing elsewhere: the two photographs show different sides of a thing, and which stands right nobody knows.
-    """
-    turned = {v: model.reconstruction.image(v + 1).cam_from_world().matrix()[:, :3] for v in model.views}
-    shares = {pair: share for pair, share in denied.items() if set(pair) <= turned.keys()}
-    least = 1 + 2 * np.cos(np.radians(NEAR_DEG))  # trace of the rotation between two
-    near = [share for (a, b), share in shares.items() if (turned[a] * turned[b]).sum() > least]
-    if not near:
-        return 0.0
-    return max(0.0, max(near) - TIMES_USUAL * float(np.quantile([*shares.values()], 0.75)))
 
 
 def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:

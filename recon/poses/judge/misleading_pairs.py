@@ -40,6 +40,7 @@ class Contradiction:
 class SeparatedModel:
     """A model after groups that contradict each other were taken apart in the view graph."""
 
+    verified: ViewGraph  # all pairs
     graph: ViewGraph  # without the pairs that misled the mapping
     model: Model | None
     comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
@@ -48,9 +49,11 @@ class SeparatedModel:
 
 
 def separated(
-    graph: ViewGraph, solve: Callable[[ViewGraph], Model | None], grey: Sequence[np.ndarray]
+    verified: ViewGraph, graph: ViewGraph, solve: Callable[[ViewGraph], Model | None], grey: Sequence[np.ndarray]
 ) -> SeparatedModel:
     """Solve a view graph, look again, and solve it once more without the pairs that misled it, until none does.
+
+    `verified` has all pairs, `graph` those that one model agrees with.
 
     Groups of photographs that only such pairs joined fall apart: the largest is placed.
     """
@@ -63,11 +66,11 @@ def separated(
         denied = denied_shares(model, grey)
         wrong = misleading_pairs(graph, model, looks_of(comparisons), denied)
         if not wrong or not rounds_left:
-            return SeparatedModel(graph, model, comparisons, denied, misleading)
+            return SeparatedModel(verified, graph, model, comparisons, denied, misleading)
         misleading |= wrong
         graph = graph.without(wrong)
         model = solve(graph)
-    return SeparatedModel(graph, None, misleading=misleading)
+    return SeparatedModel(verified, graph, None, misleading=misleading)
 
 
 def misleading_pairs(

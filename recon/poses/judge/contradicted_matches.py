@@ -1,0 +1,112 @@
+"""Contradicted matches: pairs whose verified matches a model's cameras deny, and the model that denies fewest.
+
+Matches of look-alikes agree with a two-view geometry of their own, often with hundreds of inliers, but not with those
+of other pairs around a loop: mapping has to leave some out, and takes the pairs with most matches first, right or
+wrong (compare the loop constraints of Zach et al., CVPR 2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pycolmap
+
+from ..mapping import Model
+from ..verification import Pair, ViewGraph, cross_matrix, sampson_distances
+
+MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes are off by a hundred and more
+LEAST_AGREEING = 0.4  # of a pair's matches; with fewer the pair shows the cameras elsewhere
+CELLS = 12  # along the longer side of a photograph: how much of it a pair's matches cover
+# Share from which on a model is doubted. Right ones of the fox, whose photographs match in small look-alikes, have up
+# to 0.05, of ordinary generated scenes up to 0.055; wrong ones of the fox 0.04 to 0.3, of symmetric things 0.05 to
+# 0.24.
+DOUBTFUL_SHARE = 0.05
+TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time
+CLEARLY = 1.02  # times as much agrees with a better model
+MOST_VIEWS = 24  # photographs beyond which a model takes long
+
+Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
+
+
+def contradicted_share(model: Model, graph: ViewGraph) -> float:
+    """Share of the verified pairs between placed views that the model contradicts, by the square of what they cover.
+
+    `graph` holds all pairs that were verified, those that were taken out later, too. 0 where there are none. Squares,
+    because chance pairs, of which there may be many, cover little, and a look-alike as much as what is right.
+    """
+    agreeing = agreeing_shares(model, graph)
+    covered = {pair: _covered_cells(graph, pair) ** 2 for pair in agreeing}
+    return sum(covered[p] for p, share in agreeing.items() if share < LEAST_AGREEING) / max(1, sum(covered.values()))
+
+
+def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
+    """Share of each pair's verified matches that agree with the model's cameras, of the pairs that it places."""
+    cameras = {}
+    for view in model.views:
+        image = model.reconstruction.image(view + 1)
+        cameras[view] = image.cam_from_world().matrix(), model.reconstruction.camera(image.camera_id)
+    return {pair: _agreeing_share(cameras, graph, pair) for pair in graph.geometries if set(pair) <= cameras.keys()}
+
+
+def least_contradicted(
+    graph: ViewGraph,
+    model: Model,
+    solve: Callable[[ViewGraph], Model | None],
+    again: Callable[[ViewGraph, int], Model | None],
+    seed: int,
+) -> tuple[Model, ViewGraph]:
+    """The model that most verified matches agree with, and the pairs that it is of: this one, or another.
+
+    Where a model contradicts more than DOUBTFUL_SHARE, others are made `again` from some of the pairs, so that they are
+    without some that it rests on; what the best of them agrees with is solved as a whole.
+    """
+    if len(model.views) > MOST_VIEWS or contradicted_share(model, graph) <= DOUBTFUL_SHARE:
+        return model, graph
+    rng = np.random.default_rng(seed)
+    pairs = sorted(graph.geometries)
+    best, most = model, CLEARLY * _agreeing_matches(model, graph)
+    for number in range(TRIES):
+        left_out = [pair for pair, share in zip(pairs, rng.random(len(pairs)), strict=True) if share > KEPT_PAIRS]
+        other = again(graph.without(left_out), number)
+        if other is not None and (agreeing := _agreeing_matches(other, graph)) > most:
+            best, most = other, agreeing
+    if best is model:
+        return model, graph
+    shares = agreeing_shares(best, graph)
+    consistent = graph.without([pair for pair, share in shares.items() if share < LEAST_AGREEING])
+    whole = solve(consistent)
+    return (whole if whole is not None and _agreeing_matches(whole, graph) >= most / CLEARLY else best), consistent
+
+
+def _agreeing_matches(model: Model, graph: ViewGraph) -> float:
+    shares = agreeing_shares(model, graph)
+    return sum(share * len(graph.geometries[pair].inlier_matches) for pair, share in shares.items())
+
+
+def _covered_cells(graph: ViewGraph, pair: Pair) -> int:
+    """Cells in which a pair's matches lie, in the photograph where these are fewer."""
+    matches = np.asarray(graph.geometries[pair].inlier_matches, np.int64)
+    counts = []
+    for side, view in enumerate(pair):
+        features = graph.features[view]
+        cell = features.xy_px.numpy()[matches[:, side]] * (CELLS / max(features.width, features.height))
+        counts.append(len(np.unique(cell.astype(np.int64), axis=0)))
+    return min(counts)
+
+
+def _agreeing_share(cameras: Cameras, graph: ViewGraph, pair: Pair) -> float:
+    """Share of a pair's matches within MAX_PX of what its cameras allow; 1 where these stand at one place."""
+    matches = np.asarray(graph.geometries[pair].inlier_matches, np.int64)
+    (a_from_world, lens_a), (b_from_world, lens_b) = (cameras[view] for view in pair)
+    rotation = b_from_world[:, :3] @ a_from_world[:, :3].T
+    translation = b_from_world[:, 3] - rotation @ a_from_world[:, 3]
+    if not np.linalg.norm(translation) > 0:
+        return 1.0
+    rays = []
+    for side, (view, lens) in enumerate(zip(pair, (lens_a, lens_b), strict=True)):
+        xy = graph.features[view].xy_px.numpy().astype(np.float64)[matches[:, side]]
+        rays.append(np.pad(np.asarray(lens.cam_from_img(xy))[:, :2], ((0, 0), (0, 1)), constant_values=1.0))
+    essential = cross_matrix(translation / np.linalg.norm(translation)) @ rotation
+    focal_px = np.sqrt(lens_a.mean_focal_length() * lens_b.mean_focal_length())
+    return float((focal_px * sampson_distances(essential, *rays) < MAX_PX).mean())
