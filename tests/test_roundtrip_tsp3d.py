@@ -25,6 +25,7 @@ from fewview.scene.errors import BadInputError
 from support.grounding import SMALLEST, batch, sample
 from support.released_tsp3d import released_layout
 from support.threads import one_torch_thread as one_torch_thread
+from support.two_processes import assert_two_processes_agree
 
 # The released layout has no encoder that is learnt.
 RELEASED = replace(SMALLEST, text="minilm", attention_layers=2, blocks=(1, 2, 1, 1))
@@ -62,6 +63,15 @@ def test_a_resumed_training_is_the_whole_one_bit_for_bit(tmp_path: Path) -> None
     again = GroundingMetric.of(Rooms()).evaluate(read_grounding_results(tmp_path / "boxes.json"))
     assert again.summary() == scores.summary()
     assert scores.summary()["overall"]["sentences"] == 8
+
+
+def one_epoch() -> DetectorTraining:
+    detector = TSP3DDetector(TSP3DModel(replace(SMALLEST, epochs=1)))
+    return DetectorTraining(detector, Rooms(), 3)
+
+
+def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
+    assert_two_processes_agree(tmp_path, one_epoch)
 
 
 def test_weights_and_config_come_back_from_a_file(tmp_path: Path) -> None:
