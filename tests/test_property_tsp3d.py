@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,6 +279,36 @@ def test_caps_bound_what_is_computed_in_training() -> None:
     assert out.completion is not None
     assert len(out.completion.voxels) <= SMALLEST.completion_cap * scenes
     assert out.counts["grown"] <= SMALLEST.fine_top_range[1] * scenes
+
+
+def kept_for_gradients(run: Callable[[], object]) -> int:
+    """Bytes of the tensors that a forward pass keeps for the backward one."""
+    stores: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        stores[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        alive = run()  # no storage is freed, so that none is counted as another one
+    assert alive is not None
+    return sum(stores.values())
+
+
+def test_beyond_the_backbone_the_memory_of_training_does_not_grow_with_the_room() -> None:
+    config = replace(SMALLEST, surface_only=False, points=100_000)
+    network, preparation = model(config).train(), GroundingPreparation(config)
+    beyond, backbone = [], []
+    for scale, count in ((2, 24_000), (4, 96_000)):  # as dense, so four times as many voxels
+        read = preparation.read(sample_of_sentence(room_scan(0, count), 0))
+        given = collate([preparation.prepare(replace(read, points=read.points * scale, objects=None))])
+        torch.manual_seed(0)
+        x = SparseConvTensor(given.features, given.voxels, None, given.scans)
+        backbone.append(kept_for_gradients(lambda x=x: network.backbone(x)))
+        beyond.append(kept_for_gradients(lambda given=given: network(given)) - backbone[-1])
+    assert backbone[1] > 3 * backbone[0]
+    # What grows is a little more, as the drawn voxels lie farther apart and share fewer of their 27.
+    assert beyond[1] < 1.2 * beyond[0]
 
 
 def test_pruning_leaves_fewer_voxels_than_the_threshold_zero() -> None:
