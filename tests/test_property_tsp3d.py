@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fewview.detect.sparse import SparseConvTensor, interpolate
+from fewview.detect.sparse import SparseConvTensor, interpolate, max_pool
 from fewview.detect.tasks.grounding_samples import (
     ScanSample,
     SentencesByScan,
@@ -69,6 +69,7 @@ def test_the_released_backbone_has_strides_16_32_64_and_128_channels() -> None:
         stem = backbone.stem(x)
         levels = backbone(x)
     assert stem.stride == (2, 2, 2)
+    assert max_pool(stem, 2, 2, rule="minkowski").stride == (4, 4, 4)
     assert [level.stride for level in levels] == [(16,) * 3, (32,) * 3, (64,) * 3]
     counts = [len(level) for level in levels]
     assert counts == sorted(counts, reverse=True)
