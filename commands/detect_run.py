@@ -97,7 +97,7 @@ def run(options: Options) -> None:
         (folder / SUBMISSION).unlink(missing_ok=True)  # it is there when all frames are done
         start = time.perf_counter()
         unusable = _detect(Predictor(detector, device, options.mixed_precision), samples, kept, progress, pictures)
-        unusable, written = of_all_processes(unusable, pictures.written)
+        unusable, written = of_all_processes(unusable, [str(path) for path in pictures.written])
         if rank > 0:
             return
         if processes > 1:
@@ -128,7 +128,7 @@ def run(options: Options) -> None:
         "boxes": sum(len(boxes) for boxes in found.values()),
         "random_weights": options.weights is None,
         **cost(seconds, memory_gb),
-        "pictures": [str(path) for path in written],
+        "pictures": written,
         "notes": notes,
     }
     lines = [

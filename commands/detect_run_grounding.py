@@ -57,9 +57,10 @@ def run(options: Options) -> None:
         outcome = detect_into(file, predictor, samples, options.pictures, draw, progress)
     if outcome is None:
         return
-    result = {"output": str(folder), "sentences": len(outcome.found), **outcome.result()}
+    notes = outcome.noted("sentences")
+    result = {"output": str(folder), "sentences": len(outcome.found), "notes": notes, **outcome.result()}
     lines = [
-        *outcome.skipped("sentences"),
+        *notes,
         outcome.told("sentences"),
         f"Boxes: {file.path}",
         *([f"Pictures: {folder / 'pictures'}"] if options.pictures else []),

@@ -76,17 +76,17 @@ def run(options: Options) -> None:
         outcome = detect_into(file, predictor, samples, options.pictures, draw, progress)
     if outcome is None:
         return
-    skipped = outcome.skipped("rooms")
+    notes = outcome.noted("rooms")
     result = {
         "output": str(folder),
         "rooms": len(outcome.found),
         "boxes": sum(map(len, outcome.found.values())),
         "random_weights": options.weights is None,
-        "notes": [*samples.notes, *skipped],
+        "notes": list(dict.fromkeys([*samples.notes, *notes])),
         **outcome.result(),
     }
     lines = [
-        *skipped,
+        *(note for note in notes if note not in samples.notes),
         outcome.told("rooms"),
         f"Boxes: {file.path}",
         *([f"Pictures: {folder / 'pictures'}"] if options.pictures else []),

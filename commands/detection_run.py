@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from .picture_file import evenly_spread
 from .shared_detection import joined_boxes, of_all_processes
 from .terminal_progress import TerminalProgress
 
+MOST_NOTES = 5
 S = TypeVar("S", bound=Sample)
 
 
@@ -68,14 +69,16 @@ class Outcome:
     unusable: list[Unusable]
     seconds: float
     memory_gb: float | None
+    notes: tuple[str, ...]  # of the samples that were used
 
     def result(self) -> dict[str, Any]:
         """The part of the result that is the same for all tasks, as JSON has it."""
         return cost(self.seconds, self.memory_gb) | {"skipped": {u.token: str(u.problem) for u in self.unusable}}
 
-    def skipped(self, kind: str) -> list[str]:
-        """A note where some samples, of a kind such as "rooms", could not be used."""
-        return skipped_note(self.unusable, len(self.found) + len(self.unusable), kind)
+    def noted(self, kind: str) -> list[str]:
+        """Notes on the samples, of a kind such as "rooms", and one where some could not be used."""
+        unused = skipped_note(self.unusable, len(self.found) + len(self.unusable), kind)
+        return [*some_notes(self.notes), *unused]
 
     def told(self, kind: str) -> str:
         return told(f"{len(self.found)} {kind}", self.seconds, self.memory_gb)
@@ -102,6 +105,12 @@ def skipped_note(unusable: list[Unusable], count: int, kind: str) -> list[str]:
     return [f"{len(unusable)} of {count} {kind} could not be used and have no boxes; the first: {unusable[0].problem}"]
 
 
+def some_notes(notes: Sequence[str]) -> list[str]:
+    """As many notes as a person reads, and how many more there are."""
+    more = len(notes) - MOST_NOTES
+    return list(notes) if more <= 0 else [*notes[:MOST_NOTES], f"There are {more:,} more such notes on other scans."]
+
+
 def detect_into(
     file: BoxesFile,
     predictor: Predictor,
@@ -118,20 +127,22 @@ def detect_into(
     pictured = evenly_spread(len(samples), pictures)
     found: dict[str, Boxes] = {}
     unusable: list[Unusable] = []
+    notes: set[str] = set()
     start = time.perf_counter()
     for result in detect_each(predictor, samples, progress=progress, share=current_process()):
         if isinstance(result, Unusable):
             unusable.append(result)
             continue
         found[result.sample.token] = result.boxes
+        notes.update(result.sample.notes)
         if result.number in pictured:
             draw(result)
     found = joined_boxes(file.path, found, samples.tokens, file.write, file.read)
-    unusable, _ = of_all_processes(unusable, [])
+    unusable, noted = of_all_processes(unusable, list(notes))
     seconds = time.perf_counter() - start
     if current_process()[0] > 0:
         return None
     if not found and unusable:
         raise unusable[0].problem
     file.write(file.path, found)
-    return Outcome(found, unusable, seconds, peak_memory_gb(torch.device(predictor.device)))
+    return Outcome(found, unusable, seconds, peak_memory_gb(torch.device(predictor.device)), tuple(noted))

@@ -58,12 +58,11 @@ def join_parts(kept: DetectionsFile, names: tuple[str, ...]) -> None:
         part.unlink()
 
 
-def of_all_processes(unusable: list[Unusable], pictures: list[Path]) -> tuple[list[Unusable], list[Path]]:
-    """Findings of all processes, in the order of the samples."""
-    mine = [[[u.number, u.token, str(u.problem)] for u in unusable], [str(path) for path in pictures]]
-    told = values_of_processes(mine)
+def of_all_processes(unusable: list[Unusable], texts: list[str]) -> tuple[list[Unusable], list[str]]:
+    """Findings of all processes: what could not be used in the order of the samples, and texts, sorted, each once."""
+    told = values_of_processes([[[u.number, u.token, str(u.problem)] for u in unusable], texts])
     problems = sorted(row for rows, _ in told for row in rows)
     return (
         [Unusable(number, token, BadInputError(problem)) for number, token, problem in problems],
-        sorted(Path(path) for _, paths in told for path in paths),
+        sorted({text for _, own in told for text in own}),
     )

@@ -24,6 +24,7 @@ class Sample:
     cameras: Cameras | None = None  # [V], for the original images; "world" is the frame of the points
     load_images: Callable[[], np.ndarray] | None = None  # uint8 [V, H, W, 3] RGB, read when called
     sentence: str | None = None  # for grounding: the words for the object that is looked for
+    notes: tuple[str, ...] = ()  # on what of its files is left out, or taken for granted
     boxes: Boxes | None = None  # annotated, labels into the task's classes; None where there are no annotations
 
 

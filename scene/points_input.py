@@ -20,14 +20,21 @@ def holds_points(path: Path) -> bool:
 
 def read_any_points(path: Path) -> tuple[PointCloud, tuple[str, ...]]:
     """(the points, sentences on what is not shown of them). Raises BadInputError where there are none."""
+    notes = []
     if not _is_ply_of_points(path):
         cloud, faces = read_gltf_points(path)
     else:
-        face = read_header(path).element("face")
+        header = read_header(path)
+        vertex, face = header.element("vertex"), header.element("face")
         cloud, faces = read_points(path), 0 if face is None else face.count
+        if vertex is not None and 0 < len(cloud) < vertex.count:
+            lost = vertex.count - len(cloud)
+            notes.append(f"{lost:,} of {vertex.count:,} points of {path.name} are not finite and are left out.")
     if len(cloud) == 0:
         raise BadInputError(f"{path} has no points with finite positions, so there is nothing to show.")
-    return cloud, (f"{path.name} is a mesh; its vertices show as points, its {faces:,} faces do not.",) if faces else ()
+    if faces:
+        notes.append(f"{path.name} is a mesh; its vertices show as points, its {faces:,} faces do not.")
+    return cloud, tuple(notes)
 
 
 def _is_ply_of_points(path: Path) -> bool:

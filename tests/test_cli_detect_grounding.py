@@ -12,7 +12,7 @@ from fewview.scene.point_cloud import PointCloud
 from fewview.scene.points_ply import write_points
 from fewview.viewer.subjects.grounded_subject import GroundedSubject
 from fewview.viewer.subjects.loader import load_subject
-from support.command import assert_one_sentence, fewview
+from support.command import Outcome, assert_one_sentence, fewview
 from support.data import shared_data
 from support.grounding import room_scan, write_scannet, write_vertices
 from support.threads import one_torch_thread as one_torch_thread
@@ -99,7 +99,7 @@ def test_ground_says_what_is_wrong_in_one_sentence(weights: Path, tmp_path: Path
     write_vertices(tmp_path / "nan.ply", with_nan, scan.colors)
     write_vertices(tmp_path / "wide.ply", scan.points.numpy() * 1000, scan.colors)
 
-    def ground(path: Path, sentence: str, *more: object) -> object:
+    def ground(path: Path, sentence: str, *more: object) -> Outcome:
         return fewview(
             capsys, "detect", "ground", path, sentence, "--weights", weights, "-o", tmp_path / "o", "--quiet", *more
         )
@@ -112,9 +112,13 @@ def test_ground_says_what_is_wrong_in_one_sentence(weights: Path, tmp_path: Path
     assert_one_sentence(ground(bare, "on the left of it"), 2, "names no thing")
     assert_one_sentence(ground(tmp_path / "no.ply", "the chair"), 2, "no.ply")
     assert_one_sentence(ground(bare, "the chair", "--scale", -1), 2, "scale")
-    for path in (bare, tmp_path / "nan.ply"):  # without colours, and with points that are not finite: a note
-        done = ground(path, "the chair")
-        assert done.code == 0, done.err  # type: ignore[attr-defined]
+    for path, words in (
+        (bare, "no colours"),
+        (tmp_path / "nan.ply", "1,500 of 3,000 points of nan.ply are not finite"),
+    ):
+        done = ground(path, "the chair", "--json")
+        assert done.code == 0, done.err
+        assert words in done.json["notes"][0]
     assert not (tmp_path / "o" / "box.json.tmp").exists()
 
 
@@ -140,6 +144,20 @@ def test_tables_and_scenes_that_do_not_fit(weights: Path, tmp_path: Path, capsys
     assert_one_sentence(fewview(capsys, *ground), 2, "without intrinsics")
     rooms = ("detect", "run", "--task", "indoor", root, "--preset", "tiny", *out)
     assert_one_sentence(fewview(capsys, *rooms), 2, "without intrinsics")
+
+
+def test_a_run_tells_of_scans_that_are_not_aligned(weights: Path, tmp_path: Path, capsys: Captured) -> None:
+    names = [f"scene{i:04d}_00" for i in range(7)]
+    root = write_scannet(tmp_path / "data", {name: room_scan(0, 1500) for name in names})
+    for name in names:
+        (root / "scans" / name / f"{name}.txt").unlink()
+    run = ("detect", "run", "--task", "grounding", root, "--weights", weights, "-o", tmp_path / "out", "--json")
+    told = fewview(capsys, *run, "--quiet", "--pictures", 0)
+    assert told.code == 0, told.err
+    *notes, more = told.json["notes"]
+    assert len(notes) == 5
+    assert all("no axis alignment" in note for note in notes)
+    assert "2 more such notes" in more
 
 
 def test_a_real_frame_of_a_depth_camera(weights: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ import pytest
 import torch
 from fewview.detect.detector import Detector, Inputs, TrainingPlan
 from fewview.detect.detector_registry import DETECTORS, load_detector, new_detector
+from fewview.detect.imgeonet.imgeonet_detector import ImGeoNetDetector
+from fewview.detect.imgeonet.model import ImGeoNet
 from fewview.detect.measure import Predictor, measure
+from fewview.detect.metric import Metric
+from fewview.detect.metrics.grounding_metric import GroundingMetric
+from fewview.detect.metrics.grounding_results import write_grounding_results
+from fewview.detect.metrics.indoor_metric import IndoorMetric
+from fewview.detect.metrics.indoor_results import write_indoor_results
 from fewview.detect.metrics.nuscenes_metric import NuScenesMetric
 from fewview.detect.metrics.nuscenes_submission import used_modalities, write_submission
+from fewview.detect.sample import Samples
 from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
 from fewview.detect.sparsefusion.model import SparseFusionModel
 from fewview.detect.sparsefusion.weight_files import save_weights
@@ -23,11 +32,16 @@ from fewview.detect.tasks.driving_sample import DrivingSample
 from fewview.detect.tasks.driving_samples import NuScenesSamples
 from fewview.detect.tasks.driving_task import DRIVING
 from fewview.detect.training import DetectorTraining
+from fewview.detect.tsp3d.grounding_detector import TSP3DDetector
+from fewview.detect.tsp3d.model import TSP3DModel
 from fewview.learn import TrainRun, fit
 from fewview.scene.boxes import Boxes
 from fewview.scene.errors import BadInputError
 from support.detection import SMALLEST, MadeSamples
+from support.grounding import SMALLEST as SMALLEST_GROUNDING
+from support.grounding import TwoRooms
 from support.nuscenes_folder import write_nuscenes
+from support.rooms import SMALLEST_ROOMS, MadeRooms
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor, nn
 
@@ -93,57 +107,100 @@ class ToyDetector:
     def set_rates(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None: ...
 
 
-def smallest_sparsefusion() -> SparseFusionDetector:
-    return SparseFusionDetector(SparseFusionModel(SMALLEST))
+@dataclass(frozen=True)
+class Case:
+    """A small detector, samples for it, and how good its boxes are between 0 and 1."""
+
+    make: Callable[[], Detector]
+    samples: Samples[Any]
+    metric: Metric[Any]
+    figure: Callable[[Mapping[str, Any]], float]  # of the metric's summary
+    write: Callable[[Path, Mapping[str, Boxes]], None]
 
 
-EVERY = pytest.mark.parametrize("make", [ToyDetector, smallest_sparsefusion])
+def driving(make: Callable[[], Detector], folder: Path) -> Case:
+    samples = NuScenesSamples(write_nuscenes(folder / "data").root, sweeps=1)
+
+    def write(path: Path, found: Mapping[str, Boxes]) -> None:
+        write_submission(path, found, samples.tokens, used_modalities(make().inputs))
+
+    return Case(make, samples, NuScenesMetric.of(samples), lambda summary: summary["nd_score"], write)
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> NuScenesSamples:
-    return NuScenesSamples(write_nuscenes(tmp_path_factory.mktemp("drive") / "data").root, sweeps=1)
+def rooms(_: Path) -> Case:
+    samples = MadeRooms(4)
+    return Case(
+        lambda: ImGeoNetDetector(ImGeoNet(SMALLEST_ROOMS)),
+        samples,
+        IndoorMetric({token: samples[i].boxes for i, token in enumerate(samples.tokens)}),
+        lambda summary: summary["mAP@0.25"],
+        lambda path, found: write_indoor_results(path, found, SMALLEST_ROOMS.classes),
+    )
 
 
-def trained(make: Callable[[], Detector], samples: NuScenesSamples, run: TrainRun) -> Detector:
+def sentences(_: Path) -> Case:
+    return Case(
+        lambda: TSP3DDetector(TSP3DModel(SMALLEST_GROUNDING)),
+        TwoRooms(),
+        GroundingMetric.of(TwoRooms()),
+        lambda summary: summary["overall"]["acc@0.25"],
+        write_grounding_results,
+    )
+
+
+CASES: dict[str, Callable[[Path], Case]] = {
+    "toy": partial(driving, ToyDetector),
+    "sparsefusion": partial(driving, lambda: SparseFusionDetector(SparseFusionModel(SMALLEST))),
+    "imgeonet": rooms,
+    "tsp3d": sentences,
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return CASES[request.param](tmp_path_factory.mktemp("data"))
+
+
+def trained(case: Case, run: TrainRun) -> Detector:
     torch.manual_seed(0)
-    detector = make()
-    fit(detector.network, DetectorTraining(detector, samples, 3), run)
+    detector = case.make()
+    fit(detector.network, DetectorTraining(detector, case.samples, 3), run)
     return detector
 
 
-@EVERY
-def test_fit_resume_predict_and_measure(make: Callable[[], Detector], samples: NuScenesSamples, tmp_path: Path) -> None:
-    start = {k: v.clone() for k, v in trained(make, samples, TrainRun(stop_after=0)).network.state_dict().items()}
-    whole = trained(make, samples, TrainRun())
-    trained(make, samples, TrainRun(tmp_path, stop_after=1))
-    resumed = trained(make, samples, TrainRun(tmp_path, resume=True))
+def test_every_registered_detector_is_asked() -> None:
+    assert set(DETECTORS) == set(CASES) - {"toy"}
+
+
+def test_fit_resume_predict_and_measure(case: Case, tmp_path: Path) -> None:
+    start = {k: v.clone() for k, v in trained(case, TrainRun(stop_after=0)).network.state_dict().items()}
+    whole = trained(case, TrainRun())
+    trained(case, TrainRun(tmp_path, stop_after=1))
+    resumed = trained(case, TrainRun(tmp_path, resume=True))
     state = whole.network.state_dict()
     for name, tensor in resumed.network.state_dict().items():
         assert torch.equal(tensor, state[name]), name
     assert any(not torch.equal(start[name], state[name]) for name in state)
 
-    predictor = Predictor(whole, CPU)
+    predictor, samples = Predictor(whole, CPU), case.samples
     boxes = predictor(samples[0])
     assert boxes.names == whole.task.classes
     assert boxes.scores is not None
     assert bool(torch.isfinite(boxes.centers).all() & (boxes.sizes > 0).all())
     assert torch.equal(predictor(samples[0]).centers, boxes.centers)
-    scores, found = measure(predictor, samples, NuScenesMetric.of(samples))
+    scores, found = measure(predictor, samples, case.metric)
     assert set(found) == set(samples.tokens)
-    assert 0 <= scores.summary()["nd_score"] <= 1
+    assert 0 <= case.figure(scores.summary()) <= 1
     assert scores.lines()
-    write_submission(tmp_path / "submission.json", found, samples.tokens, used_modalities(whole.inputs))
+    case.write(tmp_path / "found.json", found)
+    assert (tmp_path / "found.json").stat().st_size > 0
 
 
-@EVERY
-def test_weights_of_another_training_are_not_resumed(
-    make: Callable[[], Detector], samples: NuScenesSamples, tmp_path: Path
-) -> None:
-    trained(make, samples, TrainRun(tmp_path, stop_after=1))
-    detector = make()
+def test_weights_of_another_training_are_not_resumed(case: Case, tmp_path: Path) -> None:
+    trained(case, TrainRun(tmp_path, stop_after=1))
+    detector = case.make()
     with pytest.raises(BadInputError, match="seed=3"):
-        fit(detector.network, DetectorTraining(detector, samples, 4), TrainRun(tmp_path, resume=True))
+        fit(detector.network, DetectorTraining(detector, case.samples, 4), TrainRun(tmp_path, resume=True))
 
 
 def test_classes_that_cannot_be_balanced_are_one_sentence() -> None:

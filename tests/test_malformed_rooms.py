@@ -78,6 +78,12 @@ def test_a_scan_without_photographs():
         room_sample(scan, ("bed",))
 
 
+def test_a_room_keeps_the_notes_of_its_scan():
+    room = made_room()
+    scan = Scan("attic", torch.rand(10, 3), frames=room.frames, cameras=room.cameras, notes=("no axis alignment",))
+    assert room_sample(scan, ("bed",)).notes == ("no axis alignment",)
+
+
 def test_classes_that_the_network_never_saw_are_left_out():
     names = ("anvil", "Office_Chair", "BED")
     boxes = Boxes.upright(torch.zeros(3, 3), torch.ones(3, 3), torch.zeros(3), torch.arange(3), names)

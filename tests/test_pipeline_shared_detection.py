@@ -14,9 +14,8 @@ from fewview.commands.shared_detection import join_parts, part_of
 from fewview.learn.processes import texts_of_processes
 from fewview.scene.datasets.lidar_detections import DetectionsFile, read_detections
 from support.generated import generate
+from support.two_processes import TORCHRUN
 from test_cli_detect_run import frames
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def fewview(*arguments: object, processes: int = 1) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fewview.detect.sparse import SparseConvTensor, interpolate
+from fewview.detect.sparse import SparseConvTensor, interpolate, max_pool
 from fewview.detect.tasks.grounding_samples import (
     ScanSample,
     SentencesByScan,
@@ -68,6 +69,7 @@ def test_the_released_backbone_has_strides_16_32_64_and_128_channels() -> None:
         stem = backbone.stem(x)
         levels = backbone(x)
     assert stem.stride == (2, 2, 2)
+    assert max_pool(stem, 2, 2, rule="minkowski").stride == (4, 4, 4)
     assert [level.stride for level in levels] == [(16,) * 3, (32,) * 3, (64,) * 3]
     counts = [len(level) for level in levels]
     assert counts == sorted(counts, reverse=True)
@@ -278,6 +280,36 @@ def test_caps_bound_what_is_computed_in_training() -> None:
     assert out.completion is not None
     assert len(out.completion.voxels) <= SMALLEST.completion_cap * scenes
     assert out.counts["grown"] <= SMALLEST.fine_top_range[1] * scenes
+
+
+def kept_for_gradients(run: Callable[[], object]) -> int:
+    """Bytes of the tensors that a forward pass keeps for the backward one."""
+    stores: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        stores[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        alive = run()  # no storage is freed, so that none is counted as another one
+    assert alive is not None
+    return sum(stores.values())
+
+
+def test_beyond_the_backbone_the_memory_of_training_does_not_grow_with_the_room() -> None:
+    config = replace(SMALLEST, surface_only=False, points=100_000)
+    network, preparation = model(config).train(), GroundingPreparation(config)
+    beyond, backbone = [], []
+    for scale, count in ((2, 24_000), (4, 96_000)):  # as dense, so four times as many voxels
+        read = preparation.read(sample_of_sentence(room_scan(0, count), 0))
+        given = collate([preparation.prepare(replace(read, points=read.points * scale, objects=None))])
+        torch.manual_seed(0)
+        x = SparseConvTensor(given.features, given.voxels, None, given.scans)
+        backbone.append(kept_for_gradients(lambda x=x: network.backbone(x)))
+        beyond.append(kept_for_gradients(lambda given=given: network(given)) - backbone[-1])
+    assert backbone[1] > 3 * backbone[0]
+    # What grows is a little more, as the drawn voxels lie farther apart and share fewer of their 27.
+    assert beyond[1] < 1.2 * beyond[0]
 
 
 def test_pruning_leaves_fewer_voxels_than_the_threshold_zero() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from fewview.learn.efficientnet_lite0 import EfficientNetLite0
 from fewview.scene.errors import BadInputError
 from support.rooms import SMALLEST_ROOMS, MadeRooms, small_config
 from support.threads import one_torch_thread as one_torch_thread
+from support.two_processes import assert_two_processes_agree
 from torchvision.models import resnet50
 
 
@@ -50,43 +48,13 @@ def test_another_seed_or_setting_is_not_resumed(tmp_path: Path):
         trained(TrainRun(tmp_path, resume=True), occupancy_loss_weight=1.0)
 
 
-WORKER = """
-import sys, torch
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from support.rooms import MadeRooms, small_config
-from fewview.detect.imgeonet.imgeonet_detector import ImGeoNetDetector
-from fewview.detect.imgeonet.imgeonet_weights import save_imgeonet
-from fewview.detect.imgeonet.model import ImGeoNet
-from fewview.detect.training import DetectorTraining
-from fewview.learn import TrainRun, fit
-from fewview.learn.processes import process_group
-torch.set_num_threads(1)
-with process_group(torch.device("cpu")) as (rank, count):
-    torch.manual_seed(rank)  # different starts: only the first one's may remain
+def one_epoch() -> DetectorTraining:
     network = ImGeoNet(small_config(epochs=1))
-    fit(network, DetectorTraining(ImGeoNetDetector(network), MadeRooms(8), 3), TrainRun())
-    save_imgeonet(Path(sys.argv[1]) / f"{rank}_of_{count}.safetensors", network)
-"""
+    return DetectorTraining(ImGeoNetDetector(network), MadeRooms(8), 3)
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path: Path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path), str(Path(__file__).parent)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (safetensors.torch.load_file(tmp_path / f"{rank}_of_2.safetensors") for rank in (0, 1))
-    for name, tensor in first.items():
-        if "running" not in name:  # each process keeps statistics of its own samples until the next step begins
-            assert torch.equal(tensor, second[name]), name
+    assert_two_processes_agree(tmp_path, one_epoch)
 
 
 def test_weights_come_back_with_their_config(tmp_path: Path):

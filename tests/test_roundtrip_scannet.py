@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,14 @@ from fewview.scene.datasets.scannet_folder import ScanNet
 from fewview.scene.datasets.scannet_scene import read_scannet_scene
 from fewview.scene.datasets.sunrgbd_frame import read_sunrgbd
 from fewview.scene.errors import BadInputError
+from fewview.scene.formats import save_splat
 from fewview.scene.geometry import transform_points
+from fewview.scene.run import Run
+from fewview.scene.splat import StaticSplat
 from make_rooms import make_rooms
 from support.data import shared_data
 from support.grounding import THINGS, room_scan, write_scannet
+from support.small_run import small_gaussians
 
 NAME = "scene0000_00"
 
@@ -136,6 +141,11 @@ def damaged(root: Path, what: str) -> Path:
         path.write_text(json.dumps(rows))
     elif what == "segments":
         (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text('{"segIndices": [1, 2]}')
+    elif what in ("segment of words", "segment without bound"):
+        path = folder / f"{NAME}_vh_clean_2.0.010000.segs.json"
+        table = json.loads(path.read_text())
+        table["segIndices"][5] = "7" if what == "segment of words" else 10**30
+        path.write_text(json.dumps(table))
     elif what == "alignment":
         (folder / f"{NAME}.txt").write_text("axisAlignment = 1 2 3\n")
     elif what == "skewed":
@@ -160,6 +170,8 @@ def damaged(root: Path, what: str) -> Path:
     [
         ("target that does not exist", "77"),
         ("segments", "one for each vertex"),
+        ("segment of words", "whole numbers only"),
+        ("segment without bound", "whole numbers only"),
         ("alignment", "16 numbers"),
         ("skewed", "no rigid motion"),
         ("sentence", "empty sentence"),
@@ -264,3 +276,16 @@ def test_points_of_a_person_need_an_axis_and_a_run_its_scale(tmp_path: Path) -> 
         read_indoor_scan(tmp_path / "run")
     with pytest.raises(BadInputError, match="no scan"):
         read_indoor_scan(tmp_path / "run" / "nothing.ply")
+
+
+def test_the_surface_of_a_run_is_made_of_gaussians_that_are_hardly_opaque(tmp_path: Path) -> None:
+    opacities = torch.cat([torch.full((90,), 0.15), torch.full((10,), 0.6), torch.full((40,), 0.02)])
+    faint = replace(small_gaussians(140), opacity_logits=torch.logit(opacities))
+    run = Run.create(tmp_path / "run", {})
+    save_splat(run.splat_path, StaticSplat(faint))
+    scan = read_indoor_scan(run.path, scale=2.0)
+    assert len(scan) == 100
+    assert "reconstruction" in scan.notes[0]
+    save_splat(run.splat_path, StaticSplat(faint[100:]))
+    with pytest.raises(BadInputError, match="no surface"):
+        read_indoor_scan(run.path, scale=2.0)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from fewview.detect.learning_curve import LearningCurve, read_curve
 from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
@@ -21,6 +17,7 @@ from fewview.learn.order import Order
 from fewview.scene.errors import BadInputError, FewviewError
 from support.detection import SMALLEST, MadeSamples
 from support.threads import one_torch_thread as one_torch_thread
+from support.two_processes import assert_two_processes_agree
 
 CONFIG = replace(SMALLEST, dropout=0.1)
 SAMPLES = MadeSamples(4)
@@ -114,46 +111,13 @@ def test_wrong_runs_are_refused(tmp_path: Path):
         train(broken)
 
 
-WORKER = """
-import sys, torch
-from dataclasses import replace
-sys.path.insert(0, sys.argv[2])
-from support.detection import SMALLEST, MadeSamples
-from fewview.detect.sparsefusion.driving_detector import SparseFusionDetector
-from fewview.detect.sparsefusion.model import SparseFusionModel
-from fewview.detect.sparsefusion.weight_files import save_weights
-from fewview.detect.training import DetectorTraining
-from fewview.learn import TrainRun, fit
-from fewview.learn.processes import process_group
-from pathlib import Path
-torch.set_num_threads(1)
-config = replace(SMALLEST, epochs=1)
-with process_group(torch.device("cpu")) as (rank, count):
-    torch.manual_seed(rank)  # different starts: only the first one's may remain
-    model = SparseFusionModel(config)
-    fit(model, DetectorTraining(SparseFusionDetector(model), MadeSamples(8), 3), TrainRun())
-    save_weights(Path(sys.argv[1]) / f"{rank}_of_{count}.safetensors", model)
-"""
+def one_epoch() -> DetectorTraining:
+    model = SparseFusionModel(replace(SMALLEST, epochs=1))
+    return DetectorTraining(SparseFusionDetector(model), MadeSamples(8), 3)
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path: Path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    tests = str(Path(__file__).parent)
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path), tests],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (safetensors.torch.load_file(tmp_path / f"{rank}_of_2.safetensors") for rank in (0, 1))
-    for name, tensor in first.items():
-        if "running" not in name:  # each process keeps statistics of its own samples until the next step begins
-            assert torch.equal(tensor, second[name]), name
+    assert_two_processes_agree(tmp_path, one_epoch)
 
 
 def test_the_curve_of_a_run_that_goes_on_in_the_middle_of_an_epoch(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""TSP3D's weights: our own files, the released layout, and a training that stops and goes on."""
+"""TSP3D's files: weights of our own and of the release, boxes, and a training by two processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fewview.detect.measure import Predictor, measure
 from fewview.detect.metrics.grounding_metric import GroundingMetric
 from fewview.detect.metrics.grounding_results import read_grounding_results, write_grounding_results
 from fewview.detect.sparse import SparseConvTensor
-from fewview.detect.tasks.grounding_samples import GroundingSample
 from fewview.detect.training import DetectorTraining
 from fewview.detect.tsp3d.backbone import GrowingConv, VoxelConv
 from fewview.detect.tsp3d.config import TSP3DConfig
@@ -20,48 +19,33 @@ from fewview.detect.tsp3d.grounding_detector import TSP3DDetector
 from fewview.detect.tsp3d.model import TSP3DModel
 from fewview.detect.tsp3d.tsp3d_released import convert_released, released_name
 from fewview.detect.tsp3d.tsp3d_weights import load_model, save_weights
-from fewview.learn import TrainRun, fit
 from fewview.scene.errors import BadInputError
-from support.grounding import SMALLEST, batch, sample
+from support.grounding import SMALLEST, TwoRooms, batch
 from support.released_tsp3d import released_layout
 from support.threads import one_torch_thread as one_torch_thread
+from support.two_processes import assert_two_processes_agree
 
 # The released layout has no encoder that is learnt.
 RELEASED = replace(SMALLEST, text="minilm", attention_layers=2, blocks=(1, 2, 1, 1))
 
 
-class Rooms:
-    """Eight sentences about two rooms."""
-
-    tokens = tuple(f"room{seed}/{i}" for seed in range(2) for i in range(4))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, index: int) -> GroundingSample:
-        return sample(index // 4, index % 4)
-
-
-def trained(run: TrainRun, config: TSP3DConfig = SMALLEST) -> TSP3DDetector:
+def test_boxes_of_sentences_come_back_from_their_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    detector = TSP3DDetector(TSP3DModel(config))
-    fit(detector.network, DetectorTraining(detector, Rooms(), 3), run)
-    return detector
-
-
-def test_a_resumed_training_is_the_whole_one_bit_for_bit(tmp_path: Path) -> None:
-    whole = trained(TrainRun())
-    trained(TrainRun(tmp_path, stop_after=3))
-    resumed = trained(TrainRun(tmp_path, resume=True))
-    state = whole.network.state_dict()
-    for name, tensor in resumed.network.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
-
-    scores, found = measure(Predictor(whole, torch.device("cpu")), Rooms(), GroundingMetric.of(Rooms()))
+    samples, metric = TwoRooms(), GroundingMetric.of(TwoRooms())
+    scores, found = measure(Predictor(TSP3DDetector(TSP3DModel(SMALLEST)), torch.device("cpu")), samples, metric)
     write_grounding_results(tmp_path / "boxes.json", found)
-    again = GroundingMetric.of(Rooms()).evaluate(read_grounding_results(tmp_path / "boxes.json"))
+    again = metric.evaluate(read_grounding_results(tmp_path / "boxes.json"))
     assert again.summary() == scores.summary()
     assert scores.summary()["overall"]["sentences"] == 8
+
+
+def one_epoch() -> DetectorTraining:
+    detector = TSP3DDetector(TSP3DModel(replace(SMALLEST, epochs=1)))
+    return DetectorTraining(detector, TwoRooms(), 3)
+
+
+def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
+    assert_two_processes_agree(tmp_path, one_epoch)
 
 
 def test_weights_and_config_come_back_from_a_file(tmp_path: Path) -> None:

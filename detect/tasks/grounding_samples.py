@@ -55,6 +55,7 @@ def sample_of_sentence(scan: Scan, index: int) -> GroundingSample:
         scan=scan,
         points=scan.points,
         sentence=sentence.text,
+        notes=scan.notes,
         boxes=replace(boxes, labels=torch.zeros(1, dtype=torch.int64), names=GROUNDING.classes),
         kinds=sentence.kinds,
         target=sentence.target,

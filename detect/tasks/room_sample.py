@@ -53,5 +53,6 @@ def room_sample(scan: Scan, classes: Sequence[str], meaning: Callable[[str], str
         points=scan.points,
         cameras=scan.cameras,
         frames=scan.frames,
+        notes=scan.notes,
         boxes=None if scan.objects is None else in_classes(scan.objects, classes, meaning),
     )

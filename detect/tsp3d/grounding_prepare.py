@@ -73,7 +73,7 @@ class GroundingPreparation:
         extent = float((scan.points.amax(0) - scan.points.amin(0)).max())
         if extent > WIDEST_M:
             raise BadInputError(
-                f"The scan {scan.name} is {extent:,.0f} wide where metres are expected, {WIDEST_M:g} at most; scale it."
+                f"The scan {scan.name} is {extent:.4g} wide where metres are expected, {WIDEST_M:g} at most; scale it."
             )
         part = protocol_points(scan, self.config.points)
         colors = torch.zeros(len(part), 3)  # a scan without colours has ScanNet's mean colour everywhere

@@ -38,10 +38,9 @@ class ScanNet:
         Raises BadInputError where there are no such scenes or files.
         """
         root = Path(root)
-        present = _scenes(root)
-        names = sorted(present)
+        names = _scenes(root)
         if split != "all":
-            wanted = _names_of(root, split)
+            wanted, present = _names_of(root, split), set(names)
             names = [name for name in wanted if name in present]
             if not names:
                 raise BadInputError(f"None of the {len(wanted)} scenes of the split {split!r} is in {root}.")
@@ -64,7 +63,7 @@ class ScanNet:
 
     def scan(self, name: str) -> Scan:
         """The scene of that name with its sentences; an object of which no point is there has none."""
-        scan, rows = read_scannet_scene(_scenes(self.root)[name], self.photographs)
+        scan, rows = read_scannet_scene(_scenes_folder(self.root) / name, self.photographs)
         references = self.references.get(name, ())
         if not references:
             return scan
@@ -96,18 +95,18 @@ class ScanNet:
 
 def is_scannet(root: Path) -> bool:
     """True for a folder of scenes."""
-    return root.is_dir() and bool(_folders(root))
+    return root.is_dir() and any(is_scannet_scene(path) for path in _scenes_folder(root).iterdir())
 
 
-def _folders(root: Path) -> dict[str, Path]:
-    base = root / "scans" if (root / "scans").is_dir() else root
-    return {path.name: path for path in sorted(base.iterdir()) if path.is_dir() and is_scannet_scene(path)}
+def _scenes_folder(root: Path) -> Path:
+    return root / "scans" if (root / "scans").is_dir() else root
 
 
-def _scenes(root: Path) -> dict[str, Path]:
+def _scenes(root: Path) -> list[str]:
+    """The names of all scenes, sorted; files are looked for, not opened."""
     if not root.is_dir():
         raise BadInputError(f"{root} is no folder; one with scenes of ScanNet in scans/ is expected.")
-    found = _folders(root)
+    found = sorted(path.name for path in _scenes_folder(root).iterdir() if is_scannet_scene(path))
     if not found:
         example = mesh_path(root / "scans" / "scene0000_00")
         raise BadInputError(f"{root} has no scene of ScanNet; files such as {example} are expected.")

@@ -94,6 +94,18 @@ def sample(seed: int = 0, sentence: int = 0) -> GroundingSample:
     return sample_of_sentence(room_scan(seed), sentence)
 
 
+class TwoRooms:
+    """Eight sentences about two rooms, as samples for the trainer."""
+
+    tokens = tuple(f"room{seed}/{i}" for seed in range(2) for i in range(4))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> GroundingSample:
+        return sample(index // 4, index % 4)
+
+
 def batch(config: TSP3DConfig, sentences: tuple[int, ...] = (0, 1), seeds: tuple[int, ...] = (0, 1)) -> Batch:
     preparation = GroundingPreparation(config)
     made = [preparation.prepare(preparation.read(sample(seed, i))) for seed, i in zip(seeds, sentences, strict=True)]
