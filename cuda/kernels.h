@@ -5,7 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "alignment.h"
 #include "control_points.h"
@@ -22,6 +22,30 @@ constexpr float ALPHA_MAX = 0.999f;         // stronger ones are clamped (gsplat
 constexpr float LOG2_ALPHA_MAX = -0.0014434169f;
 constexpr float T_MIN = 1e-4f;              // a pixel stops before its transmittance falls to this (3DGS)
 constexpr int MAX_CHANNELS = 4;             // in one pass of the rasteriser
+
+// An array that is written before it is read: nothing fills it, so that the threads which do touch its memory first.
+template <class T>
+class Buffer {
+  public:
+    void resize(size_t size) {  // what was in it is lost
+        if (size > capacity_) {
+            capacity_ = size_ = 0;
+            data_.reset();
+            data_.reset(new T[size]);
+            capacity_ = size;
+        }
+        size_ = size;
+    }
+    size_t size() const { return size_; }
+    T *data() { return data_.get(); }
+    const T *data() const { return data_.get(); }
+    T &operator[](size_t i) { return data_[i]; }
+    const T &operator[](size_t i) const { return data_[i]; }
+
+  private:
+    std::unique_ptr<T[]> data_;
+    size_t size_ = 0, capacity_ = 0;
+};
 
 struct ProjectOptions {
     int width, height;
@@ -54,12 +78,21 @@ struct ShArgs {
     float *colors;                      // [C, N, 3], max(0, SH + 0.5); 0 where radii are 0
 };
 
+// The gradient of SH coefficients as its factors: that of row n is the sum over cameras of basis(direction) x colour.
+// Six numbers a camera in place of 3 K.
+struct ShFactors {
+    int cameras, degree;
+    const float *directions;  // [C, N, 3] of unit length
+    const float *v_colors;    // [C, N, 3], zeros where nothing is seen
+};
+
 struct ShBackwardArgs {
     ShArgs forward;
-    const float *v_colors;  // [C, N, 3]
-    float *v_sh;            // [N, K, 3], all of it is written
-    float *v_means;         // [N, 3]
-    float *v_centers;       // [C, 3]
+    const float *v_colors;             // [C, N, 3]
+    float *v_sh;                       // [N, K, 3], all of it is written; or null, and the factors are written instead
+    float *directions, *seen_v_colors;  // the factors, as in ShFactors, or null
+    float *v_means;                    // [N, 3]
+    float *v_centers;                  // [C, 3]
 };
 
 // A projected Gaussian as the pixel loops want it. The exponent is to base 2:
@@ -80,12 +113,12 @@ struct Splat {
 struct TileLists {
     int64_t gaussians = 0;  // in the input, visible or not
     int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
-    std::vector<Splat> splats;         // [visible] nearest first
-    std::vector<uint32_t> gaussian;    // [visible] index into the input, nearest first
-    std::vector<uint32_t> first_pair;  // [visible + 1]
-    std::vector<uint32_t> tile_start;  // [tiles + 1]
-    std::vector<uint32_t> tile_pairs;  // [pairs]
-    std::vector<uint32_t> tile_order;  // [pairs] rank k of the pair's Gaussian, beside tile_pairs
+    Buffer<Splat> splats;         // [visible] nearest first
+    Buffer<uint32_t> gaussian;    // [visible] index into the input, nearest first
+    Buffer<uint32_t> first_pair;  // [visible + 1]
+    Buffer<uint32_t> tile_start;  // [tiles + 1]
+    Buffer<uint32_t> tile_pairs;  // [pairs]
+    Buffer<uint32_t> tile_order;  // [pairs] rank k of the pair's Gaussian, beside tile_pairs
 };
 
 struct BinArgs {
@@ -122,8 +155,9 @@ struct ImageLossArgs {
 struct AdamArgs {
     int64_t rows;
     int columns;
-    float *param;            // [N, D]
-    const float *grad;       // [N, D]
+    float *param;             // [N, D]
+    const float *grad;        // [N, D], or null where `factors` tell it
+    const ShFactors *factors;  // of D = 3 K, or null
     float *exp_avg, *exp_avg_sq;
     const float *lr_columns;  // [D]
     const float *row_scale;   // [N] or null
@@ -138,6 +172,7 @@ struct Kernels {
     void (*project_backward)(const ProjectBackwardArgs &);
     void (*sh_colors)(const ShArgs &);
     void (*sh_colors_backward)(const ShBackwardArgs &);
+    void (*sh_gradient)(const ShFactors &, int64_t n, int stride, float *v_sh);  // v_sh [N, K, 3] from its factors
     void (*make_splats)(const BinArgs &, TileLists &);  // `splats` from `gaussian`
     void (*rasterize)(const RasterizeArgs &);
     void (*rasterize_backward)(const RasterizeBackwardArgs &);

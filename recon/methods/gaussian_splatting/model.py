@@ -75,7 +75,10 @@ class GaussianSplatting(Model):
                 "are expected."
             )
         self.config, self.scene_scale = config, scene_scale
-        columns = vars(gaussians) | {"means": Column(gaussians.means, means_row_scale)}
+        columns = vars(gaussians) | {
+            "means": Column(gaussians.means, means_row_scale),
+            "sh": Column(gaussians.sh, drawn_as_sh=True),
+        }
         self.table = Table(columns)
         self.tables = {GAUSSIANS: self.table}
         self.modules = {}
