@@ -5,9 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "alignment.h"
+#include "buffer.h"
 #include "control_points.h"
 #include "patch_match.h"
 #include "skinning.h"
@@ -22,30 +22,6 @@ constexpr float ALPHA_MAX = 0.999f;         // stronger ones are clamped (gsplat
 constexpr float LOG2_ALPHA_MAX = -0.0014434169f;
 constexpr float T_MIN = 1e-4f;              // a pixel stops before its transmittance falls to this (3DGS)
 constexpr int MAX_CHANNELS = 4;             // in one pass of the rasteriser
-
-// An array that is written before it is read: nothing fills it, so that the threads which do touch its memory first.
-template <class T>
-class Buffer {
-  public:
-    void resize(size_t size) {  // what was in it is lost
-        if (size > capacity_) {
-            capacity_ = size_ = 0;
-            data_.reset();
-            data_.reset(new T[size]);
-            capacity_ = size;
-        }
-        size_ = size;
-    }
-    size_t size() const { return size_; }
-    T *data() { return data_.get(); }
-    const T *data() const { return data_.get(); }
-    T &operator[](size_t i) { return data_[i]; }
-    const T &operator[](size_t i) const { return data_[i]; }
-
-  private:
-    std::unique_ptr<T[]> data_;
-    size_t size_ = 0, capacity_ = 0;
-};
 
 struct ProjectOptions {
     int width, height;

@@ -25,9 +25,9 @@ struct Color {
 
 // Colours in depth order, beside the splats.
 template <int D>
-std::unique_ptr<Color[]> gather_colors(const RasterizeArgs &args) {
+Buffer<Color> gather_colors(const RasterizeArgs &args) {
     const int visible = (int)args.lists->gaussian.size();
-    std::unique_ptr<Color[]> colors(new Color[std::max(visible, 1)]);
+    Buffer<Color> colors(visible);
     constexpr int GRAIN = 8192;
     parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
         const uint32_t *gaussian = args.lists->gaussian.data();
@@ -52,10 +52,11 @@ inline uint32_t rows_of(const Splat &s, int top) {
 }
 
 // Tile lists visit splats in depth order, which is no order in memory.
+constexpr uint32_t AHEAD_IN_TILE = 8;  // pairs
+
 inline void prefetch(const TileLists &lists, const Color *colors, uint32_t i) {
-    constexpr uint32_t AHEAD = 6;
-    if (i + AHEAD >= lists.tile_order.size()) return;
-    const uint32_t k = lists.tile_order[i + AHEAD];
+    if (i + AHEAD_IN_TILE >= lists.tile_order.size()) return;
+    const uint32_t k = lists.tile_order[i + AHEAD_IN_TILE];
     __builtin_prefetch(&lists.splats[k]);
     __builtin_prefetch(&colors[k]);
 }
@@ -183,6 +184,8 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
     uint32_t live = geometry.all_rows();
     for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1]; i++) {
         prefetch(lists, colors, i);
+        if (i + AHEAD_IN_TILE < lists.tile_pairs.size())
+            __builtin_prefetch(pairs + (size_t)lists.tile_pairs[i + AHEAD_IN_TILE] * PAIR_FLOATS<D, ABSOLUTE>, 1);
         const Splat &s = lists.splats[lists.tile_order[i]];
         const float *color = colors[lists.tile_order[i]].at;
         float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D, ABSOLUTE>;
@@ -292,19 +295,19 @@ void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
 
 template <int D>
 void rasterize_channels(const RasterizeArgs &args) {
-    auto colors = gather_colors<D>(args);
-    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.get(), tile); });
+    const auto colors = gather_colors<D>(args);
+    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.data(), tile); });
 }
 
 template <int D, bool ABSOLUTE>
 void backward_with_pairs(const RasterizeBackwardArgs &args) {
     const TileLists &lists = *args.forward.lists;
-    auto colors = gather_colors<D>(args.forward);
+    const auto colors = gather_colors<D>(args.forward);
     thread_local Buffer<float> kept;  // memory that the system hands out anew costs as much as filling it
     kept.resize(lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>);
     float *pairs = kept.data();
     parallel_for(lists.tiles_x * lists.tiles_y,
-                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.get(), pairs, tile); });
+                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.data(), pairs, tile); });
     reduce_pairs<D, ABSOLUTE>(args, pairs);
 }
 

@@ -1,6 +1,6 @@
 """Gradients of spherical harmonics as their factors, for an optimiser that would read the large array only once.
 
-The gradient of a Gaussian's K coefficients in one camera is the basis in the direction of view times the gradient of its
+The gradient of one Gaussian's K coefficients in a camera is the basis in the direction of view times the gradient of the
 colour: six numbers tell what 3 K say. Written out, read by Adam and dropped, those 3 K are most of a step's memory.
 """
 
