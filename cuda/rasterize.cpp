@@ -303,12 +303,10 @@ template <int D, bool ABSOLUTE>
 void backward_with_pairs(const RasterizeBackwardArgs &args) {
     const TileLists &lists = *args.forward.lists;
     const auto colors = gather_colors<D>(args.forward);
-    thread_local Buffer<float> kept;  // memory that the system hands out anew costs as much as filling it
-    kept.resize(lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>);
-    float *pairs = kept.data();
+    Buffer<float> pairs(lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>);
     parallel_for(lists.tiles_x * lists.tiles_y,
-                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.data(), pairs, tile); });
-    reduce_pairs<D, ABSOLUTE>(args, pairs);
+                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.data(), pairs.data(), tile); });
+    reduce_pairs<D, ABSOLUTE>(args, pairs.data());
 }
 
 template <int D>

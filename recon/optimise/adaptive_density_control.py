@@ -58,7 +58,7 @@ class AdaptiveDensityControl:
         for drawn in step.renders.values():
             self._observe(drawn)
         if self.rounds.at(step.index):
-            self._grow_and_prune(table, step.generator)
+            self._grow_and_prune(table, step.generator, self._budget_at(step.level))
         if step.index + 1 in self.reset_steps:
             table["opacity_logits"].detach().clamp_(max=_logit(2 * self.prune_opacity))
             table.forget(name="opacity_logits")
@@ -76,7 +76,11 @@ class AdaptiveDensityControl:
         self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
         self.seen += drawn.visible()
 
-    def _grow_and_prune(self, table: Table, generator: torch.Generator) -> None:
+    def _budget_at(self, level: int) -> int:
+        import os
+        return int(self.budget / float(os.environ.get('BUDGET_BASE', '1')) ** level)
+
+    def _grow_and_prune(self, table: Table, generator: torch.Generator, budget: int) -> None:
         log_scales = table["log_scales"].detach()
         largest = log_scales.max(dim=-1).values.exp()
         gradient = self.gradient_sum / self.seen.clamp_min(1)
@@ -89,7 +93,7 @@ class AdaptiveDensityControl:
             pruned = torch.zeros_like(pruned)
         wants_to_grow &= ~pruned
 
-        room = max(0, self.budget - int((~pruned).sum()))
+        room = max(0, budget - int((~pruned).sum()))
         candidates = wants_to_grow.nonzero().squeeze(-1)
         strongest_first = gradient[candidates].sort(descending=True, stable=True).indices
         chosen = candidates[strongest_first[:room]]
