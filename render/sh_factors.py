@@ -1,6 +1,6 @@
 """Gradients of spherical harmonics as their factors, for an optimiser that would read the large array only once.
 
-The gradient of one Gaussian's K coefficients in a camera is the basis in the direction of view times the gradient of the
+The gradient of one Gaussian's K coefficients in a camera is the basis in the direction of view times that of its
 colour: six numbers tell what 3 K say. Written out, read by Adam and dropped, those 3 K are most of a step's memory.
 """
 
@@ -45,7 +45,7 @@ def kept_factors(leaf: Tensor) -> list[ShFactors] | None:
 
 
 def take_factors(leaf: Tensor) -> list[ShFactors]:
-    """What was kept since the last call, one for each degree, the cameras of all pictures together."""
+    """Factors kept since the last call, one for each degree, the cameras of all pictures together."""
     kept = kept_factors(leaf)
     if not kept:
         return []

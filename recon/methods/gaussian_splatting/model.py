@@ -204,4 +204,5 @@ def densifier_for(config: GaussianSplattingConfig, count: int, scene_scale: floa
         prune_scale=config.prune_scale,
         opacity_resets=config.opacity_resets,
         device=device,
+        budget_by_size=config.coarse_budget,
     )
