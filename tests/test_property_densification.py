@@ -122,7 +122,7 @@ def test_the_budget_goes_to_the_strongest():
 
 @pytest.mark.parametrize(("by_size", "level", "end"), [(False, 2, 16), (True, 0, 16), (True, 1, 10), (True, 2, 8)])
 def test_small_photographs_get_a_share_of_the_budget(by_size: bool, level: int, end: int) -> None:
-    """All of 8 Gaussians want to grow; a budget of 40 is 10 at half size, and 2 at a quarter, where none goes for it."""
+    """All of 8 Gaussians want to grow; a budget of 40 is 10 at half size and 2 at a quarter, where none goes for it."""
     table = _table(torch.full((8, 3), -4.0), torch.ones(8))
     step = replace(_step(0, torch.full((8,), 0.6)), level=level)
     _adaptive(8, budget=40, budget_by_size=by_size).after_step(step, table, 0.1)
