@@ -91,7 +91,7 @@ class GaussianSplattingConfig(TrainConfig):
 def configure(inputs: Inputs, asked: Mapping[str, Any]) -> GaussianSplattingConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
     values = values_by_view_count(inputs.dataset, MAX_GAUSSIANS_CPU if inputs.on_cpu else MAX_GAUSSIANS_CUDA)
-    if asked.get("densification", "default") == "default":
+    if inputs.on_cpu and asked.get("densification", "default") == "default":
         values |= small_photographs_first(len(inputs.dataset.train))
     values |= {"steps": STEPS_CPU if inputs.on_cpu else STEPS_CUDA, "background": background_of(inputs.dataset)}
     values |= asked
