@@ -45,8 +45,15 @@ def project_backward(*arguments: object) -> None: ...
 # degree, means [N, 3], centers [C, 3], sh [N, K, 3], radii int32 [C, N, 2], colors [C, N, 3].
 def sh_colors(*arguments: object) -> None: ...
 
-# The same, then v_colors [C, N, 3], v_sh [N, K, 3], v_means [N, 3], v_centers [C, 3].
+# The same, then v_colors [C, N, 3], v_sh [N, K, 3] or None, where it is None the factors directions [C, N, 3] and
+# seen_v_colors [C, N, 3], v_means [N, 3], v_centers [C, 3].
 def sh_colors_backward(*arguments: object) -> None: ...
+def sh_gradient(
+    degree: int,
+    directions: ndarray,  # [C, N, 3] of unit length
+    v_colors: ndarray,  # [C, N, 3], zeros where nothing is seen
+    v_sh: ndarray,  # [N, K, 3]
+) -> None: ...
 def rasterize(
     lists: TileLists,
     colors: ndarray,  # [N, 1..4]
@@ -82,6 +89,21 @@ def adam_step(
     lr_columns: ndarray,  # [D]
     row_scale: ndarray | None,  # [N]
     visible: ndarray | None,  # [N] uint8
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+) -> None: ...
+def sh_adam_step(  # the gradient is that of `sh_gradient`
+    param: ndarray,  # [N, 3 K]
+    degree: int,
+    directions: ndarray,
+    v_colors: ndarray,
+    exp_avg: ndarray,
+    exp_avg_sq: ndarray,
+    lr_columns: ndarray,
+    row_scale: ndarray | None,
+    visible: ndarray | None,
     beta1: float,
     beta2: float,
     eps: float,

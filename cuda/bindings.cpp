@@ -113,15 +113,34 @@ void sh_colors(int degree, Floats means, Floats centers, Floats sh, Ints radii, 
 }
 
 void sh_colors_backward(int degree, Floats means, Floats centers, Floats sh, Ints radii, Floats colors, Floats v_colors,
-                        Floats v_sh, Floats v_means, Floats v_centers) {
+                        std::optional<Floats> v_sh, std::optional<Floats> directions,
+                        std::optional<Floats> seen_v_colors, Floats v_means, Floats v_centers) {
     ShBackwardArgs a{};
     a.forward = sh_args(degree, means, centers, sh, radii, colors);
     const int64_t N = a.forward.n, C = a.forward.cameras;
+    if (v_sh.has_value() == directions.has_value() || directions.has_value() != seen_v_colors.has_value())
+        throw std::invalid_argument("sh_colors_backward: expected v_sh, or directions and seen_v_colors in its place");
     a.v_colors = checked(v_colors, "v_colors", {C, N, 3});
     a.v_sh = checked(v_sh, "v_sh", {N, a.forward.stride, 3});
+    a.directions = checked(directions, "directions", {C, N, 3});
+    a.seen_v_colors = checked(seen_v_colors, "seen_v_colors", {C, N, 3});
     a.v_means = checked(v_means, "v_means", {N, 3});
     a.v_centers = checked(v_centers, "v_centers", {C, 3});
     rendering_kernels().sh_colors_backward(a);
+}
+
+ShFactors sh_factors(int degree, const Floats &directions, const Floats &v_colors, int64_t N, int64_t K) {
+    if (degree < 0 || degree > 4 || (degree + 1) * (degree + 1) > K)
+        throw std::invalid_argument("degree: expected 0 to 4 with (degree + 1)^2 <= K = " + std::to_string(K) + ", found " +
+                                    std::to_string(degree));
+    const int64_t C = (int64_t)directions.shape(0);
+    return {(int)C, degree, checked(directions, "directions", {C, N, 3}), checked(v_colors, "v_colors", {C, N, 3})};
+}
+
+void sh_gradient(int degree, Floats directions, Floats v_colors, Floats v_sh) {
+    const int64_t N = (int64_t)v_sh.shape(0), K = v_sh.ndim() == 3 ? (int64_t)v_sh.shape(1) : 0;
+    const ShFactors factors = sh_factors(degree, directions, v_colors, N, K);
+    rendering_kernels().sh_gradient(factors, N, (int)K, checked(v_sh, "v_sh", {N, K, 3}));
 }
 
 void bin(TileLists &lists, int width, int height, Ints radii, Floats means2d, Floats depths, Floats conics,
@@ -193,16 +212,15 @@ std::tuple<double, double> image_loss(Floats image, Floats target, float dssim_w
     return {a.loss, a.ssim};
 }
 
-void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Floats lr_columns,
-               std::optional<Floats> row_scale, std::optional<Bytes> visible, float beta1, float beta2, float eps,
-               int64_t step) {
+AdamArgs adam_args(const Floats &param, const Floats &exp_avg, const Floats &exp_avg_sq, const Floats &lr_columns,
+                   const std::optional<Floats> &row_scale, const std::optional<Bytes> &visible, float beta1, float beta2,
+                   float eps, int64_t step) {
     AdamArgs a{};
     const int64_t N = (int64_t)param.shape(0), D = param.ndim() == 2 ? (int64_t)param.shape(1) : 0;
     if (D < 1 || step < 1) throw std::invalid_argument("adam_step: expected param [N, D >= 1] and step >= 1");
     a.rows = N;
     a.columns = (int)D;
     a.param = checked(param, "param", {N, D});
-    a.grad = checked(grad, "grad", {N, D});
     a.exp_avg = checked(exp_avg, "exp_avg", {N, D});
     a.exp_avg_sq = checked(exp_avg_sq, "exp_avg_sq", {N, D});
     a.lr_columns = checked(lr_columns, "lr_columns", {D});
@@ -212,6 +230,24 @@ void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Flo
     a.beta2 = beta2;
     a.eps = eps;
     a.step = step;
+    return a;
+}
+
+void adam_step(Floats param, Floats grad, Floats exp_avg, Floats exp_avg_sq, Floats lr_columns,
+               std::optional<Floats> row_scale, std::optional<Bytes> visible, float beta1, float beta2, float eps,
+               int64_t step) {
+    AdamArgs a = adam_args(param, exp_avg, exp_avg_sq, lr_columns, row_scale, visible, beta1, beta2, eps, step);
+    a.grad = checked(grad, "grad", {a.rows, a.columns});
+    rendering_kernels().adam_step(a);
+}
+
+void sh_adam_step(Floats param, int degree, Floats directions, Floats v_colors, Floats exp_avg, Floats exp_avg_sq,
+                  Floats lr_columns, std::optional<Floats> row_scale, std::optional<Bytes> visible, float beta1,
+                  float beta2, float eps, int64_t step) {
+    AdamArgs a = adam_args(param, exp_avg, exp_avg_sq, lr_columns, row_scale, visible, beta1, beta2, eps, step);
+    if (a.columns % 3) throw std::invalid_argument("sh_adam_step: expected param [N, 3 K]");
+    const ShFactors factors = sh_factors(degree, directions, v_colors, a.rows, a.columns / 3);
+    a.factors = &factors;
     rendering_kernels().adam_step(a);
 }
 
@@ -285,7 +321,9 @@ NB_MODULE(_native, m) {
           nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
           nb::arg().none(), release);
     m.def("sh_colors", &sh_colors, release);
-    m.def("sh_colors_backward", &sh_colors_backward, release);
+    m.def("sh_colors_backward", &sh_colors_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), release);
+    m.def("sh_gradient", &sh_gradient, "degree"_a, "directions"_a, "v_colors"_a, "v_sh"_a, release);
     m.def("rasterize", &rasterize, "lists"_a, "colors"_a, "background"_a.none(), "out_colors"_a, "out_transmittance"_a,
           release);
     m.def("rasterize_backward", &rasterize_backward, "lists"_a, "colors"_a, "background"_a.none(), "out_colors"_a,
@@ -294,6 +332,9 @@ NB_MODULE(_native, m) {
     m.def("image_loss", &image_loss, "image"_a, "target"_a, "dssim_weight"_a, "gradient"_a.none(), release);
     m.def("adam_step", &adam_step, "param"_a, "grad"_a, "exp_avg"_a, "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(),
           "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a, "step"_a, release);
+    m.def("sh_adam_step", &sh_adam_step, "param"_a, "degree"_a, "directions"_a, "v_colors"_a, "exp_avg"_a,
+          "exp_avg_sq"_a, "lr_columns"_a, "row_scale"_a.none(), "visible"_a.none(), "beta1"_a, "beta2"_a, "eps"_a,
+          "step"_a, release);
     m.def("alignment_loss", &alignment_loss, release);
     bind_patch_match(m);
     bind_sparse_conv(m);

@@ -5,9 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "alignment.h"
+#include "buffer.h"
 #include "control_points.h"
 #include "patch_match.h"
 #include "skinning.h"
@@ -54,12 +54,21 @@ struct ShArgs {
     float *colors;                      // [C, N, 3], max(0, SH + 0.5); 0 where radii are 0
 };
 
+// The gradient of SH coefficients as its factors: that of row n is the sum over cameras of basis(direction) x colour.
+// Six numbers a camera in place of 3 K.
+struct ShFactors {
+    int cameras, degree;
+    const float *directions;  // [C, N, 3] of unit length
+    const float *v_colors;    // [C, N, 3], zeros where nothing is seen
+};
+
 struct ShBackwardArgs {
     ShArgs forward;
-    const float *v_colors;  // [C, N, 3]
-    float *v_sh;            // [N, K, 3], all of it is written
-    float *v_means;         // [N, 3]
-    float *v_centers;       // [C, 3]
+    const float *v_colors;             // [C, N, 3]
+    float *v_sh;                       // [N, K, 3], all of it is written; or null, and the factors are written instead
+    float *directions, *seen_v_colors;  // the factors, as in ShFactors, or null
+    float *v_means;                    // [N, 3]
+    float *v_centers;                  // [C, 3]
 };
 
 // A projected Gaussian as the pixel loops want it. The exponent is to base 2:
@@ -80,12 +89,12 @@ struct Splat {
 struct TileLists {
     int64_t gaussians = 0;  // in the input, visible or not
     int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
-    std::vector<Splat> splats;         // [visible] nearest first
-    std::vector<uint32_t> gaussian;    // [visible] index into the input, nearest first
-    std::vector<uint32_t> first_pair;  // [visible + 1]
-    std::vector<uint32_t> tile_start;  // [tiles + 1]
-    std::vector<uint32_t> tile_pairs;  // [pairs]
-    std::vector<uint32_t> tile_order;  // [pairs] rank k of the pair's Gaussian, beside tile_pairs
+    Buffer<Splat> splats;         // [visible] nearest first
+    Buffer<uint32_t> gaussian;    // [visible] index into the input, nearest first
+    Buffer<uint32_t> first_pair;  // [visible + 1]
+    Buffer<uint32_t> tile_start;  // [tiles + 1]
+    Buffer<uint32_t> tile_pairs;  // [pairs]
+    Buffer<uint32_t> tile_order;  // [pairs] rank k of the pair's Gaussian, beside tile_pairs
 };
 
 struct BinArgs {
@@ -122,8 +131,9 @@ struct ImageLossArgs {
 struct AdamArgs {
     int64_t rows;
     int columns;
-    float *param;            // [N, D]
-    const float *grad;       // [N, D]
+    float *param;             // [N, D]
+    const float *grad;        // [N, D], or null where `factors` tell it
+    const ShFactors *factors;  // of D = 3 K, or null
     float *exp_avg, *exp_avg_sq;
     const float *lr_columns;  // [D]
     const float *row_scale;   // [N] or null
@@ -138,6 +148,7 @@ struct Kernels {
     void (*project_backward)(const ProjectBackwardArgs &);
     void (*sh_colors)(const ShArgs &);
     void (*sh_colors_backward)(const ShBackwardArgs &);
+    void (*sh_gradient)(const ShFactors &, int64_t n, int stride, float *v_sh);  // v_sh [N, K, 3] from its factors
     void (*make_splats)(const BinArgs &, TileLists &);  // `splats` from `gaussian`
     void (*rasterize)(const RasterizeArgs &);
     void (*rasterize_backward)(const RasterizeBackwardArgs &);

@@ -17,6 +17,7 @@ namespace {
 constexpr int VECTORS = TILE / W;  // in a row
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float DEGENERATE = 1e9f;  // pixels
+constexpr int AHEAD_IN_ORDER = 32;  // Gaussians: the depth order is no order in memory, so that rows are fetched ahead
 
 struct Color {
     float at[MAX_CHANNELS];
@@ -24,13 +25,16 @@ struct Color {
 
 // Colours in depth order, beside the splats.
 template <int D>
-std::unique_ptr<Color[]> gather_colors(const RasterizeArgs &args) {
+Buffer<Color> gather_colors(const RasterizeArgs &args) {
     const int visible = (int)args.lists->gaussian.size();
-    std::unique_ptr<Color[]> colors(new Color[std::max(visible, 1)]);
+    Buffer<Color> colors(visible);
     constexpr int GRAIN = 8192;
     parallel_for((visible + GRAIN - 1) / GRAIN, [&](int part) {
-        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++)
-            for (int d = 0; d < D; d++) colors[k].at[d] = args.colors[(size_t)args.lists->gaussian[k] * D + d];
+        const uint32_t *gaussian = args.lists->gaussian.data();
+        for (int k = part * GRAIN; k < std::min(visible, (part + 1) * GRAIN); k++) {
+            if (k + AHEAD_IN_ORDER < visible) __builtin_prefetch(&args.colors[(size_t)gaussian[k + AHEAD_IN_ORDER] * D]);
+            for (int d = 0; d < D; d++) colors[k].at[d] = args.colors[(size_t)gaussian[k] * D + d];
+        }
     });
     return colors;
 }
@@ -48,10 +52,11 @@ inline uint32_t rows_of(const Splat &s, int top) {
 }
 
 // Tile lists visit splats in depth order, which is no order in memory.
+constexpr uint32_t AHEAD_IN_TILE = 8;  // pairs
+
 inline void prefetch(const TileLists &lists, const Color *colors, uint32_t i) {
-    constexpr uint32_t AHEAD = 6;
-    if (i + AHEAD >= lists.tile_order.size()) return;
-    const uint32_t k = lists.tile_order[i + AHEAD];
+    if (i + AHEAD_IN_TILE >= lists.tile_order.size()) return;
+    const uint32_t k = lists.tile_order[i + AHEAD_IN_TILE];
     __builtin_prefetch(&lists.splats[k]);
     __builtin_prefetch(&colors[k]);
 }
@@ -179,6 +184,8 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
     uint32_t live = geometry.all_rows();
     for (uint32_t i = lists.tile_start[tile]; i < lists.tile_start[tile + 1]; i++) {
         prefetch(lists, colors, i);
+        if (i + AHEAD_IN_TILE < lists.tile_pairs.size())
+            __builtin_prefetch(pairs + (size_t)lists.tile_pairs[i + AHEAD_IN_TILE] * PAIR_FLOATS<D, ABSOLUTE>, 1);
         const Splat &s = lists.splats[lists.tile_order[i]];
         const float *color = colors[lists.tile_order[i]].at;
         float *out = pairs + (size_t)lists.tile_pairs[i] * PAIR_FLOATS<D, ABSOLUTE>;
@@ -233,26 +240,20 @@ void backward_tile(const RasterizeBackwardArgs &args, const Color *colors, float
             std::fill(out, out + PAIR_FLOATS<D, ABSOLUTE>, 0.0f);
             continue;
         }
-        vf s0 = vf{}, sx = vf{}, sxx = vf{}, sy = vf{}, sxy = vf{}, syy = vf{};
+        // Colours, then the moments x, y, xx, xy, yy and 1 of d loss / d sigma.
+        vf sums[PAIR_FLOATS<D, ABSOLUTE>] = {};
+        for (int d = 0; d < D; d++) sums[d] = c_sum[d];
+        vf *moment = sums + D;
         for (int v = 0; v < VECTORS; v++) {
-            s0 += g0[v];
-            sx += g0[v] * dx[v];
-            sxx += g0[v] * dx[v] * dx[v];
-            sy += g1[v];
-            sxy += g1[v] * dx[v];
-            syy += g2[v];
+            moment[0] += g0[v] * dx[v];
+            moment[1] += g1[v];
+            moment[2] += g0[v] * dx[v] * dx[v];
+            moment[3] += g1[v] * dx[v];
+            moment[4] += g2[v];
+            moment[5] += g0[v];
         }
-        for (int d = 0; d < D; d++) out[d] = sum(c_sum[d]);
-        out[D] = sum(sx);
-        out[D + 1] = sum(sy);
-        out[D + 2] = sum(sxx);
-        out[D + 3] = sum(sxy);
-        out[D + 4] = sum(syy);
-        out[D + 5] = sum(s0);
-        if constexpr (ABSOLUTE) {
-            out[D + 6] = sum(abs_x);
-            out[D + 7] = sum(abs_y);
-        }
+        if constexpr (ABSOLUTE) moment[6] = abs_x, moment[7] = abs_y;
+        store_sums(sums, out);
     }
 }
 
@@ -268,6 +269,13 @@ void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
             float total[FLOATS] = {};
             for (uint32_t p = lists.first_pair[k]; p < lists.first_pair[k + 1]; p++)
                 for (int j = 0; j < FLOATS; j++) total[j] += pairs[(size_t)p * FLOATS + j];
+            if (k + AHEAD_IN_ORDER < visible) {
+                const size_t later = lists.gaussian[k + AHEAD_IN_ORDER];
+                __builtin_prefetch(&args.v_colors[later * D], 1);
+                __builtin_prefetch(&args.v_means2d[2 * later], 1);
+                __builtin_prefetch(&args.v_conics[3 * later], 1);
+                __builtin_prefetch(&args.v_opacities[later], 1);
+            }
             const size_t g = lists.gaussian[k];
             const Splat &s = lists.splats[k];
             const float a = s.xx * (-2.0f / LOG2_E), b = s.xy * (-1.0f / LOG2_E), c = s.yy * (-2.0f / LOG2_E);
@@ -287,18 +295,18 @@ void reduce_pairs(const RasterizeBackwardArgs &args, const float *pairs) {
 
 template <int D>
 void rasterize_channels(const RasterizeArgs &args) {
-    auto colors = gather_colors<D>(args);
-    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.get(), tile); });
+    const auto colors = gather_colors<D>(args);
+    parallel_for(args.lists->tiles_x * args.lists->tiles_y, [&](int tile) { forward_tile<D>(args, colors.data(), tile); });
 }
 
 template <int D, bool ABSOLUTE>
 void backward_with_pairs(const RasterizeBackwardArgs &args) {
     const TileLists &lists = *args.forward.lists;
-    auto colors = gather_colors<D>(args.forward);
-    std::unique_ptr<float[]> pairs(new float[std::max<size_t>(1, lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>)]);
+    const auto colors = gather_colors<D>(args.forward);
+    Buffer<float> pairs(lists.tile_pairs.size() * PAIR_FLOATS<D, ABSOLUTE>);
     parallel_for(lists.tiles_x * lists.tiles_y,
-                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.get(), pairs.get(), tile); });
-    reduce_pairs<D, ABSOLUTE>(args, pairs.get());
+                 [&](int tile) { backward_tile<D, ABSOLUTE>(args, colors.data(), pairs.data(), tile); });
+    reduce_pairs<D, ABSOLUTE>(args, pairs.data());
 }
 
 template <int D>
@@ -318,6 +326,10 @@ void make_splats(const BinArgs &args, TileLists &lists) {
             alignas(64) float lane[6][W];
             for (int l = 0; l < W; l++) {
                 const uint32_t g = lists.gaussian[std::min(k + l, end - 1)];
+                const size_t later = lists.gaussian[std::min(k + l + AHEAD_IN_ORDER, visible - 1)];
+                __builtin_prefetch(&args.conics[3 * later]);
+                __builtin_prefetch(&args.opacities[later]);
+                __builtin_prefetch(&args.means2d[2 * later]);
                 lane[0][l] = args.conics[3 * g];
                 lane[1][l] = args.conics[3 * g + 1];
                 lane[2][l] = args.conics[3 * g + 2];

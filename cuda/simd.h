@@ -100,6 +100,53 @@ inline vf sqrt(vf a) {
 inline float sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 #endif
 
+// Writes sum(v[i]) to out[i], N of them, with the same bits: shuffles that halve several vectors at once.
+template <int N>
+inline void store_sums(const vf (&v)[N], float *out) {
+#if defined(__AVX512F__)
+    static_assert(N <= 16);
+    const auto eighths = [](vf a, vf b) {  // a's 8 sums of pairs, then b's
+        return (vf)_mm512_shuffle_f32x4(a, b, 0x44) + (vf)_mm512_shuffle_f32x4(a, b, 0xEE);
+    };
+    vf four[4];  // of inputs 4 i .. 4 i + 3, a quarter of the vector each
+    for (int i = 0; i < 4; i++) {
+        const auto input = [&](int j) { return 4 * i + j < N ? v[4 * i + j < N ? 4 * i + j : 0] : vf{}; };
+        if (4 * i >= N) {
+            four[i] = vf{};
+            continue;
+        }
+        const vf ab = eighths(input(0), input(1)), cd = 4 * i + 2 < N ? eighths(input(2), input(3)) : vf{};
+        four[i] = (vf)_mm512_shuffle_f32x4(ab, cd, 0x88) + (vf)_mm512_shuffle_f32x4(ab, cd, 0xDD);
+    }
+    const auto halves = [](vf a, vf b) {
+        const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+        return (vf)_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)) + (vf)_mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+    };
+    const vf p = halves(four[0], four[1]), q = N > 8 ? halves(four[2], four[3]) : vf{};
+    const vf all = (vf)_mm512_shuffle_ps(p, q, 0x88) + (vf)_mm512_shuffle_ps(p, q, 0xDD);  // input 4 e + j at 4 j + e
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_mask_storeu_ps(out, (__mmask16)((1u << N) - 1), _mm512_permutexvar_ps(order, all));
+#elif defined(__AVX2__)
+    const auto quarters = [](vf a, vf b) {
+        return (vf)_mm256_permute2f128_ps(a, b, 0x20) + (vf)_mm256_permute2f128_ps(a, b, 0x31);
+    };
+    const auto halves = [](vf a, vf b) {
+        const __m256d x = _mm256_castps_pd(a), y = _mm256_castps_pd(b);
+        return (vf)_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)) + (vf)_mm256_castpd_ps(_mm256_unpackhi_pd(x, y));
+    };
+    int i = 0;
+    for (; i + 8 <= N; i += 8) {
+        const vf p = halves(quarters(v[i], v[i + 1]), quarters(v[i + 2], v[i + 3]));
+        const vf q = halves(quarters(v[i + 4], v[i + 5]), quarters(v[i + 6], v[i + 7]));
+        const vf all = (vf)_mm256_shuffle_ps(p, q, 0x88) + (vf)_mm256_shuffle_ps(p, q, 0xDD);
+        _mm256_storeu_ps(out + i, _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    }
+    for (; i < N; i++) out[i] = sum(v[i]);
+#else
+    for (int i = 0; i < N; i++) out[i] = sum(v[i]);
+#endif
+}
+
 // 2^x for x in [-126, 127], relative error below 2e-7.
 //
 // Adding 1.5 * 2^23 leaves round(x) in the low bits of the float, which become the exponent; the remainder in

@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "parallel.h"
+#include "sh_gradient.h"
 #include "simd.h"
 
 namespace fewview::FEWVIEW_ISA {
@@ -70,17 +71,30 @@ struct Basis {
     }
 };
 
+// Rows of three floats as three vectors; rows from `count` on repeat the first, so that they stay harmless.
+inline void load_rows(const float *rows, int count, vf out[3]) {
+    alignas(64) float lane[3][W];
+    for (int l = 0; l < W; l++)
+        for (int d = 0; d < 3; d++) lane[d][l] = rows[3 * (l < count ? l : 0) + d];
+    for (int d = 0; d < 3; d++) out[d] = load(lane[d]);
+}
+
+inline void store_rows(float *rows, int count, const vf in[3]) {
+    alignas(64) float lane[3][W];
+    for (int d = 0; d < 3; d++) store(lane[d], in[d]);
+    for (int l = 0; l < count; l++)
+        for (int d = 0; d < 3; d++) rows[3 * l + d] = lane[d][l];
+}
+
 // Unit directions from a camera centre to W means, and 1 / distance.
 struct Directions {
-    vf x, y, z, inverse_length;
+    vf at[3], inverse_length;
 
-    Directions(const float *means, const float *center, int64_t i, int count) {
-        alignas(64) float lane[3][W];
-        for (int l = 0; l < W; l++)
-            for (int d = 0; d < 3; d++) lane[d][l] = means[3 * (i + (l < count ? l : 0)) + d] - center[d];
-        x = load(lane[0]), y = load(lane[1]), z = load(lane[2]);
-        inverse_length = 1.0f / sqrt(max(x * x + y * y + z * z, splat(1e-24f)));
-        x = x * inverse_length, y = y * inverse_length, z = z * inverse_length;
+    Directions(const float *means, const float *center, int count) {
+        load_rows(means, count, at);
+        for (int d = 0; d < 3; d++) at[d] -= center[d];
+        inverse_length = 1.0f / sqrt(max(at[0] * at[0] + at[1] * at[1] + at[2] * at[2], splat(1e-24f)));
+        for (int d = 0; d < 3; d++) at[d] *= inverse_length;
     }
 };
 
@@ -99,9 +113,9 @@ void colors_block(const ShArgs &args, int64_t i, int count) {
         float *out = args.colors + 3 * row;
         std::fill(out, out + 3 * count, 0.0f);
         if (!any_visible(args, row, count)) continue;
-        const Directions dir(args.means, args.centers + 3 * c, i, count);
+        const Directions dir(args.means + 3 * i, args.centers + 3 * c, count);
         Basis<false> basis;
-        basis.evaluate(args.degree, dir.x, dir.y, dir.z);
+        basis.evaluate(args.degree, dir.at[0], dir.at[1], dir.at[2]);
         alignas(64) float value[MAX_K][W];
         for (int k = 0; k < used; k++) store(value[k], basis.value[k]);
         for (int l = 0; l < count; l++) {
@@ -120,34 +134,61 @@ void colors_block(const ShArgs &args, int64_t i, int count) {
     }
 }
 
+// Adds basis(direction) x colour gradient, one camera's share, to v_sh [count, stride, 3]. One function for all who ask,
+// never inlined, so that all get the same bits.
+[[gnu::noinline]] void add_products(int degree, const vf direction[3], const float *v_colors, int count, int stride, float *v_sh) {
+    const int used = (degree + 1) * (degree + 1);
+    Basis<false> basis;
+    basis.evaluate(degree, direction[0], direction[1], direction[2]);
+    alignas(64) float value[MAX_K][W];
+    for (int k = 0; k < used; k++) store(value[k], basis.value[k]);
+    for (int l = 0; l < count; l++) {
+        const float r = v_colors[3 * l], g = v_colors[3 * l + 1], b = v_colors[3 * l + 2];
+        if (r == 0.0f && g == 0.0f && b == 0.0f) continue;
+        float *out = v_sh + (int64_t)l * stride * 3;
+        for (int k = 0; k < used; k++) {
+            out[3 * k] += value[k][l] * r;
+            out[3 * k + 1] += value[k][l] * g;
+            out[3 * k + 2] += value[k][l] * b;
+        }
+    }
+}
+
 void colors_block_backward(const ShBackwardArgs &args, int64_t i, int count, vf (*v_centers)[3]) {
     const ShArgs &f = args.forward;
     const int used = (f.degree + 1) * (f.degree + 1);
-    float *v_sh = args.v_sh + i * f.stride * 3;
-    std::fill(v_sh, v_sh + (int64_t)count * f.stride * 3, 0.0f);
+    float *v_sh = args.v_sh ? args.v_sh + i * f.stride * 3 : nullptr;
+    if (v_sh) std::fill(v_sh, v_sh + (int64_t)count * f.stride * 3, 0.0f);
     vf v_mean[3] = {};
     for (int c = 0; c < f.cameras; c++) {
         const int64_t row = c * f.n + i;
-        if (!any_visible(f, row, count)) continue;
-        const Directions dir(f.means, f.centers + 3 * c, i, count);
-        Basis<true> basis;
-        basis.evaluate(f.degree, dir.x, dir.y, dir.z);
-        alignas(64) float value[MAX_K][W], weight[MAX_K][W] = {};
-        for (int k = 0; k < used; k++) store(value[k], basis.value[k]);
+        alignas(64) float seen[3 * W] = {};  // v_colors, nothing where nothing is seen
+        bool any_seen = false;
         for (int l = 0; l < count; l++) {
             if (!is_visible(f, row + l)) continue;
-            const float *color = f.colors + 3 * (row + l), *v = args.v_colors + 3 * (row + l);
+            any_seen = true;
             // Nothing flows through the clamp at zero.
-            const float r = color[0] > 0.0f ? v[0] : 0.0f, g = color[1] > 0.0f ? v[1] : 0.0f,
-                        b = color[2] > 0.0f ? v[2] : 0.0f;
+            for (int d = 0; d < 3; d++)
+                seen[3 * l + d] = f.colors[3 * (row + l) + d] > 0.0f ? args.v_colors[3 * (row + l) + d] : 0.0f;
+        }
+        if (!v_sh) {
+            std::copy(seen, seen + 3 * count, args.seen_v_colors + 3 * row);
+            if (!any_seen) std::fill_n(args.directions + 3 * row, 3 * count, 0.0f);
+        }
+        if (!any_seen) continue;
+        const Directions dir(f.means + 3 * i, f.centers + 3 * c, count);
+        Basis<true> basis;
+        basis.evaluate(f.degree, dir.at[0], dir.at[1], dir.at[2]);
+        if (v_sh)
+            add_products(f.degree, dir.at, seen, count, f.stride, v_sh);
+        else
+            store_rows(args.directions + 3 * row, count, dir.at);
+        alignas(64) float weight[MAX_K][W] = {};
+        for (int l = 0; l < count; l++) {
+            if (!is_visible(f, row + l)) continue;
+            const float r = seen[3 * l], g = seen[3 * l + 1], b = seen[3 * l + 2];
             const float *sh = f.sh + (i + l) * f.stride * 3;
-            float *out = v_sh + (int64_t)l * f.stride * 3;
-            for (int k = 0; k < used; k++) {
-                out[3 * k] += value[k][l] * r;
-                out[3 * k + 1] += value[k][l] * g;
-                out[3 * k + 2] += value[k][l] * b;
-                weight[k][l] = sh[3 * k] * r + sh[3 * k + 1] * g + sh[3 * k + 2] * b;
-            }
+            for (int k = 1; k < used; k++) weight[k][l] = sh[3 * k] * r + sh[3 * k + 1] * g + sh[3 * k + 2] * b;
         }
         vf gx = vf{}, gy = vf{}, gz = vf{};
         for (int k = 1; k < used; k++) {
@@ -157,18 +198,15 @@ void colors_block_backward(const ShBackwardArgs &args, int64_t i, int count, vf 
             gz += w * basis.dz[k];
         }
         // Through the normalisation of the direction.
-        const vf along = gx * dir.x + gy * dir.y + gz * dir.z;
-        const vf v_dir[3] = {(gx - along * dir.x) * dir.inverse_length, (gy - along * dir.y) * dir.inverse_length,
-                             (gz - along * dir.z) * dir.inverse_length};
+        const vf along = gx * dir.at[0] + gy * dir.at[1] + gz * dir.at[2];
+        const vf v_dir[3] = {(gx - along * dir.at[0]) * dir.inverse_length, (gy - along * dir.at[1]) * dir.inverse_length,
+                             (gz - along * dir.at[2]) * dir.inverse_length};
         for (int d = 0; d < 3; d++) {
             v_mean[d] += v_dir[d];
             v_centers[c][d] -= v_dir[d];
         }
     }
-    alignas(64) float lane[3][W];
-    for (int d = 0; d < 3; d++) store(lane[d], v_mean[d]);
-    for (int l = 0; l < count; l++)
-        for (int d = 0; d < 3; d++) args.v_means[3 * (i + l) + d] = lane[d][l];
+    store_rows(args.v_means + 3 * i, count, v_mean);
 }
 
 }  // namespace
@@ -197,6 +235,24 @@ void sh_colors_backward(const ShBackwardArgs &args) {
         for (int job = 0; job < jobs; job++) total += partial[(size_t)job * per_job + k];
         args.v_centers[k] = (float)total;
     }
+}
+
+void sh_gradient_rows(const ShFactors &factors, int64_t n, int64_t i, int count, int stride, float *v_sh) {
+    std::fill_n(v_sh, (int64_t)count * stride * 3, 0.0f);
+    for (int c = 0; c < factors.cameras; c++) {
+        const int64_t row = c * n + i;
+        vf direction[3];
+        load_rows(factors.directions + 3 * row, count, direction);
+        add_products(factors.degree, direction, factors.v_colors + 3 * row, count, stride, v_sh);
+    }
+}
+
+void sh_gradient(const ShFactors &factors, int64_t n, int stride, float *v_sh) {
+    parallel_for((int)((n + GRAIN - 1) / GRAIN), [&](int job) {
+        const int64_t end = std::min(n, (int64_t)(job + 1) * GRAIN);
+        for (int64_t i = (int64_t)job * GRAIN; i < end; i += W)
+            sh_gradient_rows(factors, n, i, (int)std::min<int64_t>(W, end - i), stride, v_sh + i * stride * 3);
+    });
 }
 
 }  // namespace fewview::FEWVIEW_ISA

@@ -7,6 +7,7 @@ void project(const ProjectArgs &);
 void project_backward(const ProjectBackwardArgs &);
 void sh_colors(const ShArgs &);
 void sh_colors_backward(const ShBackwardArgs &);
+void sh_gradient(const ShFactors &, int64_t, int, float *);
 void make_splats(const BinArgs &, TileLists &);
 void rasterize(const RasterizeArgs &);
 void rasterize_backward(const RasterizeBackwardArgs &);
@@ -37,7 +38,7 @@ void skin_backward(const SkinBackwardArgs &);
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward,
+    FEWVIEW_TEXT(FEWVIEW_ISA), project, project_backward, sh_colors, sh_colors_backward, sh_gradient,
     make_splats, rasterize, rasterize_backward, image_loss, adam_step, alignment_loss, patch_match_costs,
     patch_match_sweep, sparse_conv, sparse_conv_bf16, sparse_conv_weight, sparse_pool, sparse_pool_backward,
     nearest_points, node_weights, node_weights_backward, carry, carry_backward, skin, skin_backward,

@@ -1,7 +1,8 @@
-// Depth order and tile lists: one radix sort of the visible Gaussians, then a counting scatter into tiles.
+// Depth order and tile lists: a radix sort of the visible Gaussians, then a counting scatter into tiles.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -20,31 +21,86 @@ uint32_t ordered_bits(float x) {
     return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
 
-void sort_by_depth(std::vector<Key> &keys, std::vector<Key> &scratch) {
-    constexpr int BITS[3] = {11, 11, 10};
-    scratch.resize(keys.size());
-    std::vector<uint32_t> counts[3];
-    for (int p = 0; p < 3; p++) counts[p].assign(1u << BITS[p], 0);
-    for (const Key &key : keys) {
-        counts[0][key.depth & 2047]++;
-        counts[1][(key.depth >> 11) & 2047]++;
-        counts[2][key.depth >> 22]++;
-    }
-    int shift = 0;
-    for (int p = 0; p < 3; p++) {
-        uint32_t mask = (1u << BITS[p]) - 1, total = 0;
-        bool one_bucket = false;
-        for (uint32_t &c : counts[p]) {
-            one_bucket |= c == keys.size();
-            uint32_t here = c;
-            c = total;
-            total += here;
+// Keys that one thread counts and moves by itself.
+struct Stretch {
+    int64_t begin, end;
+};
+
+Stretch part_of(int64_t count, int part, int parts) { return {count * part / parts, count * (part + 1) / parts}; }
+
+// Some bits of the depth beyond the nearest one.
+struct Digit {
+    uint32_t nearest;
+    int shift, bits;
+    uint32_t of(const Key &key) const { return (key.depth - nearest) >> shift & ((1u << bits) - 1); }
+};
+
+// Calls place(where, key) for every key of the stretches, where it belongs in the order of its digit; keys that are
+// equal there keep their order, so the result is the same for any number of stretches.
+template <class Place>
+void radix_pass(const Key *keys, const std::vector<Stretch> &stretches, const Digit &digit, const Place &place) {
+    const int parts = (int)stretches.size();
+    const uint32_t buckets = 1u << digit.bits;
+    std::vector<uint32_t> next((size_t)parts * buckets, 0);  // counts, later the next place
+    parallel_for(parts, [&](int p) {
+        uint32_t *count = next.data() + (size_t)p * buckets;
+        for (int64_t i = stretches[p].begin; i < stretches[p].end; i++) count[digit.of(keys[i])]++;
+    });
+    uint32_t total = 0;
+    for (uint32_t bucket = 0; bucket < buckets; bucket++)
+        for (int p = 0; p < parts; p++) {
+            uint32_t &here = next[(size_t)p * buckets + bucket];
+            const uint32_t count = here;
+            here = total;
+            total += count;
         }
-        if (!one_bucket) {
-            for (const Key &key : keys) scratch[counts[p][(key.depth >> shift) & mask]++] = key;
-            keys.swap(scratch);
+    parallel_for(parts, [&](int p) {
+        uint32_t *place_of = next.data() + (size_t)p * buckets;
+        for (int64_t i = stretches[p].begin; i < stretches[p].end; i++)
+            place(place_of[digit.of(keys[i])]++, keys[i]);
+    });
+}
+
+// The visible Gaussians, nearest first: a radix sort of the bits in which their depths differ.
+void order_by_depth(const BinArgs &args, Buffer<Key> &keys, Buffer<Key> &spare, Buffer<uint32_t> &order) {
+    constexpr int BITS = 11;        // of a pass at most: counts stay in the nearest cache
+    constexpr int64_t GRAIN = 4096;  // Gaussians a part at least
+    const int parts = (int)std::max<int64_t>(1, std::min<int64_t>({num_threads() * 2, args.n / GRAIN, 64}));
+    std::vector<Stretch> stretches(parts);
+    std::vector<uint32_t> least(parts, UINT32_MAX), largest(parts, 0);
+    keys.resize(args.n);
+    parallel_for(parts, [&](int p) {
+        const Stretch all = part_of(args.n, p, parts);
+        int64_t end = all.begin;
+        for (int64_t i = all.begin; i < all.end; i++) {
+            if (!(args.radii[2 * i] > 0 && args.radii[2 * i + 1] > 0)) continue;
+            const uint32_t depth = ordered_bits(args.depths[i]);
+            least[p] = std::min(least[p], depth);
+            largest[p] = std::max(largest[p], depth);
+            keys[end++] = {depth, (uint32_t)i};
         }
-        shift += BITS[p];
+        stretches[p] = {all.begin, end};
+    });
+    int64_t visible = 0;
+    for (const Stretch &s : stretches) visible += s.end - s.begin;
+    order.resize(visible);
+    if (visible == 0) return;
+    const uint32_t nearest = *std::min_element(least.begin(), least.end());
+    const uint32_t span = *std::max_element(largest.begin(), largest.end()) - nearest;
+    int bits = 1;
+    while (bits < 32 && span >> bits) bits++;
+    const int passes = (bits + BITS - 1) / BITS, width = (bits + passes - 1) / passes;
+    spare.resize(passes > 1 ? visible : 0);
+    Buffer<Key> *from = &keys, *to = &spare;
+    for (int pass = 0; pass < passes; pass++) {
+        const Digit digit{nearest, pass * width, width};
+        if (pass + 1 == passes) {
+            radix_pass(from->data(), stretches, digit, [&](uint32_t where, const Key &key) { order[where] = key.gaussian; });
+        } else {
+            radix_pass(from->data(), stretches, digit, [&](uint32_t where, const Key &key) { (*to)[where] = key; });
+            std::swap(from, to);
+            for (int p = 0; p < parts; p++) stretches[p] = part_of(visible, p, parts);
+        }
     }
 }
 
@@ -94,7 +150,7 @@ struct Part {
 };
 
 struct Scratch {
-    std::vector<Key> keys, spare;
+    Buffer<Key> keys, spare;
     std::vector<Part> parts;
 };
 
@@ -114,15 +170,8 @@ void bin_gaussians(const BinArgs &args, const Kernels &kernels, TileLists &lists
     lists.tiles_y = (args.height + TILE - 1) / TILE;
     const int tiles = lists.tiles_x * lists.tiles_y;
 
-    s.keys.clear();
-    for (int64_t i = 0; i < args.n; i++)
-        if (args.radii[2 * i] > 0 && args.radii[2 * i + 1] > 0)
-            s.keys.push_back({ordered_bits(args.depths[i]), (uint32_t)i});
-    sort_by_depth(s.keys, s.spare);
-
-    const int visible = (int)s.keys.size();
-    lists.gaussian.resize(visible);
-    for (int k = 0; k < visible; k++) lists.gaussian[k] = s.keys[k].gaussian;
+    order_by_depth(args, s.keys, s.spare, lists.gaussian);
+    const int visible = (int)lists.gaussian.size();
     kernels.make_splats(args, lists);
     lists.first_pair.resize(visible + 1);
     const int n_parts = std::max(1, std::min({num_threads() * 2, visible / 512, 64}));

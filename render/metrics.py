@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..scene.errors import BadInputError
@@ -44,8 +45,7 @@ def ssim(image: Tensor, target: Tensor) -> float:
     1.0
     """
     _check(image, target)
-    x = image.detach().double().permute(2, 0, 1)[:, None]
-    y = target.detach().double().permute(2, 0, 1)[:, None]
+    x, y = (pixels.detach().double().cpu().numpy() for pixels in (image, target))
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     cov = _blur(x * y) - mean_x * mean_y
@@ -87,13 +87,10 @@ def _check(image: Tensor, target: Tensor) -> None:
         )
 
 
-def _blur(x: Tensor) -> Tensor:
-    """Gaussian window means [B, 1, H, W], zeros beyond the border."""
-    offset = torch.arange(SSIM_WINDOW, dtype=x.dtype, device=x.device) - SSIM_WINDOW // 2
-    weight = torch.exp(-(offset**2) / (2 * SSIM_SIGMA_PX**2))
-    weight = weight / weight.sum()
-    x = F.conv2d(x, weight.view(1, 1, 1, -1), padding=(0, SSIM_WINDOW // 2))
-    return F.conv2d(x, weight.view(1, 1, -1, 1), padding=(SSIM_WINDOW // 2, 0))
+def _blur(x: np.ndarray) -> np.ndarray:
+    """Gaussian window means of x [H, W, 3] float64, zeros beyond the border."""
+    weight = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA_PX, cv2.CV_64F)
+    return cv2.sepFilter2D(x, cv2.CV_64F, weight, weight, borderType=cv2.BORDER_CONSTANT)
 
 
 def _hub_folder() -> Path:

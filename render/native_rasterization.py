@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .. import _native
+from .sh_factors import ShFactors, kept_factors
 
 MAX_CHANNELS = 4  # of one pass; more are drawn in several passes over the same tile lists
 
@@ -101,11 +102,11 @@ def project(
 
 class _ShColors(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, degree, means, centers, sh, radii):  # type: ignore[override]
+    def forward(ctx, degree, means, centers, sh, radii, kept):  # type: ignore[override]
         inputs = [t.detach().contiguous() for t in (means, centers, sh)]
         colors = torch.empty(centers.shape[0], means.shape[0], 3)
         _native.sh_colors(degree, *(t.numpy() for t in inputs), radii.numpy(), colors.numpy())
-        ctx.degree = degree
+        ctx.degree, ctx.kept = degree, kept
         ctx.save_for_backward(*inputs, radii, colors)
         return colors
 
@@ -113,12 +114,23 @@ class _ShColors(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, v_colors):  # type: ignore[override]
         means, centers, sh, radii, colors = ctx.saved_tensors
-        v_sh, v_means, v_centers = torch.empty_like(sh), torch.empty_like(means), torch.empty_like(centers)
-        arrays = [t.numpy() for t in (means, centers, sh, radii, colors)]
+        v_means, v_centers = torch.empty_like(means), torch.empty_like(centers)
+        v_sh = factors = None
+        if ctx.kept is None or not ctx.needs_input_grad[3]:
+            v_sh = torch.empty_like(sh)
+        else:
+            factors = ShFactors(ctx.degree, torch.empty_like(colors), torch.empty_like(colors))
+            ctx.kept.append(factors)
         _native.sh_colors_backward(
-            ctx.degree, *arrays, _array(v_colors), v_sh.numpy(), v_means.numpy(), v_centers.numpy()
+            ctx.degree,
+            *(t.numpy() for t in (means, centers, sh, radii, colors)),
+            _array(v_colors),
+            None if v_sh is None else v_sh.numpy(),
+            *((None, None) if factors is None else (factors.directions.numpy(), factors.v_colors.numpy())),
+            v_means.numpy(),
+            v_centers.numpy(),
         )
-        return None, v_means, v_centers, v_sh, None
+        return None, v_means, v_centers, v_sh, None, None
 
 
 def sh_colors(
@@ -128,8 +140,11 @@ def sh_colors(
     sh: Tensor,  # [N, K, 3]
     radii: Tensor,  # [C, N, 2] int32
 ) -> Tensor:
-    """Colours max(0, SH + 0.5) seen from each camera, [C, N, 3]; zeros where the radius is 0."""
-    return _ShColors.apply(degree, means, centers, sh, radii)  # type: ignore[no-untyped-call]
+    """Colours max(0, SH + 0.5) seen from each camera, [C, N, 3]; zeros where the radius is 0.
+
+    The gradient of `sh` is kept as factors where it asks for that (`sh_factors`).
+    """
+    return _ShColors.apply(degree, means, centers, sh, radii, kept_factors(sh))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

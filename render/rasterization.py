@@ -133,7 +133,7 @@ def rasterization(
     flat |= {"quats": quats, "scales": scales} if covars is None else {"covars": covars}
     # The gradient of one scene passes as it is; picking it out of a batch would fill and copy a tensor for each input.
     each = {
-        name: (tensor.reshape(tensor.shape[len(batch) :]),)
+        name: (tensor if not batch else tensor.reshape(tensor.shape[len(batch) :]),)
         if B == 1
         else tensor.reshape(B, *tensor.shape[len(batch) :]).unbind()
         for name, tensor in flat.items()

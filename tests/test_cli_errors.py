@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -213,3 +215,10 @@ def test_interruption_that_an_import_wraps(capsys: pytest.CaptureFixture[str], m
 
     monkeypatch.setattr("fewview.cli.importlib.import_module", interrupted)
     assert_one_sentence(fewview(capsys, "doctor"), 130, "Interrupted")
+
+
+def test_what_a_program_imports_is_not_searched_for_garbage() -> None:
+    code = "import gc, sys; from fewview.cli import main; sys.argv = ['fewview', 'methods']; main(); "
+    code += "print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == ["True", "True"]

@@ -77,6 +77,7 @@ class _OneStep:
 
     index: int
     renders: dict[int, Render]
+    level: int = 0  # how often the photographs are halved
     generator: torch.Generator = field(default_factory=torch.Generator)
 
 
@@ -117,6 +118,15 @@ def test_the_budget_goes_to_the_strongest():
     gradient = torch.tensor([0.6, 0.9, 0.7, 0.8, 0.55, 0.0])
     _adaptive(n, budget=8).after_step(_step(0, gradient), table, 0.1)
     assert torch.equal(table["sh"][n:, 0, 0].detach(), torch.tensor([3.0, 9.0]))  # of 1 and 3
+
+
+@pytest.mark.parametrize(("by_size", "level", "end"), [(False, 2, 16), (True, 0, 16), (True, 1, 10), (True, 2, 8)])
+def test_small_photographs_get_a_share_of_the_budget(by_size: bool, level: int, end: int) -> None:
+    """All of 8 Gaussians want to grow; a budget of 40 is 10 at half size and 2 at a quarter, where none goes for it."""
+    table = _table(torch.full((8, 3), -4.0), torch.ones(8))
+    step = replace(_step(0, torch.full((8,), 0.6)), level=level)
+    _adaptive(8, budget=40, budget_by_size=by_size).after_step(step, table, 0.1)
+    assert table.rows == end
 
 
 def test_large_ones_are_pruned_only_when_told():

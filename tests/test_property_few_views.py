@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fewview.recon.methods.gaussian_splatting.config import GaussianSplattingConfig, values_by_view_count
+from fewview.recon.methods.gaussian_splatting.config import (
+    GaussianSplattingConfig,
+    small_photographs_first,
+    values_by_view_count,
+)
 from fewview.recon.methods.gaussian_splatting.fill_points import fill_points
 from fewview.recon.methods.gaussian_splatting.model import initialise
 from fewview.recon.methods.method_contract import background_of
@@ -106,6 +110,12 @@ def test_fewer_photographs_get_fewer_gaussians_and_more_dropping() -> None:
     assert few["gaussian_dropout"] > many["gaussian_dropout"] == 0
     assert few["max_gaussians"] == 10_000  # never under what a small scene needs
     assert values_by_view_count(tiny_dataset(3), 5_000)["max_gaussians"] == 5_000
+
+
+def test_small_photographs_come_first_where_that_was_tried():
+    assert small_photographs_first(8) == small_photographs_first(49) == {}
+    config = GaussianSplattingConfig(steps=1000, **small_photographs_first(12))
+    assert [config.coarse_level(step) for step in (0, 149, 150, 299, 300, 999)] == [2, 2, 1, 1, 0, 0]
 
 
 def test_few_photographs_lie_over_their_mean_colour() -> None:

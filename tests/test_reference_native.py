@@ -175,6 +175,28 @@ def test_thread_counts_give_the_same_bits(isa: str, keep_threads: None) -> None:
         assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
 
 
+@pytest.mark.parametrize("depths", [1, 40, 20_000])
+def test_the_depth_order_is_stable(depths: int, keep_threads: None) -> None:
+    """Gaussians of equal depth keep their order, however many threads sort them: as if sorted before."""
+    count, size = 20_000, 96
+    g = torch.Generator().manual_seed(58)
+    level = torch.randint(0, depths, (count,), generator=g) / depths
+    means = torch.cat([torch.rand(count, 2, generator=g) * 2 - 1, 2 + 3 * level[:, None]], dim=1)
+    tensors = [means, torch.randn(count, 4, generator=g), torch.full((count, 3), 0.02), torch.rand(count, generator=g)]
+    tensors.append(torch.rand(count, 3, generator=g))
+    order = torch.argsort(level, stable=True)
+    camera = torch.eye(4)[None], torch.tensor([[[60.0, 0, 48], [0, 60, 48], [0, 0, 1]]]), size, size
+    pictures = []
+    for threads, given in [(1, tensors), (2, tensors), (5, tensors), (1, [t[order] for t in tensors])]:
+        _native.set_num_threads(threads)
+        pictures.append(rasterization(*given, *camera)[0])
+    assert all(torch.equal(picture, pictures[0]) for picture in pictures[1:])
+    _native.set_num_threads(1)
+    # Without an order of its own the picture is another one.
+    backwards = rasterization(*(t.flip(0) for t in tensors), *camera)[0]
+    assert depths == 20_000 or not torch.equal(backwards, pictures[0])
+
+
 @pytest.mark.parametrize("name", _native.isas())
 def test_the_environment_chooses_kernels_and_threads_of_a_whole_program(name: str) -> None:
     code = "from fewview import _native as n; print(n.isa(), n.num_threads(), n.has_bf16())"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ... import _native
+from ...render.sh_factors import ShFactors, take_factors
 from ...scene.filled import filled
 from .reference_adam import adam_step as reference_adam_step
 from .table import Column
@@ -37,16 +38,34 @@ class Optimiser:
 def update(column: Column, optimiser: Optimiser, step: int, visible: Tensor | None = None) -> None:
     """Apply and drop the gradient of a column; with `visible` [N] bool, only those rows move."""
     column.updates += 1
-    grad = column.tensor.grad
-    if grad is None:
+    grad, factors = column.tensor.grad, take_factors(column.tensor)
+    if grad is None and not factors:
         return
     column.tensor.grad = None
     value, rate = column.tensor.detach(), optimiser.rate(step)
-    if optimiser.weight_decay > 0:
-        if optimiser.kind == "adam":
-            grad = grad + optimiser.weight_decay * value
-        else:
-            _as_table(value).mul_(1 - optimiser.weight_decay * rate)
+    if optimiser.weight_decay > 0 and optimiser.kind == "adamw":
+        _as_table(value).mul_(1 - optimiser.weight_decay * rate)
+    decay = optimiser.weight_decay if optimiser.kind == "adam" else 0.0
+    if grad is None and len(factors) == 1 and decay == 0:
+        sh_adam_step(
+            _as_table(value),
+            factors[0],
+            _as_table(column.exp_avg),
+            _as_table(column.exp_avg_sq),
+            rate,
+            column.row_scale,
+            visible,
+            *optimiser.betas,
+            optimiser.epsilon,
+            column.updates,
+        )
+        return
+    for some in factors:
+        dense = some.dense(value.shape[1])
+        grad = dense if grad is None else grad + dense
+    assert grad is not None
+    if decay > 0:
+        grad = grad + decay * value
     adam_step(
         _as_table(value),
         _as_table(grad.contiguous()),
@@ -81,13 +100,12 @@ def adam_step(
     if param.device.type != "cpu":
         gpu_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
         return
-    lr_columns = np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
     _native.adam_step(
         param.numpy(),
         grad.numpy(),
         exp_avg.numpy(),
         exp_avg_sq.numpy(),
-        lr_columns,
+        _by_column(lr, param.shape[1]),
         None if row_scale is None else row_scale.numpy(),
         None if visible is None else visible.numpy(),
         beta1,
@@ -95,6 +113,41 @@ def adam_step(
         epsilon,
         step,
     )
+
+
+def sh_adam_step(
+    param: Tensor,  # [N, 3 K] on the CPU
+    factors: ShFactors,
+    exp_avg: Tensor,  # [N, 3 K]
+    exp_avg_sq: Tensor,  # [N, 3 K]
+    lr: float | Tensor,  # [] or [3 K]
+    row_scale: Tensor | None,  # [N]
+    visible: Tensor | None,  # [N] bool
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """`adam_step` of SH coefficients with the gradient `factors.dense`, which is never written out."""
+    _native.sh_adam_step(
+        param.numpy(),
+        factors.degree,
+        factors.directions.numpy(),
+        factors.v_colors.numpy(),
+        exp_avg.numpy(),
+        exp_avg_sq.numpy(),
+        _by_column(lr, param.shape[1]),
+        None if row_scale is None else row_scale.numpy(),
+        None if visible is None else visible.numpy(),
+        beta1,
+        beta2,
+        epsilon,
+        step,
+    )
+
+
+def _by_column(lr: float | Tensor, columns: int) -> np.ndarray:
+    return np.full(columns, lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
 
 
 def gpu_adam_step(

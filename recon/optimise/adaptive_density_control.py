@@ -1,7 +1,8 @@
 """Adaptive density control: copy or split Gaussians that the image pulls at, drop transparent ones, within a budget.
 
-3D Gaussian Splatting (Kerbl et al. 2023, section 5.2); the budget takes the strongest candidates first, as in
-Taming 3DGS (Mallick et al. 2024).
+3D Gaussian Splatting (Kerbl et al. 2023, section 5.2). The budget takes the strongest candidates first, as in
+Taming 3DGS (Mallick et al. 2024), and may follow the photographs' size, as in DashGaussian (Chen et al. 2025): what
+small photographs pull at would leave no room for what large ones show.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class AdaptiveDensityControl:
         prune_scale: float,  # scene scales, 0 for never
         opacity_resets: int,
         device: torch.device,
+        budget_by_size: bool = False,  # while photographs are halved, a quarter of the budget for each time
     ) -> None:
         self.rounds = rounds
+        self.halvings = 2 if budget_by_size else 0  # of the budget, for each time that photographs are halved
         self.budget = budget
         self.grow_gradient = grow_gradient
         self.split_size = split_scale * scene_scale
@@ -58,7 +61,7 @@ class AdaptiveDensityControl:
         for drawn in step.renders.values():
             self._observe(drawn)
         if self.rounds.at(step.index):
-            self._grow_and_prune(table, step.generator)
+            self._grow_and_prune(table, step.generator, self.budget >> (self.halvings * step.level))
         if step.index + 1 in self.reset_steps:
             table["opacity_logits"].detach().clamp_(max=_logit(2 * self.prune_opacity))
             table.forget(name="opacity_logits")
@@ -76,7 +79,7 @@ class AdaptiveDensityControl:
         self.gradient_sum += torch.linalg.vector_norm(gradient[0] * half_size, dim=-1)
         self.seen += drawn.visible()
 
-    def _grow_and_prune(self, table: Table, generator: torch.Generator) -> None:
+    def _grow_and_prune(self, table: Table, generator: torch.Generator, budget: int) -> None:
         log_scales = table["log_scales"].detach()
         largest = log_scales.max(dim=-1).values.exp()
         gradient = self.gradient_sum / self.seen.clamp_min(1)
@@ -89,7 +92,7 @@ class AdaptiveDensityControl:
             pruned = torch.zeros_like(pruned)
         wants_to_grow &= ~pruned
 
-        room = max(0, self.budget - int((~pruned).sum()))
+        room = max(0, budget - int((~pruned).sum()))
         candidates = wants_to_grow.nonzero().squeeze(-1)
         strongest_first = gradient[candidates].sort(descending=True, stable=True).indices
         chosen = candidates[strongest_first[:room]]

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from ...render.sh_factors import keep_factors
+
 _PARTS = ("value", "exp_avg", "exp_avg_sq", "updates", "row_scale")
 
 
@@ -20,10 +22,14 @@ class Column:
         self,
         tensor: Tensor,  # [N, ...] or [] float32
         row_scale: Tensor | None = None,  # [N] float32, multiplies each row's learning rate, e.g. by its confidence
+        drawn_as_sh: bool = False,  # [N, K, 3] coefficients that are drawn as they are: their gradient comes as factors
     ) -> None:
         # A copy: learning in place must not reach what the values came from.
         self.tensor = tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
         self.row_scale = row_scale
+        self.drawn_as_sh = drawn_as_sh
+        if drawn_as_sh:
+            keep_factors(self.tensor)
         self.exp_avg = torch.zeros_like(self.tensor, requires_grad=False)
         self.exp_avg_sq = torch.zeros_like(self.tensor, requires_grad=False)
         self.updates = 0  # of Adam so far; one count serves all rows, so a late row starts with zero moments (3DGS)
@@ -31,6 +37,8 @@ class Column:
     def _set(self, value: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
         self.tensor = value.requires_grad_(self.tensor.requires_grad)
         self.exp_avg, self.exp_avg_sq = exp_avg, exp_avg_sq
+        if self.drawn_as_sh:
+            keep_factors(self.tensor)
 
     def forget(self, rows: Tensor | None = None) -> None:
         """Zero the moments of `rows`, of all when None."""

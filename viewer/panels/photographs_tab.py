@@ -12,7 +12,7 @@ import viser
 from ...render.metrics import psnr
 from .. import markup
 from ..canvas_wipe import CanvasWipe
-from ..layers.depth_layer import depth_picture, trust_picture
+from ..depth_colors import depth_picture, trust_picture
 from ..layers.layer import Layer
 from ..layers.points_layer import draw_tracks, tracks_of
 from ..panel_context import Context

@@ -16,7 +16,7 @@ from ...scene.errors import FewviewError
 from ...scene.images import load_pixels
 from ...scene.run import Run
 from ...scene.run_splat import load_run_splat
-from ..layers.depth_layer import depth_picture
+from ..depth_colors import depth_picture
 from ..pictures import error_map, opaque, render_rgb8, resize_to, thumbnail
 from .report_values import background, is_held_out, mapping, ranked_views
 

@@ -75,7 +75,10 @@ class GaussianSplatting(Model):
                 "are expected."
             )
         self.config, self.scene_scale = config, scene_scale
-        columns = vars(gaussians) | {"means": Column(gaussians.means, means_row_scale)}
+        columns = vars(gaussians) | {
+            "means": Column(gaussians.means, means_row_scale),
+            "sh": Column(gaussians.sh, drawn_as_sh=True),
+        }
         self.table = Table(columns)
         self.tables = {GAUSSIANS: self.table}
         self.modules = {}
@@ -201,4 +204,5 @@ def densifier_for(config: GaussianSplattingConfig, count: int, scene_scale: floa
         prune_scale=config.prune_scale,
         opacity_resets=config.opacity_resets,
         device=device,
+        budget_by_size=config.coarse_budget,
     )
