@@ -276,11 +276,11 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     # Three of the six pairs are with it, and all cover much the same.
     elsewhere_seen = verified_matches(model, elsewhere, points)
     assert contradicted_share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
-    # Pairs that cover next to nothing hardly count, however many matches they have.
+    # Pairs that cover next to nothing count for nothing.
     for pair, geometry in elsewhere_seen.geometries.items():
         if 3 in pair:
             geometry.inlier_matches = geometry.inlier_matches[:3]
-    assert contradicted_share(model, elsewhere_seen) < 0.03
+    assert contradicted_share(model, elsewhere_seen) == 0
     # Views that the model does not place contradict nothing.
     seen = np.ones((3, 80), bool)
     assert contradicted_share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0

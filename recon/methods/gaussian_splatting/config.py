@@ -15,6 +15,7 @@ from ..method_contract import Inputs, background_of
 STEPS_CPU, STEPS_CUDA = 1500, 7000
 MAX_GAUSSIANS_CPU, MAX_GAUSSIANS_CUDA = 100_000, 1_000_000
 FEW_VIEWS = 8  # up to so many Gaussians are left out of steps by chance
+SOME_VIEWS = 16  # up to so many, and from more than FEW_VIEWS on, photographs begin halved
 FILLED_VIEWS = 48  # up to so many photographs starting points are filled in
 PIXELS_PER_GAUSSIAN = 50  # of the training photographs; more Gaussians only memorise them
 
@@ -116,11 +117,11 @@ def values_by_view_count(dataset: Dataset, most: int) -> dict[str, Any]:
 
 
 def small_photographs_first(views: int) -> dict[str, Any]:
-    """Config values that begin with halved photographs, for as many of them as that has been tried with.
+    """Config values that begin with halved photographs, for as many of them as that is no worse for.
 
-    A fifth of the training's time less on 12 photographs, and what is held out no worse. Up to half of the run, or with
-    the whole budget from the start, it is worse.
+    A fifth of the training's time less on 12 photographs, and what is held out no worse; on 30 of the chair 0.3 dB
+    less. Up to half of the run, or with the whole budget from the start, it is worse.
     """
-    if not FEW_VIEWS < views <= FILLED_VIEWS:
+    if not FEW_VIEWS < views <= SOME_VIEWS:
         return {}
     return {"coarse_levels": 2, "coarse_until": 0.3, "coarse_budget": True}

@@ -13,7 +13,7 @@ from .contradicted_matches import DOUBTFUL_SHARE, contradicted_share
 from .misleading_pairs import SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 
-DOUBTFUL_STEP = 0.015  # of the contradicted share, over which belief falls
+DOUBTFUL_STEP = 0.006  # of the contradicted share, over which belief falls
 STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
 
 

@@ -17,10 +17,10 @@ from ..verification import Pair, ViewGraph, cross_matrix, sampson_distances
 
 MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes are off by a hundred and more
 LEAST_AGREEING = 0.4  # of a pair's matches; with fewer the pair shows the cameras elsewhere
-CELLS = 12  # along the longer side of a photograph: how much of it a pair's matches cover
+COARSE, FINE = 12, 48  # cells along the longer side of a photograph: how much of it a pair's matches cover
+CHANCE = 0.3  # of the fine cells that agreeing pairs usually cover; of less no pair is believed
 # Share from which on a model is doubted. Right ones of the fox, whose photographs match in small look-alikes, have up
-# to 0.05, of ordinary generated scenes up to 0.055; wrong ones of the fox 0.04 to 0.3, of symmetric things 0.05 to
-# 0.24.
+# to 0.05, wrong ones 0.04 to 0.3, wrong ones of symmetric things 0.05 to 0.24.
 DOUBTFUL_SHARE = 0.05
 TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time
 CLEARLY = 1.02  # times as much agrees with a better model
@@ -32,12 +32,15 @@ Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3,
 def contradicted_share(model: Model, graph: ViewGraph) -> float:
     """Share of the verified pairs between placed views that the model contradicts, by the square of what they cover.
 
-    `graph` holds all pairs that were verified, those that were taken out later, too. 0 where there are none. Squares,
-    because chance pairs, of which there may be many, cover little, and a look-alike as much as what is right.
+    `graph` holds all pairs that were verified, those that were taken out later, too. 0 where there are none. Pairs of
+    chance, of which there may be many, cover little and thinly; a look-alike covers as much as what is right.
     """
     agreeing = agreeing_shares(model, graph)
-    covered = {pair: _covered_cells(graph, pair) ** 2 for pair in agreeing}
-    return sum(covered[p] for p, share in agreeing.items() if share < LEAST_AGREEING) / max(1, sum(covered.values()))
+    wrong = {pair for pair, share in agreeing.items() if share < LEAST_AGREEING}
+    fine = {pair: _covered_cells(graph, pair, FINE) for pair in agreeing}
+    usual = float(np.median([fine[pair] for pair in agreeing.keys() - wrong] or [0]))
+    covered = {p: _covered_cells(graph, p, COARSE) ** 2 for p, cells in fine.items() if cells >= CHANCE * usual}
+    return sum(covered[pair] for pair in wrong & covered.keys()) / max(1, sum(covered.values()))
 
 
 def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
@@ -84,13 +87,13 @@ def _agreeing_matches(model: Model, graph: ViewGraph) -> float:
     return sum(share * len(graph.geometries[pair].inlier_matches) for pair, share in shares.items())
 
 
-def _covered_cells(graph: ViewGraph, pair: Pair) -> int:
-    """Cells in which a pair's matches lie, in the photograph where these are fewer."""
+def _covered_cells(graph: ViewGraph, pair: Pair, along: int) -> int:
+    """Cells, so many along the longer side, in which a pair's matches lie, in the photograph where these are fewer."""
     matches = np.asarray(graph.geometries[pair].inlier_matches, np.int64)
     counts = []
     for side, view in enumerate(pair):
         features = graph.features[view]
-        cell = features.xy_px.numpy()[matches[:, side]] * (CELLS / max(features.width, features.height))
+        cell = features.xy_px.numpy()[matches[:, side]] * (along / max(features.width, features.height))
         counts.append(len(np.unique(cell.astype(np.int64), axis=0)))
     return min(counts)
 
