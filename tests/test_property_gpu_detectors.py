@@ -21,7 +21,6 @@ from fewview.detect.tsp3d.model import TSP3DModel
 from fewview.learn import TrainRun, fit
 from support import detection, grounding, rooms
 from support.pretend_gpu import OnGpu, pretend_gpu
-from test_roundtrip_tsp3d import Rooms
 
 
 def sparsefusion() -> tuple[Detector, Any]:
@@ -29,7 +28,7 @@ def sparsefusion() -> tuple[Detector, Any]:
 
 
 def tsp3d() -> tuple[Detector, Any]:
-    return TSP3DDetector(TSP3DModel(grounding.SMALLEST)), Rooms()
+    return TSP3DDetector(TSP3DModel(grounding.SMALLEST)), grounding.TwoRooms()
 
 
 def imgeonet() -> tuple[Detector, Any]:
