@@ -19,7 +19,7 @@ from fewview.scene.grounded_scan import (
 )
 from fewview.scene.point_cloud import PointCloud
 from fewview.viewer.app import serve
-from fewview.viewer.subjects.grounded_subject import FILL, GroundedSubject
+from fewview.viewer.subjects.grounded_subject import FILL, OVER_THE_WALLS_DEG, GroundedSubject
 from fewview.viewer.subjects.loader import load_subject
 
 
@@ -92,6 +92,12 @@ def test_the_page_has_the_scan_the_box_and_what_was_kept(tmp_path: Path) -> None
         assert low[2] > low[0]  # blue for what is not spoken of, red for what is
         assert high[0] > high[2]
         assert layers["field0"].point_size == pytest.approx(FILL * 0.64 * stage.scale)
+        # Looked at over the walls, which hide from the front what was found.
+        up = page.context.pilot.up
+        view = subject.first_view(stage, up)
+        away = view.position - view.look_at
+        above_deg = np.degrees(np.arcsin(away @ up / np.linalg.norm(away)))
+        assert above_deg == pytest.approx(OVER_THE_WALLS_DEG)
     finally:
         page.close()
         server.stop()

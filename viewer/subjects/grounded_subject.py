@@ -19,6 +19,7 @@ from .subject import Facts, Subject, view_of_bounds
 
 FOUND_COLOR = (220, 40, 40)  # of the box, as in the picture beside it
 FILL = 0.6  # of a voxel's edge that its dot is wide
+OVER_THE_WALLS_DEG = 55.0  # above the horizon: from the front the nearest wall hides what was found
 
 
 class GroundedSubject(Subject):
@@ -56,7 +57,7 @@ class GroundedSubject(Subject):
                 self.layers[f"kept{i}"] = Layer(f"{field.name}, kept", kept, wanted=False)
 
     def first_view(self, stage: Stage, up: np.ndarray) -> Viewpoint:
-        return view_of_bounds(self, stage, up)
+        return view_of_bounds(self, stage, up, OVER_THE_WALLS_DEG)
 
     def points(self) -> Tensor:
         return self.scan.points.xyz

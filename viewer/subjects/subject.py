@@ -143,11 +143,17 @@ def bounds(subjects: list[Subject], stage: Stage) -> np.ndarray:
     return np.percentile(xyz, (2, 98), axis=0) if len(xyz) else usual
 
 
-def view_of_bounds(subject: Subject, stage: Stage, up: np.ndarray) -> Viewpoint:
-    """A view from the front of all that a subject shows, wherever it is on the page; `up` [3] is the page's."""
+def view_of_bounds(subject: Subject, stage: Stage, up: np.ndarray, above_deg: float | None = None) -> Viewpoint:
+    """A view from the front of all that a subject shows, wherever it is on the page; `up` [3] is the page's.
+
+    A little from above, or by `above_deg` over the horizon.
+    """
     low, high = bounds([subject], stage)
     away = 1.2 * float(np.linalg.norm(high - low)) / 2 / np.tan(BARE_FOV_RAD / 2)
     front = level_view(up).position
+    if above_deg is not None:
+        level = front - (front @ up) * up
+        front = level + np.linalg.norm(level) * np.tan(np.radians(above_deg)) * up
     center = (low + high) / 2
     return Viewpoint(center + max(away, 0.1) * front / np.linalg.norm(front), center, BARE_FOV_RAD)
 
