@@ -22,9 +22,9 @@ CHANCE = 0.3  # of the fine cells that agreeing pairs usually cover; of less no 
 # Share from which on a model is doubted. Right ones of the fox, whose photographs match in small look-alikes, have up
 # to 0.05, wrong ones 0.04 to 0.3, wrong ones of symmetric things 0.05 to 0.24.
 DOUBTFUL_SHARE = 0.05
-TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time
+TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time,
+MOST_WORK = 144  # and fewer of more photographs: tries times views
 CLEARLY = 1.02  # times as much agrees with a better model
-MOST_VIEWS = 24  # photographs beyond which a model takes long
 
 Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
 
@@ -64,16 +64,18 @@ def least_contradicted(
     Where a model contradicts more than DOUBTFUL_SHARE, others are made `again` from some of the pairs, so that they are
     without some that it rests on; what the best of them agrees with is solved as a whole.
     """
-    if len(model.views) > MOST_VIEWS or contradicted_share(model, graph) <= DOUBTFUL_SHARE:
+    if contradicted_share(model, graph) <= DOUBTFUL_SHARE:
         return model, graph
     rng = np.random.default_rng(seed)
     pairs = sorted(graph.geometries)
     best, most = model, CLEARLY * _agreeing_matches(model, graph)
-    for number in range(TRIES):
+    for number in range(min(TRIES, MOST_WORK // len(model.views))):
         left_out = [pair for pair, share in zip(pairs, rng.random(len(pairs)), strict=True) if share > KEPT_PAIRS]
         other = again(graph.without(left_out), number)
         if other is not None and (agreeing := _agreeing_matches(other, graph)) > most:
             best, most = other, agreeing
+            if contradicted_share(other, graph) <= DOUBTFUL_SHARE:
+                break
     if best is model:
         return model, graph
     shares = agreeing_shares(best, graph)
