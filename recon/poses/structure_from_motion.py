@@ -230,7 +230,7 @@ def _place(
             lenses, first = apart[0], _without_weak_views(apart[1])
         consistent = graph
         if first is not None:
-            first, consistent = least_contradicted(graph, first, solved, again, config.seed)
+            first, consistent = least_contradicted(graph, first, again, config.seed)
 
     def mapped(some: ViewGraph) -> Model | None:
         if some is consistent:

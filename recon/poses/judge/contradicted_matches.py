@@ -55,7 +55,6 @@ def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
 def least_contradicted(
     graph: ViewGraph,
     model: Model,
-    solve: Callable[[ViewGraph], Model | None],
     again: Callable[[ViewGraph, int], Model | None],
     seed: int,
 ) -> tuple[Model, ViewGraph]:
@@ -68,19 +67,19 @@ def least_contradicted(
         return model, graph
     rng = np.random.default_rng(seed)
     pairs = sorted(graph.geometries)
-    best, most = model, CLEARLY * _agreeing_matches(model, graph)
+    best, most, of = model, CLEARLY * _agreeing_matches(model, graph), 0
     for number in range(min(TRIES, MOST_WORK // len(model.views))):
         left_out = [pair for pair, share in zip(pairs, rng.random(len(pairs)), strict=True) if share > KEPT_PAIRS]
         other = again(graph.without(left_out), number)
         if other is not None and (agreeing := _agreeing_matches(other, graph)) > most:
-            best, most = other, agreeing
+            best, most, of = other, agreeing, number
             if contradicted_share(other, graph) <= DOUBTFUL_SHARE:
                 break
     if best is model:
         return model, graph
     shares = agreeing_shares(best, graph)
     consistent = graph.without([pair for pair, share in shares.items() if share < LEAST_AGREEING])
-    whole = solve(consistent)
+    whole = again(consistent, of)
     return (whole if whole is not None and _agreeing_matches(whole, graph) >= most / CLEARLY else best), consistent
 
 
