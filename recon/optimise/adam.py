@@ -46,29 +46,18 @@ def update(column: Column, optimiser: Optimiser, step: int, visible: Tensor | No
     if optimiser.weight_decay > 0 and optimiser.kind == "adamw":
         _as_table(value).mul_(1 - optimiser.weight_decay * rate)
     decay = optimiser.weight_decay if optimiser.kind == "adam" else 0.0
+    gradient: Tensor | ShFactors
     if grad is None and len(factors) == 1 and decay == 0:
-        sh_adam_step(
-            _as_table(value),
-            factors[0],
-            _as_table(column.exp_avg),
-            _as_table(column.exp_avg_sq),
-            rate,
-            column.row_scale,
-            visible,
-            *optimiser.betas,
-            optimiser.epsilon,
-            column.updates,
-        )
-        return
-    for some in factors:
-        dense = some.dense(value.shape[1])
-        grad = dense if grad is None else grad + dense
-    assert grad is not None
-    if decay > 0:
-        grad = grad + decay * value
+        gradient = factors[0]
+    else:
+        for some in factors:
+            dense = some.dense(value.shape[1])
+            grad = dense if grad is None else grad + dense
+        assert grad is not None
+        gradient = _as_table((grad + decay * value if decay > 0 else grad).contiguous())
     adam_step(
         _as_table(value),
-        _as_table(grad.contiguous()),
+        gradient,
         _as_table(column.exp_avg),
         _as_table(column.exp_avg_sq),
         rate,
@@ -82,7 +71,7 @@ def update(column: Column, optimiser: Optimiser, step: int, visible: Tensor | No
 
 def adam_step(
     param: Tensor,  # [N, D]
-    grad: Tensor,  # [N, D]
+    grad: Tensor | ShFactors,  # [N, D], or factors of it, which the CPU's kernel never writes out
     exp_avg: Tensor,  # [N, D]
     exp_avg_sq: Tensor,  # [N, D]
     lr: float | Tensor,  # [] or [D]
@@ -98,14 +87,13 @@ def adam_step(
     The native kernel on the CPU. On a GPU PyTorch's fused one, and the reference where rates differ within a tensor.
     """
     if param.device.type != "cpu":
+        assert isinstance(grad, Tensor)  # factors are kept on the CPU alone
         gpu_adam_step(param, grad, exp_avg, exp_avg_sq, lr, row_scale, visible, beta1, beta2, epsilon, step)
         return
-    _native.adam_step(
-        param.numpy(),
-        grad.numpy(),
+    rest = (
         exp_avg.numpy(),
         exp_avg_sq.numpy(),
-        _by_column(lr, param.shape[1]),
+        np.full(param.shape[1], lr, np.float32) if isinstance(lr, float | int) else lr.numpy(),
         None if row_scale is None else row_scale.numpy(),
         None if visible is None else visible.numpy(),
         beta1,
@@ -113,41 +101,10 @@ def adam_step(
         epsilon,
         step,
     )
-
-
-def sh_adam_step(
-    param: Tensor,  # [N, 3 K] on the CPU
-    factors: ShFactors,
-    exp_avg: Tensor,  # [N, 3 K]
-    exp_avg_sq: Tensor,  # [N, 3 K]
-    lr: float | Tensor,  # [] or [3 K]
-    row_scale: Tensor | None,  # [N]
-    visible: Tensor | None,  # [N] bool
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    step: int,
-) -> None:
-    """`adam_step` of SH coefficients with the gradient `factors.dense`, which is never written out."""
-    _native.sh_adam_step(
-        param.numpy(),
-        factors.degree,
-        factors.directions.numpy(),
-        factors.v_colors.numpy(),
-        exp_avg.numpy(),
-        exp_avg_sq.numpy(),
-        _by_column(lr, param.shape[1]),
-        None if row_scale is None else row_scale.numpy(),
-        None if visible is None else visible.numpy(),
-        beta1,
-        beta2,
-        epsilon,
-        step,
-    )
-
-
-def _by_column(lr: float | Tensor, columns: int) -> np.ndarray:
-    return np.full(columns, lr, np.float32) if isinstance(lr, float | int) else lr.numpy()
+    if isinstance(grad, ShFactors):
+        _native.sh_adam_step(param.numpy(), grad.degree, grad.directions.numpy(), grad.v_colors.numpy(), *rest)
+    else:
+        _native.adam_step(param.numpy(), grad.numpy(), *rest)
 
 
 def gpu_adam_step(

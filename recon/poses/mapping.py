@@ -47,6 +47,11 @@ class Model:
     def views(self) -> list[int]:
         return sorted(i - 1 for i in self.reconstruction.reg_image_ids())
 
+    def camera(self, view: int) -> tuple[np.ndarray, pycolmap.Camera]:
+        """(cam_from_world [3, 4], lens) of a view that is placed."""
+        image = self.reconstruction.image(view + 1)
+        return image.cam_from_world().matrix(), self.reconstruction.camera(image.camera_id)
+
     @property
     def error_px(self) -> float:
         return float(self.reconstruction.compute_mean_reprojection_error())

@@ -116,7 +116,7 @@ def verify_with_cameras(
         b_from_a = cam_from_world[b] @ np.linalg.inv(cam_from_world[a])
         if not len(pairs) or not np.linalg.norm(b_from_a[:3, 3]) > 0:
             continue
-        fundamental = K_inverse[b].T @ cross_matrix(b_from_a[:3, 3]) @ b_from_a[:3, :3] @ K_inverse[a]
+        fundamental = K_inverse[b].T @ essential_matrix(b_from_a) @ K_inverse[a]
         inliers = pairs[sampson_distances(fundamental, xy1[a][pairs[:, 0]], xy1[b][pairs[:, 1]]) <= max_error_px]
         if len(inliers):
             geometry = pycolmap.TwoViewGeometry()
@@ -127,9 +127,12 @@ def verify_with_cameras(
     return ViewGraph(features, {pair: len(m) for pair, m in matches.items()}, geometries)
 
 
-def cross_matrix(v: np.ndarray) -> np.ndarray:
-    """Matrix [3, 3] with cross_matrix(v) @ w = v x w."""
-    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+def essential_matrix(
+    b_from_a: np.ndarray,  # [3, 4] or [4, 4]
+) -> np.ndarray:
+    """Matrix [3, 3], of no particular scale, with ray_b^T matrix ray_a = 0 for what both cameras see."""
+    x, y, z = b_from_a[:3, 3]
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a[:3, :3]
 
 
 def sampson_distances(

@@ -13,7 +13,7 @@ import numpy as np
 import pycolmap
 
 from ..mapping import Model
-from ..verification import Pair, ViewGraph, cross_matrix, sampson_distances
+from ..verification import Pair, ViewGraph, essential_matrix, sampson_distances
 
 MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes are off by a hundred and more
 LEAST_AGREEING = 0.4  # of a pair's matches; with fewer the pair shows the cameras elsewhere
@@ -35,7 +35,10 @@ def contradicted_share(model: Model, graph: ViewGraph) -> float:
     `graph` holds all pairs that were verified, those that were taken out later, too. 0 where there are none. Pairs of
     chance, of which there may be many, cover little and thinly; a look-alike covers as much as what is right.
     """
-    agreeing = agreeing_shares(model, graph)
+    return _contradicted_share(graph, agreeing_shares(model, graph))
+
+
+def _contradicted_share(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> float:
     wrong = {pair for pair, share in agreeing.items() if share < LEAST_AGREEING}
     fine = {pair: _covered_cells(graph, pair, FINE) for pair in agreeing}
     usual = float(np.median([fine[pair] for pair in agreeing.keys() - wrong] or [0]))
@@ -45,10 +48,7 @@ def contradicted_share(model: Model, graph: ViewGraph) -> float:
 
 def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
     """Share of each pair's verified matches that agree with the model's cameras, of the pairs that it places."""
-    cameras = {}
-    for view in model.views:
-        image = model.reconstruction.image(view + 1)
-        cameras[view] = image.cam_from_world().matrix(), model.reconstruction.camera(image.camera_id)
+    cameras = {view: model.camera(view) for view in model.views}
     return {pair: _agreeing_share(cameras, graph, pair) for pair in graph.geometries if set(pair) <= cameras.keys()}
 
 
@@ -63,29 +63,31 @@ def least_contradicted(
     Where a model contradicts more than DOUBTFUL_SHARE, others are made `again` from some of the pairs, so that they are
     without some that it rests on; what the best of them agrees with is solved as a whole.
     """
-    if contradicted_share(model, graph) <= DOUBTFUL_SHARE:
+    agreeing = agreeing_shares(model, graph)
+    if _contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
         return model, graph
     rng = np.random.default_rng(seed)
     pairs = sorted(graph.geometries)
-    best, most, of = model, CLEARLY * _agreeing_matches(model, graph), 0
+    best, most, of = model, CLEARLY * _agreeing_matches(graph, agreeing), 0
     for number in range(min(TRIES, MOST_WORK // len(model.views))):
         left_out = [pair for pair, share in zip(pairs, rng.random(len(pairs)), strict=True) if share > KEPT_PAIRS]
         other = again(graph.without(left_out), number)
-        if other is not None and (agreeing := _agreeing_matches(other, graph)) > most:
-            best, most, of = other, agreeing, number
-            if contradicted_share(other, graph) <= DOUBTFUL_SHARE:
+        shares = {} if other is None else agreeing_shares(other, graph)
+        if other is not None and (matches := _agreeing_matches(graph, shares)) > most:
+            best, most, of, agreeing = other, matches, number, shares
+            if _contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
                 break
     if best is model:
         return model, graph
-    shares = agreeing_shares(best, graph)
-    consistent = graph.without([pair for pair, share in shares.items() if share < LEAST_AGREEING])
+    consistent = graph.without([pair for pair, share in agreeing.items() if share < LEAST_AGREEING])
     whole = again(consistent, of)
-    return (whole if whole is not None and _agreeing_matches(whole, graph) >= most / CLEARLY else best), consistent
+    if whole is not None and _agreeing_matches(graph, agreeing_shares(whole, graph)) >= most / CLEARLY:
+        best = whole
+    return best, consistent
 
 
-def _agreeing_matches(model: Model, graph: ViewGraph) -> float:
-    shares = agreeing_shares(model, graph)
-    return sum(share * len(graph.geometries[pair].inlier_matches) for pair, share in shares.items())
+def _agreeing_matches(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> float:
+    return sum(share * len(graph.geometries[pair].inlier_matches) for pair, share in agreeing.items())
 
 
 def _covered_cells(graph: ViewGraph, pair: Pair, along: int) -> int:
@@ -104,13 +106,12 @@ def _agreeing_share(cameras: Cameras, graph: ViewGraph, pair: Pair) -> float:
     matches = np.asarray(graph.geometries[pair].inlier_matches, np.int64)
     (a_from_world, lens_a), (b_from_world, lens_b) = (cameras[view] for view in pair)
     rotation = b_from_world[:, :3] @ a_from_world[:, :3].T
-    translation = b_from_world[:, 3] - rotation @ a_from_world[:, 3]
-    if not np.linalg.norm(translation) > 0:
+    b_from_a = np.column_stack([rotation, b_from_world[:, 3] - rotation @ a_from_world[:, 3]])
+    if not np.linalg.norm(b_from_a[:, 3]) > 0:
         return 1.0
     rays = []
     for side, (view, lens) in enumerate(zip(pair, (lens_a, lens_b), strict=True)):
         xy = graph.features[view].xy_px.numpy().astype(np.float64)[matches[:, side]]
         rays.append(np.pad(np.asarray(lens.cam_from_img(xy))[:, :2], ((0, 0), (0, 1)), constant_values=1.0))
-    essential = cross_matrix(translation / np.linalg.norm(translation)) @ rotation
     focal_px = np.sqrt(lens_a.mean_focal_length() * lens_b.mean_focal_length())
-    return float((focal_px * sampson_distances(essential, *rays) < MAX_PX).mean())
+    return float((focal_px * sampson_distances(essential_matrix(b_from_a), *rays) < MAX_PX).mean())

@@ -107,7 +107,7 @@ def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
 def _view(model: Model, view: int, grey: np.ndarray) -> _View:
     reconstruction = model.reconstruction
     image = reconstruction.image(view + 1)
-    pose, lens = image.cam_from_world().matrix(), reconstruction.camera(image.camera_id)
+    pose, lens = model.camera(view)
     full = np.array(grey.shape[::-1])
     size = np.maximum(1, np.round(full * min(1.0, SIDE_PX / max(full)))).astype(int)
     small = cv2.resize(grey, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)

@@ -53,8 +53,7 @@ def separated(
 ) -> SeparatedModel:
     """Solve a view graph, look again, and solve it once more without the pairs that misled it, until none does.
 
-    `verified` has all pairs, `graph` those that one model agrees with.
-
+    `verified` has all pairs, `graph` those to begin with.
     Groups of photographs that only such pairs joined fall apart: the largest is placed.
     """
     misleading: dict[Pair, Contradiction] = {}

@@ -134,9 +134,7 @@ def _placed_views(
         for view in {element.image_id - 1 for element in point.track.elements} & observed.keys():
             observed[view].append(number)
     cameras = dict(registered)
-    for view in model.views:
-        image = reconstruction.image(view + 1)
-        cameras[view] = (image.cam_from_world().matrix(), reconstruction.camera(image.camera_id))
+    cameras |= {view: model.camera(view) for view in model.views}
     views = {
         view: PlacedView(*cameras[view], np.array(points, np.int64), torch.from_numpy(grey[view]).float()[None, None])
         for view, points in observed.items()
