@@ -26,10 +26,13 @@ class Attempt:
     min_inliers: int  # of the first pair
     min_seen: int  # points that a further view must see
     forward_motion: float = 0.95  # the first pair's largest share of motion along the view
+    # Whether a view that sees too few points is placed by its matches with several views at once, which have no points
+    # yet: 7 s of processor time for a view that cannot be placed, as often as it is tried.
+    without_points: bool = True
 
 
 ATTEMPTS = (
-    Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20),
+    Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20, without_points=False),
     Attempt(min_angle_deg=2.0, min_inliers=25, min_seen=12, forward_motion=0.99),
     Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0),
 )
@@ -103,6 +106,7 @@ class Mapper:
         options = pipeline_options(min(1.0, attempt.min_angle_deg), self._seed)
         options.min_num_matches = 10
         options.min_model_size = 2
+        options.structure_less_registration_fallback = attempt.without_points
         options.max_num_models = 5
         # All cameras and points are refined when there are so many times as many as the last time, each time until it
         # settles, three times at most: half of the time of COLMAP's 1.1 and five, and the same within rounding.
