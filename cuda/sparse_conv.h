@@ -3,9 +3,13 @@
 // A voxel is one integer that sorts like (batch, first, second, third axis): 18 bits an axis with an offset, batch above.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
+
+#include "buffer.h"
 
 namespace fewview {
 
@@ -43,12 +47,39 @@ struct VoxelSearch {
     int volume() const { return (int)(offsets[0].size() * offsets[1].size() * offsets[2].size()); }
 };
 
-// The pairs of one tile: source and target rows, slot by slot.
+// Where the pairs of a map's tiles lie: few large pieces, which a later map gets again. An allocation of its own for each
+// tile would be handed back to the system and be filled with zeros anew, a third of the time that a map takes.
+class PairMemory {
+  public:
+    explicit PairMemory(int64_t rows) : piece_(std::max<size_t>(rows * PAIRS_PER_ROW, SMALLEST_PIECE)) {}
+
+    int32_t *take(size_t count) {  // may be asked by several threads
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (pieces_.empty() || used_ + count > pieces_.back().size()) {
+            pieces_.emplace_back(std::max(piece_, count));
+            used_ = 0;
+        }
+        used_ += count;
+        return pieces_.back().data() + used_ - count;
+    }
+
+  private:
+    static constexpr size_t PAIRS_PER_ROW = 8, SMALLEST_PIECE = 1 << 14;
+    std::mutex mutex_;
+    std::vector<Buffer<int32_t>> pieces_;
+    size_t piece_, used_ = 0;
+};
+
+// The pairs of one tile: source and target rows, slot by slot, in the memory of its map.
 struct MapTile {
-    std::vector<int32_t> source, target;
-    std::vector<int32_t> start;  // [volume + 1]
+    int32_t *source = nullptr, *target = nullptr;  // [pairs]
+    std::vector<int32_t> start;                    // [volume + 1]
 
     int32_t pairs() const { return start.back(); }
+    void make_room(PairMemory &memory, size_t pairs) {
+        source = memory.take(pairs);
+        target = memory.take(pairs);
+    }
 };
 
 // Pairs of source and target rows, by tiles of the target set in its sorted order.
@@ -58,6 +89,7 @@ struct MapTile {
 struct SparseMap {
     int64_t n_source = 0, n_target = 0, n_pairs = 0;
     int volume = 0, tile_rows = 0;  // target rows in each tile but the last
+    std::shared_ptr<PairMemory> memory;
     std::vector<MapTile> tiles;
     Order source_order, target_order;
 

@@ -60,6 +60,7 @@ void prepare_tiles(SparseMap &map) {
     map.tile_rows = LARGEST_TILE;
     while (map.tile_rows > SMALLEST_TILE && map.n_target < (int64_t)map.tile_rows * TILES_WANTED) map.tile_rows /= 2;
     map.tiles.resize((map.n_target + map.tile_rows - 1) / map.tile_rows);
+    map.memory = std::make_shared<PairMemory>(map.n_target);
 }
 
 // What one thread needs for a tile, kept for the next one: fresh memory costs more than the search.
@@ -120,7 +121,7 @@ void walk_cells(const RowWalk &walked) {
 
 // The pairs of the first `slots` slots for the askers at [begin, end): places in the sorted orders, not yet rows.
 void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch &search, int slots, int64_t begin,
-               int64_t end, MapTile &out) {
+               int64_t end, PairMemory &memory, MapTile &out) {
     static thread_local Scratch scratch;
     const int64_t count = end - begin, width = (int64_t)search.offsets[2].size();
     const int64_t *base = asking.keys.data() + begin;
@@ -163,41 +164,62 @@ void find_tile(const VoxelSet &asking, const VoxelSet &found, const VoxelSearch 
             out.start.push_back((int32_t)pairs);
         }
     }
-    out.source.assign(scratch.source.begin(), scratch.source.begin() + pairs);
-    out.target.assign(scratch.target.begin(), scratch.target.begin() + pairs);
+    out.make_room(memory, pairs);
+    std::copy_n(scratch.source.data(), pairs, out.source);
+    std::copy_n(scratch.target.data(), pairs, out.target);
 }
 
-void to_rows(std::vector<int32_t> &places, const Order &order) {
+void to_rows(int32_t *places, int32_t count, const Order &order) {
     if (!order) return;
     const int32_t *rows = order->data();
-    for (int32_t &place : places) place = rows[place];
+    for (int32_t i = 0; i < count; i++) places[i] = rows[places[i]];
 }
+
+void to_rows(const SparseMap &map, MapTile &tile) {
+    to_rows(tile.source, tile.pairs(), map.source_order);
+    to_rows(tile.target, tile.pairs(), map.target_order);
+}
+
+struct Stretch {
+    const int32_t *source, *target;
+    int64_t count;
+};
 
 // The tile of a submanifold map from the first halves of all tiles: for slot K - 1 - k, the pairs of slot k whose source
 // is in this tile, with the roles swapped. They ascend, so that each list gives one stretch.
 void complete_tile(const SparseMap &map, const std::vector<MapTile> &halves, const std::vector<std::vector<int32_t>> &last,
                    int t, MapTile &out) {
+    static thread_local std::vector<Stretch> stretches;
     const int half = map.volume / 2;
-    const int32_t begin = (int32_t)map.begin(t), end = (int32_t)map.end(t);
-    out = halves[t];
-    for (int32_t place = begin; place < end; place++) {
-        out.source.push_back(place);
-        out.target.push_back(place);
-    }
-    out.start.push_back((int32_t)out.source.size());
+    const MapTile &own = halves[t];
+    const int32_t begin = (int32_t)map.begin(t), end = (int32_t)map.end(t), count = end - begin;
+    stretches.clear();
+    out.start = own.start;
+    out.start.push_back(own.pairs() + count);
     for (int k = half - 1; k >= 0; k--) {
+        int32_t so_far = out.start.back();
         const size_t first = std::lower_bound(last[k].begin(), last[k].end(), begin) - last[k].begin();
         for (size_t u = first; u < halves.size(); u++) {
             const MapTile &from = halves[u];
-            const int32_t *low = from.source.data() + from.start[k], *high = from.source.data() + from.start[k + 1];
+            const int32_t *low = from.source + from.start[k], *high = from.source + from.start[k + 1];
             if (low == high) continue;
             if (*low >= end) break;
             const int32_t *a = std::lower_bound(low, high, begin), *b = std::lower_bound(a, high, end);
-            const auto targets = from.target.begin() + (a - from.source.data());
-            out.source.insert(out.source.end(), targets, targets + (b - a));
-            out.target.insert(out.target.end(), a, b);
+            stretches.push_back({from.target + (a - from.source), a, b - a});
+            so_far += (int32_t)(b - a);
         }
-        out.start.push_back((int32_t)out.source.size());
+        out.start.push_back(so_far);
+    }
+    out.make_room(*map.memory, out.pairs());
+    int32_t *source = std::copy_n(own.source, own.pairs(), out.source);
+    int32_t *target = std::copy_n(own.target, own.pairs(), out.target);
+    std::iota(source, source + count, begin);
+    std::iota(target, target + count, begin);
+    source += count;
+    target += count;
+    for (const Stretch &s : stretches) {
+        source = std::copy_n(s.source, s.count, source);
+        target = std::copy_n(s.target, s.count, target);
     }
 }
 
@@ -219,8 +241,7 @@ void fill_tiles(SparseMap &map, const EachPair &each_pair) {
     for (MapTile &tile : map.tiles) {
         std::partial_sum(tile.start.begin(), tile.start.end(), tile.start.begin());
         map.n_pairs += tile.pairs();
-        tile.source.resize(tile.pairs());
-        tile.target.resize(tile.pairs());
+        tile.make_room(*map.memory, tile.pairs());
         tile.start.insert(tile.start.begin(), 0);  // start[k + 1] is where the next pair of slot k goes, for now
     }
     each_pair([&](int k, int32_t source, int32_t target) {
@@ -319,9 +340,8 @@ SparseMap find_pairs(const VoxelSet &asking, const VoxelSet &found, const VoxelS
     map.source_order = found.order;
     map.target_order = asking.order;
     parallel_for((int)map.tiles.size(), [&](int t) {
-        find_tile(asking, found, search, map.volume, map.begin(t), map.end(t), map.tiles[t]);
-        to_rows(map.tiles[t].source, map.source_order);
-        to_rows(map.tiles[t].target, map.target_order);
+        find_tile(asking, found, search, map.volume, map.begin(t), map.end(t), *map.memory, map.tiles[t]);
+        to_rows(map, map.tiles[t]);
     });
     for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
     return map;
@@ -334,9 +354,10 @@ SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search
     prepare_tiles(map);
     map.source_order = map.target_order = voxels.order;
     const int half = map.volume / 2;
+    PairMemory memory(map.n_target);
     std::vector<MapTile> halves(map.tiles.size());
     parallel_for((int)halves.size(),
-                 [&](int t) { find_tile(voxels, voxels, search, half, map.begin(t), map.end(t), halves[t]); });
+                 [&](int t) { find_tile(voxels, voxels, search, half, map.begin(t), map.end(t), memory, halves[t]); });
     std::vector<std::vector<int32_t>> last(half, std::vector<int32_t>(halves.size()));  // source so far, by slot and tile
     parallel_for(half, [&](int k) {
         int32_t so_far = -1;
@@ -347,8 +368,7 @@ SparseMap find_symmetric_pairs(const VoxelSet &voxels, const VoxelSearch &search
     });
     parallel_for((int)map.tiles.size(), [&](int t) {
         complete_tile(map, halves, last, t, map.tiles[t]);
-        to_rows(map.tiles[t].source, map.source_order);
-        to_rows(map.tiles[t].target, map.target_order);
+        to_rows(map, map.tiles[t]);
     });
     for (const MapTile &tile : map.tiles) map.n_pairs += tile.pairs();
     return map;

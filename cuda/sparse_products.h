@@ -157,7 +157,7 @@ AddProducts products_of(int rows) {
 
 template <class Word, int NV>
 void add_slot(const SparseConvArgs &a, const float *w, const Panel &panel, const MapTile &tile, int k) {
-    const int32_t *source = tile.source.data(), *target = tile.target.data(), *span = &tile.start[k];
+    const int32_t *source = tile.source, *target = tile.target, *span = &tile.start[k];
     constexpr int R = ROWS[NV];
     float *out = a.out + panel.first;
     int32_t p = span[0];
