@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pycolmap
 import pytest
 from fewview.recon.poses import PosesConfig, best_model
 from fewview.recon.poses.best_model import solve
 from fewview.recon.poses.focal_prior import Lenses
+from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.verification import ViewGraph
 
 VIEWS = 9
@@ -90,3 +92,17 @@ def test_without_distortion_is_tried_where_it_ran_away(monkeypatch) -> None:
         return Solution(0.95, sane=name != "SIMPLE_RADIAL", focal_held=not refine)
 
     assert not solved(monkeypatch, run).focal_held
+
+
+@pytest.mark.parametrize(("radial", "sane"), [(-0.3, True), (0.1, True), (0.36, False), (-0.6, False)])
+def test_a_lens_whose_edges_shrink_much_is_none(radial: float, sane: bool) -> None:
+    # A turntable came out so, at 0.6 of the true focal length, with cameras off by 11 degrees that were told as sure.
+    reconstruction = pycolmap.synthesize_dataset(
+        pycolmap.SyntheticDatasetOptions(
+            num_rigs=1, num_cameras_per_rig=1, num_frames_per_rig=3, num_points3D=20,
+            camera_model_id=pycolmap.CameraModelId.SIMPLE_RADIAL, camera_params=[1280.0, 512.0, 384.0, 0.0],
+        )
+    )  # fmt: skip
+    for camera in reconstruction.cameras.values():
+        camera.params = [*camera.params[:3], radial]
+    assert Model(reconstruction, 1.25).is_sane() is sane

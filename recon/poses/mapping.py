@@ -15,7 +15,9 @@ from .verification import ViewGraph
 
 MIN_FOCAL, MAX_FOCAL = 0.4, 4.0  # of the longer side: 103 to 14 degrees of view; outside it the solution has run away
 MAX_ERROR_PX = 3.0  # of an observation of a point, in the copies that features were found in
-MAX_RADIAL = 0.5  # |k1| beyond this is no photographic lens
+# k1 beyond these is no photographic lens: one whose edges bulge may, from wide angles on, one whose edges shrink hardly
+# does, and comes of a focal length that ran away.
+LEAST_RADIAL, MOST_RADIAL = -0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Model:
         used = {self.reconstruction.image(v + 1).camera_id for v in self.views}
         for camera in (c for c in cameras if c.camera_id in used):
             ratio = camera.mean_focal_length() / max(camera.width, camera.height)
-            radial = abs(camera.params[3]) if camera.model_name == "SIMPLE_RADIAL" else 0.0
-            if not (MIN_FOCAL <= ratio <= MAX_FOCAL) or radial > MAX_RADIAL:
+            radial = camera.params[3] if camera.model_name == "SIMPLE_RADIAL" else 0.0
+            if not (MIN_FOCAL <= ratio <= MAX_FOCAL and LEAST_RADIAL <= radial <= MOST_RADIAL):
                 return False
         return bool(np.isfinite(self.error_px)) and self.observations > 0
 
