@@ -376,9 +376,8 @@ class ScGs(GaussianSplatting):
             return
         if self._adapts(step.stage_step) and isinstance(self.densifier, AdaptiveDensityControl):
             self._adapt_nodes(self.densifier)
-        before = self.table.rows
         super().after_step(step)
-        if self.table.rows != before or step.index + 1 == self.config.rounds.last:
+        if self.config.rounds.at(step.index):  # rows are others then, even where there are as many as before
             self.index = self._nearest()
 
     def _adapts(self, stage_step: int) -> bool:
