@@ -67,13 +67,13 @@ def main(folder: Path, target: Path) -> None:
         program = [sys.executable, "-m", "fewview", "edit", str(folder), "--drag", str(drag), "-o", str(turned)]
         print(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
         edited = load_splat(turned, even_if_changed=True).at()
-    page = Image.new("RGB", (1200, 470), "white")
+    page = Image.new("RGB", (1200, 496), "white")
     for column, share in enumerate(SHARES):
         seen = shot(splat.at(first + share * (last - first)), camera(ASIDE, 600), splat.antialiased)
         page.paste(seen.crop((10, 150, 590, 450)).resize((300, 155), Image.Resampling.LANCZOS), (300 * column, 0))
     for column, gaussians in enumerate((splat.at(frozen), edited)):
         seen = shot(gaussians, camera(AHEAD, 700), splat.antialiased)
-        page.paste(seen.crop((10, 150, 690, 530)).resize((590, 330), Image.Resampling.LANCZOS), (600 * column, 140))
+        page.paste(seen.crop((10, 150, 690, 560)).resize((590, 356), Image.Resampling.LANCZOS), (600 * column, 140))
     page.save(target, quality=88)
 
 
