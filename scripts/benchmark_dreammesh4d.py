@@ -22,7 +22,9 @@ from pathlib import Path
 import torch
 from benchmark_moving import milliseconds
 from fewview import _native
-from fewview.recon.evidence.evidence_kinds import STATIC_MESH
+from fewview.recon.evidence.evidence_kinds import FILM_FLOW, STATIC_MESH
+from fewview.recon.evidence.evidence_request import EvidenceRequest
+from fewview.recon.evidence.film_flow import film_flow
 from fewview.recon.evidence.oracle_prior import OraclePrior
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.registry import method
@@ -89,6 +91,8 @@ def film(options: argparse.Namespace) -> None:
     inputs = Inputs(dataset, capture_of(dataset), mesh_is_given=True, evidence=evidence, view_prior=prior)
     asked = {"checkpoint_every_s": 0.0} | parse_settings(chosen, options.set)
     config = chosen.configure(inputs, asked)
+    if FILM_FLOW in chosen.asks(config):
+        evidence[FILM_FLOW] = film_flow(EvidenceRequest(inputs.capture, dataset, 0, evidence.__getitem__))
     model = chosen.initialise(inputs, config)
     begun = time.perf_counter()
     result = fit(model, dataset, config)
@@ -107,7 +111,14 @@ def film(options: argparse.Namespace) -> None:
 
 def capture_of(dataset: Dataset) -> Capture:
     frames = [
-        Frame(name, view.width, view.height, lambda pixels=view.pixels: pixels.numpy(), time_s=dataset.time_s(i))
+        Frame(
+            name,
+            view.width,
+            view.height,
+            lambda pixels=view.pixels: pixels.numpy(),
+            time_s=dataset.time_s(i),
+            camera=name.split("/")[0],
+        )
         for i, (name, view) in enumerate(zip(dataset.names, dataset.views, strict=True))
     ]
     return Capture(tuple(frames), "a film of a mesh", dataset.cameras)

@@ -9,6 +9,7 @@ import pytest
 from fewview.render.camera_path import CameraPath
 from fewview.viewer import path_edit
 from fewview.viewer.app import serve
+from fewview.viewer.panels import time_tab
 from fewview.viewer.pictures import render_rgb8
 from fewview.viewer.subjects.loader import load_subject
 from PIL import Image
@@ -70,6 +71,20 @@ def test_playing_passes_through_all_moments_and_stops(opened):
     tab.wait_for_timeout(500)
     assert len(seen) == count
     until(lambda: page.context.active.drawn.time_s == page.context.clock.now)
+
+
+def test_the_slider_follows_now_and_then_and_stands_where_the_time_stops(opened, monkeypatch):
+    """Every moment that it shows costs a browser that draws in software as much as the scene."""
+    tab, page = opened
+    panel, clock = page.panel("Time"), page.context.clock
+    monkeypatch.setattr(time_tab, "FOLLOW_SECONDS", 1e9)
+    before = panel.time
+    tab.get_by_role("button", name="Play").click()
+    until(lambda: clock.now is not None and abs(clock.now - before) > 0.2)
+    assert panel.time == before
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_role("button", name="Play").wait_for()
+    until(lambda: panel.time == clock.now != before)
 
 
 def test_a_film_and_its_preview_play_the_motion(opened, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fewview.recon.methods.deformation_network import HEADS, DeformationNetwork, frequencies
+from fewview.recon.methods.gaussian_splatting.model import FixedCount
 from fewview.recon.methods.method_contract import Inputs
 from fewview.recon.methods.moving_capture import BOX, MovingFrame, starting_points
 from fewview.recon.methods.registry import choose, method
@@ -21,6 +22,7 @@ from fewview.recon.methods.sc_gs.control_nodes import adapted_nodes, node_table,
 from fewview.recon.methods.sc_gs.model import DENSE, ScGs
 from fewview.recon.methods.sc_gs.node_regularisers import acceleration_loss, elastic_loss
 from fewview.recon.methods.sc_gs.node_weights import nearest_points, node_weights
+from fewview.recon.optimise.step import Step
 from fewview.recon.optimise.table import Table
 from fewview.recon.optimise.trainer import Trainer, fit
 from fewview.scene.errors import BadInputError
@@ -290,6 +292,26 @@ def test_taking_an_idle_control_point_away_changes_no_picture() -> None:
     model.nodes.edit_rows(torch.arange(model.nodes.rows - 1), {}, torch.zeros(0, dtype=torch.int64))
     model.index = model._nearest()
     torch.testing.assert_close(model.splat(1.1).means.detach(), before, atol=1e-6, rtol=1e-6)
+
+
+def test_gaussians_keep_their_control_points_where_a_round_puts_as_many_others_in_their_place() -> None:
+    """At the budget as many go as come: the count stays, and each row is another Gaussian."""
+    model, trainer = dense_trainer(neighbours_every=1000)
+
+    class Turned(FixedCount):
+        """A round that leaves the same Gaussians, the last one first."""
+
+        def after_step(self, step: Step, table: Table, means_lr: float) -> None:
+            if model.config.rounds.at(step.index):
+                turned = torch.arange(table.rows).flip(0)
+                table.edit_rows(turned, {}, turned[:0])
+
+    model.densifier = Turned()
+    before = model.index
+    while not model.config.rounds.at(trainer.step - 1):
+        trainer.advance()
+    assert torch.equal(model.index, model._nearest())
+    assert not torch.equal(model.index, before)
 
 
 @pytest.mark.parametrize(

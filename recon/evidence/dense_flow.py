@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,11 +63,18 @@ class DenseFlow:
 
 def checked_flow(flows: Mapping[tuple[int, int], Tensor], erosion_px: int = EROSION_PX) -> DenseFlow:
     """Flow with weights by the check there and back; `flows` [H, W, 2] of every ordered pair, pixels."""
+    return DenseFlow(checked_fields(flows, erosion_px))
+
+
+def checked_fields(
+    flows: Mapping[tuple[int, int], Tensor], erosion_px: int = EROSION_PX
+) -> dict[tuple[int, int], FlowField]:
+    """Fields with weights by the check there and back; `flows` [H, W, 2], pixels, hold (j, i) for every (i, j)."""
     fields = {}
     for (i, j), flow in flows.items():
         weight = consistency(flow, flows[j, i])
         fields[i, j] = FlowField(flow, eroded(weight, erosion_px))
-    return DenseFlow(fields)
+    return fields
 
 
 def consistency(there: Tensor, back: Tensor) -> Tensor:
@@ -105,8 +113,13 @@ def sampled(
 
 def save_flow(path: Path, flow: DenseFlow, names: list[str], key: str) -> None:
     """Write the fields under the names of their views. `key` says what they were made from."""
+    save_flow_fields(path, flow.fields, names, key)
+
+
+def save_flow_fields(path: Path, fields: Mapping[tuple[int, int], FlowField], names: list[str], key: str) -> None:
+    """Write fields between views of these names, whichever pairs there are."""
     tensors = {}
-    for (i, j), field in flow.fields.items():
+    for (i, j), field in fields.items():
         tensors[f"flow/{names[i]}|{names[j]}"] = field.flow
         tensors[f"weight/{names[i]}|{names[j]}"] = field.weight
     write_evidence(path, tensors, key)
@@ -117,13 +130,28 @@ def load_flow(path: Path, cameras: Cameras, names: list[str]) -> DenseFlow:
 
     Raises BadInputError when the file is damaged or belongs to other views.
     """
-    fields = {}
     with opened_evidence(path) as file:
-        for i, j in _pairs(len(names)):
-            flow, weight = (file.get_tensor(f"{what}/{names[i]}|{names[j]}") for what in ("flow", "weight"))
-            _check(flow, weight, int(cameras.height[i]), int(cameras.width[i]))
-            fields[i, j] = FlowField(flow.clone(), weight.clone())
-    return DenseFlow(fields)
+        return DenseFlow({(i, j): read_field(file, cameras, names, i, j) for i, j in _pairs(len(names))})
+
+
+def read_field(file: Any, cameras: Cameras, names: list[str], i: int, j: int) -> FlowField:
+    """The field from view i to view j of an open file. Raises ValueError for one of other sizes."""
+    flow, weight = (file.get_tensor(f"{what}/{names[i]}|{names[j]}") for what in ("flow", "weight"))
+    _check(flow, weight, int(cameras.height[i]), int(cameras.width[i]))
+    return FlowField(flow.clone(), weight.clone())
+
+
+def flow_fields_of(file: Any, names: list[str]) -> list[tuple[int, int]]:
+    """The pairs (i, j) of views of these names that an open file has fields of, in their order.
+
+    Raises ValueError for views of other names.
+    """
+    numbers = {f"flow/{a}|{b}": (i, j) for i, a in enumerate(names) for j, b in enumerate(names)}
+    stored = [key for key in file.keys() if key.startswith("flow/")]  # noqa: SIM118  # safetensors' file is no dict
+    strange = [key for key in stored if key not in numbers]
+    if strange:
+        raise ValueError(f"it is of other views, such as {strange[0].removeprefix('flow/')}")
+    return sorted(numbers[key] for key in stored)
 
 
 def _pairs(views: int) -> Iterator[tuple[int, int]]:

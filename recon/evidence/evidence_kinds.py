@@ -25,6 +25,7 @@ from .depth_maps import Stereo
 from .evidence_file import PLACED, stored_key
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
+from .film_flow import FilmFlow, film_flow, load_film_flow, save_film_flow
 from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
 from .given_prior import given_prior, prior_digest
@@ -37,6 +38,7 @@ from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
+FILM_FLOW = "film_flow"  # `FilmFlow`: pixel flow between training views that follow each other in a film
 FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
 PATCH_FEATURES = "patch_features"  # `PatchFeatures`: grids of unit vectors of the training views, in that order
 STATIC_MESH = "static_mesh"  # `Mesh`: the object as it is at the first moment, in the frame of the cameras
@@ -99,6 +101,12 @@ KINDS = {
         save=save_flow,
         load=load_flow,
         transformed=DenseFlow.transformed,
+    ),
+    FILM_FLOW: Kind(
+        (film_flow,),
+        save=save_film_flow,
+        load=load_film_flow,
+        transformed=FilmFlow.transformed,
     ),
     PATCH_FEATURES: Kind(
         (classical_patch_features,),

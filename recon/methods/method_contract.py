@@ -63,6 +63,7 @@ class Method:
     initialise: Callable[[Inputs, Any], Model]
     needs: tuple[str, ...] = ()  # kinds of evidence
     takes: tuple[str, ...] = ()  # further kinds, which it does without unless the person has given them
+    asks: Callable[[Any], tuple[str, ...]] = lambda config: ()  # further kinds that some of its settings need
     uses_time: bool = False  # whether what moves is followed; others take the scene as still
 
 

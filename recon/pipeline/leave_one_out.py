@@ -185,7 +185,7 @@ def _shown(
         share = _pixels(rest) / _pixels(inputs.dataset)
         changes["max_gaussians"] = max(FEWEST_GAUSSIANS, round(share * most))
     short = replace(full, **changes)
-    kinds = (*chosen.needs, *candidate.takes)
+    kinds = (*chosen.needs, *chosen.asks(short), *candidate.takes)
     evidence, _ = gathered(apart, capture, rest, config, kinds, to_world)
     model = chosen.initialise(replace(inputs, dataset=normalised, evidence=evidence), short)
     result = fit(model, normalised, short)

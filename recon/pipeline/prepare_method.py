@@ -60,7 +60,7 @@ def prepare_method(
         refuse_unused(config, choice.method)
         given = {kind for option, kind in GIVEN.items() if getattr(config, option) is not None}
         takes = tuple(kind for kind in choice.method.takes if kind in given)
-    kinds = (*choice.method.needs, *takes)
+    kinds = (*choice.method.needs, *choice.method.asks(choice.config), *takes)
     evidence, seconds = gathered(run, capture, dataset, config, kinds, to_world, progress)
     model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
     return Prepared(choice, model, normalised, to_world, seconds, takes, comparison)

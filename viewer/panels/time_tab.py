@@ -13,6 +13,7 @@ from ..panel_context import Context
 SPEEDS = {"0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}  # of the pace at which it happened
 KEY_FRAMES_A_SECOND = 2.0  # nuScenes has as many
 FRAME_SECONDS = 1 / 15  # between two moments while it plays
+FOLLOW_SECONDS = 0.25  # between two of the slider's: a browser without a graphics card draws it as dearly as the scene
 
 
 class TimeTab:
@@ -27,6 +28,7 @@ class TimeTab:
         assert timeline is not None
         self._context, self._timeline, self._clock = context, timeline, context.clock
         self._playing = threading.Event()
+        self._followed_s = 0.0  # when the slider last followed the clock
         self._photographs = [
             s.photographs for s in context.subjects if s.photographs is not None and s.photographs.timeline is not None
         ]
@@ -58,6 +60,10 @@ class TimeTab:
         self._clock.go_to(self.time)
 
     def _show(self, moment: float) -> None:
+        now = time.monotonic()
+        if self._playing.is_set() and now - self._followed_s < FOLLOW_SECONDS:
+            return
+        self._followed_s = now
         if self.time != moment:
             self._slider.value = moment  # type: ignore[misc]  # viser's setter is overloaded
         self._tell(moment)
@@ -95,6 +101,8 @@ class TimeTab:
         finally:
             self._playing.clear()
             self._play.label = "Play"
+            if self._clock.now is not None:
+                self._show(self._clock.now)
 
     def _play_on(self) -> None:
         first, last, by_frames = self._timeline.first, self._timeline.last, self._timeline.unit == KEY_FRAMES

@@ -1,5 +1,6 @@
 """SC-GS: sparse control points that move Gaussians (Huang et al. 2024)."""
 
+from ...evidence.evidence_kinds import FILM_FLOW
 from ..method_contract import Inputs, Method, Suitability
 from .config import ScGsConfig, configure
 from .model import ScGs, initialise
@@ -12,7 +13,12 @@ def _suits(inputs: Inputs) -> Suitability:
 
 
 def _initialise(inputs: Inputs, config: ScGsConfig) -> ScGs:
-    return initialise(inputs.dataset, config, inputs.dataset.cameras.K.device)
+    flow = inputs.evidence.get(FILM_FLOW)
+    return initialise(inputs.dataset, config, inputs.dataset.cameras.K.device, flow)
+
+
+def _asks(config: ScGsConfig) -> tuple[str, ...]:
+    return (FILM_FLOW,) if config.flow_weight > 0 else ()
 
 
 METHOD = Method(
@@ -22,5 +28,6 @@ METHOD = Method(
     suits=_suits,
     configure=configure,
     initialise=_initialise,
+    asks=_asks,
     uses_time=True,
 )

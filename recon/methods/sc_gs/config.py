@@ -68,19 +68,25 @@ class ScGsConfig(MovingConfig):
     arap_weight_final: float = 1e-5  # Reached between a sixteenth and an eighth of the second part.
     arap_until: float = 0.25  # Fraction of the second part.
     arap_every: int = 1  # Steps between two looks at it, which weigh that much more.
+    flow_weight: float = 0.0  # Weight of the loss on a film's optical flow; 0.1 as released, where flow is given.
+    flow_weight_final: float = 1e-3  # Reached between `flow_falls` and `flow_until`.
+    flow_falls: float = 15 / 80  # Fraction of the second part.
+    flow_until: float = 25 / 80  # Fraction of the second part.
+    flow_every: int = 1  # Steps between two looks at it, which weigh that much more.
     adaptive: Literal["once", "periodic", "off"] = "once"  # When control points are added and removed.
     adaptive_at: float = 0.125  # once: fraction of the second part.
     adaptive_every: float = 1 / 16  # periodic: fraction of the second part, up to five sixteenths of it.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "nodes", "neighbours", "neighbours_every", "arap_every", "node_candidates")
+        at_least(self, 1, "nodes", "neighbours", "neighbours_every", "arap_every", "flow_every", "node_candidates")
         at_least(
             self, 0, "hyper_dim", "node_lr", "dense_network_lr", "hyper_lr", "elastic_weight", "acceleration_weight"
         )
-        at_least(self, 0, "node_arap_weight", "arap_weight", "arap_weight_final")
+        at_least(self, 0, "node_arap_weight", "arap_weight", "arap_weight_final", "flow_weight")
+        at_least(self, 1e-9, "flow_weight_final")
         fraction(self, "rate_falls", "network_rate_falls", "node_steps", "node_still", "node_sampling")
-        fraction(self, "node_prune_opacity", "arap_until", "adaptive_at", "adaptive_every")
+        fraction(self, "node_prune_opacity", "arap_until", "adaptive_at", "adaptive_every", "flow_falls", "flow_until")
         choices = {
             "preset": ("auto", "paper", "quick"), "start": ("points", "nodes"), "rotation": ("residual", "single"),
             "arap": ("released", "paper", "off"), "adaptive": ("once", "periodic", "off"),

@@ -22,6 +22,8 @@ from ....scene.gaussians import SH_C0, Gaussians
 from ....scene.geometry import quat_multiply
 from ....scene.point_cloud import PointCloud
 from ....scene.splat import MovingSplat
+from ...evidence.dense_flow import FlowField
+from ...evidence.film_flow import FilmFlow
 from ...optimise.adam import Optimiser, Rate
 from ...optimise.adaptive_density_control import AdaptiveDensityControl
 from ...optimise.contract import Stage
@@ -42,6 +44,7 @@ from .control_nodes import (
     screen_gradient,
     told_apart,
 )
+from .flow_loss import flow_by_view, flow_loss, rendered_flow
 from .node_regularisers import acceleration_loss, elastic_loss
 from .node_weights import nearest_points, node_weights
 
@@ -67,9 +70,10 @@ class ScGs(GaussianSplatting):
         config: ScGsConfig,
         frame: MovingFrame,
         scene_scale: float,
+        flow: Mapping[int, list[tuple[int, FlowField]]] | None = None,  # by view: its neighbours in a film, and the way
     ) -> None:
         super().__init__(gaussians, config, scene_scale)
-        self.frame = frame
+        self.frame, self.flow = frame, flow or {}
         self._learn_to_lie_apart()
         self.nodes = node_table(farthest_choice(round_ones.means, config.nodes), config.hyper_dim)
         self.round_nodes = Table(vars(round_ones))
@@ -294,7 +298,7 @@ class ScGs(GaussianSplatting):
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         if self.part == DENSE:
-            return super().loss(step) | self._arap(step)
+            return super().loss(step) | self._arap(step) | self._flow(step)
         (view,) = step.views
         drawn = step.draw(view)
         if self.part == NODES:
@@ -342,6 +346,22 @@ class ScGs(GaussianSplatting):
         weight = log_linear(c.arap_weight, c.arap_weight_final, falling)
         return {"arap": c.arap_every * weight * self._arap_energy(step)}
 
+    def _flow(self, step: Step) -> dict[str, Tensor]:
+        """The loss on the film's flow to the frame before or after, whichever is drawn."""
+        c, (view,) = self.config, step.views
+        share, neighbours = step.stage_step / c.second_part, self.flow.get(view)
+        if not neighbours or not self._moves or share >= c.flow_until or step.index % c.flow_every != 0:
+            return {}
+        chosen = torch.randint(len(neighbours), (), generator=step.generator, device=step.generator.device)
+        other, field = neighbours[int(chosen)]
+        now, then = step.renders[view].gaussians, self.splat(step.time_s(other))
+        drawn, opacity = rendered_flow(now, then.means, step.camera(view), step.camera(other))
+        image, target, _ = step.compared(view)
+        apart = abs(self.frame.moment(step.time_s(other)) - self.frame.moment(step.time_s(view)))
+        loss = flow_loss(drawn, opacity, field, (image - target).abs().mean(-1), apart)
+        falling = min(1.0, max(0.0, (share - c.flow_falls) / max(c.flow_until - c.flow_falls, 1e-9)))
+        return {"flow": c.flow_every * log_linear(c.flow_weight, c.flow_weight_final, falling) * loss}
+
     def _arap_energy(self, step: Step) -> Tensor:
         """The sum over control points, at most 512 of them, in network units."""
         if self.config.arap == "paper":
@@ -376,9 +396,8 @@ class ScGs(GaussianSplatting):
             return
         if self._adapts(step.stage_step) and isinstance(self.densifier, AdaptiveDensityControl):
             self._adapt_nodes(self.densifier)
-        before = self.table.rows
         super().after_step(step)
-        if self.table.rows != before or step.index + 1 == self.config.rounds.last:
+        if self.config.rounds.at(step.index):  # rows are others then, even where there are as many as before
             self.index = self._nearest()
 
     def _adapts(self, stage_step: int) -> bool:
@@ -453,7 +472,9 @@ def farthest_choice(points: Tensor, count: int) -> Tensor:
     return points[farthest_points(points, count).sort().values]
 
 
-def initialise(dataset: Dataset, config: ScGsConfig, device: torch.device | str = "cpu") -> ScGs:
+def initialise(
+    dataset: Dataset, config: ScGsConfig, device: torch.device | str = "cpu", flow: FilmFlow | None = None
+) -> ScGs:
     """Dense Gaussians at the data set's points or random ones, and as many of them as control points to begin with."""
     generator = torch.Generator().manual_seed(config.seed)
     points = starting_points(dataset, config, generator)
@@ -464,4 +485,5 @@ def initialise(dataset: Dataset, config: ScGsConfig, device: torch.device | str 
     size = round_ones.log_scales.mean()
     round_ones = replace(round_ones, log_scales=size.expand(len(chosen), 3).clone())
     frame = MovingFrame.of(dataset, points.xyz)
-    return ScGs(gaussians.to(device), round_ones.to(device), config, frame, dataset.scene_scale)
+    known = None if flow is None else flow_by_view(flow, dataset)
+    return ScGs(gaussians.to(device), round_ones.to(device), config, frame, dataset.scene_scale, known)
