@@ -20,7 +20,8 @@ from fewview.recon.methods.dreammesh4d.face_gaussians import (
     face_places,
     gaussian_table,
 )
-from fewview.recon.methods.dreammesh4d.hexplane import NodeNetwork
+from fewview.recon.methods.dreammesh4d.hexplane import HexPlane, NodeNetwork
+from fewview.recon.methods.dreammesh4d.joining_moments import JoiningMoments
 from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d
 from fewview.recon.methods.dreammesh4d.rest_mesh import rest_mesh
 from fewview.recon.methods.dreammesh4d.starting_model import initialise
@@ -342,6 +343,32 @@ def test_property_novel_views_look_at_the_object_from_as_far() -> None:
         assert float(seen[:2].abs().max()) < 1e-4
     aside = turned_view(camera, torch.zeros(3), up, math.radians(45))
     torch.testing.assert_close(aside.centers, films().cameras_around([65.0], 32, 4.0)[0].centers, rtol=1e-4, atol=1e-4)
+
+
+def test_property_moments_join_outwards_from_the_rest_shape() -> None:
+    moments = [0.0, 0.5, 0.75, 1.0, 0.25, 0.5]  # two views of one moment
+    joining = JoiningMoments(moments, 0.5, 8)
+    assert [joining.joined(step) for step in (0, 1, 2, 7, 8)] == [
+        [0.5, 0.25], [0.5, 0.25], [0.5, 0.25, 0.75], [0.5, 0.25, 0.75, 0.0, 1.0], [0.5, 0.25, 0.75, 0.0, 1.0],
+    ]  # fmt: skip
+    assert [step for step in range(12) if joining.before_joining(step) is not None] == [0, 2, 4, 6]
+    assert joining.before_joining(4) == (0.25, 0.75)
+    torch.testing.assert_close(joining.weights(2), torch.tensor([0, 1 / 8, 5 / 8, 0, 1 / 8, 1 / 8]))
+    torch.testing.assert_close(joining.weights(8), torch.full((6,), 1 / 6))
+
+
+def test_property_held_features_go_on_as_they_are() -> None:
+    planes = HexPlane(3, 4, 9, (1, 2))
+    with torch.no_grad():
+        for plane in planes.planes:
+            plane.copy_(drawn(*plane.shape))
+    places, moments = drawn(5, 3).tanh(), torch.tensor([-0.9, -0.5, -0.25, 0.0, 0.25, 0.5, 0.7, 1.0])
+    before = planes(places, moments)
+    planes.hold(-0.5, 0.25)  # both at a row of the planes
+    after = planes(places, moments)
+    assert torch.equal(after[1:5], before[1:5])
+    for later, held in ((0, 1), (5, 4), (6, 4), (7, 4)):
+        torch.testing.assert_close(after[later], before[held])
 
 
 # -- the two parts ----------------------------------------------------------------------------------------------------
