@@ -29,4 +29,5 @@ METHOD = Method(
     initialise=_initialise,
     needs=(STATIC_MESH,),
     uses_time=True,
+    asks_view_prior=True,
 )
