@@ -468,7 +468,7 @@ def stretched(model: DreamMesh4d) -> float:
 def test_pipeline_a_bar_that_bends_is_found_with_an_oracle_and_moves_rigidly_by_the_energy() -> None:
     mesh, dataset = scene(7)
     prior = OraclePrior(lambda camera, time_s: films().picture(mesh, camera, time_s, 1)[0], 50_000.0)
-    settings = {"steps": 240, "static_steps": 0.1, "vertex_lr": 0.0}
+    settings = {"steps": 360, "static_steps": 0.1, "vertex_lr": 0.0}
     models = {}
     for name, asked in {
         "hybrid": {}, "lbs": {"skinning": "lbs"}, "dqs": {"skinning": "dqs"},

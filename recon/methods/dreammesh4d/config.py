@@ -70,9 +70,7 @@ class DreamMesh4dConfig(TrainConfig):
     lr_final: float = 1.0  # Factor on both at the end of the run, reached log-linearly; released ones are constant.
     # -- second part: the motion
     frames_per_step: int = 4  # Photographs of a step.
-    # Fraction of the second part in which moments join one by one, outwards from that of the mesh, each from where its
-    # neighbour is then; 0 for all from the start, as released, by which limbs that look alike may change places.
-    join_until: float = 0.0
+    join_until: float = 0.0  # Fraction of the second part over which moments join, outwards; 0 for all at once.
     image_loss: Literal["squared", "image"] = "squared"  # Squared error, as released, or L1 and 1 - SSIM.
     rgb_weight: float = 5000.0  # Weight of the picture's error.
     mask_weight: float = 500.0  # Weight of the squared error of the outline at first.
