@@ -38,6 +38,8 @@ class Options(Common):
     standing_camera: bool = False
     # A mesh of the object at the first moment, in the frame of the cameras; without it one is made from the outlines.
     mesh: Path | None = None
+    # Folder of a Stable Zero123 pipeline in diffusers' layout, which says what sides that no frame shows may look like.
+    view_prior: Path | None = None
     # Longer side of the frames in training, in pixels; auto is 640 on a CPU and 1600 on a GPU.
     resolution: int | None = None
     # Training steps; auto depends on the device.

@@ -171,7 +171,9 @@ def _meshes() -> str:
     """The packages that `fewview mesh` takes where they are there; without them it works by its own means."""
     lacks = [name for name in ("open3d", "xatlas") if importlib.util.find_spec(name) is None]
     if lacks:
-        raise FewviewError(f"without {' and '.join(lacks)}, so no --surface poisson or no --texture; the rest works")
+        raise FewviewError(
+            f"without {' and '.join(lacks)}, so no --surface poisson, or textures in squares; the rest works"
+        )
     return f"Open3D {importlib.metadata.version('open3d')} and xatlas, for Poisson surfaces and textures"
 
 

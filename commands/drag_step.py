@@ -22,15 +22,18 @@ class DragStep:
     result: dict[str, Any]
 
 
-def drag_step(original: Splat, path: Path) -> DragStep:
-    """Edit a splat as a drag file says. Raises BadInputError where the file or the scene does not allow it."""
+def drag_step(original: Splat, path: Path, *, as_film: bool = False) -> DragStep:
+    """Edit a splat as a drag file says; `as_film` gives a film of one moment where it has no key frames.
+
+    Raises BadInputError where the file or the scene does not allow it.
+    """
     file = read_drag(path)
     if file.time_s is not None and original.time_range_s is None:
         raise BadInputError(f"{path} freezes {file.time_s:g} s, and the splat does not move; leave 'time_s' out.")
     frozen = freeze(original, file.time_s)
     keys, handles = handles_in(file, frozen)
     splat: Splat
-    if file.keys:
+    if file.keys or as_film:
         splat, facts = dragged_film(frozen, keys, file.mode)
     else:
         splat, facts = dragged(frozen, keys[0].handles, file.mode)

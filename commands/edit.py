@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,14 +28,18 @@ from ..scene.edit import (
     turned_up,
 )
 from ..scene.edit.coordinate_frame import AXES
-from ..scene.edit.saving import load_source, refuse_to_replace, save_bare_run
+from ..scene.edit.saving import bound_mesh, lies_on_mesh, load_source, refuse_to_replace, save_bare_run
 from ..scene.errors import BadInputError
 from ..scene.formats import splat_camera, splat_file
 from ..scene.gaussians import Gaussians
+from ..scene.mesh_formats import save_mesh
 from ..scene.run import Run
+from ..scene.splat import Splat
 from .drag_step import drag_step
 from .options import Common
 from .result import finish
+
+POSED_ENDINGS = (".glb", ".obj")  # of a mesh that is dragged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,8 @@ class Options(Common):
     # Move parts of the scene as a JSON file says, before all else: handles are led to new places, anchors stay, and the
     # rest follows as rigidly as possible. {"version": 1, "time_s": 0.5, "handles": [{"at": [0, 1, 0], "move": [0.2, 0,
     # 0], "rotate": {"axis": [0, 0, 1], "degrees": 30}}, {"at": [0, 0, 0], "rings": 4, "anchor": true}]}; docs/drag.md
-    # tells the rest, such as key frames of a film.
+    # tells the rest, such as key frames of a film. Of a run of `fewview animate` a mesh file (-o NEW.glb,
+    # NEW.obj) is the mesh itself, posed so.
     drag: Path | None = None
     # Keep what lies in this box: "x0 y0 z0 x1 y1 z1", any two opposite corners.
     crop_box: str | None = None
@@ -96,10 +101,11 @@ def run(options: Options) -> None:
     if not as_run and not bare:
         refuse_to_replace(source, options.output)
     original = load_source(source)
-    drag = None if options.drag is None else drag_step(original, options.drag)
+    as_mesh = options.drag is not None and options.output.suffix.lower() in POSED_ENDINGS and lies_on_mesh(original)
+    drag = None if options.drag is None else drag_step(original, options.drag, as_film=as_mesh)
     if drag is not None:
         original = drag.splat
-        if original.time_range_s is not None and options.output.suffix:
+        if original.time_range_s is not None and options.output.suffix and not as_mesh:
             raise BadInputError(
                 f"{options.drag} is a film, which a file like {options.output.name} cannot hold; name a new folder "
                 "with -o, and `fewview convert --frames` makes a sequence of files of it."
@@ -116,6 +122,8 @@ def run(options: Options) -> None:
         save_edited_run(source, options.output, splat, editor.similarity, metric=options.metres is not None)
     elif bare:
         save_bare_run(source, options.output, splat)
+    elif as_mesh:
+        lost = _save_posed(options.output, splat, steps)
     else:
         lost = save_edited(source, options.output, splat, keep_frame=options.keep_frame)
         if file is not None and splat_camera(file)[0] is not None:
@@ -136,6 +144,13 @@ def run(options: Options) -> None:
         "notes": [*original.notes, *lost],
     }
     finish(options, result, lines)
+
+
+def _save_posed(path: Path, splat: Splat, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Write the mesh under a dragged splat."""
+    if steps:
+        raise BadInputError(f"{path.name} is the mesh of a drag, for which --{steps[0][0]} does nothing: leave it out.")
+    return save_mesh(path, bound_mesh(splat))
 
 
 Step = tuple[str, int | None, str]  # name, Gaussians removed, and what to tell

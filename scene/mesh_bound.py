@@ -60,6 +60,13 @@ class MeshBoundMotion:
         turned = quat_exp((weights * at_place(self.turns, place)[corners]).sum(1))
         return replace(canonical, means=means, quats=quat_multiply(turned, canonical.quats))
 
+    def frozen(self, time_s: float) -> MeshBoundMotion:
+        """The mesh as it is at a moment, which is its rest from then on."""
+        now = at_place(self.positions, place_in_time(self.times_s, time_s))
+        return replace(
+            self, times_s=self.times_s[:1], positions=now[None], turns=torch.zeros_like(now)[None], vertices=now
+        )
+
     def to(self, device: torch.device | str) -> MeshBoundMotion:
         return MeshBoundMotion(self.times_s, **{n: t.to(device) for n, t in self.tensors().items() if n != "times_s"})
 

@@ -12,6 +12,7 @@ from fewview.scene.run import Run
 from PIL import Image
 from support.bending_bar import bending_bar, films
 from support.command import assert_one_sentence, fewview
+from support.tiny_zero123 import tiny_zero123
 
 SMALL = (
     "--steps", 6, "--quiet", "--set", "static_steps=0.34", "nodes=12", "channels=4", "plane_resolution=6",
@@ -58,3 +59,15 @@ def test_a_standing_camera_is_not_looked_for(tmp_path: Path, capsys: pytest.Capt
     assert_one_sentence(fewview(capsys, *line, "--synthesis"), 2, "--standing-camera", "--synthesis")
     assert_one_sentence(fewview(capsys, "reconstruct", frames, *line[4:]), 2, "no film of one camera", "--fps")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_view_prior_is_asked_and_another_folder_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: Path
+) -> None:
+    line = ("animate", frames, "--fps", 4, "--standing-camera", *SMALL, "--view-prior")
+    assert_one_sentence(fewview(capsys, *line, frames, "-o", tmp_path / "other"), 2, "config.json", "Stable Zero123")
+    others = ("reconstruct", frames, "--fps", 4, "--method", "3dgs", "-o", tmp_path / "run")
+    assert_one_sentence(fewview(capsys, *others, "--view-prior", frames), 2, "--view-prior", "3dgs")
+    folder = tiny_zero123(tmp_path / "zero123")
+    done = fewview(capsys, *line, folder, "-o", tmp_path / "run", "--json")
+    assert done.code == 0, done.err

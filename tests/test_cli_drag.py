@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from fewview.recon.methods.dreammesh4d.face_gaussians import bound_gaussians, face_places, gaussian_table
 from fewview.scene.formats import load_splat, save_splat
+from fewview.scene.mesh_bound import MeshBoundMotion
+from fewview.scene.mesh_formats import load_mesh
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat, save_run_splat
 from fewview.scene.splat import MovingSplat
+from support.bending_bar import bending_bar
 from support.command import assert_one_sentence, fewview
 from support.dragged_scenes import LENGTH, limb
 from support.small_splats import FIRST_S, LAST_S, moving_run
@@ -99,3 +103,59 @@ def test_a_run_takes_its_cameras_along(capsys, tmp_path) -> None:
     assert new.config()["edited_from"] == str(run.path)
     assert done.json["drag"]["gaussians_moved"] > 0
     assert "+z" in done.out
+
+
+def bound_run(folder: Path) -> Run:
+    """A run of Gaussians on the faces of a bar along x that bends."""
+    bar = bending_bar(4, rings=9, around=6)
+    face, barycentric = face_places(len(bar), 3)
+    table = gaussian_table(bar.vertices, bar.faces, 3, torch.full((len(face), 3), 0.5), 1.3, 0.9)
+    gaussians = bound_gaussians(table, bar.vertices, bar.faces, face, barycentric, 1e-6).detach()
+    motion = MeshBoundMotion(
+        bar.times_s.double(), bar.positions, torch.zeros_like(bar.positions), bar.vertices, bar.faces.int(),
+        face.int(), barycentric,
+    )  # fmt: skip
+    run = Run.create(folder, {})
+    save_run_splat(run, MovingSplat(gaussians, up=(0.0, 0.0, 1.0), motion=motion))
+    return run
+
+
+BAR_END = {"at": [0.9, 0.0, 0.0], "rings": 2, "move": [0.0, 0.0, 0.3]}
+BAR_ANCHOR = {"at": [-0.9, 0.0, 0.0], "rings": 2, "anchor": True}
+
+
+def test_a_mesh_under_gaussians_is_dragged_with_them(capsys, tmp_path) -> None:
+    run = bound_run(tmp_path / "bar")
+    drag = drag_file(tmp_path, time_s=0, handles=[BAR_END, BAR_ANCHOR])
+    for name in ("pose.glb", "pose.obj", "pose.ply"):
+        done = fewview(capsys, "edit", run.path, "--drag", drag, "-o", tmp_path / name, "--json")
+        assert done.code == 0, done.err
+    rest = load_run_splat(run).motion.vertices
+    posed = load_mesh(tmp_path / "pose.glb")
+    assert posed.positions is None
+    moved = posed.vertices - rest
+    left, right = rest[:, 0] < -0.8, rest[:, 0] > 0.8
+    assert float(moved[left].norm(dim=1).max()) < 0.02
+    torch.testing.assert_close(moved[right].mean(0), torch.tensor([0.0, 0.0, 0.3]), rtol=0, atol=0.03)
+    torch.testing.assert_close(load_mesh(tmp_path / "pose.obj").vertices, posed.vertices, rtol=0, atol=1e-4)
+    face, weights = face_places(len(posed), 3)
+    on_faces = (weights[..., None] * posed.vertices[posed.faces[face]]).sum(1)
+    torch.testing.assert_close(load_splat(tmp_path / "pose.ply").gaussians.means, on_faces, rtol=0, atol=1e-4)
+    assert_one_sentence(
+        fewview(capsys, "edit", run.path, "--drag", drag, "--recentre", "-o", tmp_path / "more.glb"), 2, "--recentre"
+    )
+
+
+def test_a_dragged_film_of_a_mesh_has_its_mesh(capsys, tmp_path) -> None:
+    run = bound_run(tmp_path / "bar")
+    keys = [{"time_s": 0, "handles": []}, {"time_s": 2, "handles": [BAR_END]}]
+    drag = drag_file(tmp_path, time_s=0, handles=[BAR_ANCHOR], keyframes=keys)
+    done = fewview(capsys, "edit", run.path, "--drag", drag, "-o", tmp_path / "new", "--json")
+    assert done.code == 0, done.err
+    new = Run.open(tmp_path / "new")
+    motion = load_run_splat(new).motion
+    assert isinstance(motion, MeshBoundMotion)
+    mesh = load_mesh(new.mesh_path)
+    assert mesh.time_range_s == (0.0, 2.0)
+    torch.testing.assert_close(mesh.at(2.0).vertices, motion.positions[-1], rtol=0, atol=1e-4)
+    assert float((motion.positions[-1] - motion.positions[0]).norm(dim=1).max()) > 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,10 +112,7 @@ def test_nonsense_is_named(tmp_path: Path, run_of_a_ball: Run, capsys: pytest.Ca
 def test_packages_that_are_missing_are_named(
     run_of_a_ball: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "xatlas", None)
     monkeypatch.setitem(sys.modules, "open3d", None)
-    outcome = fewview(capsys, "mesh", run_of_a_ball.path, *QUICK, "--quiet", "--texture", "64")
-    assert_one_sentence(outcome, 2, "xatlas", "pip install")
     outcome = fewview(capsys, "mesh", run_of_a_ball.path, *QUICK, "--quiet", "--surface", "poisson")
     assert_one_sentence(outcome, 2, "Open3D cannot be imported", "pip install", "--surface tsdf")
     assert not run_of_a_ball.mesh_path.exists()
@@ -129,12 +125,19 @@ def test_packages_that_are_missing_are_named(
     assert_one_sentence(outcome, 2, "libusb-1.0.so.0", "apt-get install libusb-1.0-0 libgl1")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("xatlas") is None, reason="xatlas is not installed")
-def test_a_texture_holds_the_colours(run_of_a_ball: Run, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("with_xatlas", [True, False])
+def test_a_texture_holds_the_colours(
+    run_of_a_ball: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, with_xatlas: bool
+) -> None:
+    if with_xatlas:
+        pytest.importorskip("xatlas", reason="xatlas is not installed")
+    else:
+        monkeypatch.setitem(sys.modules, "xatlas", None)
     assert fewview(capsys, "mesh", run_of_a_ball.path, *QUICK, "--quiet").code == 0
     plain = load_mesh(run_of_a_ball.mesh_path)
-    outcome = fewview(capsys, "mesh", run_of_a_ball.path, *QUICK, "--quiet", "--overwrite", "--texture", "512")
+    outcome = fewview(capsys, "mesh", run_of_a_ball.path, *QUICK, "--overwrite", "--texture", "512", "--json")
     assert outcome.code == 0, outcome.err
+    assert any("Without the package xatlas" in note for note in outcome.json["notes"]) is not with_xatlas
     painted = load_mesh(run_of_a_ball.mesh_path)
     assert painted.texture is not None
     assert len(painted) == len(plain)

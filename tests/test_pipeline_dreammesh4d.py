@@ -185,7 +185,11 @@ def test_malformed_films_are_one_sentence(
 ) -> None:
     _, dataset = film
     opaque = write_film(tmp_path / "opaque", dataset, alpha=False)
-    assert_one_sentence(refused(capsys, opaque, tmp_path / "a"), 2, "neither transparent nor masked")
+    checks = np.indices((40, 40)).sum(0)[..., None] // 4 % 2 * np.array([200, 90, 40], np.uint8)
+    for path in opaque.glob("*.png"):
+        pixels = np.array(Image.open(path))
+        Image.fromarray(np.where(pixels.any(-1, keepdims=True), pixels, checks).astype(np.uint8)).save(path)
+    assert_one_sentence(refused(capsys, opaque, tmp_path / "a"), 2, "neither transparent nor masked", "not plain")
     empty = write_film(tmp_path / "empty", dataset, empty=(1,))
     assert_one_sentence(refused(capsys, empty, tmp_path / "b"), 2, "001.png", "are empty")
     whole = write_film(tmp_path / "whole", dataset)

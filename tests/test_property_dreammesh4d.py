@@ -20,7 +20,8 @@ from fewview.recon.methods.dreammesh4d.face_gaussians import (
     face_places,
     gaussian_table,
 )
-from fewview.recon.methods.dreammesh4d.hexplane import NodeNetwork
+from fewview.recon.methods.dreammesh4d.hexplane import HexPlane, NodeNetwork
+from fewview.recon.methods.dreammesh4d.joining_moments import JoiningMoments
 from fewview.recon.methods.dreammesh4d.model import GAUSSIANS, MESH, MOVING, NETWORK, DreamMesh4d
 from fewview.recon.methods.dreammesh4d.rest_mesh import rest_mesh
 from fewview.recon.methods.dreammesh4d.starting_model import initialise
@@ -344,6 +345,32 @@ def test_property_novel_views_look_at_the_object_from_as_far() -> None:
     torch.testing.assert_close(aside.centers, films().cameras_around([65.0], 32, 4.0)[0].centers, rtol=1e-4, atol=1e-4)
 
 
+def test_property_moments_join_outwards_from_the_rest_shape() -> None:
+    moments = [0.0, 0.5, 0.75, 1.0, 0.25, 0.5]  # two views of one moment
+    joining = JoiningMoments(moments, 0.5, 8)
+    assert [joining.joined(step) for step in (0, 1, 2, 7, 8)] == [
+        [0.5, 0.25], [0.5, 0.25], [0.5, 0.25, 0.75], [0.5, 0.25, 0.75, 0.0, 1.0], [0.5, 0.25, 0.75, 0.0, 1.0],
+    ]  # fmt: skip
+    assert [step for step in range(12) if joining.before_joining(step) is not None] == [0, 2, 4, 6]
+    assert joining.before_joining(4) == (0.25, 0.75)
+    torch.testing.assert_close(joining.weights(2), torch.tensor([0, 1 / 8, 5 / 8, 0, 1 / 8, 1 / 8]))
+    torch.testing.assert_close(joining.weights(8), torch.full((6,), 1 / 6))
+
+
+def test_property_held_features_go_on_as_they_are() -> None:
+    planes = HexPlane(3, 4, 9, (1, 2))
+    with torch.no_grad():
+        for plane in planes.planes:
+            plane.copy_(drawn(*plane.shape))
+    places, moments = drawn(5, 3).tanh(), torch.tensor([-0.9, -0.5, -0.25, 0.0, 0.25, 0.5, 0.7, 1.0])
+    before = planes(places, moments)
+    planes.hold(-0.5, 0.25)  # both at a row of the planes
+    after = planes(places, moments)
+    assert torch.equal(after[1:5], before[1:5])
+    for later, held in ((0, 1), (5, 4), (6, 4), (7, 4)):
+        torch.testing.assert_close(after[later], before[held])
+
+
 # -- the two parts ----------------------------------------------------------------------------------------------------
 
 SMALL: dict[str, Any] = {
@@ -441,7 +468,7 @@ def stretched(model: DreamMesh4d) -> float:
 def test_pipeline_a_bar_that_bends_is_found_with_an_oracle_and_moves_rigidly_by_the_energy() -> None:
     mesh, dataset = scene(7)
     prior = OraclePrior(lambda camera, time_s: films().picture(mesh, camera, time_s, 1)[0], 50_000.0)
-    settings = {"steps": 240, "static_steps": 0.1, "vertex_lr": 0.0}
+    settings = {"steps": 360, "static_steps": 0.1, "vertex_lr": 0.0}
     models = {}
     for name, asked in {
         "hybrid": {}, "lbs": {"skinning": "lbs"}, "dqs": {"skinning": "dqs"},
@@ -460,6 +487,9 @@ def test_pipeline_a_bar_that_bends_is_found_with_an_oracle_and_moves_rigidly_by_
         truth = films().picture(mesh, dataset.cameras[view], time_s)[0]
         found = render(splat.at(time_s), dataset.cameras[view], background=torch.ones(3)).rgb
         assert psnr(found, truth) > 18
+        # The mesh as other programs play it: colours at the vertices of nine rings blur the stripes a little.
+        playback = films().picture(splat.motion.mesh(splat.gaussians), dataset.cameras[view], time_s)[0]
+        assert psnr(playback, found.detach().clamp(0, 1)) > 20
 
 
 def test_malformed_a_mesh_that_no_camera_sees() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from fewview.recon.mesh.decimation import clustered
 from fewview.recon.mesh.depth_views import between_photographs, depth_views
 from fewview.recon.mesh.mesh_report import mesh_figures
 from fewview.recon.mesh.splat_mesh import MeshConfig, splat_mesh
+from fewview.recon.mesh.texture_atlas import textured
 from fewview.render.aim import focus_point
+from fewview.render.mesh_rendering import surface_colors
 from fewview.render.surface_depth import surface_depth
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError
@@ -200,3 +203,31 @@ def test_figures_of_a_mesh() -> None:
     assert figures["points"]["in_box"] == 2
     assert figures["points"]["median_percent"] == pytest.approx(0.05 / math.sqrt(3) * 100, rel=1e-4)
     assert "points" not in mesh_figures(painted_cube())
+
+
+@pytest.mark.parametrize("size_px", [8, 160])
+def test_property_faces_in_squares_show_what_is_there_and_nothing_of_others(
+    size_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of places as colours: the texture is linear in each face, and read at any place of it gives that place."""
+    monkeypatch.setitem(sys.modules, "xatlas", None)
+    whole = ball(0.5, 2)
+    mesh = whole[torch.arange(len(whole)) < len(whole) - 1]  # one face has a square for itself
+    low, span = mesh.vertices.amin(0), mesh.vertices.amax(0) - mesh.vertices.amin(0)
+    painted = textured(mesh, size_px, lambda places, _: (places - low) / span)
+    assert painted.texture is not None
+    assert painted.texture.shape[0] >= size_px
+    assert torch.equal(painted.vertices[painted.faces], mesh.vertices[mesh.faces])
+    generator = torch.Generator().manual_seed(0)
+    face = torch.randint(len(mesh), (2000,), generator=generator)
+    weights = torch.rand(2000, 3, generator=generator)
+    weights /= weights.sum(1, keepdim=True)
+    weights[:3] = torch.eye(3)
+    truth = ((mesh.vertices[mesh.faces[face]] * weights[..., None]).sum(1) - low) / span
+    corners = (mesh.vertices[mesh.faces[face]] - low) / span
+    # Beyond the long side, by half a pixel at most, pixels show the side itself; and a byte is rounded.
+    edge = float((corners - corners.roll(1, 1)).abs().max())
+    cell = painted.texture.shape[0] / math.ceil(math.sqrt(len(mesh) / 2))
+    torch.testing.assert_close(
+        surface_colors(painted, face, weights), truth, rtol=0, atol=0.5 * edge / (cell - 3) + 1 / 255
+    )

@@ -20,7 +20,7 @@ from .cleaning import SMALLEST_PART, largest_parts, without_small_holes
 from .decimation import clustered
 from .depth_views import DepthView, depth_views
 from .seen_colors import seen_colors
-from .texture_atlas import load_xatlas, textured
+from .texture_atlas import textured
 from .tsdf import TRUNCATION, Grid, fused_surface, grid_around
 
 MAX_VOXELS, MAX_FACES = 768, 5_000_000
@@ -43,7 +43,7 @@ class MeshConfig:
     faces: int = 200_000
     # The largest part alone, all that are no crumbs beside it, or every one.
     parts: Literal["largest", "large", "all"] = "large"
-    # Side of a texture in pixels, which needs the package xatlas; 0 gives the vertices colours.
+    # Side of a texture in pixels; 0 gives the vertices colours. The package xatlas lays it out best.
     texture: int = 0
 
     def __post_init__(self) -> None:
@@ -80,8 +80,6 @@ def splat_mesh(
     """
     if config.surface == "poisson":
         open3d_backend.load()
-    if config.texture:
-        load_xatlas()  # said before minutes of work, not after them
     seconds: dict[str, float] = {}
     gaussians = splat.at(time_s).detach()
     if len(gaussians) == 0:
@@ -109,7 +107,7 @@ def splat_mesh(
     else:
         mesh = replace(mesh, colors=(colors(mesh.vertices, normals) * 255).round().to(torch.uint8))
     seconds["colours"] = time.perf_counter() - started
-    mesh = replace(mesh, up=splat.up, metric=metric, notes=(*notes, *cleaned))
+    mesh = replace(mesh, up=splat.up, metric=metric, notes=(*notes, *cleaned, *mesh.notes))
     return MeshResult(mesh, grid, len(views), seconds)
 
 

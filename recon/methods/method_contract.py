@@ -65,6 +65,8 @@ class Method:
     takes: tuple[str, ...] = ()  # further kinds, which it does without unless the person has given them
     asks: Callable[[Any], tuple[str, ...]] = lambda config: ()  # further kinds that some of its settings need
     uses_time: bool = False  # whether what moves is followed; others take the scene as still
+    needs_mattes: bool = False  # whether photographs have to be transparent or masked; plain backgrounds are cut out
+    asks_view_prior: bool = False  # whether it asks what sides look like that no photograph shows; needs a STATIC_MESH
 
 
 def background_of(dataset: Dataset) -> tuple[float, float, float]:

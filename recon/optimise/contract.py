@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,8 @@ class Stage:
     # By TABLE.COLUMN, MODULE, or MODULE.PREFIX for the parameters whose names begin so; all else stands still.
     optimisers: Mapping[str, Optimiser]
     views_per_step: int = 1
+    # By the step of the stage, how likely each training view is drawn; None for all in turn, each once in every round.
+    view_weights: Callable[[int], Tensor] | None = None
     forgets: bool = False  # whether the moments of all that learns start anew
     name: str = "training"  # for the progress line
 

@@ -155,7 +155,7 @@ class Trainer:
 
     def _next_step(self) -> Step:
         begin = self.ends[self.stage_index] - self.stage.steps
-        views = [self.order.next(self.view_generator) for _ in range(self.stage.views_per_step)]
+        views = self._drawn_views(self.step - begin)
         background = self.background if any(self.config.background) else None
         if self.config.random_background:
             background = filled(torch.rand(3, generator=self.view_generator).tolist(), self.device)
@@ -173,6 +173,15 @@ class Trainer:
             generator=self.model_generator,
             appearance=self.appearance,
         )
+
+    def _drawn_views(self, stage_step: int) -> list[int]:
+        count = self.stage.views_per_step
+        if self.stage.view_weights is None:
+            return [self.order.next(self.view_generator) for _ in range(count)]
+        weights = self.stage.view_weights(stage_step)
+        few = int((weights > 0).sum()) < count
+        drawn = torch.multinomial(weights, count, replacement=few, generator=self.view_generator)
+        return [self.dataset.train[i] for i in drawn.tolist()]
 
     # -- stages -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from ...scene.readers import load_run_capture
 from ...scene.run import Run
+from ..evidence.plain_background import with_plain_backgrounds_cut_out
+from ..methods.registry import method
 from .placement import place, pose_estimator
 from .read_input import read_input
 from .reconstruct_config import ReconstructConfig
@@ -23,5 +25,7 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     found = read_input(source, config, progress)
     estimator = pose_estimator(run, found, config)  # loads a network's weights, before anything that takes long
     selected = select_views(found, config, progress)
+    if config.method != "auto" and method(config.method).needs_mattes:
+        selected = with_plain_backgrounds_cut_out(selected, progress)
     run.add_metrics(seconds={"read": time.perf_counter() - started})
     return place(run, selected, estimator, config, progress)

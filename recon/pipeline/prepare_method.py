@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import torch
+
+from ...render.aim import up_direction
 from ...scene.capture import Capture
 from ...scene.geometry import Similarity
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
-from ..evidence.evidence_kinds import MONOCULAR_DEPTH
+from ...scene.triangle_mesh import Mesh
+from ..evidence.evidence_kinds import MONOCULAR_DEPTH, STATIC_MESH
+from ..evidence.stable_zero123 import StableZero123
+from ..evidence.view_prior import ViewPrior
 from ..methods.method_contract import Inputs
 from ..methods.registry import Choice, choose, suitable
 from ..optimise.contract import Model
@@ -62,8 +69,19 @@ def prepare_method(
         takes = tuple(kind for kind in choice.method.takes if kind in given)
     kinds = (*choice.method.needs, *choice.method.asks(choice.config), *takes)
     evidence, seconds = gathered(run, capture, dataset, config, kinds, to_world, progress)
-    model = choice.method.initialise(replace(inputs, evidence=evidence), choice.config)
+    prior = None
+    if config.view_prior is not None:
+        prior = _view_prior(config.view_prior, evidence[STATIC_MESH], normalised, config.seed)
+    model = choice.method.initialise(replace(inputs, evidence=evidence, view_prior=prior), choice.config)
     return Prepared(choice, model, normalised, to_world, seconds, takes, comparison)
+
+
+def _view_prior(folder: Path, mesh: Mesh, dataset: Dataset, seed: int) -> ViewPrior:
+    """The prior of a folder, around the middle of the object's mesh."""
+    cameras = dataset.cameras[list(dataset.train)]
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    up = up_direction(cameras).cpu() if mesh.up is None else torch.tensor(mesh.up)
+    return StableZero123.load(folder, cameras.K.device).prior((low + high).cpu() / 2, up, seed)
 
 
 def _compared(

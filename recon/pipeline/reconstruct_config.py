@@ -61,6 +61,9 @@ class ReconstructConfig:
     # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);
     # without it that method makes one from the outlines.
     mesh: Path | None = None
+    # Folder of a Stable Zero123 pipeline in diffusers' layout, which says what sides that no photograph shows may look
+    # like, for a method that asks it (dreammesh4d).
+    view_prior: Path | None = None
     # Improve estimated cameras of photographs of one object with masks or transparency by making the object from them,
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
@@ -152,6 +155,11 @@ def refuse_unused(config: ReconstructConfig, chosen: Method) -> None:
                 f"--{option.replace('_', '-')} gives {kind.replace('_', ' ')}, which the method {chosen.name} does not "
                 "use: leave it out, or choose a method that does with --method."
             )
+    if config.view_prior is not None and not chosen.asks_view_prior:
+        raise BadInputError(
+            f"--view-prior says what sides look like that no photograph shows, which the method {chosen.name} does not "
+            "ask: leave it out, or choose a method that does with --method."
+        )
 
 
 def continued(run: Run, source: Path | str, config: ReconstructConfig) -> ReconstructConfig:
@@ -176,9 +184,8 @@ def continued(run: Run, source: Path | str, config: ReconstructConfig) -> Recons
     known = {f.name for f in fields(ReconstructConfig)}
     values = {k: v for k, v in old.items() if k in known} | {"device": config.device}
     try:
-        values |= {
-            name: Path(values[name]) for name in ("images", "stereo", "pose_network", *GIVEN) if values.get(name)
-        }
+        paths = ("images", "stereo", "pose_network", "view_prior", *GIVEN)
+        values |= {name: Path(values[name]) for name in paths if values.get(name)}
         values["set"] = tuple(values.get("set", ()))
         return ReconstructConfig(**values)
     except TypeError as error:

@@ -15,6 +15,7 @@ from ..farthest_points import farthest_points
 from ..fitted_rotations import fitted_rotations
 from ..gaussians import Gaussians
 from ..geometry import quat_from_rotation
+from ..mesh_bound import MeshBoundMotion
 from ..splat import MovingSplat, Splat, StaticSplat
 from .as_rigid_as_possible import Deformation
 from .control_graph import (
@@ -25,6 +26,7 @@ from .control_graph import (
     trajectory_graph,
 )
 from .floaters import FloaterLimits, floaters
+from .held_mesh import HeldMesh
 
 MOMENTS = 16  # of a trajectory
 SUPPORTS = 8  # control points that carry a Gaussian, and edges that the turn of a control point is told from
@@ -47,6 +49,7 @@ class FrozenMoment:
     supports: Tensor  # [N, 8] int32
     weights: Tensor  # [N, 8] float32, each row summing to one
     time_s: float | None  # None of a splat that does not move
+    mesh: HeldMesh | None = None  # of Gaussians that lie on one: it is deformed, and they stay on its faces
 
     def nearest(self, place: Tensor) -> tuple[int, float]:
         """(the control point that is nearest to a place [3] in the world, how far it is)."""
@@ -74,7 +77,8 @@ class FrozenMoment:
             self.weights,
         )
         s = self.still
-        return MovingSplat(s.gaussians, s.antialiased, s.up, s.notes, s.background, motion=motion)
+        bound = motion if self.mesh is None else self.mesh.carried(motion)
+        return MovingSplat(s.gaussians, s.antialiased, s.up, s.notes, s.background, motion=bound)
 
     def _turns(self, deformed: Tensor) -> Tensor:
         """Rotations [M, 3, 3] of the control points: of the directions to their eight nearest, the nearer the more."""
@@ -114,10 +118,15 @@ def freeze(splat: Splat, time_s: float | None = None) -> FrozenMoment:
         points = gaussians.means[chosen]
     check_control_points(points)
     graph = trajectory_graph(trajectories, points)
-    supports, weights = _supports(gaussians, points.double(), graph, carried)
+    supports, weights = _supports(gaussians.means, points.double(), graph, carried)
     still = StaticSplat(gaussians, splat.antialiased, splat.up, splat.notes, splat.background)
+    mesh = None
+    if isinstance(splat, MovingSplat) and isinstance(splat.motion, MeshBoundMotion):
+        held = splat.motion.to("cpu").frozen(time_s or 0.0)
+        carriers = _supports(held.vertices, points.double(), graph, None)
+        mesh = HeldMesh(held, carriers[0].int(), carriers[1].float())
     near = ring_graph(points)
-    return FrozenMoment(still, points.double(), graph, near, supports.int(), weights.float(), time_s)
+    return FrozenMoment(still, points.double(), graph, near, supports.int(), weights.float(), time_s, mesh)
 
 
 def _trajectories(splat: Splat) -> Tensor:
@@ -147,18 +156,18 @@ def _made_points(splat: Splat, gaussians: Gaussians) -> Tensor:
 
 
 def _supports(
-    gaussians: Gaussians,
+    places: Tensor,  # [N, 3]
     points: Tensor,  # [M, 3]
     graph: ControlGraph,
-    carried: Tensor | None,  # [N, K] control points that carry a Gaussian already, -1 for none
+    carried: Tensor | None,  # [N, K] control points that carry a place already, -1 for none
 ) -> tuple[Tensor, Tensor]:
-    """(control points [N, 8] that carry each Gaussian, weights [N, 8]).
+    """(control points [N, 8] that carry each Gaussian or vertex, weights [N, 8]).
 
-    They are those nearest along the graph to the Gaussian's own one: the nearest, of those that carry it where some do,
+    They are those nearest along the graph to a place's own one: the nearest, of those that carry it where some do,
     as the nearest of all may belong to another part that it only touches. Weights fall as exp(-d / fade) with the
     straight distance d (the released code adds a squared length to a plain one).
     """
-    means = gaussians.means.double().nan_to_num()
+    means = places.double().nan_to_num()
     own = torch.from_numpy(cKDTree(points.numpy()).query(means.numpy())[1])
     if carried is not None:
         distance = (means[:, None] - points[carried.clamp_min(0)]).norm(dim=-1).masked_fill(carried < 0, torch.inf)

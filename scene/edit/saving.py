@@ -13,12 +13,15 @@ from ..errors import BadInputError, FewviewError
 from ..files import atomic_writer
 from ..formats import holds_motion, load_splat, save_splat
 from ..geometry import Similarity
+from ..mesh_bound import MeshBoundMotion
+from ..mesh_formats import save_mesh
 from ..one_moment import one_moment
 from ..points_ply import write_points
 from ..readers import load_run_capture, save_cameras
 from ..run import Run
 from ..run_splat import load_run_splat, save_run_splat
-from ..splat import Splat
+from ..splat import MovingSplat, Splat
+from ..triangle_mesh import Mesh
 from .coordinate_frame import moved_cameras, moved_points, turned_direction
 from .history import Editor
 
@@ -111,6 +114,7 @@ def save_edited_run(source: Run, target: Path, splat: Splat, new_from_old: Simil
         if capture.points is not None:
             write_points(run.points_path, moved_points(capture.points, new_from_old, metric or None))
         save_run_splat(run, splat)
+        _save_bound_mesh(run, splat)
         run.update_metrics(**{name: value for name, value in source.metrics().items() if name in _STILL_TRUE})
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -132,12 +136,31 @@ def save_bare_run(source: Path | Run, target: Path, splat: Splat) -> Run:
     try:
         run.update_metrics(training={"background": list(splat.background)})
         save_run_splat(run, splat)
+        _save_bound_mesh(run, splat)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         if there_before:
             target.mkdir(exist_ok=True)
         raise
     return run
+
+
+def lies_on_mesh(splat: Splat) -> bool:
+    """True where the Gaussians lie on the faces of a mesh."""
+    return isinstance(splat, MovingSplat) and isinstance(splat.motion, MeshBoundMotion)
+
+
+def bound_mesh(splat: Splat) -> Mesh:
+    """The mesh under a splat for which `lies_on_mesh` is true, at all its moments."""
+    assert isinstance(splat, MovingSplat)
+    assert isinstance(splat.motion, MeshBoundMotion)
+    mesh = replace(splat.motion.mesh(splat.gaussians), up=splat.up)
+    return mesh if len(splat.motion.times_s) > 1 else mesh.at()
+
+
+def _save_bound_mesh(run: Run, splat: Splat) -> None:
+    if lies_on_mesh(splat):
+        save_mesh(run.mesh_path, bound_mesh(splat))
 
 
 def _plain(similarity: Similarity) -> dict[str, object]:

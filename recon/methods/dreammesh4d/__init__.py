@@ -29,4 +29,6 @@ METHOD = Method(
     initialise=_initialise,
     needs=(STATIC_MESH,),
     uses_time=True,
+    needs_mattes=True,
+    asks_view_prior=True,
 )

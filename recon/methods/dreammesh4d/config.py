@@ -13,7 +13,7 @@ from ..moving_capture import require_times
 from .face_gaussians import PLACES
 from .mattes import require_mattes
 
-STEPS_CPU = 1500
+STEPS_CPU = 2500
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class DreamMesh4dConfig(TrainConfig):
     lr_final: float = 1.0  # Factor on both at the end of the run, reached log-linearly; released ones are constant.
     # -- second part: the motion
     frames_per_step: int = 4  # Photographs of a step.
+    join_until: float = 0.0  # Fraction of the second part over which moments join, outwards; 0 for all at once.
     image_loss: Literal["squared", "image"] = "squared"  # Squared error, as released, or L1 and 1 - SSIM.
     rgb_weight: float = 5000.0  # Weight of the picture's error.
     mask_weight: float = 500.0  # Weight of the squared error of the outline at first.
@@ -95,7 +96,9 @@ class DreamMesh4dConfig(TrainConfig):
         at_least(self, 0, "static_rgb_weight", "static_mask_weight", "static_normal_weight", "static_laplacian_weight")
         at_least(self, 0, "variation_weight", "static_prior_weight", "rgb_weight", "mask_weight", "mask_weight_final")
         at_least(self, 0, "normal_weight", "arap_weight", "between_weight", "prior_weight")
-        fraction(self, "static_steps", "mask_from", "mask_until", "arap_from", "between_window", "lr_final")
+        fraction(
+            self, "static_steps", "mask_from", "mask_until", "arap_from", "join_until", "between_window", "lr_final"
+        )
         choices = {
             "preset": ("auto", "paper", "quick"), "per_face": tuple(PLACES), "node_sampling": ("random", "spread"),
             "links": ("geodesic", "euclidean"), "link_weights": ("clamped", "released"),
@@ -141,8 +144,9 @@ class DreamMesh4dConfig(TrainConfig):
             "channels": 8, "plane_resolution": 32, "time_resolution": 16, "scales": (1, 2), "pivot": "nodes",
             "color_lr": 1e-2, "opacity_lr": 0.05, "size_lr": 1e-2, "spin_lr": 5e-3,
             "network_lr": 5e-3, "plane_lr": 5e-2, "lr_final": 0.1, "frames_per_step": 1, "static_prior_views": 1,
+            "join_until": 0.7, "arap_weight": 3.0,
             "variation_weight": 0.0,
-            "between_weight": 10.0, "between_every": 4, "between_moments": 4,
+            "between_weight": 3.0, "between_every": 4, "between_moments": 4,
         }  # fmt: skip
         return cls(**(values | changes))
 

@@ -6,6 +6,7 @@ Source: HexPlane (Cao and Johnson 2023) in the sizes of 4D Gaussian Splatting (W
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -31,6 +32,17 @@ class HexPlane(nn.Module):
             sizes = [time_resolution if axis == TIME else scale * resolution for axis in (b, a)]
             plane = torch.ones(1, channels, *sizes)
             self.planes.append(nn.Parameter(plane if b == TIME else plane.uniform_(*SPATIAL_START)))
+
+    @torch.no_grad()
+    def hold(self, first: float, last: float) -> None:
+        """Let features before and after two moments, within -1 and 1, be those at these."""
+        for i, (_, b) in enumerate(AXES * self.scales):
+            if b == TIME:
+                rows = self.planes[i].shape[2]
+                low, high = (0.5 * (moment + 1) * (rows - 1) for moment in (first, last))
+                begin, end = max(0, math.floor(low)), min(rows - 1, math.ceil(high))
+                self.planes[i][:, :, :begin] = self.planes[i][:, :, begin : begin + 1].clone()
+                self.planes[i][:, :, end + 1 :] = self.planes[i][:, :, end : end + 1].clone()
 
     def forward(self, places: Tensor, moments: Tensor) -> Tensor:
         """[T, M, C * scales] at places [M, 3] and moments [T], all within -1 and 1; beyond, the border goes on."""

@@ -33,6 +33,7 @@ from .config import DreamMesh4dConfig
 from .deformation_graph import DeformationGraph, deformation_graph
 from .face_gaussians import THICKNESS, bound_gaussians, face_places
 from .hexplane import NodeNetwork
+from .joining_moments import JoiningMoments
 from .mattes import matte
 from .surface_losses import arap_energy, face_pairs, laplacian_loss, normal_consistency, total_variation
 from .turned_views import novel_view
@@ -54,11 +55,13 @@ class DreamMesh4d(Model):
         config: DreamMesh4dConfig,
         frame: MovingFrame,
         reference_views: Sequence[int],  # of the moment of the static mesh
+        joining: JoiningMoments,  # of the training views, in their order
         up: Tensor,  # [3]
         prior: ViewPrior | None = None,
     ) -> None:
         device = mesh.vertices.device
         self.config, self.frame, self.prior, self.up = config, frame, prior, up.to(device)
+        self.joining = joining
         self.faces, self.reference_views = mesh.faces, tuple(reference_views)
         self.face, self.barycentric = (t.to(device) for t in face_places(len(mesh), config.per_face))
         self.gaussians, self.mesh = gaussians, Table({"vertices": mesh.vertices})
@@ -96,6 +99,7 @@ class DreamMesh4d(Model):
                 c.moving_part,
                 {name: Optimiser(rate, **ADAMW) for name, rate in moving.items()},
                 views_per_step=c.frames_per_step,
+                view_weights=self.joining.weights if c.join_until > 0 else None,
                 name=MOVING,
             ),
         ]
@@ -186,6 +190,11 @@ class DreamMesh4d(Model):
 
     def before_step(self, step: Step) -> None:
         self._moved = {}
+        if self.part == MOVING and self.config.join_until > 0:
+            standing = self.joining.before_joining(step.stage_step)
+            if standing is not None:  # those that join begin with the shape of their neighbour
+                first, last = self._to_network(standing, self.faces.device).tolist()
+                self.network.planes.hold(first, last)
 
     def loss(self, step: Step) -> dict[str, Tensor]:
         return self._static_loss(step) if self.part == STATIC else self._moving_loss(step)

@@ -15,6 +15,7 @@ from ...optimise.dataset import Dataset
 from ..moving_capture import MovingFrame
 from .config import DreamMesh4dConfig
 from .face_gaussians import face_places, gaussian_table
+from .joining_moments import JoiningMoments
 from .mattes import matte
 from .model import DreamMesh4d
 from .rest_mesh import colors_near, rest_mesh
@@ -47,8 +48,12 @@ def initialise(
     assert dataset.cameras.times_s is not None
     times = dataset.cameras.times_s.double().unique()
     frame = MovingFrame((low + high) / 2, float((high - low).max()) / 2, float(times[0]), float(times[-1]), len(times))
+    moments = [frame.moment(dataset.time_s(i)) for i in dataset.train]
+    joining = JoiningMoments(
+        moments, frame.moment(dataset.time_s(views[0])), int(config.join_until * config.moving_part)
+    )
     up = up_direction(dataset.cameras[list(dataset.train)]) if mesh.up is None else torch.tensor(mesh.up)
-    return DreamMesh4d(rest.to(device), gaussians, config, frame, views, up, prior)
+    return DreamMesh4d(rest.to(device), gaussians, config, frame, views, joining, up, prior)
 
 
 def reference_views(dataset: Dataset, moment: int) -> list[int]:
