@@ -16,7 +16,7 @@ them together: `fewview poses`, then `run_as_colmap.py`.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -93,10 +93,10 @@ def measured(source: Path, run: Path, *options: str) -> tuple[float, dict[str, A
     """Processor seconds of the command and the metrics of its run; what was measured before is not run again."""
     if run.is_dir() and "processor_s" in (known := Run.open(run).metrics()):
         return known["processor_s"], known
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = os.times()
     _, metrics = reconstruct(source, run, *options)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    after = os.times()
+    took = after.children_user + after.children_system - before.children_user - before.children_system
     if "error" not in metrics:
         Run.open(run).add_metrics(processor_s=took)
     return took, metrics
