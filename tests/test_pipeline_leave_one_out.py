@@ -157,7 +157,7 @@ def test_methods_are_compared_where_that_is_asked_for(tmp_path: Path, monkeypatc
         return Comparison(candidates[-1], (Measured(candidates[-1].name, (30.0,), (0.9,)),))
 
     monkeypatch.setattr(preparing, "compare", compare)
-    dataset, run = photographs(), Run.create(tmp_path / "run", {})
+    dataset, run = replace(photographs(), train=(0, 1, 2, 3), test=()), Run.create(tmp_path / "run", {})
     found = prepare_method(run, capture_of(dataset), dataset, ReconstructConfig(steps=60, compare_methods=True))
     assert measured[0] == "instantsplat"  # which suits best, and is taken where none is clearly better
     assert {"3dgs", "coherentgs", "rdg_gs"} == set(measured[1:])
@@ -168,8 +168,8 @@ def test_methods_are_compared_where_that_is_asked_for(tmp_path: Path, monkeypatc
 def test_a_comparison_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="--method 3dgs names one"):
         ReconstructConfig(method="3dgs", compare_methods=True)
-    dataset = replace(photographs(), train=(0, 1))
-    with pytest.raises(BadInputError, match="found 2 training photographs"):
+    dataset = photographs()
+    with pytest.raises(BadInputError, match="4 to 8 photographs of one moment; found 3 training"):
         prepare_method(
             Run.create(tmp_path / "run", {}),
             capture_of(dataset),

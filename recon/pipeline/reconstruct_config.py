@@ -26,7 +26,7 @@ class ReconstructConfig:
 
     # The method, one of those that `fewview methods` lists; auto is the one that suits the photographs best.
     method: str = "auto"
-    # Choose by measurement: with --method auto each method that suits 3 to 8 photographs is fitted without one of them,
+    # Choose by measurement: with --method auto each method that suits 4 to 8 photographs is fitted without one of them,
     # small and with few steps, and has to show it; the report holds the table. Takes about half as long again.
     compare_methods: bool = False
     # Settings of the method, as `fewview methods NAME` lists them, e.g. --set sh_degree=2 antialiased=true.
