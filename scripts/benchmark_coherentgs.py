@@ -1,6 +1,6 @@
 """CoherentGS beside other methods from two to nine photographs with cameras, its ablation, and its time by parts.
 
-    python scripts/benchmark_coherentgs.py quality  FOX [--views 2 3 4] [--methods coherentgs 3dgs instantsplat]
+    python scripts/benchmark_coherentgs.py quality  FOX [--views 2 3 4] [--methods coherentgs rdg_gs 3dgs instantsplat]
     python scripts/benchmark_coherentgs.py quality  FOX --depth-prior PATH [--methods instantsplat coherentgs auto]
     python scripts/benchmark_coherentgs.py ablation FOX [--views 3]
     python scripts/benchmark_coherentgs.py step     FOX [--views 3]
@@ -8,12 +8,15 @@
 FOX is the fox of instant-ngp (images/, colmap_half/), or any input with cameras. Held out is every 8th photograph,
 or the data set's own split. Figures are of whole pictures, and of the pixels that the training photographs saw: those
 of one mask for all methods, from the depth of a 3DGS reconstruction of all photographs that are not held out. With
---depth-prior each method is run without it and with it.
+--depth-prior each method is run without it and with it. Times are of the processor, user and system, for the whole
+command. With --keep, what has been measured is not run again. Photographs without cameras first get them from all of
+them together: `fewview poses`, then `run_as_colmap.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -37,14 +40,14 @@ from fewview.scene.run_splat import load_run_splat
 from PIL import Image
 from torch import Tensor
 
-STEPS = {"3dgs": ("--steps", "1000"), "instantsplat": ("--steps", "1000")}  # as elsewhere in BENCHMARKS.md
+WITHOUT_PRESET = ("3dgs", "instantsplat")  # whose steps are --steps; the others have a preset for a processor
 ABLATIONS = {
     "full": (),
     "no alignment": ("alignment=off",),
     "no decoder": ("decoder=free",),
     "no total variation": ("smoothness_weight=0",),
     "no flow": ("flow_weight=0",),
-    "no supersampling": ("supersampling=1",),
+    "with supersampling": ("supersampling=4",),  # which the quick preset leaves out
     "unseen areas left empty": ("unseen=empty",),
 }
 
@@ -86,21 +89,41 @@ def figures(run: Run, masks: dict[str, Tensor] | None) -> str:
     return f"{whole[0]:.2f} / {whole[1]:.3f} | {a:.2f} / {b:.3f} | {100 * share:.0f} %"
 
 
+def measured(source: Path, run: Path, *options: str) -> tuple[float, dict[str, Any]]:
+    """Processor seconds of the command and the metrics of its run; what was measured before is not run again."""
+    if run.is_dir() and "processor_s" in (known := Run.open(run).metrics()):
+        return known["processor_s"], known
+    before = os.times()
+    _, metrics = reconstruct(source, run, *options)
+    after = os.times()
+    took = after.children_user + after.children_system - before.children_user - before.children_system
+    if "error" not in metrics:
+        Run.open(run).add_metrics(processor_s=took)
+    return took, metrics
+
+
 def quality(
-    source: Path, views: list[int], methods: list[str], folder: Path, extra: Sequence[str], prior: Path | None
+    source: Path,
+    views: list[int],
+    methods: list[str],
+    folder: Path,
+    extra: Sequence[str],
+    prior: Path | None,
+    steps: int,
 ) -> None:
     """One row for each method and number of photographs, and one more with the prior where there is one."""
     path, options = source_options(source)
     options = (*options, "--eval", *extra)
-    reconstruct(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
-    print("| photographs | method | whole pictures | seen pixels | share | Gaussians | whole command (s) |")
+    measured(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
+    print("| photographs | method | whole pictures | seen pixels | share | Gaussians | processor time (s) |")
     print("|---|---|---|---|---|---|---|")
     for n in views:
         for name in methods:
-            asked = (*options, "--views", str(n), "--method", name, *STEPS.get(name, ()))
+            asked = (*options, "--views", str(n), "--method", name)
+            asked = (*asked, "--steps", str(steps)) if name in WITHOUT_PRESET else asked
             for label, given in (("", ()), *([(" with prior", ("--depth-prior", str(prior)))] if prior else [])):
                 run = folder / f"{name}_{n}{label.replace(' ', '_')}"
-                took, metrics = reconstruct(path, run, *asked, *given)
+                took, metrics = measured(path, run, *asked, *given)
                 row(f"{n} | {name}{label}", took, metrics, run, folder)
                 if metrics.get("training", {}).get("comparison"):
                     print(metrics["training"]["reason"], flush=True)
@@ -122,14 +145,14 @@ def ablation(source: Path, views: int, folder: Path, extra: Sequence[str]) -> No
     """The quick preset without each of its parts."""
     path, options = source_options(source)
     options = (*options, "--eval", *extra)
-    reconstruct(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
+    measured(path, folder / "reference", *options, "--method", "3dgs", "--steps", "2000")
     print(
-        "| variant | whole pictures | seen pixels | share | Gaussians | whole command (s) |\n|---|---|---|---|---|---|"
+        "| variant | whole pictures | seen pixels | share | Gaussians | processor time (s) |\n|---|---|---|---|---|---|"
     )
     for name, changes in ABLATIONS.items():
         run = folder / name.replace(" ", "_")
         given = ("--set", *changes) if changes else ()
-        took, metrics = reconstruct(path, run, *options, "--views", str(views), "--method", "coherentgs", *given)
+        took, metrics = measured(path, run, *options, "--views", str(views), "--method", "coherentgs", *given)
         row(name, took, metrics, run, folder)
 
 
@@ -179,16 +202,18 @@ def main() -> None:
     parser.add_argument("what", choices=("quality", "ablation", "step"))
     parser.add_argument("data", type=Path)
     parser.add_argument("--views", nargs="*", type=int)
-    parser.add_argument("--methods", nargs="*", default=["coherentgs", "3dgs", "instantsplat"])
+    parser.add_argument("--methods", nargs="*", default=["coherentgs", "rdg_gs", "3dgs", "instantsplat"])
     parser.add_argument("--resolution", default="480", help="longer side in training, pixels")
+    parser.add_argument("--steps", type=int, default=1000, help="of 3dgs and instantsplat")
     parser.add_argument("--depth-prior", type=Path, help="for `quality`: each method without and with it")
-    parser.add_argument("--keep", type=Path, help="folder for the runs, new or empty")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, in which this goes on")
     arguments = parser.parse_args()
     source, extra = arguments.data.resolve(), ("--resolution", arguments.resolution)
     print(machine() + "\n")
     with folder_for_runs(arguments.keep) as folder:
         if arguments.what == "quality":
-            quality(source, arguments.views or [2, 3, 4], arguments.methods, folder, extra, arguments.depth_prior)
+            views, prior = arguments.views or [2, 3, 4], arguments.depth_prior
+            quality(source, views, arguments.methods, folder, extra, prior, arguments.steps)
         else:
             what = ablation if arguments.what == "ablation" else step
             what(source, (arguments.views or [3])[0], folder, extra)

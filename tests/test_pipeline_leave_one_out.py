@@ -17,9 +17,10 @@ from fewview.recon.evidence.stereo import stereo_depth
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.pipeline import leave_one_out
 from fewview.recon.pipeline import prepare_method as preparing
-from fewview.recon.pipeline.leave_one_out import MARGIN_DB, TABLE, reduced, without
+from fewview.recon.pipeline.leave_one_out import MARGIN_DB, TABLE, Comparison, Measured, reduced, without
 from fewview.recon.pipeline.prepare_method import Prepared, prepare_method
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
+from fewview.scene.errors import BadInputError
 from fewview.scene.files import read_json
 from fewview.scene.point_cloud import PointCloud
 from fewview.scene.run import Run
@@ -144,6 +145,37 @@ def test_without_a_prior_nothing_is_measured(tmp_path: Path, poor_stereo: None) 
     assert found.comparison is None
     assert found.choice.method.name == "instantsplat"
     assert not (run.path / TABLE).exists()
+
+
+def test_methods_are_compared_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a prior, too: all methods that suit are measured, and the best, or the first, is taken."""
+    measured: list[str] = []
+
+    def compare(*arguments: Any) -> Comparison:
+        candidates = arguments[5]
+        measured.extend(candidate.name for candidate in candidates)
+        return Comparison(candidates[-1], (Measured(candidates[-1].name, (30.0,), (0.9,)),))
+
+    monkeypatch.setattr(preparing, "compare", compare)
+    dataset, run = replace(photographs(), train=(0, 1, 2, 3), test=()), Run.create(tmp_path / "run", {})
+    found = prepare_method(run, capture_of(dataset), dataset, ReconstructConfig(steps=60, compare_methods=True))
+    assert measured[0] == "instantsplat"  # which suits best, and is taken where none is clearly better
+    assert {"3dgs", "coherentgs", "rdg_gs"} == set(measured[1:])
+    assert found.choice.method.name == measured[-1]
+    assert f"{measured[-1]} 30.00 dB" in found.choice.reason
+
+
+def test_a_comparison_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="--method 3dgs names one"):
+        ReconstructConfig(method="3dgs", compare_methods=True)
+    dataset = photographs()
+    with pytest.raises(BadInputError, match="4 to 8 photographs of one moment; found 3 training"):
+        prepare_method(
+            Run.create(tmp_path / "run", {}),
+            capture_of(dataset),
+            dataset,
+            ReconstructConfig(steps=60, compare_methods=True),
+        )
 
 
 def test_what_is_left_out_says_nothing() -> None:

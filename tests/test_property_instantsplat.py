@@ -48,6 +48,26 @@ def test_the_number_of_gaussians_never_changes(changes: dict[str, Any]) -> None:
     assert result.splat.gaussians.sh_degree == changes.get("sh_degree", 0)
 
 
+@pytest.mark.parametrize("widens_at", [0.5, 0.9])
+def test_the_result_is_the_mean_over_the_last_steps(widens_at: float) -> None:
+    """From the step on that is asked for, or from the one on at which a degree was added, if that comes later."""
+    dataset, stereo = few_views(wall_and_ball())
+    config = instantsplat_config(20, average_from=0.75, gaussian_dropout=0.4, sh_degree=1, sh_every=widens_at)
+    model = initialise(dataset, stereo, config)
+    steps: list[dict[str, torch.Tensor]] = []
+
+    def note(step: int, model: Any, figures: Any) -> None:
+        steps.append({name: value.detach().clone() for name, value in vars(model.splat()).items()})
+
+    result = fit(model, dataset, config, callbacks=[note]).splat.gaussians
+    last = steps[max(15, round(20 * widens_at)) :]
+    for name, value in vars(result).items():
+        mean = torch.stack([step[name] for step in last]).double().mean(0)
+        # sums of at most 5 float32 numbers, each rounded to a relative 2^-24
+        torch.testing.assert_close(value.double(), mean, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(result.means, steps[-1]["means"])
+
+
 def test_pixels_that_a_better_view_shows_give_no_gaussian() -> None:
     dataset, stereo = few_views(wall_and_ball(), confidences=[2.0, 9.0, 4.0])
     plain, off = (

@@ -26,6 +26,9 @@ class ReconstructConfig:
 
     # The method, one of those that `fewview methods` lists; auto is the one that suits the photographs best.
     method: str = "auto"
+    # Choose by measurement: with --method auto each method that suits 4 to 8 photographs is fitted without one of them,
+    # small and with few steps, and has to show it; the report holds the table. Takes about half as long again.
+    compare_methods: bool = False
     # Settings of the method, as `fewview methods NAME` lists them, e.g. --set sh_degree=2 antialiased=true.
     set: tuple[str, ...] = ()
     # Train on this many of the photographs that are not held out.
@@ -99,6 +102,10 @@ class ReconstructConfig:
             refuse_unused(self, chosen)
         elif self.set:
             accepting(lambda candidate: parse_settings(candidate, self.set))
+        if self.compare_methods and self.method != "auto":
+            raise BadInputError(
+                f"--compare-methods chooses the method, and --method {self.method} names one: leave either out."
+            )
         if self.choose != "evenly" and self.views is None:
             raise BadInputError(f"--choose {self.choose} needs --views: how many photographs to choose.")
         if self.standing_camera and (self.stereo is not None or self.synthesis or self.pose_network is not None):

@@ -17,7 +17,8 @@ from ....scene.point_cloud import PointCloud
 from ...evidence import Stereo
 from ...evidence.depth_maps import MAX_CONFIDENCE
 from ...optimise.dataset import Dataset
-from ..gaussian_splatting.model import GaussianSplatting, gaussians_from_points
+from ..gaussian_splatting.model import gaussians_from_points
+from .averaged_gaussians import AveragedGaussians
 from .co_visibility import redundant_pixels
 from .config import InstantSplatConfig
 from .extend_views import points_beyond
@@ -31,7 +32,7 @@ def initialise(
     stereo: Stereo,  # of the training views, in the order of `dataset.train`
     config: InstantSplatConfig,
     device: torch.device | str = "cpu",
-) -> GaussianSplatting:
+) -> AveragedGaussians:
     """One Gaussian behind every pixel that no better view shows.
 
     Colours come from the photographs at the size of the maps. Transparent and masked pixels give none. Raises
@@ -48,7 +49,7 @@ def initialise(
         gaussians = Gaussians.cat([gaussians, gaussians_from_points(beyond, opaque, dataset.scene_scale)])
         confidence = torch.cat([confidence, torch.full((len(beyond),), MAX_CONFIDENCE)])
     factor = position_rates(confidence).to(device) if config.confidence_rates else None
-    return GaussianSplatting(gaussians.to(device), config, dataset.scene_scale, factor)
+    return AveragedGaussians(gaussians.to(device), config, dataset.scene_scale, factor)
 
 
 def position_rates(confidence: Tensor) -> Tensor:
