@@ -11,6 +11,8 @@ from .poses_config import PosesConfig
 from .verification import ViewGraph
 
 MANY_VIEWS = 8  # from here on a complete model pins the focal length down by itself: the first sane one is taken
+# Of so many views nearly all are enough: to place the few that are left, a looser attempt would begin with all anew.
+ENOUGH, NEARLY = 48, 0.95
 USUAL_FOCAL_RATIO = 0.85  # of the longer side, between a phone's main camera and a standard lens
 USUAL_RADIAL = 0.15  # |k1|; more is believed only where it explains clearly more than none
 CLEARLY, CLEARLY_PX = 1.02, 1.05  # times as many observations, and as large a reprojection error
@@ -33,7 +35,7 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     best: Model | None = None
     total = len(ATTEMPTS) * len(starts)
     for done, (attempt, start) in enumerate((a, s) for a in ATTEMPTS for s in starts):
-        is_complete = best is not None and len(best.views) == reachable
+        is_complete = best is not None and len(best.views) >= (reachable if reachable < ENOUGH else NEARLY * reachable)
         # One of many views pins the focal length down, so that from another start the same would come out.
         pinned = 0 if best is None or (best.focal_held and not lenses.is_known) else len(best.views)
         if is_complete and (done % len(starts) == 0 or pinned >= MANY_VIEWS):

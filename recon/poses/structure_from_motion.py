@@ -42,6 +42,7 @@ from .still_background import STILL_BACKGROUND, without_still_background, withou
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Verified, ViewGraph, verify
 from .weak_links import notes_on_weak_links, strongest_links
+from .workers import single_threaded
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -162,7 +163,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
             capture, used, lenses, model, sorted(held_out - set(duplicates)), config.seed
         )
     unplaced |= reasons
-    with timed("judging", seconds):
+    with timed("judging", seconds), single_threaded():
 
         def again(some: ViewGraph, number: int) -> Model | None:
             with quiet_pycolmap():
@@ -238,7 +239,7 @@ def _place(
         with timed("mapping", seconds), quiet_pycolmap():
             return solved(some)
 
-    with timed("judging", seconds):
+    with timed("judging", seconds), single_threaded():
         mapping_s = seconds.get("mapping", 0.0)
         found = separated(graph, consistent, mapped, [image.grey for image in correspondences.images])
     seconds["judging"] -= seconds["mapping"] - mapping_s

@@ -1,8 +1,9 @@
-"""Many small networks at once: one thread an item instead of many threads in each."""
+"""Many small pieces of work: one thread an item instead of many threads in each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,6 +13,20 @@ from ...scene.progress import Progress, silent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread for each operation of PyTorch in the block.
+
+    In short ones two threads mostly wait for each other, on a busy machine for several times as long as the work takes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def each(
@@ -32,17 +47,16 @@ def each(
     n_threads = torch.get_num_threads()
     total = max(total, before + len(items))
     results = []
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for done, result in enumerate(pool.map(function, items)):
-                    progress(stage, before + done, total)
-                    results.append(result)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(n_threads)
+    with (
+        single_threaded(),
+        ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        try:
+            for done, result in enumerate(pool.map(function, items)):
+                progress(stage, before + done, total)
+                results.append(result)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     progress(stage, before + len(items), total)
     return results

@@ -128,7 +128,7 @@ def _view(model: Model, view: int, grey: np.ndarray) -> _View:
 def _project(lens: pycolmap.Camera, in_cam: np.ndarray) -> np.ndarray:
     """Pixels [M, 2] of points [M, 3] before the camera."""
     xy = np.asarray(lens.img_from_cam(in_cam / np.maximum(in_cam[:, 2:], 1e-9)), np.float64)[:, :2]
-    return np.nan_to_num(xy, nan=-1e4, posinf=-1e4, neginf=-1e4)
+    return np.nan_to_num(xy, nan=-1e4).clip(-1e4, 1e6)  # far outside, but a number that pixels may have
 
 
 def _surface(
