@@ -19,7 +19,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from benchmark_reconstruct import folder_for_runs, machine
 from disturbed_photographs import Disturbance, disturbed
 from fewview.recon.methods.method_contract import Inputs
@@ -27,13 +26,14 @@ from fewview.recon.methods.registry import method
 from fewview.recon.methods.setting_text import parse_settings
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.normalised_frame import world_from_normalised
-from fewview.recon.optimise.trainer import Trainer, torch_threads
+from fewview.recon.optimise.trainer import Trainer
 from fewview.recon.pipeline.evaluate import evaluate
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.pipeline.reconstruction import reconstruct
 from fewview.scene.capture import evenly_spaced
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run_splat import load_run_splat
+from fewview.scene.torch_threads import torch_threads
 
 SETS = {
     "clean": Disturbance(colours=False, people=0),
@@ -93,7 +93,7 @@ def step_times(fox: Path, resolution: int, steps: int = 60) -> None:
         config = chosen.configure(inputs, asked)
         trainers[name] = Trainer(chosen.initialise(inputs, config), dataset, config)
     times: dict[str, list[float]] = {name: [] for name in trainers}
-    with torch_threads(1, torch.device("cpu")):
+    with torch_threads(1):
         for _ in range(steps):
             for name, trainer in trainers.items():
                 start = time.process_time()

@@ -29,7 +29,7 @@ from benchmark_reconstruct import folder_for_runs, machine, reconstruct
 from fewview.recon.methods.coherentgs.config import CoherentConfig
 from fewview.recon.methods.coherentgs.model import DEPTH, OPACITY, Coherent
 from fewview.recon.optimise.dataset import Dataset
-from fewview.recon.optimise.trainer import Trainer, torch_threads
+from fewview.recon.optimise.trainer import Trainer
 from fewview.recon.pipeline.prepare_method import prepare_method
 from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.recon.pipeline.seen_pixels import SeenPixels
@@ -37,6 +37,7 @@ from fewview.render.metrics import psnr, ssim
 from fewview.scene.readers import load_run_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat
+from fewview.scene.torch_threads import torch_threads
 from PIL import Image
 from torch import Tensor
 

@@ -35,7 +35,7 @@ from fewview.recon.methods.registry import method
 from fewview.recon.methods.setting_text import parse_settings
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.normalised_frame import world_from_normalised
-from fewview.recon.optimise.trainer import fit, torch_threads
+from fewview.recon.optimise.trainer import fit
 from fewview.render import render
 from fewview.render.metrics import psnr, ssim
 from fewview.scene.cameras import Cameras
@@ -47,6 +47,7 @@ from fewview.scene.mesh_topology import edges
 from fewview.scene.motion import at_place, place_in_time
 from fewview.scene.skinning import node_transforms, reference_skin, skin
 from fewview.scene.splat import MovingSplat
+from fewview.scene.torch_threads import torch_threads
 from fewview.scene.triangle_mesh import Mesh
 from film_of_mesh import cameras_around, film_of, picture
 from torch import Tensor

@@ -23,13 +23,14 @@ from fewview.recon.methods.registry import method
 from fewview.recon.methods.sc_gs.model import DENSE, ScGs
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.optimise.normalised_frame import world_from_normalised
-from fewview.recon.optimise.trainer import Trainer, torch_threads
+from fewview.recon.optimise.trainer import Trainer
 from fewview.render import render
 from fewview.render.loss import l1_dssim
 from fewview.scene.carry import carry
 from fewview.scene.readers import load_run_capture, read_capture
 from fewview.scene.run import Run
 from fewview.scene.run_splat import load_run_splat
+from fewview.scene.torch_threads import torch_threads
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 30) -> float:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from fewview.recon.poses import structure_from_motion
-from fewview.recon.poses.workers import each, single_threaded
+from fewview.recon.poses.workers import each
+from fewview.scene.torch_threads import torch_threads
 
 
 def test_operations_have_one_thread_in_the_block_and_as_many_as_before_after_it() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with single_threaded():
+        with torch_threads(1):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 3
-        with pytest.raises(ValueError, match="lost"), single_threaded():
+        with pytest.raises(ValueError, match="lost"), torch_threads(1):
             raise ValueError("lost")
         assert torch.get_num_threads() == 3
     finally:

@@ -20,6 +20,7 @@ from ...scene.interruption import interruption
 from ...scene.progress import Progress, silent
 from ...scene.run import Run
 from ...scene.splat import Splat
+from ...scene.torch_threads import torch_threads
 from .adam import update as update_column
 from .appearance import Appearance
 from .appearance_choice import AppearanceChoice, choose_appearance
@@ -324,17 +325,3 @@ def _own_randomness(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-@contextlib.contextmanager
-def torch_threads(count: int | None, device: torch.device) -> Iterator[None]:
-    """So many CPU threads of PyTorch in the block; as they are for None, or when the work is elsewhere."""
-    if device.type != "cpu" or count is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -18,9 +18,9 @@ from ...scene.cameras import Cameras
 from ...scene.geometry import se3_exp
 from ...scene.progress import Progress, silent
 from ...scene.splat import Splat, StaticSplat
+from ...scene.torch_threads import torch_threads
 from ..optimise.appearance import transformed
 from ..optimise.dataset import Dataset, View
-from ..optimise.trainer import torch_threads
 from .half_image import fitted_colours
 
 MIN_COVERED = 0.9  # of the pixels that the first pose shows: one that shows fewer is not taken

@@ -24,7 +24,7 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
     """The model that places most views, and among those the one that explains most observations; None if none does.
 
     Each strictness in `ATTEMPTS` is tried from each starting focal length until all views of the largest connected
-    part of the graph are placed.
+    part of the graph are placed, of many views nearly all.
     """
     reachable = len(graph.components()[0])
     if reachable < 2:

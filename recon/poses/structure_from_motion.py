@@ -12,6 +12,7 @@ import numpy as np
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
+from ...scene.torch_threads import torch_threads
 from .best_model import solve, solve_again
 from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
@@ -42,7 +43,6 @@ from .still_background import STILL_BACKGROUND, without_still_background, withou
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
 from .verification import Verified, ViewGraph, verify
 from .weak_links import notes_on_weak_links, strongest_links
-from .workers import single_threaded
 
 MIN_SEEN = 8  # observed points that pin a camera's six numbers down with some to spare; a view with fewer is let go
 
@@ -163,7 +163,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
             capture, used, lenses, model, sorted(held_out - set(duplicates)), config.seed
         )
     unplaced |= reasons
-    with timed("judging", seconds), single_threaded():
+    with timed("judging", seconds), torch_threads(1):
 
         def again(some: ViewGraph, number: int) -> Model | None:
             with quiet_pycolmap():
@@ -239,7 +239,7 @@ def _place(
         with timed("mapping", seconds), quiet_pycolmap():
             return solved(some)
 
-    with timed("judging", seconds), single_threaded():
+    with timed("judging", seconds), torch_threads(1):
         mapping_s = seconds.get("mapping", 0.0)
         found = separated(graph, consistent, mapped, [image.grey for image in correspondences.images])
     seconds["judging"] -= seconds["mapping"] - mapping_s

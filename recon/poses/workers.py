@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 from ...scene.progress import Progress, silent
+from ...scene.torch_threads import torch_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@contextlib.contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread for each operation of PyTorch in the block.
-
-    In short ones two threads mostly wait for each other, on a busy machine for several times as long as the work takes.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def each(
@@ -48,7 +34,7 @@ def each(
     total = max(total, before + len(items))
     results = []
     with (
-        single_threaded(),
+        torch_threads(1),
         ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         try:

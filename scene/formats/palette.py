@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
+
+from ..torch_threads import torch_threads
 
 _ITERATIONS = 8
 _CHUNK = 4096  # rows whose distances are in memory at once
@@ -22,19 +21,8 @@ def palette(
     Coarse k-means with sqrt(entries) cells, then k-means inside each cell with a share of the entries that follows
     its size and its error: N * sqrt(entries) distances a step in place of N * entries.
     """
-    with _one_thread():
+    with torch_threads(1):  # steps are many and small
         return _palette(vectors, weights, entries)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The steps are many and small: threads would wait for each other, and their number could change the sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _palette(vectors: Tensor, weights: Tensor, entries: int) -> tuple[Tensor, Tensor]:

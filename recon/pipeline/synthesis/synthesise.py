@@ -16,9 +16,9 @@ from ....scene.errors import BadInputError
 from ....scene.gaussians import Gaussians
 from ....scene.geometry import Similarity
 from ....scene.progress import Progress, silent
+from ....scene.torch_threads import torch_threads
 from ...evidence.view_prior import ViewPrior
 from ...optimise.dataset import Dataset
-from ...optimise.trainer import torch_threads
 from ...poses.correspondences import timed
 from ...poses.pose_errors import align_cameras
 from .correction import Corrected, Correction
@@ -91,7 +91,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
 
     def result(self) -> Synthesis:
-        with torch_threads(1, torch.device("cpu")):
+        with torch_threads(1):
             with self._timed("outliers"):
                 inliers = find_inliers(self.given, self.known, self._trial, self.config.outliers)
             corrected, start = None, self.given.cameras.cam_from_world
