@@ -16,6 +16,7 @@ from ...scene.torch_threads import torch_threads
 from .best_model import solve, solve_again
 from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
+from .faint_pairs import faint_pairs
 from .focal_prior import Lenses, group_lenses
 from .gps_scale import in_metres
 from .grown_correspondences import grow_correspondences
@@ -225,13 +226,13 @@ def _place(
         return _without_weak_views(solve_again(some, lenses, config, number))
 
     with timed("mapping", seconds), quiet_pycolmap():
-        first = solved(graph)
-        apart = lenses_apart(graph, lenses, first, config)
+        consistent = graph.without(faint_pairs(graph))
+        first = solved(consistent)
+        apart = lenses_apart(consistent, lenses, first, config)
         if apart is not None:
             lenses, first = apart[0], _without_weak_views(apart[1])
-        consistent = graph
         if first is not None:
-            first, consistent = least_contradicted(graph, first, again, config.seed)
+            first, consistent = least_contradicted(consistent, first, again, config.seed)
 
     def mapped(some: ViewGraph) -> Model | None:
         if some is consistent:
