@@ -55,12 +55,12 @@ def run_eval(options: Options) -> dict[str, Any]:
     """Evaluate, write the metrics, print the table; returns the result that --json prints."""
     devkit = find_devkit(options.devkit_python)
     output = options.output or options.submission.with_name(f"{options.submission.stem}_metrics")
-    _make_folder(output)
     with TerminalProgress(options.quiet) as progress:
         data = NuScenes(options.input, progress=progress)
         truth = Truth.of(data, split_samples(data, options.split))
         progress("Reading detections", 0, 0)
         results = read_submission(options.submission, truth.tokens)
+        _make_folder(output)
         progress("Measuring", 0, 0)
         ours = evaluate(truth, results)
         write_json(output / "metrics_summary.json", ours.summary())

@@ -66,6 +66,7 @@ def test_a_view_prior_is_asked_and_another_folder_refused(
 ) -> None:
     line = ("animate", frames, "--fps", 4, "--standing-camera", *SMALL, "--view-prior")
     assert_one_sentence(fewview(capsys, *line, frames, "-o", tmp_path / "other"), 2, "config.json", "Stable Zero123")
+    assert not (tmp_path / "other").exists(), "refused before anything is placed"
     others = ("reconstruct", frames, "--fps", 4, "--method", "3dgs", "-o", tmp_path / "run")
     assert_one_sentence(fewview(capsys, *others, "--view-prior", frames), 2, "--view-prior", "3dgs")
     folder = tiny_zero123(tmp_path / "zero123")

@@ -88,8 +88,16 @@ def test_the_official_devkit(root: Path, submission: Path, tmp_path: Path, capsy
         (("eval", "nowhere", "nothing.json"), ("nowhere holds no nuScenes-format tables",)),
     ],
 )
-def test_wrong_input(capsys: pytest.CaptureFixture[str], args: tuple[str, ...], parts: tuple[str, ...]) -> None:
+def test_wrong_input(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    parts: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert_one_sentence(fewview(capsys, "detect", *args), 2, *parts)
+    assert not [*tmp_path.iterdir()], "nothing is left behind"
 
 
 def test_a_missing_submission_and_a_wrong_interpreter(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,18 +46,7 @@ class StableZero123:
 
         Raises BadInputError where it is another model's, damaged or unsafe, and FewviewError without the packages.
         """
-        if not folder.is_dir():
-            raise BadInputError(
-                f"{folder} is no folder: give that of a Stable Zero123 pipeline in diffusers' layout (unet, vae, "
-                "image_encoder, clip_camera_projection)."
-            )
-        unet_config, vae_config, clip_config = (_config(folder / n) for n in ("unet", "vae", "image_encoder"))
-        latents = vae_config.get("latent_channels")
-        if unet_config.get("in_channels") != 8 or unet_config.get("out_channels") != 4 or latents != 4:
-            raise BadInputError(
-                f"{folder} is of another model: its unet takes {unet_config.get('in_channels')} channels, and 8 are "
-                "expected, 4 of the noisy picture and 4 of the photograph that it is conditioned on."
-            )
+        unet_config, vae_config, clip_config = checked_configs(folder)
         diffusers, transformers = _package("diffusers"), _package("transformers")
         unet = _network(folder / "unet", unet_config, diffusers.UNet2DConditionModel.from_config)
         vae = _network(folder / "vae", vae_config, diffusers.AutoencoderKL.from_config)
@@ -124,6 +113,26 @@ def _package(name: str) -> Any:
         raise FewviewError(
             f"A Stable Zero123 prior needs a package that is not installed ({error}): pip install 'fewview[diffusion]'."
         ) from error
+
+
+def checked_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Configs of the denoiser, the encoder of pictures and that of meanings in a pipeline's folder.
+
+    Raises BadInputError where the folder is of another model or damaged.
+    """
+    if not folder.is_dir():
+        raise BadInputError(
+            f"{folder} is no folder: give that of a Stable Zero123 pipeline in diffusers' layout (unet, vae, "
+            "image_encoder, clip_camera_projection)."
+        )
+    unet_config, vae_config, clip_config = (_config(folder / n) for n in ("unet", "vae", "image_encoder"))
+    latents = vae_config.get("latent_channels")
+    if unet_config.get("in_channels") != 8 or unet_config.get("out_channels") != 4 or latents != 4:
+        raise BadInputError(
+            f"{folder} is of another model: its unet takes {unet_config.get('in_channels')} channels, and 8 are "
+            "expected, 4 of the noisy picture and 4 of the photograph that it is conditioned on."
+        )
+    return unet_config, vae_config, clip_config
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ...scene.progress import Progress, silent
 from ...scene.readers import load_run_capture
 from ...scene.run import Run
 from ..evidence.plain_background import with_plain_backgrounds_cut_out
+from ..evidence.stable_zero123 import checked_configs
 from ..methods.registry import method
 from .placement import place, pose_estimator
 from .read_input import read_input
@@ -24,6 +25,8 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     started = time.perf_counter()
     found = read_input(source, config, progress)
     estimator = pose_estimator(run, found, config)  # loads a network's weights, before anything that takes long
+    if config.view_prior is not None:
+        checked_configs(config.view_prior)  # the networks themselves are loaded when the mesh is there
     selected = select_views(found, config, progress)
     if config.method != "auto" and method(config.method).needs_mattes:
         selected = with_plain_backgrounds_cut_out(selected, progress)
