@@ -64,13 +64,39 @@ class _View:
     def focal_px(self) -> float:
         return float(self.lens.mean_focal_length() * self.scale.mean())
 
-    def surface(self) -> tuple[np.ndarray, np.ndarray]:
-        """The pixels [M, 2] int, row and column, that show a surface, and where it is in the world [M, 3]."""
+    def surface(self) -> _Surface:
+        """What its pixels show, where that faces the camera."""
         pixels = np.argwhere(self.triangle >= 0)
+        row, column = pixels.T
         xy = (pixels[:, ::-1] + 0.5) / self.scale
         rays = np.pad(np.asarray(self.lens.cam_from_img(xy))[:, :2], ((0, 0), (0, 1)), constant_values=1.0)
-        in_cam = rays / self.inverse_depth[pixels[:, 0], pixels[:, 1], None]
-        return pixels, (in_cam - self.cam_from_world[:, 3]) @ self.cam_from_world[:, :3]
+        in_cam = rays / self.inverse_depth[row, column, None]
+        xyz = (in_cam - self.cam_from_world[:, 3]) @ self.cam_from_world[:, :3]
+        towards = self.center - xyz
+        distance = np.linalg.norm(towards, axis=1)
+        normal = self.normal[self.triangle[row, column]]
+        cosine = _dots(towards, normal) / distance
+        faces = np.abs(cosine) > MIN_COSINE
+        towards /= distance[:, None]
+        normal *= np.sign(cosine)[:, None]
+        return _Surface(pixels[faces], xyz[faces], towards[faces], distance[faces], normal[faces])
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """Places of a surface that a view shows, one in each of its pixels."""
+
+    pixels: np.ndarray  # [M, 2] row and column
+    xyz: np.ndarray  # [M, 3] in the world
+    towards: np.ndarray  # [M, 3] unit vector to the camera
+    distance: np.ndarray  # [M] to the camera
+    normal: np.ndarray  # [M, 3] on the camera's side
+
+
+def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Products [M] of vectors [M, 3]."""
+    products: np.ndarray = np.einsum("ij,ij->i", a, b)
+    return products
 
 
 def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]:
@@ -82,9 +108,9 @@ def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]
     views = {view: _view(model, view, grey[view]) for view in model.views if grey[view].size}
     shares: dict[Pair, list[float]] = {}
     for view, others in _partners(views).items():
-        pixels, xyz = views[view].surface()
+        surface = views[view].surface()
         for other in others:
-            share = _denied(views[view], pixels, xyz, views[other])
+            share = _denied(views[view], surface, views[other])
             if share is not None:
                 shares.setdefault((min(view, other), max(view, other)), []).append(share)
     return {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
@@ -170,25 +196,18 @@ def _surface(
     return triangle, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12), inverse
 
 
-def _denied(
-    a: _View,
-    pixels: np.ndarray,  # [M, 2] row and column in a
-    xyz: np.ndarray,  # [M, 3] the surface there
-    b: _View,
-) -> float | None:
+def _denied(a: _View, surface: _Surface, b: _View) -> float | None:
     """Share of a place on the surface of view a that view b denies; None where they show too little together."""
-    in_b = xyz @ b.cam_from_world[:, :3].T + b.cam_from_world[:, 3]
-    rays = [view.center - xyz for view in (a, b)]
-    far = [np.linalg.norm(r, axis=1) for r in rays]
-    normal = a.normal[a.triangle[pixels[:, 0], pixels[:, 1]]]
-    facing = [(r * normal).sum(1) / f for r, f in zip(rays, far, strict=True)]
-    scale = (far[0] / a.focal_px) / (far[1] / b.focal_px)
-    seen = (rays[0] * rays[1]).sum(1) > np.cos(np.radians(MAX_ANGLE_DEG)) * far[0] * far[1]
-    seen &= (np.abs(facing[0]) > MIN_COSINE) & (facing[1] * np.sign(facing[0]) > MIN_COSINE)
-    seen &= (np.maximum(scale, 1 / scale) < MAX_SCALE) & (in_b[:, 2] > 0)
+    towards = b.center - surface.xyz
+    distance = np.sqrt(_dots(towards, towards))
+    scale = (surface.distance / a.focal_px) / (distance / b.focal_px)
+    seen = _dots(towards, surface.towards) > np.cos(np.radians(MAX_ANGLE_DEG)) * distance
+    seen &= _dots(towards, surface.normal) > MIN_COSINE * distance
+    seen &= (np.maximum(scale, 1 / scale) < MAX_SCALE) & (towards @ b.cam_from_world[2, :3] < 0)
     if seen.sum() < MIN_PIXELS:
         return None
-    pixels, in_b = pixels[seen], in_b[seen]
+    pixels = surface.pixels[seen]
+    in_b = surface.xyz[seen] @ b.cam_from_world[:, :3].T + b.cam_from_world[:, 3]
     xy = _project(b.lens, in_b) * b.scale
     height, width = b.grey.shape
     column, row = np.floor(xy).astype(int).T
