@@ -1,6 +1,6 @@
 """Confidence of estimated cameras against their errors: how many that are told as sure are wrong.
 
-    python scripts/benchmark_confidence.py DATA... [--subsets 0] [--views 3 8] [--seed 0] [--sure 0.7] [--side 960]
+    python scripts/benchmark_confidence.py DATA... [--subsets 0] [--views 3 8] [--seed 0] [--sure 0.9] [--side 960]
 
 DATA is anything with true cameras, such as the scenes of `make_look_alikes.py`. With `--subsets` so many random choices
 of `--views` photographs of each are placed instead of all. A camera is right when its rotation is within 5 degrees and
@@ -24,6 +24,7 @@ from fewview.recon.poses import PosesConfig, estimate_poses, pair_errors
 from fewview.scene import Capture, FewviewError
 from fewview.scene.geometry import align_similarity
 from fewview.scene.readers import read_capture
+from fewview.scene.run import SURE
 
 RIGHT_DEG, RIGHT_CENTRE = 5.0, 0.25
 BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--subsets", type=int, default=0)
     parser.add_argument("--views", nargs=2, type=int, default=(3, 8))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sure", type=float, default=0.7)
+    parser.add_argument("--sure", type=float, default=SURE)
     parser.add_argument("--side", type=int, default=960)
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
