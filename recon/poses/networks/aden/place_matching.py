@@ -82,7 +82,7 @@ class PlaceMatcher(nn.Module):
         self,
         x: Tensor,  # [B, N, places, channels] of unit spread
     ) -> Tensor:
-        """What each photograph shows by itself, [B, N, places, width]."""
+        """Features [B, N, places, width] of each photograph by itself."""
         h = self.enter(x).flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))
         return self.leave(self.blocks(h).flatten(2).transpose(1, 2)).view(*x.shape[:3], -1)
 

@@ -30,7 +30,7 @@ ROUNDS = 2  # of reweighting, for the shift between the crops' middles
 
 @dataclass(frozen=True)
 class PoseEvidence:
-    """What the places of V pairs of photographs know. The first photograph is the reference."""
+    """Knowledge of the places of V pairs of photographs. The first photograph is the reference."""
 
     points: Tensor  # [V, 2, places, 3] of the reference and of the other, each in its camera's axes
     solid: Tensor  # [V, 2, places] probability that a place shows the object

@@ -92,7 +92,7 @@ class ViewFusion(nn.Module):
         return self.compare(self.features(tokens), descriptors)
 
     def features(self, tokens: Tensor) -> Tensor:
-        """What each photograph shows by itself, [B, N, places, width], which every pair of it shares.
+        """Features [B, N, places, width] of each photograph by itself, which every pair of it shares.
 
         In mixed precision this alone is of 16 bits; it is most of the work.
         """
