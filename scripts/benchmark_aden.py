@@ -37,11 +37,13 @@ from fewview.recon.poses.networks.aden.image_encoder import ImageEncoder
 from fewview.recon.poses.networks.aden.joint_selection import independent_poses, joint_poses, propose_pairs
 from fewview.recon.poses.networks.aden.model import Aden, Generator, PoseScorer
 from fewview.recon.poses.networks.aden.object_crops import normalised
+from fewview.recon.poses.networks.aden.pose_evidence import PoseEvidence
 from fewview.recon.poses.networks.aden.pose_targets import between, cameras_of, relative_poses
 from fewview.scene.readers import read_capture
 from torch import Tensor, nn
 
 THRESHOLDS = (5, 15, 30)
+PAIRS = 8  # of a sequence, for the heads
 DISTINCT = 0.015  # `turn_distance` from which on an object has distinct sides; see train_priors/object_symmetry.py
 
 
@@ -136,18 +138,21 @@ class Pairs:
 
     fused: Tensor  # [V, fused]
     truth: Tensor  # [V, 7]
+    evidence: PoseEvidence
 
 
 @torch.no_grad()
-def pairs_of(sequences: list[Sequence], network: Aden, orders: int) -> Pairs:
-    """Pairs by chance of each sequence."""
-    fused, truth = [], []
+def pairs_of(sequences: list[Sequence], network: Aden) -> Pairs:
+    """Eight pairs by chance of each sequence."""
+    fused, truth, evidence = [], [], []
     for number, sequence in enumerate(sequences):
         rng = np.random.default_rng([12, number])
-        sets = torch.from_numpy(np.stack([rng.permutation(len(sequence.tokens))[:2] for _ in range(orders)]))
-        fused.append(network.fusion(sequence.tokens[sets], sequence.descriptors[sets])[:, 0])
+        sets = torch.from_numpy(np.stack([rng.permutation(len(sequence.tokens))[:2] for _ in range(PAIRS)]))
+        vectors, places = network.fusion.with_places(sequence.tokens[sets], sequence.descriptors[sets])
+        fused.append(vectors[:, 0])
+        evidence.append(PoseEvidence.of(places))
         truth.append(relative_poses(sequence.cam_from_world[sets].double())[:, 1].float())
-    return Pairs(torch.cat(fused), torch.cat(truth))
+    return Pairs(torch.cat(fused), torch.cat(truth), PoseEvidence.cat(evidence))
 
 
 def print_rotations(name: str, rotations: Tensor, truth: Tensor) -> None:
@@ -160,7 +165,8 @@ def measure_hypotheses(pairs: Pairs, generator: Generator, scorer: PoseScorer, c
     """Print the chosen pose, the best of M for growing M, and the time of a pair."""
     started = time.process_time()
     poses = torch.cat([generator(part, torch.arange(count), None) for part in pairs.fused.split(64)])
-    logits = torch.cat([scorer(f, p) for f, p in zip(pairs.fused.split(64), poses.split(64), strict=True)])
+    parts = [slice(first, first + 64) for first in range(0, len(poses), 64)]
+    logits = torch.cat([scorer(pairs.fused[part], poses[part], pairs.evidence[part]) for part in parts])
     each = (time.process_time() - started) / len(poses)
     rows = torch.arange(len(poses))
     print_rotations("generator and discriminator", poses[rows, logits.argmax(1), :4], pairs.truth)
@@ -183,9 +189,11 @@ class Heads(nn.Module):
         super().__init__()
         config = network.config
         self.generator = Generator(config)
-        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
+        has_turn = config.trunk > 0
+        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=has_turn, has_evidence=has_turn)
+        self.plain = PoseScorer(config.vector, config.scorer_width, has_turn=has_turn)
         self.regression = Generator(replace(config, hypotheses=1))
-        self.grid = GridScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
+        self.grid = GridScorer(config.vector, config.scorer_width, has_turn=has_turn)
 
 
 def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
@@ -199,7 +207,8 @@ def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
         task.set_rates(optimizer, step)
         batch = task.batch(step)
         with torch.no_grad():
-            fused = network.fusion(batch.tokens, batch.descriptors).flatten(0, 1)
+            fused, places = network.fusion.with_places(batch.tokens, batch.descriptors)
+            fused, evidence = fused.flatten(0, 1), PoseEvidence.of(places)
         truth, chance = batch.truth.flatten(0, 1), batch.chance
         with torch.no_grad():
             poses = heads.generator(fused, chance.queries, chance.noise)
@@ -209,7 +218,8 @@ def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
         winners = heads.generator(fused, chance.queries[nearest], noise)
         loss = winner_loss(winners, truth, 0.5 * math.log2(max(1, chance.winners)) / 4)
         candidates = poses if chance.others is None else torch.cat([poses, chance.others], 1)
-        loss = loss + soft_contrastive_loss(heads.scorer(fused, candidates), truth, candidates)
+        loss = loss + soft_contrastive_loss(heads.scorer(fused, candidates, evidence), truth, candidates)
+        loss = loss + soft_contrastive_loss(heads.plain(fused, candidates), truth, candidates)
         loss = loss + winner_loss(heads.regression(fused, torch.zeros(1, dtype=torch.int64), None), truth)
         grid = nn.functional.normalize(torch.randn(512, 4, generator=torch.Generator().manual_seed(step)), dim=1)
         loss = loss + heads.grid.loss(fused, truth[:, :4], grid)
@@ -219,13 +229,16 @@ def train_rivals(data: TokenSet, network: Aden, steps: int) -> Heads:
     return heads.eval().requires_grad_(False)
 
 
-def compare(pairs: Pairs, heads: Heads, count: int, grids: list[int], grid_pairs: int) -> None:
-    """Print what the heads reach on pairs."""
+def compare(pairs: Pairs, heads: Heads, count: int, grids: dict[int, int]) -> None:
+    """Print what the heads reach on pairs; `grids` says on how many of them a grid of so many rotations is tried."""
     alone = heads.regression(pairs.fused, torch.zeros(1, dtype=torch.int64), None)
     print_rotations("regression, M = 1", alone[:, 0, :4], pairs.truth)
     measure_hypotheses(pairs, heads.generator, heads.scorer, count)
-    for size in grids:
-        grid, some = spread_rotations(size), min(len(pairs.fused), grid_pairs)
+    poses = heads.generator(pairs.fused, torch.arange(count), None)
+    best = heads.plain(pairs.fused, poses).argmax(1)
+    print_rotations("discriminator without evidence", poses[torch.arange(len(poses)), best, :4], pairs.truth)
+    for size, most in grids.items():
+        grid, some = spread_rotations(size), min(len(pairs.fused), most)
         started = time.process_time()
         best = heads.grid.best(pairs.fused[:some], grid)
         each = (time.process_time() - started) / some
@@ -237,12 +250,12 @@ def main() -> None:
     parser.add_argument("objects", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="of scripts/train_priors/aden.py")
     parser.add_argument("--views", type=int, nargs="*", default=[2, 5, 8])
-    parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--orders", type=int, nargs="*", default=[8, 1, 1], help="for each number of views")
     parser.add_argument("--by-name", action="store_true", help="also the figures of each sequence")
     parser.add_argument("--tokens", type=Path, help="folder of training tokens of scripts/train_priors/aden.py")
     parser.add_argument("--rivals", type=int, default=0, help="steps of training of the other heads")
-    parser.add_argument("--grid-pairs", type=int, default=64, help="pairs for which all rotations of a grid are scored")
     parser.add_argument("--grids", type=int, nargs="*", default=[RELPOSE_GRID, 500_000])
+    parser.add_argument("--grid-pairs", type=int, nargs="*", default=[280, 12], help="that are scored, for each grid")
     options = parser.parse_args()
     encoder, network = load_aden(options.weights)
     started = time.process_time()
@@ -250,9 +263,9 @@ def main() -> None:
     photographs = sum(len(s.tokens) for s in sequences)
     each = 1e3 * (time.process_time() - started) / photographs
     print(f"{len(sequences)} sequences, {photographs} photographs, {each:.0f} ms each to read and encode", flush=True)
-    for views in options.views:
-        measure(sequences, network, views, options.orders, options.by_name)
-    pairs = pairs_of(sequences, network, 4 * options.orders)
+    for views, orders in zip(options.views, options.orders, strict=True):
+        measure(sequences, network, views, orders, options.by_name)
+    pairs = pairs_of(sequences, network)
     print(f"heads as they are trained, {len(pairs.fused)} pairs:")
     measure_hypotheses(pairs, network.generator, network.scorer, network.config.hypotheses)
     if options.rivals:
@@ -264,8 +277,7 @@ def main() -> None:
             pairs,
             train_rivals(data, network, options.rivals),
             network.config.hypotheses,
-            options.grids,
-            options.grid_pairs,
+            dict(zip(options.grids, options.grid_pairs, strict=True)),
         )
 
 

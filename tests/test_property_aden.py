@@ -283,11 +283,11 @@ class Told:
     def __init__(self, modes: Tensor, logits: Tensor) -> None:
         self.modes, self.logits = modes, logits  # [N * N, k, 7], [N * N, k]
 
-    def scorer(self, row: Tensor, poses: Tensor) -> Tensor:
+    def scorer(self, rows: Tensor, poses: Tensor, evidence: None = None) -> Tensor:
         """High near a mode, and falling by one for each degree."""
-        modes, logits = self.modes[int(row[0, 0])], self.logits[int(row[0, 0])]
-        distance = torch.rad2deg(rotation_distance(poses[0, :, None, :4], modes[None, :, :4]))
-        return (logits - distance).max(1).values[None]
+        modes, logits = (values[rows[:, 0].long()][:, None] for values in (self.modes, self.logits))
+        distance = torch.rad2deg(rotation_distance(poses[:, :, None, :4], modes[..., :4]))
+        return (logits - distance).max(-1).values
 
 
 def told_pairs(angles: Tensor, mistaken: set[tuple[int, int]]) -> PairProposals:

@@ -7,8 +7,13 @@ import math
 import pytest
 import torch
 from fewview.recon.poses.networks.aden.hypothesis_losses import rotation_distance
-from fewview.recon.poses.networks.aden.place_matching import PlaceMatcher, Places, match_losses, turn_of_matches
-from fewview.recon.poses.networks.aden.view_fusion import centres
+from fewview.recon.poses.networks.aden.place_matching import (
+    PlaceMatcher,
+    Places,
+    centres,
+    match_losses,
+    turn_of_matches,
+)
 from fewview.scene.geometry import quat_from_rotation, so3_exp
 from support.threads import one_torch_thread as one_torch_thread
 from torch import Tensor
@@ -27,7 +32,7 @@ def told(points: Tensor, partner: Tensor, strength: float = 30.0) -> Places:
     nowhere = torch.tensor(0.0)
     there = torch.logaddexp(similar.logsumexp(-1, keepdim=True), nowhere)
     back = torch.logaddexp(similar.logsumexp(-2, keepdim=True), nowhere)
-    return Places(torch.zeros(1, 2, COUNT, 4), points, torch.zeros(1, 2, COUNT), similar, there, back, nowhere)
+    return Places(points, torch.zeros(1, 2, COUNT), similar, there, back, nowhere)
 
 
 def two_views(degrees: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,18 +99,18 @@ def test_a_matcher_learns_which_places_are_the_same() -> None:
     optimizer = torch.optim.Adam(matcher.parameters(), 1e-2)
     history = []
     for _ in range(60):
-        loss = match_losses(matcher(x, AT), surface, points)["matches"]
+        loss = match_losses(matcher(matcher.features(x), AT), surface, points)["matches"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         history.append(float(loss.detach()))
     assert history[-1] < 0.5 * history[0]
-    assert (matcher(x, AT).similar[0, 0].argmax(-1) == partner).float().mean() > 0.8
+    assert (matcher(matcher.features(x), AT).similar[0, 0].argmax(-1) == partner).float().mean() > 0.8
 
 
 def test_other_photographs_do_not_change_a_pairs_matches() -> None:
     torch.manual_seed(0)
     matcher = PlaceMatcher(GRID, 8, 8, blocks=1)
     x = torch.randn(1, 3, COUNT, 8)
-    both, alone = matcher(x, AT), matcher(x[:, :2], AT)
+    both, alone = (matcher(matcher.features(views), AT) for views in (x, x[:, :2]))
     assert torch.allclose(both.similar[:, :1], alone.similar, atol=1e-5)

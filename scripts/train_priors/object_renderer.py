@@ -60,7 +60,9 @@ class ObjectScene:
         if len(hit):
             picture[hit, :3] = self._shade({k: v[hit] for k, v in found.items()}, origins[hit], rays[hit])
             picture[hit, 3] = 1
-        blocks = picture.reshape(side_px, oversampling, side_px, oversampling, 4).mean((1, 3))
+        fine_rows = picture.reshape(side_px, oversampling, side_px, oversampling, 4)
+        pixel = [(row, column) for row in range(oversampling) for column in range(oversampling)]
+        blocks = sum(fine_rows[:, row, :, column] for row, column in pixel) / oversampling**2
         alpha = blocks[..., 3:]
         color = np.where(alpha > 0, blocks[..., :3] / np.maximum(alpha, 1e-6), 0)
         srgb = np.clip(color, 0, 1) ** (1 / 2.2)
@@ -75,23 +77,20 @@ class ObjectScene:
         return points.reshape(places, places, 3).astype(np.float16)
 
     def _shade(self, found: dict[str, np.ndarray], origins: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        u, v = found["u"][:, None], found["v"][:, None]
+        u, v = found["u"], found["v"]
         face = self.faces[found["primID"]]
-        weights = np.stack([1 - u - v, u, v], 1)  # [n, 3, 1]
-        albedo = self._texture(found["primID"], (self.uv[face] * weights).sum(1))
-        normal = (self.normals[face] * weights).sum(1)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        normal *= np.where((normal * rays).sum(1, keepdims=True) > 0, -1, 1)
+        weights = np.stack([1 - u - v, u, v], 1)  # [n, 3]
+        albedo = self._texture(found["primID"], np.einsum("nkc,nk->nc", self.uv[face], weights))
+        normal = _unit(np.einsum("nkc,nk->nc", self.normals[face], weights))
+        normal *= np.where(_dot(normal, rays) > 0, np.float32(-1), np.float32(1))[:, None]
         points = origins + rays * found["tfar"][:, None]
-        to_light = np.broadcast_to(self.light.direction.astype(np.float32), points.shape)
-        start = (points + normal * LIFT).astype(np.float32)
-        lit = self.scene.run(start, np.ascontiguousarray(to_light), query="OCCLUDED") != 0
-        facing = np.clip(normal @ self.light.direction, 0, 1) * lit
-        half = self.light.direction - rays
-        half /= np.linalg.norm(half, axis=1, keepdims=True)
-        gloss = self.light.gloss * np.clip((normal * half).sum(1), 0, 1) ** 24 * lit
-        sky = self.light.sky * (0.75 + 0.25 * normal[:, 2:])
-        return np.clip(albedo * (sky + facing[:, None] * self.light.color) + gloss[:, None], 0, 1)
+        direction, color, sky = (v.astype(np.float32) for v in (self.light.direction, self.light.color, self.light.sky))
+        to_light = np.ascontiguousarray(np.broadcast_to(direction, points.shape))
+        lit = self.scene.run(points + normal * np.float32(LIFT), to_light, query="OCCLUDED") != 0
+        facing = np.clip(normal @ direction, 0, 1) * lit
+        gloss = np.float32(self.light.gloss) * np.clip(_dot(normal, _unit(direction - rays)), 0, 1) ** 24 * lit
+        above = sky * (np.float32(0.75) + np.float32(0.25) * normal[:, 2:])
+        return np.clip(albedo * (above + facing[:, None] * color) + gloss[:, None], 0, 1)
 
     def _texture(self, face: np.ndarray, uv: np.ndarray) -> np.ndarray:
         """Bilinear colours [n, 3] linear, the picture repeated."""
@@ -101,9 +100,9 @@ class ObjectScene:
             rows = part == number
             texture = self.textures[number]
             height, width = texture.shape[:2]
-            x, y = uv[rows, 0] * width - 0.5, (1 - uv[rows, 1]) * height - 0.5
+            x, y = uv[rows, 0] * np.float32(width) - 0.5, (1 - uv[rows, 1]) * np.float32(height) - 0.5
             x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-            fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+            fx, fy = (x - x0).astype(np.float32)[:, None], (y - y0).astype(np.float32)[:, None]
             x0, x1, y0, y1 = x0 % width, (x0 + 1) % width, y0 % height, (y0 + 1) % height
             top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
             colors[rows] = top * (1 - fy) + (texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx) * fy
@@ -118,9 +117,17 @@ def _rays(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Origins and unit directions [H * W, 3] float32 in the world."""
     rotation, centre = cam_from_world[:3, :3], -cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
-    rays = np.stack([x / focal_px, y / focal_px, np.ones_like(x)], -1).reshape(-1, 3) @ rotation
-    rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
-    return np.tile(centre.astype(np.float32), (len(rays), 1)), rays
+    scale = np.float32(1 / focal_px)
+    rays = _unit(np.stack([x * scale, y * scale, np.ones_like(x)], -1).reshape(-1, 3) @ rotation.astype(np.float32))
+    return np.ascontiguousarray(np.broadcast_to(centre.astype(np.float32), rays.shape)), rays
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("nc,nc->n", a, b)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.sqrt(_dot(vectors, vectors)), 1e-9)[:, None]
 
 
 def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -129,4 +136,4 @@ def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     total = np.zeros_like(vertices)
     for column in range(3):
         np.add.at(total, faces[:, column], normal)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -37,11 +37,12 @@ class TokenSet:
 class AdenSchedule:
     """Settings of a training."""
 
-    steps: int = 4000
-    photographs: int = 64  # of a step that are not a reference, about
-    most_views: int = 8  # N is drawn from 2 to this
+    steps: int = 3000
+    photographs: int = 40  # of a step that are not a reference, about
+    most_views: int = 4  # N is drawn from 2 to this; the paper has 8, but what is asked of the network later is pairs
     near_share: float = 0.7  # of sequences whose photographs are drawn from the third that is nearest to the reference
     hypotheses: int = 128  # of the M that take part in a step; the others rest
+    judged: int | None = 48  # of these, how many the discriminator judges in robust mode; all of them in paper mode
     query_noise: float = 0.1  # over the spread of the queries
     # paper: winner takes all, and the truth is the only positive among the proposals. robust: the next best learn, too,
     # in the first third; proposals and poses by chance are compared with the truth, which is not among them.
@@ -137,7 +138,8 @@ class AdenTraining:
             others = torch.randn(count, max(1, len(queries) // 10), 7, generator=generator)
             others[..., :4] /= others[..., :4].norm(dim=-1, keepdim=True)
             others[..., 4:] = others[..., 4:] * 0.2 + torch.tensor([0.0, 0.0, 1.0])
-        return Chance(queries, self.schedule.query_noise * noise, self.schedule.winners(step), others)
+        judged = None if self.schedule.mode == "paper" else min(self.schedule.judged or len(queries), len(queries))
+        return Chance(queries, self.schedule.query_noise * noise, self.schedule.winners(step), others, judged)
 
     def loss(self, forward: Forward, batch: PoseBatch) -> Mapping[str, Tensor]:
         found: Proposals = forward(batch.tokens, batch.descriptors, batch.truth, batch.chance)

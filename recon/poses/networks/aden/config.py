@@ -21,7 +21,7 @@ class AdenConfig:
     backbone: Backbone = "efficientnet-lite0"
     side_px: int = 192  # of the square crop
     grid: int = 12  # tokens along each side of the crop
-    trunk: int = 64  # numbers that are learned about each place, by which they are matched; 0: by the backbone's alone
+    trunk: int = 96  # numbers that are learned about each place, by which they are matched; 0: by the backbone's alone
     look: int = 12  # numbers that a token keeps of what it looks like
     hidden: int = 256  # width of what reads the matches
     dropout_percent: int = 10

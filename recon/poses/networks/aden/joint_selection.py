@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .hypothesis_losses import rotation_distance
 from .model import Aden
+from .pose_evidence import PoseEvidence
 from .pose_targets import after, between, first_pose
 
 TOP = 10  # hypotheses of each pair that are tried
@@ -31,17 +32,24 @@ class PairProposals:
     poses: Tensor  # [N * N, M, 7]
     log_share: Tensor  # [N * N, M], log softmax over the proposals
     normaliser: Tensor  # [N * N], their log-sum-exp
+    # Of each row in use; empty where the network takes none.
+    evidence: Mapping[int, PoseEvidence] = field(default_factory=dict)
 
     def top(self, a: int, b: int, count: int = TOP) -> Tensor:
         """The best [count, 7] poses of b relative to a."""
         row = a * self.count + b
         return self.poses[row, self.log_share[row].topk(min(count, self.log_share.shape[1])).indices]
 
-    def score(self, a: int, b: int, poses: Tensor) -> Tensor:
-        """Log-probabilities [c] of poses [c, 7] of b relative to a, over one proposal's even share, with a floor."""
-        row = a * self.count + b
-        logits = self.network.scorer(self.fused[row][None], poses[None])[0]
-        even = logits - self.normaliser[row] + math.log(self.poses.shape[1])
+    def scores(
+        self,
+        pairs: Sequence[tuple[int, int]],  # k pairs (a, b)
+        poses: Tensor,  # [k, c, 7] of b relative to a
+    ) -> Tensor:
+        """Log-probabilities [k, c] of poses of each pair, over one proposal's even share, with a floor."""
+        rows = [a * self.count + b for a, b in pairs]
+        told = PoseEvidence.cat([self.evidence[row] for row in rows]) if self.evidence else None
+        logits = self.network.scorer(self.fused[rows], poses, told)
+        even = logits - self.normaliser[rows][:, None] + math.log(self.poses.shape[1])
         return torch.logaddexp(even, torch.full_like(even, FLOOR))
 
     def belief(self, a: int, b: int, pose: Tensor) -> float:
@@ -63,15 +71,21 @@ def propose_pairs(
     fused = torch.zeros(count * count, network.config.vector)
     poses = torch.zeros(count * count, network.config.hypotheses, 7)
     logits = torch.zeros(count * count, network.config.hypotheses)
+    evidence: dict[int, PoseEvidence] = {}
+    features = network.fusion.features(tokens[None])[0]
     for a in range(count):
         others = [b for b in range(count) if b != a and (views is None or a in views or b in views)]
         if not others:
             continue
         sets = torch.tensor([[a, b] for b in others])
         rows = a * count + torch.tensor(others)
-        fused[rows] = network.fusion(tokens[sets], descriptors[sets])[:, 0]
-        poses[rows], logits[rows] = network.propose(fused[rows])
-    return PairProposals(network, count, fused, poses, logits.log_softmax(-1), logits.logsumexp(-1))
+        vectors, places = network.fusion.compare(features[sets], descriptors[sets])
+        fused[rows] = vectors[:, 0]
+        told = None if places is None else PoseEvidence.of(places)
+        poses[rows], logits[rows] = network.propose(fused[rows], told)
+        if told is not None:
+            evidence |= {int(row): told[number : number + 1] for number, row in enumerate(rows)}
+    return PairProposals(network, count, fused, poses, logits.log_softmax(-1), logits.logsumexp(-1), evidence)
 
 
 @torch.no_grad()
@@ -81,8 +95,8 @@ def independent_poses(
     descriptors: Tensor,  # [N, 3]
 ) -> Tensor:
     """Poses [N, 7] relative to the first photograph: of each other one the best of its proposals (the paper's way)."""
-    fused = network.fusion(tokens[None], descriptors[None])[0]
-    poses, logits = network.propose(fused)
+    fused, places = network.fusion.with_places(tokens[None], descriptors[None])
+    poses, logits = network.propose(fused[0], None if places is None else PoseEvidence.of(places))
     best = poses[torch.arange(len(poses)), logits.argmax(1)]
     return torch.cat([first_pose(best)[None], best])
 
@@ -129,11 +143,10 @@ def ranked_poses_of_added(pairs: PairProposals, placed: Tensor) -> tuple[Tensor,
 
 def _support(pairs: PairProposals, placed: Tensor, view: int, candidates: Tensor, others: list[int]) -> Tensor:
     """Sum of the scores [c] of candidates [c, 7] for a photograph over its pairs with the others, in both orders."""
-    total = torch.zeros(len(candidates))
-    for other in others:
-        total += pairs.score(other, view, between(candidates, placed[other]))
-        total += pairs.score(view, other, between(placed[other].expand_as(candidates), candidates))
-    return total
+    there = [between(candidates, placed[other]) for other in others]
+    back = [between(placed[other].expand_as(candidates), candidates) for other in others]
+    rows = [*((other, view) for other in others), *((view, other) for other in others)]
+    return pairs.scores(rows, torch.stack([*there, *back])).sum(0)
 
 
 def _spanning_tree(pairs: PairProposals) -> Tensor:

@@ -11,11 +11,13 @@ from .....scene.geometry import rotation_from_quat
 from .config import TURN, AdenConfig
 from .hypothesis_losses import rotation_distance
 from .place_matching import Places
+from .pose_evidence import NUMBERS, PoseEvidence
 from .view_fusion import ViewFusion, encode_octaves
 
 POSE_OCTAVES = 8
 SMOOTH_OCTAVES = 3
 MOST_LEANING = 4.0
+START_WEIGHT = 0.3  # of each number of evidence, all of which speak for a pose
 POSE_NUMBERS = 12  # of a rotation matrix and a translation
 
 
@@ -26,8 +28,8 @@ class Proposals:
     winners: Tensor  # [V, k, 7] the proposals nearest to the truth in rotation, the nearest first; with gradient
     truth: Tensor  # [V, 7]
     poses: Tensor  # [V, m, 7] all that were proposed, without gradient
-    candidates: Tensor  # [V, m (+ others), 7] these and poses by chance
-    logits: Tensor  # [V, 1 + m (+ others)] of the truth and of the candidates
+    candidates: Tensor  # [V, c (+ others), 7] those that were judged, and poses by chance
+    logits: Tensor  # [V, 1 + c (+ others)] of the truth and of the candidates
     winning_query: Tensor  # [V] int64
     places: Places | None  # that the poses were read from
 
@@ -40,10 +42,11 @@ class Chance:
     noise: Tensor  # [V, m, query_width] added to them
     winners: int  # k
     others: Tensor | None  # [V, o, 7] further negatives
+    judged: int | None = None  # c, how many of the proposals the discriminator judges, a third of them the nearest
 
     def to(self, device: torch.device) -> Chance:
         others = None if self.others is None else self.others.to(device)
-        return Chance(self.queries.to(device), self.noise.to(device), self.winners, others)
+        return Chance(self.queries.to(device), self.noise.to(device), self.winners, others, self.judged)
 
 
 class Aden(nn.Module):
@@ -54,7 +57,9 @@ class Aden(nn.Module):
         self.config = config
         self.fusion = ViewFusion(config, channels)
         self.generator = Generator(config)
-        self.scorer = PoseScorer(config.vector, config.scorer_width, has_turn=config.trunk > 0)
+        self.scorer = PoseScorer(
+            config.vector, config.scorer_width, has_turn=config.trunk > 0, has_evidence=config.trunk > 0
+        )
 
     def forward(
         self,
@@ -65,26 +70,44 @@ class Aden(nn.Module):
     ) -> Proposals:
         """Proposals for V = B * (N - 1) photographs; only the winners are made with gradient."""
         fused, places = self.fusion.with_places(tokens, descriptors)
-        fused, truth = fused.flatten(0, 1), truth.flatten(0, 1)
+        evidence = None if places is None else PoseEvidence.of(places)
+        with torch.autocast(tokens.device.type, enabled=False):  # the octaves of poses need float32
+            return self._proposals(fused.flatten(0, 1), truth.flatten(0, 1), chance, places, evidence)
+
+    def _proposals(
+        self, fused: Tensor, truth: Tensor, chance: Chance, places: Places | None, evidence: PoseEvidence | None
+    ) -> Proposals:
         with torch.no_grad():
             poses = self.generator(fused, chance.queries, chance.noise)
             distance = rotation_distance(poses[..., :4], truth[:, None, :4])
             nearest = distance.topk(chance.winners, dim=1, largest=False).indices
+            judged = poses if chance.judged is None else _hard_and_any(poses, distance, chance.judged)
         views = torch.arange(len(fused), device=fused.device)[:, None]
         queries, noise = chance.queries[nearest], chance.noise[views, nearest]
         winners = self.generator(fused, queries, noise)
-        candidates = poses if chance.others is None else torch.cat([poses, chance.others], dim=1)
-        logits = self.scorer(fused, torch.cat([truth[:, None], candidates], dim=1))
+        candidates = judged if chance.others is None else torch.cat([judged, chance.others], dim=1)
+        logits = self.scorer(fused, torch.cat([truth[:, None], candidates], dim=1), evidence)
         return Proposals(winners, truth, poses, candidates, logits, queries[:, 0], places)
 
     def propose(
         self,
         fused: Tensor,  # [V, vector]
+        evidence: PoseEvidence | None = None,  # of the same pairs, where the network takes it
     ) -> tuple[Tensor, Tensor]:
         """All poses [V, M, 7] without noise and their logits [V, M]; the same every time."""
         queries = torch.arange(self.config.hypotheses, device=fused.device)
         poses = self.generator(fused, queries, None)
-        return poses, self.scorer(fused, poses)
+        return poses, self.scorer(fused, poses, evidence)
+
+
+def _hard_and_any(poses: Tensor, distance: Tensor, count: int) -> Tensor:
+    """Some [V, count, 7] of poses [V, m, 7]: a third are the nearest to the truth, the others the first ones of all.
+
+    Which queries come first is chance, and a pose says nothing about which of the two it was chosen by.
+    """
+    near = distance.topk(count // 3, dim=1, largest=False).indices
+    hard = poses.gather(1, near[..., None].expand(-1, -1, poses.shape[-1]))
+    return torch.cat([hard, poses[:, : count - count // 3]], dim=1)
 
 
 class Generator(nn.Module):
@@ -140,7 +163,14 @@ class Generator(nn.Module):
 class PoseScorer(nn.Module):
     """Logits of poses for a photograph, as RelPose++ scores rotations; the same for a quaternion and its negative."""
 
-    def __init__(self, fused: int, width: int, numbers: int = POSE_NUMBERS, has_turn: bool = False) -> None:
+    def __init__(
+        self,
+        fused: int,
+        width: int,
+        numbers: int = POSE_NUMBERS,
+        has_turn: bool = False,
+        has_evidence: bool = False,
+    ) -> None:
         super().__init__()
         # A rotation is also told from the turn that the matches give, which the vectors end with.
         self.has_turn = has_turn
@@ -153,12 +183,20 @@ class PoseScorer(nn.Module):
         self.smooth = nn.Linear(fused, 2 * numbers * SMOOTH_OCTAVES)
         nn.init.zeros_(self.smooth.weight)
         nn.init.zeros_(self.smooth.bias)
+        # What the places of both photographs say about a pose, and how much that weighs.
+        self.from_evidence = self.weigh = None
+        if has_evidence:
+            self.from_evidence = nn.Sequential(nn.Linear(NUMBERS, width // 2), nn.GELU(), nn.Linear(width // 2, width))
+            self.weigh = nn.Linear(fused, NUMBERS)
+            nn.init.zeros_(self.weigh.weight)
+            nn.init.constant_(self.weigh.bias, START_WEIGHT)
         nn.init.zeros_(self.out.weight)  # no pose is better than another before training: the loss begins at ln(M + 1)
 
     def forward(
         self,
         fused: Tensor,  # [V, vector]
         poses: Tensor,  # [V, m, 7], or [m, 4] of rotations alone for all photographs
+        evidence: PoseEvidence | None = None,  # of the same pairs, where the scorer takes it
     ) -> Tensor:
         """Logits [V, m]."""
         rotation = rotation_from_quat(poses[..., :4])
@@ -168,6 +206,12 @@ class PoseScorer(nn.Module):
             beyond = (rotation @ turn[:, None].transpose(-1, -2)).flatten(-2)
             numbers = torch.cat([beyond, numbers.expand(*beyond.shape[:-1], -1)], dim=-1)
         encoded = encode_octaves(numbers, POSE_OCTAVES)
-        detailed = self.out(self.hidden(self.from_view(fused)[:, None] + self.from_pose(encoded)))[..., 0]
+        read = self.from_view(fused)[:, None] + self.from_pose(encoded)
         smooth = self.smooth(fused)
-        return detailed + (encoded[..., : smooth.shape[-1]] @ smooth[..., None])[..., 0]
+        logits = (encoded[..., : smooth.shape[-1]] @ smooth[..., None])[..., 0]
+        if self.from_evidence is not None and self.weigh is not None:
+            assert evidence is not None
+            told = evidence.numbers(rotation.expand(len(fused), *rotation.shape[-3:]))
+            read = read + self.from_evidence(told)
+            logits = logits + (told @ self.weigh(fused)[..., None])[..., 0]
+        return logits + self.out(self.hidden(read))[..., 0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,6 @@ SPREAD = 0.07  # of a match over the places around it
 class Places:
     """Learned numbers of each place of N photographs, and their matches with the first of them."""
 
-    features: Tensor  # [B, N, places, width]
     points: Tensor  # [B, N, places, 3] about the object's middle in the camera's axes, half sides of the crop
     solid: Tensor  # [B, N, places] logits that a place shows the object
     similar: Tensor  # [B, N - 1, places, places of the first photograph] logits of the others' matches
@@ -39,10 +39,17 @@ class Places:
     total_back: Tensor  # [B, N - 1, 1, places of the first photograph] the same over this one's
     nowhere: Tensor  # [] logit of no match at all
 
-    @property
+    @cached_property
+    @torch.no_grad()
     def sure(self) -> Tensor:
-        """Probability [B, N - 1, places, places] that two places choose each other."""
+        """Probability [B, N - 1, places, places] that two places choose each other; without gradient."""
         return (2 * self.similar - self.total_there - self.total_back).exp()
+
+
+def centres(grid: int) -> Tensor:
+    """Middles [grid * grid, 2] of a crop's places, x and y in [-1, 1], row by row."""
+    line = (torch.arange(grid) + 0.5) / grid * 2 - 1
+    return torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1).flip(-1)
 
 
 class _Block(nn.Module):
@@ -71,24 +78,30 @@ class PlaceMatcher(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(math.log(START_SHARPNESS)))
         self.nowhere = nn.Parameter(torch.tensor(4.0))
 
-    def forward(
+    def features(
         self,
         x: Tensor,  # [B, N, places, channels] of unit spread
+    ) -> Tensor:
+        """Features [B, N, places, width] of each photograph by itself."""
+        h = self.enter(x).flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return self.leave(self.blocks(h).flatten(2).transpose(1, 2)).view(*x.shape[:3], -1)
+
+    def forward(
+        self,
+        h: Tensor,  # [B, N, places, width] of `features`
         at: Tensor,  # [places, 2] middles of the places in the crop, in [-1, 1]
     ) -> Places:
-        shape = x.shape[:3]
-        h = self.enter(x).flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        h = self.leave(self.blocks(h).flatten(2).transpose(1, 2)).view(*shape, -1)
         located = self.locate(h)
         points = located[..., :3] + F.pad(at, (0, 1))
         unit = F.normalize(self.describe(h), dim=-1)
         similar = (self.sharpness.exp() * unit[:, 1:]) @ unit[:, :1].transpose(-1, -2)
-        # A place that is not of the object is nobody's match.
-        solid = F.logsigmoid(located[..., 3])
+        # A place that is not of the object is nobody's match. Matches must not teach what is of the object: most places
+        # have no match, and would be taken for background.
+        solid = F.logsigmoid(located[..., 3].detach())
         similar = similar + (solid[:, 1:, :, None] + solid[:, :1, None])
         there = torch.logaddexp(similar.logsumexp(-1, keepdim=True), self.nowhere)
         back = torch.logaddexp(similar.logsumexp(-2, keepdim=True), self.nowhere)
-        return Places(h, points, located[..., 3], similar, there, back, self.nowhere)
+        return Places(points, located[..., 3], similar, there, back, self.nowhere)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .....scene.geometry import rotation_from_quat
 from .config import TURN, AdenConfig
-from .place_matching import PlaceMatcher, Places, turn_of_matches
+from .place_matching import PlaceMatcher, Places, centres, turn_of_matches
 
 DESCRIPTOR_OCTAVES = 4
 MATCH_SHARPNESS = 15.0  # start of the learned factor of cosines before the softmax
@@ -35,12 +35,6 @@ def encode_octaves(
     factors = 2.0 ** torch.arange(octaves, dtype=values.dtype, device=values.device)
     angles = values[..., None, :] * factors[:, None]
     return torch.stack([angles.sin(), angles.cos()], dim=-2).flatten(-3)
-
-
-def centres(grid: int) -> Tensor:
-    """Middles [grid * grid, 2] of a crop's places, x and y in [-1, 1], row by row."""
-    line = (torch.arange(grid) + 0.5) / grid * 2 - 1
-    return torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1).flip(-1)
 
 
 class ViewFusion(nn.Module):
@@ -95,14 +89,30 @@ class ViewFusion(nn.Module):
 
     def with_places(self, tokens: Tensor, descriptors: Tensor) -> tuple[Tensor, Places | None]:
         """The same, and the matches that they were read from."""
+        return self.compare(self.features(tokens), descriptors)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """Features [B, N, places, width] of each photograph by itself, which every pair of it shares.
+
+        In mixed precision this alone is of 16 bits; it is most of the work.
+        """
         x = (tokens.float() - self.mean) / self.spread
+        return x if self.matcher is None else self.matcher.features(x).float()
+
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
+    def compare(
+        self,
+        x: Tensor,  # [B, N, places, width] of `features`
+        descriptors: Tensor,  # [B, N, 3] of the crops
+    ) -> tuple[Tensor, Places | None]:
+        """Vectors [B, N - 1, vector], and the matches that they were read from."""
         places = turn = None
+        at = centres(self.grid).to(x)
         if self.matcher is not None:
-            at = centres(self.grid).to(x)
             places = self.matcher(x, at)
             turn = F.pad(turn_of_matches(places, at), (0, 0, 1, 0))
             turn[:, 0, 0] = 1
-            x = places.features
         look = self.drop(self.look(x).flatten(2))  # [B, N, places * look]
         pair = torch.stack([look, look[:, :1].expand_as(look)], 2).flatten(2)
         box = torch.stack([descriptors, descriptors[:, :1].expand_as(descriptors)], 2).flatten(2)
@@ -137,8 +147,12 @@ class ViewFusion(nn.Module):
         return torch.cat(found, dim=-1)
 
 
+@torch.no_grad()
 def _field(places: Places, at: Tensor) -> Tensor:
-    """The field of learned matches with the reference, both ways, of each photograph [B, N, ...]; none of its own."""
+    """The field of learned matches with the reference, both ways, of each photograph [B, N, ...]; none of its own.
+
+    Matches learn from their own truth alone: what reads them adds nothing to it, and would cost as much again.
+    """
     sure, found = places.sure, []
     for share, axis in (
         ((places.similar - places.total_there).exp(), -1),
