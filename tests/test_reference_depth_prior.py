@@ -19,9 +19,12 @@ from fewview.recon.evidence.depth_prior.depth_training import (
     recolored,
 )
 from fewview.recon.evidence.depth_prior.fills import NAMES, cleaned, fills, nearest, planes
-from fewview.recon.evidence.depth_prior.network import FILLS, TOLD, DepthPrior, Prediction
+from fewview.recon.evidence.depth_prior.network import FILLS, POWER, TOLD, DepthPrior, Prediction
 from fewview.recon.evidence.depth_prior.prior_weights import save_prior
+from fewview.recon.evidence.depth_prior.trial import errors_of_fills
 from fewview.scene.errors import BadInputError
+
+ROW = -4  # channel of what the network is told
 
 
 def scene(unit: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,6 +102,28 @@ def test_fills_agree_on_a_plane_among_its_known_pixels() -> None:
     assert np.abs(np.median(found, 0) + np.log(inverse)[15:45, 20:70]).mean() < 0.02
 
 
+def test_trial_finds_the_fill_that_fits_the_scene() -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:80, :80].astype(np.float32)
+    sloping, steps = 0.1 + 0.01 * y + 0.004 * x, np.where(x < 37, 0.3, 0.9).astype(np.float32)
+    weight = np.where(rng.random(sloping.shape) < 0.08, 5, 0).astype(np.float32)
+    image = rng.integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    on_plane, on_steps = (dict(zip(NAMES, errors_of_fills(image, v, weight), strict=True)) for v in (sloping, steps))
+    assert on_plane["largest plane"] < 0.1 * on_plane["nearest"]
+    assert on_steps["nearest"] < 0.5 * on_steps["largest plane"]
+    few = np.zeros_like(weight)
+    few[5::30, 5::30] = 5
+    assert len(set(errors_of_fills(image, sloping, few).tolist())) == 1  # nothing could be hidden
+
+
+def test_before_training_fills_count_by_their_trial() -> None:
+    image, inverse, weight = scene()
+    small = small_input(image, inverse, weight)
+    found = DepthPrior().eval()(torch.from_numpy(small.image)[None], small.told(), *small.weighed())
+    expected = torch.from_numpy(small.errors) ** -POWER
+    assert torch.allclose(found.shares[0].mean((1, 2)), expected / expected.sum(), rtol=1e-3)
+
+
 @pytest.mark.parametrize("unit", [1e-3, 7.3, 1e4])
 def test_depth_scales_with_what_is_known(unit: float) -> None:
     network = shaken_prior()
@@ -112,6 +137,7 @@ def test_depth_scales_with_what_is_known(unit: float) -> None:
 
 def test_known_pixels_are_kept() -> None:
     image, inverse, weight = scene()
+    inverse[:, 40:] *= 1.5
     found = complete_depth(shaken_prior(), image, inverse, weight).depth.numpy()
     known = weight > 0
     assert np.allclose(found[known], 1 / inverse[known], rtol=1e-4)
@@ -132,7 +158,7 @@ def test_large_photographs_keep_their_few_known_pixels() -> None:
 def test_the_result_lies_among_the_fills() -> None:
     image, inverse, weight = scene()
     small = small_input(image, inverse, weight)
-    found = shaken_prior()(torch.from_numpy(small.image)[None], small.told(), torch.from_numpy(small.fills)[None])
+    found = shaken_prior()(torch.from_numpy(small.image)[None], small.told(), *small.weighed())
     assert found.shares.shape[1] == FILLS == len(NAMES)
     assert torch.allclose(found.shares.sum(1), torch.ones(()), atol=1e-5)
     spread = torch.from_numpy(np.ptp(small.fills, axis=0))
@@ -173,7 +199,7 @@ def samples() -> DepthSamples:
     truth = torch.where(torch.arange(32) < 16, ways[:, 0], ways[:, 1])
     weight = torch.zeros(2, 32, 32)
     weight[:, ::5, ::6] = 5
-    return DepthSamples(images, truth, ways.half(), weight.half())
+    return DepthSamples(images, truth, ways.half(), weight.half(), torch.full((2, FILLS), 0.1))
 
 
 def test_parts_of_samples_are_parts_and_the_same_for_every_beginning() -> None:
@@ -183,8 +209,8 @@ def test_parts_of_samples_are_parts_and_the_same_for_every_beginning() -> None:
         assert batch.told.shape == (4, TOLD, 16, 16)
         assert batch.fills.shape[2:] == batch.log_depth.shape[1:] == batch.distance.shape[1:] == (16, 16)
         # The rows are those of the whole picture, of which this is a half.
-        assert float(batch.told[:, -3].amax() - batch.told[:, -3].amin()) <= 2
-        assert torch.allclose(batch.told[:, -3, -1] - batch.told[:, -3, 0], torch.tensor(2 * 15 / 31), atol=1e-5)
+        assert float(batch.told[:, ROW].amax() - batch.told[:, ROW].amin()) <= 2
+        assert torch.allclose(batch.told[:, ROW, -1] - batch.told[:, ROW, 0], torch.tensor(2 * 15 / 31), atol=1e-5)
     one, other = (list(task.batches(first))[-1] for first in (0, 2))
     assert torch.equal(one.images, other.images)  # a step is the same wherever the training begins
     assert torch.equal(one.told, other.told)

@@ -72,6 +72,7 @@ def sample(picture: Picture, value: np.ndarray, weight: np.ndarray) -> dict[str,
         "log_depth": torch.from_numpy(truth),
         "fills": torch.from_numpy(small.fills).half(),
         "weight": torch.from_numpy(small.weight).half(),
+        "errors": torch.from_numpy(small.errors),
     }
 
 
@@ -98,7 +99,7 @@ def judge(network: DepthPrior, task: DepthTraining, samples: int) -> str:
     errors: list[list[torch.Tensor]] = [[] for _ in range(len(NAMES) + 1)]
     for rows in torch.linspace(0, len(task.samples) - 1, min(samples, len(task.samples))).long().split(8):
         batch = task.whole(rows.tolist())
-        found = network.decoder(batch.images, batch.features, batch.told, batch.fills)
+        found = network.decoder(batch.images, batch.features, batch.told, batch.fills, batch.errors)
         where = batch.log_depth.isfinite() & (batch.distance > FAR_PX)
         for k, depth in enumerate((found.log_depth, *batch.fills.unbind(1))):
             errors[k].append((depth - batch.log_depth).abs()[where].clamp(max=1))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .fills import MIN_KNOWN, fills, interpolated_inverse
 from .network import MULTIPLE, DepthPrior, places, told_channels
+from .trial import errors_of_fills
 
 LONGEST_PX = 256  # side at which the network looks at a photograph; more is unlike its training
 BEGINS = 1.5  # of the network's own pixels from a known one, over which its word takes the interpolation's place
@@ -41,15 +42,15 @@ def complete_depth(
     known = (weight > 0) & (inverse_depth > 0)
     small = small_input(image, inverse_depth, np.where(known, weight, 0))
     fine = -np.log(interpolated_inverse(inverse_depth, known))
-    found = network(torch.from_numpy(small.image)[None], small.told(), torch.from_numpy(small.fills)[None])
+    found = network(torch.from_numpy(small.image)[None], small.told(), *small.weighed())
     rows, columns = small.size
 
     def at_size(half: Tensor) -> np.ndarray:
         return cv2.resize(half[0, :rows, :columns].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
 
-    correction = at_size(found.log_depth - torch.from_numpy(small.fills[0]))
+    coarse = at_size(found.log_depth) + small.unit
     away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 5) / (max(height, width) / max(rows, columns))
-    depth = np.exp(fine + correction * (1 - np.exp(-((away / BEGINS) ** 2))))
+    depth = np.exp(fine + (coarse - fine) * (1 - np.exp(-((away / BEGINS) ** 2))))
     return CompletedDepth(torch.from_numpy(depth.astype(np.float32)), torch.from_numpy(at_size(found.log_scale)))
 
 
@@ -60,6 +61,7 @@ class SmallInput:
     image: np.ndarray  # [H, W, 3] uint8, sides multiples of the network's
     fills: np.ndarray  # [FILLS, H / 2, W / 2] log-depth about `unit`
     weight: np.ndarray  # [H / 2, W / 2]
+    errors: np.ndarray  # [FILLS] of `errors_of_fills`
     unit: float  # median log-depth of what is known
     size: tuple[int, int]  # rows and columns of the maps that are the photograph's; the rest repeats its border
 
@@ -70,7 +72,11 @@ class SmallInput:
         place = places(*self.size)  # of the photograph; the border's goes on
         beyond = weight.shape[2] - self.size[1], weight.shape[1] - self.size[0]
         place = F.pad(place[None], (0, beyond[0], 0, beyond[1]), mode="replicate")
-        return told_channels(fills, weight, distance, place)
+        return told_channels(fills, weight, distance, place, torch.from_numpy(self.errors)[None])
+
+    def weighed(self) -> tuple[Tensor, Tensor]:
+        """Fills [1, FILLS, H / 2, W / 2] and their errors [1, FILLS]."""
+        return torch.from_numpy(self.fills)[None], torch.from_numpy(self.errors)[None]
 
 
 def small_input(
@@ -93,7 +99,8 @@ def small_input(
     )
     half = cv2.resize(small, (small.shape[1] // 2, small.shape[0] // 2), interpolation=cv2.INTER_AREA)
     unit = float(-np.log(np.median(inverse[known > 0])))
-    return SmallInput(small, fills(half, inverse, known) - np.float32(unit), known, unit, (rows // 2, columns // 2))
+    ways, errors = fills(half, inverse, known) - np.float32(unit), errors_of_fills(half, inverse, known)
+    return SmallInput(small, ways, known, errors, unit, (rows // 2, columns // 2))
 
 
 def reduced(inverse_depth: np.ndarray, weight: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

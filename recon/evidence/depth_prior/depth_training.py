@@ -30,6 +30,7 @@ class DepthSamples:
     log_depth: Tensor  # [N, h, w] float32 truth about that of what is known, NaN where there is none
     fills: Tensor  # [N, FILLS, h, w] float16 of `fills`, about the same
     weight: Tensor  # [N, h, w] float16 of what is known, 0 elsewhere
+    errors: Tensor  # [N, FILLS] float32 of `errors_of_fills`
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,12 +42,13 @@ class DepthBatch:
     features: list[Tensor]  # of the trunk
     told: Tensor  # [B, TOLD, h, w]
     fills: Tensor  # [B, FILLS, h, w]
+    errors: Tensor  # [B, FILLS]
     log_depth: Tensor  # [B, h, w]
     distance: Tensor  # [B, h, w] pixels from what is known
 
     def to(self, device: torch.device) -> DepthBatch:
         features = [f.to(device) for f in self.features]
-        rest = (t.to(device) for t in (self.told, self.fills, self.log_depth, self.distance))
+        rest = (t.to(device) for t in (self.told, self.fills, self.errors, self.log_depth, self.distance))
         return DepthBatch(self.images.to(device), features, *rest)
 
 
@@ -109,13 +111,16 @@ class DepthTraining:
         """Samples as they are."""
         s, size = self.samples, self.samples.weight.shape[1:]
         return self._batch(
-            [(s.images[r], s.fills[r], s.log_depth[r], s.weight[r], self.distance[r], places(*size)) for r in rows]
+            [
+                (s.images[r], s.errors[r], s.fills[r], s.log_depth[r], s.weight[r], self.distance[r], places(*size))
+                for r in rows
+            ]
         )
 
     def _batch(self, parts: Sequence[tuple[Tensor, ...]]) -> DepthBatch:
-        images, fills, log_depth, weight, distance, place = (torch.stack(p) for p in zip(*parts, strict=True))
-        told = told_channels(fills.float(), weight.float(), distance, place)
-        return DepthBatch(images, self.features(images), told, fills.float(), log_depth, distance)
+        images, errors, fills, log_depth, weight, distance, place = (torch.stack(p) for p in zip(*parts, strict=True))
+        told = told_channels(fills.float(), weight.float(), distance, place, errors)
+        return DepthBatch(images, self.features(images), told, fills.float(), errors, log_depth, distance)
 
     def _varied(self, row: int, rng: Generator) -> tuple[Tensor, ...]:
         """A random part in other colours, on one of two sides. What it is told comes from the whole picture."""
@@ -128,10 +133,10 @@ class DepthTraining:
         if rng.random() < 0.5:
             image, maps = image[:, ::-1].copy(), [m.flip(-1) for m in maps]
             maps[-1] = maps[-1] * torch.tensor([1.0, -1.0])[:, None, None]  # its left is the picture's
-        return torch.from_numpy(image), *maps
+        return torch.from_numpy(image), s.errors[row], *maps
 
     def loss(self, forward: Forward, batch: DepthBatch) -> Mapping[str, Tensor]:
-        found = forward(batch.images, batch.features, batch.told, batch.fills)
+        found = forward(batch.images, batch.features, batch.told, batch.fills, batch.errors)
         return depth_losses(found, batch.fills, batch.log_depth, batch.distance, self.schedule)
 
     def optimizer(self, network: nn.Module) -> Optimizer:

@@ -1,8 +1,8 @@
 """The network: a frozen trunk that knows pictures, and a small decoder that says which way of filling depth is right.
 
-At each pixel the decoder weighs the fills of `fills.py`, and moves their mean by no more than they differ: it has
-nothing to say where they agree. Only differences of log-depth and distances in pixels enter, so that the result scales
-with the depth that it is given.
+At each pixel the decoder weighs the fills of `fills.py`, beginning with what `trial.py` found them to be worth on this
+photograph, and moves their mean by no more than they differ: it has nothing to say where they agree. Only differences
+of log-depth and distances in pixels enter, so that the result scales with the depth that it is given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ MULTIPLE = 32  # pixels: sides of pictures are multiples of it
 STRIDES = (4, 8, 16, 32)  # of the trunk's output
 COLORS = 48  # of the sixteen pixels that one of a quarter of the size stands for
 FILLS = len(NAMES)
-TOLD = FILLS + 7  # fills about their middle; that, known, weight, distance, row, column, and spread
+TOLD = 2 * FILLS + 8  # fills about their middle, and the others that `told_channels` names
 WIDTHS = (48, 64, 80, 112)  # of the decoder at 1/4 to 1/32
+POWER = 3.0  # at first, of one over a fill's error, by which it counts
 SURE = -2.0  # logarithm at first of the uncertainty's scale
 NARROWEST, WIDEST = -5.0, 1.0  # logarithms of the uncertainty's scale
 DIFFERENT = 2.0  # log-depth, beyond which fills look equally different
@@ -70,8 +71,9 @@ class DepthPrior(nn.Module):
         images: Tensor,  # [B, H, W, 3] uint8, sides multiples of 32
         told: Tensor,  # as for `DepthDecoder.forward`
         fills: Tensor,
+        errors: Tensor,
     ) -> Prediction:
-        found: Prediction = self.decoder(images, self.features(images), told, fills)
+        found: Prediction = self.decoder(images, self.features(images), told, fills, errors)
         return found
 
 
@@ -89,7 +91,8 @@ class DepthDecoder(nn.Module):
         self.halve = nn.ModuleList(nn.Conv2d(w, w, 3, 2, 1, groups=w) for w in WIDTHS[:-1])
         self.up = nn.ModuleList(_block(w + below, w) for w, below in pairwise(WIDTHS))
         self.head = nn.Conv2d(WIDTHS[0], FILLS + 2, 3, 1, 1)
-        nn.init.zeros_(self.head.weight)  # at first all fills count the same, wherever
+        nn.init.zeros_(self.head.weight)  # at first fills count by their errors alone
+        self.power = nn.Parameter(torch.tensor(POWER))
         self.head.bias = nn.Parameter(torch.tensor([0.0] * (FILLS + 1) + [SURE]))
 
     def forward(
@@ -98,6 +101,7 @@ class DepthDecoder(nn.Module):
         features: list[Tensor],  # of the trunk
         told: Tensor,  # [B, TOLD, h, w] of `told_channels`, h = H / 2 and w = W / 2
         fills: Tensor,  # [B, FILLS, h, w] log-depth
+        errors: Tensor,  # [B, FILLS] of log-depth, of `errors_of_fills`
     ) -> Prediction:
         colors = F.pixel_unshuffle(images.permute(0, 3, 1, 2).float() / 64 - 1.8, 4)
         x, skips = torch.cat([colors, F.avg_pool2d(told, 2), features[0]], 1), []
@@ -109,7 +113,7 @@ class DepthDecoder(nn.Module):
         for k in reversed(range(len(self.up))):
             x = self.up[k](torch.cat([_doubled(x), skips[k]], 1))
         out = _doubled(self.head(x))
-        shares = out[:, :FILLS].softmax(1)
+        shares = (out[:, :FILLS] - self.power * errors.log()[..., None, None]).softmax(1)
         mean = (shares * fills).sum(1)
         spread = (shares * (fills - mean[:, None]).abs()).sum(1)
         moved = mean + MOVED * spread * out[:, FILLS].tanh()
@@ -121,15 +125,22 @@ def told_channels(
     weight: Tensor,  # [B, h, w] of what is known, 0 elsewhere
     distance: Tensor,  # [B, h, w] from what is known
     place: Tensor,  # [B, 2, h, w] row and column, -1 to 1 over the picture
+    errors: Tensor,  # [B, FILLS] of `errors_of_fills`
 ) -> Tensor:
-    """The decoder's input [B, TOLD, h, w]; nothing in it depends on the unit of depth."""
+    """The decoder's input [B, TOLD, h, w]; nothing in it depends on the unit of depth.
+
+    Fills about their middle, their errors about the least, and: middle, known, weight, distance, row, column, spread,
+    least error.
+    """
     middle = fills.median(1).values
+    least = errors.amin(1)
+    relative = (errors / least[:, None]).log()
     different = (fills - middle[:, None]).clamp(-DIFFERENT, DIFFERENT)
     rest = [
         middle.clamp(-RANGE, RANGE), (weight > 0).float(), weight.log1p(), distance.log1p() / 2,
-        place[:, 0], place[:, 1], different.abs().mean(1),
+        place[:, 0], place[:, 1], different.abs().mean(1), (least.log() + 3).reshape(-1, 1, 1).expand_as(middle),
     ]  # fmt: skip
-    return torch.cat([different, torch.stack(rest, 1)], 1)
+    return torch.cat([different, relative[..., None, None].expand_as(different), torch.stack(rest, 1)], 1)
 
 
 def places(rows: int, columns: int) -> Tensor:
