@@ -39,7 +39,13 @@ from fewview.scene.run import Run
 SIDE_PX = 480
 MOST_REFERENCES = 12  # photographs for the truth
 SURE = 3.0  # confidence of stereo from which on a pixel is a truth
-BANDS = ((1, 5), (5, 20), (20, 50), (50, 10_000))  # pixels from the nearest given one
+BANDS = (
+    (1, 5),
+    (5, 20),
+    (20, 50),
+    (50, 10_000),
+    (20, 10_000),
+)  # pixels from the nearest given one; the last two joined
 MOST_CORNERS = 8000  # of the triangulation behind the linear interpolation
 
 # (image [H, W, 3], inverse depth [H, W], weight [H, W]) -> depth [H, W]
@@ -161,13 +167,14 @@ def measure(scene: str, capture: Capture, views: int, stride: int | None, folder
                 where = there & (away >= low) & (away < high)
                 errors.setdefault((name, band), []).append(np.abs(depth[where] / true[where] - 1))
     counts = [sum(len(e) for e in errors[next(iter(fills)), band]) for band in range(len(BANDS))]
+    total = sum(counts[:-1])
     for band, (low, high) in enumerate(BANDS):
         if counts[band] == 0:
             continue
-        span = f"{low} to {high}" if band < len(BANDS) - 1 else f"from {low}"
+        span = f"{low} to {high}" if high < BANDS[-1][1] else f"from {low}"
         found = [np.concatenate(errors[name, band]) for name in fills]
         cells = [f"{(e < 0.02).mean():.2f} / {(e < 0.05).mean():.2f} / {e.mean():.3f}" for e in found]
-        print(f"| {scene} | {span} | {counts[band] / sum(counts):.1%} | {' | '.join(cells)} |", flush=True)
+        print(f"| {scene} | {span} | {counts[band] / total:.1%} | {' | '.join(cells)} |", flush=True)
     spent = ", ".join(f"{name} {s / views:.2f}" for name, s in seconds.items())
     print(f"{scene}: seconds of processor time a picture: {spent}", flush=True)
 

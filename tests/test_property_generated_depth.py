@@ -17,14 +17,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The modules of the scripts' folder, under their own names for as long as the test runs."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     before = set(sys.modules)
-    import depth_bodies
     import depth_caster
-    import depth_patterns
     import depth_pictures
     import depth_scenes
+    import depth_stereo
     import depth_textures
 
-    yield depth_bodies, depth_caster, depth_patterns, depth_pictures, depth_scenes, depth_textures
+    yield depth_caster, depth_pictures, depth_scenes, depth_stereo, depth_textures
     for name in set(sys.modules) - before:
         if name.startswith("depth_"):
             del sys.modules[name]
@@ -51,7 +50,7 @@ def rays_around_the_view(scene: Any, rng: np.random.Generator, count: int) -> tu
 @pytest.mark.parametrize("kind", range(4))
 def test_embree_sees_what_the_plain_caster_sees(scripts: Any, kind: int) -> None:
     pytest.importorskip("embreex", reason="Embree is a package of its own")
-    _, depth_caster, _, _, depth_scenes, _ = scripts
+    depth_caster, _, depth_scenes, _, _ = scripts
     rng = np.random.default_rng(kind)
     scene = depth_scenes.KINDS[kind](rng, 5)
     origins, directions = rays_around_the_view(scene, rng, 900)
@@ -68,7 +67,7 @@ def test_embree_sees_what_the_plain_caster_sees(scripts: Any, kind: int) -> None
 
 @pytest.mark.parametrize("kind", range(4))
 def test_rays_end_on_surfaces_and_pass_through_nothing(scripts: Any, kind: int) -> None:
-    _, depth_caster, _, _, depth_scenes, _ = scripts
+    depth_caster, _, depth_scenes, _, _ = scripts
     rng = np.random.default_rng(kind)
     scene = depth_scenes.KINDS[kind](rng, 5)
     origins, directions = rays_around_the_view(scene, rng, 300)
@@ -87,26 +86,46 @@ def test_rays_end_on_surfaces_and_pass_through_nothing(scripts: Any, kind: int) 
         assert all((outside(one, on_the_way) > -1e-3).all() for one in scene.bodies)
 
 
-def test_what_is_told_of_a_picture_is_mostly_true(scripts: Any) -> None:
-    _, _, depth_patterns, depth_pictures, _, depth_textures = scripts
+def test_what_is_told_of_photographs_is_mostly_true(scripts: Any) -> None:
+    _, depth_pictures, _, depth_stereo, depth_textures = scripts
     rng = np.random.default_rng(3)
-    textures = depth_textures.Textures(12, 0)
+    pictures = depth_pictures.photographs(rng, depth_textures.Textures(40, 0), 128)
     shares = []
-    for _ in range(3):
-        one = depth_pictures.picture(rng, textures, 96)
-        assert one.rgb.shape == (96, 96, 3)
+    for one, (value, weight) in zip(pictures, depth_stereo.known_by_stereo(pictures, rng), strict=True):
+        assert one.rgb.shape == (128, 128, 3)
         assert one.rgb.std() > 2
-        value, weight = depth_patterns.known_depth(one, rng)
-        known = weight > 0
-        assert (value[known] > 0).all()
-        assert (one.depth[known] > 0).all()
+        known = (weight > 0) & (one.depth > 0)
+        assert known.mean() > 0.01
+        assert (value[weight > 0] > 0).all()
         shares.append((np.abs(value[known] * one.depth[known] - 1) < 0.05).mean())
-    assert np.mean(shares) > 0.7
+        less = depth_stereo.thinned(weight, rng)
+        assert (less[less > 0] == weight[less > 0]).all()
+        assert (less > 0).sum() < (weight > 0).sum()
+    assert np.mean(shares) > 0.6
 
 
-def test_the_same_seed_gives_the_same_picture(scripts: Any) -> None:
-    _, _, _, depth_pictures, _, depth_textures = scripts
+def test_what_photographs_share_is_seen_by_both(scripts: Any) -> None:
+    _, depth_pictures, _, depth_stereo, depth_textures = scripts
+    rng = np.random.default_rng(5)
+    one, *others = depth_pictures.photographs(rng, depth_textures.Textures(12, 0), 64)
+    assert (one.shared > 0).mean() > 0.1
+    row, column = (v[::7] for v in (one.shared > 0).nonzero())
+    for y, x in zip(row, column, strict=True):
+        depth = one.depth[y, x]
+        local = np.array([(x + 0.5 - 32) / one.focal_px * depth, (y + 0.5 - 32) / one.focal_px * depth, depth, 1.0])
+        seen = [float((np.linalg.inv(o.world_from_cam) @ one.world_from_cam @ local)[2]) for o in others]
+        shown = [depth_stereo.shows(o, one.world_from_cam @ local, 0.05) for o in others]
+        assert any(shown)
+        assert max(seen) > 0
+    points = depth_stereo.sparse_points([one, *others], rng)
+    assert len(points) > 3
+    assert (np.bincount(points.seen_point) >= 2).all()
+
+
+def test_the_same_seed_gives_the_same_photographs(scripts: Any) -> None:
+    _, depth_pictures, _, _, depth_textures = scripts
     textures = depth_textures.Textures(6, 0)
-    one, other = (depth_pictures.picture(np.random.default_rng(1), textures, 32) for _ in range(2))
-    assert np.array_equal(one.rgb, other.rgb)
-    assert np.array_equal(one.depth, other.depth)
+    some, same = (depth_pictures.photographs(np.random.default_rng(1), textures, 32) for _ in range(2))
+    for one, other in zip(some, same, strict=True):
+        assert np.array_equal(one.rgb, other.rgb)
+        assert np.array_equal(one.depth, other.depth)

@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 from fewview.recon.evidence import DepthMap, Stereo, evidence_kinds
 from fewview.recon.evidence.depth_anything_v2 import DepthAnythingV2
-from fewview.recon.evidence.depth_prior import DepthPrior
+from fewview.recon.evidence.depth_prior import BUNDLED, DepthPrior
 from fewview.recon.evidence.depth_prior.prior_weights import save_prior
 from fewview.recon.evidence.evidence_kinds import MONOCULAR_DEPTH, gather
+from fewview.recon.evidence.given_prior import OWN
 from fewview.recon.evidence.monocular_depth import MonocularDepth
 from fewview.recon.optimise.dataset import Dataset
 from fewview.recon.pipeline.prepare_method import prepare_method
@@ -107,6 +108,14 @@ def test_weights_of_our_own_continue_what_stereo_knows(tmp_path: Path, wall: lis
     torch.manual_seed(0)
     save_prior(tmp_path / "w.safetensors", DepthPrior())
     found = asked_with(tmp_path, tmp_path / "w.safetensors")
+    assert wall == [0]
+    known = safetensors.torch.load_file(tmp_path / "run" / "evidence" / "depth.safetensors")["depth/view_0"]
+    assert torch.allclose(found.disparity[0], 1 / known, rtol=1e-3)
+
+
+def test_the_word_network_means_the_weights_that_come_with_fewview(tmp_path: Path, wall: list[int]) -> None:
+    assert BUNDLED.stat().st_size < 12e6
+    found = asked_with(tmp_path, OWN)
     assert wall == [0]
     known = safetensors.torch.load_file(tmp_path / "run" / "evidence" / "depth.safetensors")["depth/view_0"]
     assert torch.allclose(found.disparity[0], 1 / known, rtol=1e-3)

@@ -15,14 +15,16 @@ from ..optimise.dataset import Dataset
 from .depth_anything_v2 import DepthAnythingV2
 from .depth_file import check_size
 from .depth_maps import Stereo
-from .depth_prior import load_prior
+from .depth_prior import BUNDLED, load_prior
 from .evidence_request import EvidenceRequest
 from .learned_disparity import learned_disparity
 from .monocular_depth import MonocularDepth
 
+OWN = Path("network")  # means the weights that come with Fewview, where nothing of that name is there
 WANTED = (
-    "a folder with one map of relative inverse depth for each photograph (NAME.npy or NAME.png), the folder of a Depth "
-    "Anything V2 model in Hugging Face's layout, or a file of scripts/train_priors/depth.py"
+    "the word network for Fewview's own weights, a folder with one map of relative inverse depth for each photograph "
+    "(NAME.npy or NAME.png), the folder of a Depth Anything V2 model in Hugging Face's layout, or a file of "
+    "scripts/train_priors/depth.py"
 )
 _SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 
@@ -32,7 +34,7 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
 
     Raises BadInputError where the path holds nothing of the kind, or something damaged or unsafe.
     """
-    path, dataset = request.prior, request.dataset
+    path, dataset = _prior_path(request), request.dataset
     if path is None:
         return None
     if not path.exists():
@@ -50,11 +52,16 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
     return MonocularDepth(tuple(maps))
 
 
+def _prior_path(request: EvidenceRequest) -> Path | None:
+    return BUNDLED if request.prior == OWN and not OWN.exists() else request.prior
+
+
 def prior_digest(request: EvidenceRequest) -> str:
     """A digest of the names, sizes and times of the prior's files, "" where there is none."""
-    if request.prior is None or not request.prior.exists():
+    path = _prior_path(request)
+    if path is None or not path.exists():
         return ""
-    files = [request.prior] if request.prior.is_file() else sorted(p for p in request.prior.rglob("*") if p.is_file())
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     told = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 

@@ -57,8 +57,9 @@ class ReconstructConfig:
     # Weights of a pointmap network (DUSt3R or MASt3R checkpoint, or a Depth Anything 3 folder) that places the
     # photographs and gives their depth; auto is Fewview's own stereo.
     stereo: Path | None = None
-    # Monocular depth for the methods that use it: a folder of maps (NAME.npy or NAME.png), a Depth Anything V2 folder,
-    # or weights of scripts/train_priors/depth.py; auto is what stereo and sparse points know, filled along the colours.
+    # Monocular depth for the methods that use it: the word network for Fewview's own depth prior, a folder of maps
+    # (NAME.npy or NAME.png), a Depth Anything V2 folder, or weights of scripts/train_priors/depth.py; auto is what
+    # stereo and sparse points know, filled along the colours.
     # With it --method auto measures methods with and without it on training photographs that they were fitted without.
     depth_prior: Path | None = None
     # A mesh of the object at the first moment, in the frame of the cameras, for a method that moves one (dreammesh4d);

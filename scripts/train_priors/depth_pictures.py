@@ -1,4 +1,4 @@
-"""Photographs of generated scenes with true depth, and which of their pixels other photographs would see, too."""
+"""Photographs of generated scenes with true depth and cameras, and which pixels several of them show."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from depth_bodies import Scene
-from depth_caster import FAR_M, LIFT, Caster, caster
+from depth_caster import FAR_M, LIFT, caster
 from depth_scenes import random_scene
 from depth_textures import Textures
 from numpy.random import Generator
 
-NEIGHBOURS = 2  # other photographs that the scene is seen from
+PHOTOGRAPHS = 3  # of a scene
 MIN_SEEN = 0.6  # of the pixels must show something, or the scene is drawn again
-FORWARD = 0.25  # of the scenes are seen by cameras that went straight on
+MIN_SHARED = 0.25  # of the first photograph's pixels must be in another, or cameras are drawn again
+FORWARD = 0.2  # of the scenes are seen by cameras that went straight on
 NEAREST = 0.02  # of the median depth: nothing may be nearer, or the camera is in it
+TRIES = 6  # at another camera of a scene
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Picture:
     rgb: np.ndarray  # [S, S, 3] uint8 sRGB
     depth: np.ndarray  # [S, S] float32 z in metres, 0 where the sky is seen
     shared: np.ndarray  # [S, S] uint8, other photographs that see the same point
+    world_from_cam: np.ndarray  # [4, 4] float64, OpenCV axes
+    focal_px: float  # of a pinhole in the middle
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """Radiance and surface that one camera sees."""
+
+    eye: np.ndarray  # [3]
+    turn: np.ndarray  # [3, 3] world_from_cam
+    linear: np.ndarray  # [S, S, 3] radiance
+    depth: np.ndarray  # [S, S], 0 for the sky
+    points: np.ndarray  # [S * S, 3] world
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, roll: float) -> np.ndarray:
@@ -37,37 +52,84 @@ def look_at(eye: np.ndarray, target: np.ndarray, roll: float) -> np.ndarray:
     return np.stack([c * x + s * y, -s * x + c * y, z], axis=1).astype(np.float32)
 
 
-def picture(rng: Generator, textures: Textures, side_px: int) -> Picture:
-    """One photograph of one new scene."""
+def photographs(rng: Generator, textures: Textures, side_px: int) -> list[Picture]:
+    """PHOTOGRAPHS of one new scene, that show some of the same."""
     while True:
         found = _attempt(rng, random_scene(rng, len(textures)), textures, side_px)
         if found is not None:
             return found
 
 
-def _attempt(rng: Generator, scene: Scene, textures: Textures, side: int) -> Picture | None:
+def _attempt(rng: Generator, scene: Scene, textures: Textures, side: int) -> list[Picture] | None:
     focal = side / (2 * math.tan(math.radians(rng.uniform(32, 75)) / 2))
     turn = look_at(scene.eye, scene.target, rng.normal(0, 0.06))
     if rng.random() < 0.2:
         turn = turn @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)  # held upright
+    rays = caster(scene)
+    first = _shot(rng, scene, rays, textures, scene.eye, turn, focal, side)
+    if first is None:
+        return None
+    away = float(np.median(first.depth[first.depth > 0]))
+    middle = scene.eye + away * first.turn[:, 2]
+    shots = [first]
+    driven, apart = rng.random() < FORWARD, math.exp(rng.uniform(math.log(0.08), math.log(0.6)))
+    for _ in range(TRIES * (PHOTOGRAPHS - 1)):
+        eye = scene.eye + away * apart * rng.uniform(0.5, 1.5) * _unit(rng) * np.array([1, 0.4, 1])
+        other = look_at(eye, middle + 0.25 * away * _unit(rng), rng.normal(0, 0.05))
+        if driven:  # the cameras of a drive lie behind each other
+            eye = scene.eye + away * rng.uniform(-0.5, 0.5) * (turn[:, 2] + 0.1 * _unit(rng))
+            other = turn
+        shot = _shot(rng, scene, rays, textures, eye, other, focal, side)
+        if shot is not None and _sees(shot, first, focal).mean() > MIN_SHARED:
+            shots.append(shot)
+        if len(shots) == PHOTOGRAPHS:
+            return _pictures(rng, shots, focal)
+    return None
+
+
+def _shot(rng, scene, rays, textures, eye, turn, focal, side) -> _Shot | None:  # type: ignore[no-untyped-def]
+    """The scene as a camera sees it; None where that is too little, or too near."""
     y, x = np.mgrid[:side, :side].astype(np.float32) + 0.5 - side / 2
     local = np.stack([x / focal, y / focal, np.ones_like(x)], -1).reshape(-1, 3)
     length = np.linalg.norm(local, axis=1)
     directions = (local @ turn.T / length[:, None]).astype(np.float32)
-    origins = np.broadcast_to(scene.eye, directions.shape).astype(np.float32)
-    rays = caster(scene)
-    t, body, at, normal = rays.trace(origins, directions)
-    hit = body >= 0
-    depth = np.where(hit, t / length, 0).astype(np.float32)
-    if hit.mean() < MIN_SEEN or depth[hit].min() < NEAREST * np.median(depth[hit]):
+    origins = np.broadcast_to(eye, directions.shape).astype(np.float32)
+    hit = rays.trace(origins, directions)
+    t, body = hit[:2]
+    depth = np.where(body >= 0, t / length, 0).astype(np.float32)
+    seen = depth[depth > 0]
+    if len(seen) < MIN_SEEN * depth.size or seen.min() < NEAREST * np.median(seen):
         return None
     points = origins + (t * (1 - LIFT))[:, None] * directions
-    rgb = _shade(rng, scene, rays, textures, (t, body, at, normal), points, directions, focal)
-    shared = _shared(rng, scene, rays, turn, points, np.median(depth[hit]), focal, side) * hit
-    return Picture(_exposed(rng, rgb.reshape(side, side, 3)), depth.reshape(side, side), shared.reshape(side, side))
+    linear = _shade(scene, rays, textures, hit, points, directions, focal)
+    return _Shot(np.asarray(eye, np.float32), turn, linear.reshape(side, side, 3), depth.reshape(side, side), points)
 
 
-def _shade(rng, scene, rays, textures, hit, points, directions, focal) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _sees(shot: _Shot, other: _Shot, focal: float) -> np.ndarray:
+    """bool [S, S]: pixels of the other whose surface the shot shows, too, by its depth."""
+    side = len(shot.depth)
+    local = (other.points - shot.eye) @ shot.turn
+    z = np.maximum(local[:, 2], 1e-6)
+    column, row = (np.floor(local[:, k] / z * focal + side / 2) for k in (0, 1))
+    inside = (local[:, 2] > 0) & (column >= 0) & (row >= 0) & (column < side) & (row < side)
+    inside &= other.depth.ravel() > 0
+    shown = np.zeros(len(z), np.float32)
+    shown[inside] = shot.depth[row[inside].astype(int), column[inside].astype(int)]
+    return np.asarray(inside & (shown > 0) & (np.abs(shown / z - 1) < 0.02)).reshape(side, side)
+
+
+def _pictures(rng: Generator, shots: list[_Shot], focal: float) -> list[Picture]:
+    camera = _Camera.drawn(rng, shots[0].linear)
+    out = []
+    for shot in shots:
+        shared = sum(_sees(o, shot, focal).astype(np.uint8) for o in shots if o is not shot)
+        world_from_cam = np.eye(4)
+        world_from_cam[:3, :3], world_from_cam[:3, 3] = shot.turn, shot.eye
+        out.append(Picture(camera.picture(shot.linear, rng), shot.depth, np.asarray(shared), world_from_cam, focal))
+    return out
+
+
+def _shade(scene, rays, textures, hit, points, directions, focal) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Linear radiance [N, 3]: Lambert with one light that casts shadows, light from above, a little gloss."""
     t, body, at, normal = hit
     rows = np.nonzero(body >= 0)[0]
@@ -107,53 +169,47 @@ def _shade(rng, scene, rays, textures, hit, points, directions, focal) -> np.nda
     return color
 
 
-def _shared(
-    rng: Generator,
-    scene: Scene,
-    rays: Caster,
-    turn: np.ndarray,  # [3, 3] world_from_cam of the photograph
-    points: np.ndarray,  # [N, 3]
-    away: float,  # of what is looked at
-    focal: float,
-    side: int,
-) -> np.ndarray:
-    """uint8 [N]: from how many of the other cameras a point is in the picture and not hidden."""
-    seen = np.zeros(len(points), np.uint8)
-    driven = rng.random() < FORWARD
-    ahead = turn[:, 2]
-    middle = scene.eye + (scene.target - scene.eye) / max(np.linalg.norm(scene.target - scene.eye), 1e-6) * away
-    for _ in range(NEIGHBOURS):
-        eye = scene.eye + away * rng.uniform(0.05, 0.5) * _unit(rng) * np.array([1, 0.4, 1])
-        other = look_at(eye, middle + 0.25 * away * _unit(rng), rng.normal(0, 0.05))
-        if driven:  # the cameras of a drive lie behind each other
-            eye = scene.eye + away * rng.uniform(-0.5, 0.5) * (ahead + 0.1 * _unit(rng))
-            other = turn
-        to = points - eye
-        inside = to @ other
-        z = np.maximum(inside[:, 2], 1e-6)
-        rows = np.nonzero((inside[:, 2] > 0) & (np.abs(inside[:, :2] / z[:, None]) < side / 2 / focal).all(1))[0]
-        length = np.linalg.norm(to[rows], axis=1)
-        back = (-to[rows] / np.maximum(length, 1e-6)[:, None]).astype(np.float32)
-        seen[rows] += ~rays.blocked(points[rows].astype(np.float32), back, length * (1 - 2 * LIFT))
-    return seen
-
-
 def _unit(rng: Generator) -> np.ndarray:
     v = rng.standard_normal(3)
     return v / np.linalg.norm(v)
 
 
-def _exposed(rng: Generator, linear: np.ndarray) -> np.ndarray:
-    """sRGB bytes as a camera writes them: exposure, white balance, blur of the lens, falling corners, grain, JPEG."""
-    side = len(linear)
-    bright = np.quantile(linear.mean(2), 0.9)
-    picture = linear * (rng.uniform(0.5, 1.0) / max(bright, 1e-3)) * (1 + rng.uniform(-0.12, 0.12, 3))
-    y, x = np.mgrid[:side, :side] / side - 0.5
-    picture = picture * (1 - rng.uniform(0, 0.8) * (x * x + y * y))[..., None]
-    picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.35, 0.8))
-    picture = np.clip(picture, 0, 1) ** (1 / rng.uniform(2.0, 2.5))
-    picture = picture + rng.normal(0, rng.uniform(0.002, 0.02), picture.shape)
-    pixels = np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
-    done, code = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 98))])
-    assert done
-    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+@dataclass(frozen=True)
+class _Camera:
+    """Settings by which radiance becomes sRGB bytes."""
+
+    gain: float
+    white: np.ndarray  # [3]
+    vignette: float
+    blur_px: float
+    gamma: float
+    grain: float
+    quality: int  # of the JPEG
+
+    @classmethod
+    def drawn(cls, rng: Generator, linear: np.ndarray) -> _Camera:
+        """A camera whose exposure suits a picture [S, S, 3]."""
+        bright = np.quantile(linear.mean(2), 0.9)
+        return cls(
+            rng.uniform(0.5, 1.0) / max(bright, 1e-3),
+            1 + rng.uniform(-0.12, 0.12, 3),
+            rng.uniform(0, 0.8) if rng.random() < 0.5 else 0.0,
+            rng.uniform(0.35, 0.8),
+            rng.uniform(2.0, 2.5),
+            rng.uniform(0.002, 0.02),
+            int(rng.integers(70, 98)),
+        )
+
+    def picture(self, linear: np.ndarray, rng: Generator) -> np.ndarray:
+        """Exposure (a little off from picture to picture), white balance, falling corners, blur, grain, JPEG."""
+        side = len(linear)
+        picture = linear * (self.gain * math.exp(rng.normal(0, 0.04)) * self.white)
+        y, x = np.mgrid[:side, :side] / side - 0.5
+        picture = picture * (1 - self.vignette * (x * x + y * y))[..., None]
+        picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), self.blur_px)
+        picture = np.clip(picture, 0, 1) ** (1 / self.gamma)
+        picture = picture + rng.normal(0, self.grain, picture.shape)
+        pixels = np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
+        done, code = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+        assert done
+        return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])

@@ -10,57 +10,45 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from ....learn.schedules import OneCycle
 from ....learn.training_task import Forward
-from .network import LEVELS, Prediction
-from .sparse_input import MIN_KNOWN, told_channels
+from .network import Prediction, places, told_channels
 
-TRIES = 20  # at a part of a picture in which something is known
-MIN_TRUE = 0.3  # of its pixels have a truth
-EDGE_BEND = 0.04  # change of slope of inverse depth, relative to it, from which on depth is said to jump
+SLOPES = 4  # distances, 1 to 8 pixels, over which differences are compared
+RIGHT = 0.03  # error of log-depth up to which a fill is a good choice
 
 
 @dataclass(frozen=True)
 class DepthSamples:
-    """N ways in which some depth of P pictures is told; depth has half of their size, h = H / 2, w = W / 2."""
+    """N photographs of which some depth is told; maps have half of their size, h = H / 2, w = W / 2."""
 
-    images: Tensor  # [P, H, W, 3] uint8
-    log_depth: Tensor  # [P, h, w] float32 truth, NaN where there is none
-    base: Tensor  # [N, h, w] float32 of `SparseInput`
-    weight: Tensor  # [N, h, w] float16 of `SparseInput`
-    picture: Tensor  # [N] int64, row of the picture
+    images: Tensor  # [N, H, W, 3] uint8
+    log_depth: Tensor  # [N, h, w] float32 truth about that of what is known, NaN where there is none
+    fills: Tensor  # [N, FILLS, h, w] float16 of `fills`, about the same
+    weight: Tensor  # [N, h, w] float16 of what is known, 0 elsewhere
+    errors: Tensor  # [N, FILLS] float32 of `errors_of_fills`
 
     def __len__(self) -> int:
-        return len(self.base)
-
-
-@dataclass(frozen=True)
-class Crop:
-    """One sample, or a part of it: S = 2 s."""
-
-    image: np.ndarray  # [S, S, 3] uint8
-    base: np.ndarray  # [s, s] float32
-    weight: np.ndarray  # [s, s] float32
-    log_depth: np.ndarray  # [s, s] float32
+        return len(self.images)
 
 
 @dataclass(frozen=True)
 class DepthBatch:
-    images: Tensor  # [B, S, S, 3] uint8
+    images: Tensor  # [B, H, W, 3] uint8
     features: list[Tensor]  # of the trunk
-    told: Tensor  # [B, TOLD, s, s]
-    base: Tensor  # [B, s, s]
-    known: Tensor  # [B, s, s] bool
-    log_depth: Tensor  # [B, s, s]
+    told: Tensor  # [B, TOLD, h, w]
+    fills: Tensor  # [B, FILLS, h, w]
+    errors: Tensor  # [B, FILLS]
+    log_depth: Tensor  # [B, h, w]
+    distance: Tensor  # [B, h, w] pixels from what is known
 
     def to(self, device: torch.device) -> DepthBatch:
         features = [f.to(device) for f in self.features]
-        rest = (t.to(device) for t in (self.told, self.base, self.known, self.log_depth))
+        rest = (t.to(device) for t in (self.told, self.fills, self.errors, self.log_depth, self.distance))
         return DepthBatch(self.images.to(device), features, *rest)
 
 
@@ -68,17 +56,17 @@ class DepthBatch:
 class DepthSchedule:
     """Settings of a training."""
 
-    steps: int = 4000
-    batch: int = 3  # samples of a step
+    steps: int = 3000
+    batch: int = 4  # samples of a step
     crop_px: int = 192  # side of the random part of a picture that a step sees, a multiple of the network's
-    rate: float = 1.5e-3  # the highest learning rate
+    rate: float = 2e-3  # the highest learning rate
     weight_decay: float = 1e-2
-    iterations: int = 30  # of conjugate gradients
     plain: float = 0.3  # weight of the plain error, against 1 of the tight one
     tight: float = 0.05  # error of log-depth from which on more of it counts less than half in the tight one
-    likelihood: float = 0.3  # weight of the Laplace likelihood
-    slope: float = 0.5  # weight of errors of differences
-    edge: float = 0.05  # weight of the edge map
+    choice: float = 0.05  # weight of the likelihood of the fills that are right
+    likelihood: float = 0.1  # weight of the Laplace likelihood of the error
+    slope: float = 0.3  # weight of errors of differences
+    far_px: float = 6.0  # distance from what is known from which on a pixel counts in full; at known ones a quarter
     seed: int = 0
 
 
@@ -92,6 +80,8 @@ class DepthTraining:
         features: Callable[[Tensor], list[Tensor]],  # the trunk, see `DepthPrior.features`
     ) -> None:
         self.samples, self.schedule, self.features = samples, schedule, features
+        away = [cv2.distanceTransform((w == 0).numpy().astype(np.uint8), cv2.DIST_L2, 5) for w in samples.weight]
+        self.distance = torch.from_numpy(np.stack(away))  # [N, h, w]
         self.cycle = OneCycle(peak_factor=10.0, last_factor=1e-2)
 
     @property
@@ -104,8 +94,8 @@ class DepthTraining:
 
     @property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self.samples.base.numpy().tobytes())
-        digest.update(self.samples.images[:: max(1, len(self.samples.images) // 64)].numpy().tobytes())
+        digest = hashlib.sha256(self.samples.weight.numpy().tobytes())
+        digest.update(self.samples.images[:: max(1, len(self.samples) // 64)].numpy().tobytes())
         return digest.hexdigest()
 
     def settings(self) -> Mapping[str, Any]:
@@ -115,50 +105,39 @@ class DepthTraining:
         for step in range(first_step, self.steps):
             rng = np.random.default_rng([self.schedule.seed, step])
             rows = rng.integers(len(self.samples), size=self.schedule.batch)
-            yield self.batch([self._varied(int(row), rng) for row in rows])
+            yield self._batch([self._varied(int(row), rng) for row in rows])
 
     def whole(self, rows: Sequence[int]) -> DepthBatch:
         """Samples as they are."""
-        s = self.samples
-        return self.batch(
+        s, size = self.samples, self.samples.weight.shape[1:]
+        return self._batch(
             [
-                Crop(s.images[p].numpy(), s.base[r].numpy(), s.weight[r].float().numpy(), s.log_depth[p].numpy())
-                for r, p in zip(rows, s.picture[list(rows)].tolist(), strict=True)
+                (s.images[r], s.errors[r], s.fills[r], s.log_depth[r], s.weight[r], self.distance[r], places(*size))
+                for r in rows
             ]
         )
 
-    def batch(self, crops: Sequence[Crop]) -> DepthBatch:
-        images, base, weight, truth = (
-            torch.from_numpy(np.stack([getattr(c, name) for c in crops]))
-            for name in ("image", "base", "weight", "log_depth")
-        )
-        told = torch.from_numpy(np.stack([told_channels(c.base, c.weight) for c in crops]))
-        return DepthBatch(images, self.features(images), told, base, weight > 0, truth)
+    def _batch(self, parts: Sequence[tuple[Tensor, ...]]) -> DepthBatch:
+        images, errors, fills, log_depth, weight, distance, place = (torch.stack(p) for p in zip(*parts, strict=True))
+        told = told_channels(fills.float(), weight.float(), distance, place, errors)
+        return DepthBatch(images, self.features(images), told, fills.float(), errors, log_depth, distance)
 
-    def _varied(self, row: int, rng: Generator) -> Crop:
-        """A random part of a sample in other colours, on one of two sides."""
-        s, side = self.samples, self.schedule.crop_px
-        picture = int(s.picture[row])
-        image, truth = s.images[picture].numpy(), s.log_depth[picture].numpy()
-        base, weight = s.base[row].numpy(), s.weight[row].float().numpy()
-        rows, columns = base.shape
-        half = min(side // 2, rows, columns)
-        for _ in range(TRIES):
-            y, x = int(rng.integers(rows - half + 1)), int(rng.integers(columns - half + 1))
-            part = slice(y, y + half), slice(x, x + half)
-            if int((weight[part] > 0).sum()) >= MIN_KNOWN and np.isfinite(truth[part]).mean() > MIN_TRUE:
-                break
-        else:  # little of it is known, and all of that elsewhere
-            known = np.argwhere(weight > 0)
-            y, x = (int(np.clip(v - half // 2, 0, n - half)) for v, n in zip(known[0], (rows, columns), strict=True))
-            part = slice(y, y + half), slice(x, x + half)
-        image = recolored(image[2 * y : 2 * (y + half), 2 * x : 2 * (x + half)], rng)
-        crop = Crop(image, base[part], weight[part], truth[part])
-        return mirrored(crop) if rng.random() < 0.5 else crop
+    def _varied(self, row: int, rng: Generator) -> tuple[Tensor, ...]:
+        """A random part in other colours, on one of two sides. What it is told comes from the whole picture."""
+        s, half = self.samples, self.schedule.crop_px // 2
+        size = s.weight.shape[1:]
+        y, x = (int(rng.integers(max(0, n - half) + 1)) for n in size)
+        maps = [s.fills[row], s.log_depth[row], s.weight[row], self.distance[row], places(*size)]
+        maps = [m[..., y : y + half, x : x + half] for m in maps]
+        image = recolored(s.images[row, 2 * y : 2 * (y + half), 2 * x : 2 * (x + half)].numpy(), rng)
+        if rng.random() < 0.5:
+            image, maps = image[:, ::-1].copy(), [m.flip(-1) for m in maps]
+            maps[-1] = maps[-1] * torch.tensor([1.0, -1.0])[:, None, None]  # its left is the picture's
+        return torch.from_numpy(image), s.errors[row], *maps
 
     def loss(self, forward: Forward, batch: DepthBatch) -> Mapping[str, Tensor]:
-        found = forward(batch.images, batch.features, batch.told, batch.base, batch.known, self.schedule.iterations)
-        return depth_losses(found, batch.base, batch.log_depth, self.schedule)
+        found = forward(batch.images, batch.features, batch.told, batch.fills, batch.errors)
+        return depth_losses(found, batch.fills, batch.log_depth, batch.distance, self.schedule)
 
     def optimizer(self, network: nn.Module) -> Optimizer:
         rate = self.schedule.rate / self.cycle.peak_factor
@@ -167,11 +146,6 @@ class DepthTraining:
 
     def set_rates(self, optimizer: Optimizer, step: int) -> None:
         self.cycle.set_rates(optimizer, step, self.steps)
-
-
-def mirrored(crop: Crop) -> Crop:
-    """The sample with left and right exchanged."""
-    return Crop(*(np.ascontiguousarray(v[:, ::-1]) for v in (crop.image, crop.base, crop.weight, crop.log_depth)))
 
 
 def recolored(image: np.ndarray, rng: Generator) -> np.ndarray:
@@ -189,49 +163,37 @@ def recolored(image: np.ndarray, rng: Generator) -> np.ndarray:
 
 def depth_losses(
     found: Prediction,
-    base: Tensor,  # [B, h, w]
+    fills: Tensor,  # [B, FILLS, h, w] log-depth
     log_depth: Tensor,  # [B, h, w], NaN where unknown
+    distance: Tensor,  # [B, h, w] pixels from what is known
     schedule: DepthSchedule,
 ) -> dict[str, Tensor]:
-    """Weighted losses by name: error of log-depth, its likelihood, errors of differences over 1 to 8 pixels, edges.
+    """Weighted losses by name: error of log-depth, choice of the fills, likelihood, errors of differences.
 
     The plain error alone lets a picture's few large errors outweigh its many small ones: a network that bends what was
     right by two hundredths for a guess elsewhere has gained. The tight error, logarithmic from `tight` on, has it keep
     what is right.
     """
     there = log_depth.isfinite()
-    truth = torch.where(there, log_depth - base, 0.0)
-    error = (found.correction - truth).abs() * there
-    count = there.sum().clamp_min(1)
-    likelihood = ((error.detach() * torch.exp(-found.log_scale) + found.log_scale) * there).sum() / count
+    truth = torch.where(there, log_depth, 0.0)
+    counts = there * (0.25 + 0.75 * (distance / schedule.far_px).clamp(max=1))
+    total = counts.sum().clamp_min(1)
+    error = (found.log_depth - truth).abs()
+    tight = schedule.tight * torch.log1p(error / schedule.tight)
+    likelihood = error.detach() * torch.exp(-found.log_scale) + found.log_scale
+    of_fills = -(fills - truth[:, None]).abs().clamp(max=1) / RIGHT
+    choice = -torch.logsumexp(found.shares.clamp_min(1e-6).log() + of_fills, 1)
     slope = error.new_zeros(())
-    for k in range(LEVELS):
-        shift = 2**k
+    for shift in (2**k for k in range(SLOPES)):
         for axis in (1, 2):
             length = truth.shape[axis] - shift
-            here, next_ = (torch.arange(length) + offset for offset in (0, shift))
-            both = there.index_select(axis, here) & there.index_select(axis, next_)
-            difference = found.correction - truth
-            change = difference.index_select(axis, next_) - difference.index_select(axis, here)
-            slope = slope + (change.abs() * both).sum() / both.sum().clamp_min(1) / (2 * LEVELS)
-    jump, inner = jumps(log_depth)
-    edge = F.binary_cross_entropy_with_logits(found.edge, jump.float(), weight=inner.float(), reduction="sum")
-    tight = schedule.tight * torch.log1p(error / schedule.tight)
+            both = there.narrow(axis, 0, length) & there.narrow(axis, shift, length)
+            difference = found.log_depth - truth
+            change = difference.narrow(axis, shift, length) - difference.narrow(axis, 0, length)
+            slope = slope + (change.abs() * both).sum() / both.sum().clamp_min(1) / (2 * SLOPES)
     return {
-        "depth": (schedule.plain * error + tight).sum() / count,
-        "likelihood": schedule.likelihood * likelihood,
+        "depth": ((schedule.plain * error.clamp(max=2) + tight) * counts).sum() / total,
+        "choice": schedule.choice * (choice * counts).sum() / total * RIGHT / schedule.tight,
+        "likelihood": schedule.likelihood * (likelihood * counts).sum() / total,
         "slope": schedule.slope * slope,
-        "edge": schedule.edge * edge / inner.sum().clamp_min(1),
     }
-
-
-def jumps(log_depth: Tensor) -> tuple[Tensor, Tensor]:
-    """(bool [B, h, w] where inverse depth bends by more than planes do, bool [B, h, w] where that can be said)."""
-    inverse = torch.exp(-log_depth)
-    bend = torch.zeros_like(inverse)
-    across = (inverse[:, :, 2:] - 2 * inverse[:, :, 1:-1] + inverse[:, :, :-2]).abs()
-    along = (inverse[:, 2:] - 2 * inverse[:, 1:-1] + inverse[:, :-2]).abs()
-    bend[:, :, 1:-1] = across
-    bend[:, 1:-1] = torch.maximum(bend[:, 1:-1], along)
-    said = bend.isfinite() & inverse.isfinite()
-    return (bend > EDGE_BEND * inverse) & said, said

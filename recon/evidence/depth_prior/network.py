@@ -1,43 +1,43 @@
-"""The network: a frozen trunk that knows pictures, and a small decoder that says how depth goes on between known ones.
+"""The network: a frozen trunk that knows pictures, and a small decoder that says which way of filling depth is right.
 
-The decoder predicts, at four resolutions, the change of log-depth between neighbours and how much that is worth; their
-integration with the known pixels is the depth (OMNI-DC, Zuo et al., ICCV 2025, section 3). It starts as the plain
-interpolation that it is given, and learns how that is wrong. Only differences of log-depth and distances in pixels
-enter, so that the result scales with the depth that it is given.
+At each pixel the decoder weighs the fills of `fills.py`, beginning with what `trial.py` found them to be worth on this
+photograph, and moves their mean by no more than they differ: it has nothing to say where they agree. Only differences
+of log-depth and distances in pixels enter, so that the result scales with the depth that it is given.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....learn.efficientnet_lite0 import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite0
-from .integration import Differences, integrate
-from .sparse_input import TOLD
+from .fills import NAMES
 
 MULTIPLE = 32  # pixels: sides of pictures are multiples of it
 STRIDES = (4, 8, 16, 32)  # of the trunk's output
-COLORS = 12  # of the four pixels that one of the half size stands for
-WIDTHS = (16, 32, 64, 96, 128)  # of the decoder at 1/2 to 1/32
-LEVELS = 4  # resolutions at which differences are predicted, from 1/2 on
-STEP = 0.1  # log-depth that an output of one stands for, at the finest of them
-KNOWN_PULL = 5.0  # of a known pixel, before its predicted factor
-KEPT_BASE = -3.0  # logit at first of the share of the interpolation's own steps that is taken back
+COLORS = 48  # of the sixteen pixels that one of a quarter of the size stands for
+FILLS = len(NAMES)
+TOLD = 2 * FILLS + 8  # fills about their middle, and the others that `told_channels` names
+WIDTHS = (48, 64, 80, 112)  # of the decoder at 1/4 to 1/32
+POWER = 3.0  # at first, of one over a fill's error, by which it counts
 SURE = -2.0  # logarithm at first of the uncertainty's scale
-STRONGEST, WEAKEST = 3.0, -7.0  # logarithms that ties and factors stay between
 NARROWEST, WIDEST = -5.0, 1.0  # logarithms of the uncertainty's scale
+DIFFERENT = 2.0  # log-depth, beyond which fills look equally different
+RANGE = 4.0  # of log-depth about the median of what is known, beyond which all looks alike
+MOVED = 1.0  # times the fills' spread by which their mean is moved at most
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """At half of the picture's size, [B, h, w] each."""
+    """At half of the picture's size, h = H / 2 and w = W / 2."""
 
-    correction: Tensor  # of the given base, log-depth
-    log_scale: Tensor  # logarithm of the scale of a Laplace distribution of the error of log-depth
-    edge: Tensor  # logit of a jump of depth here
+    log_depth: Tensor  # [B, h, w]
+    log_scale: Tensor  # [B, h, w] logarithm of the scale of a Laplace distribution of its error
+    shares: Tensor  # [B, FILLS, h, w] of the fills
 
 
 class DepthPrior(nn.Module):
@@ -69,12 +69,11 @@ class DepthPrior(nn.Module):
     def forward(
         self,
         images: Tensor,  # [B, H, W, 3] uint8, sides multiples of 32
-        told: Tensor,  # as for `DepthDecoder.forward`, and all that follows
-        base: Tensor,
-        known: Tensor,
-        iterations: int,
+        told: Tensor,  # as for `DepthDecoder.forward`
+        fills: Tensor,
+        errors: Tensor,
     ) -> Prediction:
-        found: Prediction = self.decoder(images, self.features(images), told, base, known, iterations)
+        found: Prediction = self.decoder(images, self.features(images), told, fills, errors)
         return found
 
 
@@ -86,50 +85,71 @@ class DepthDecoder(nn.Module):
         channels: tuple[int, ...],  # of the trunk's output
     ) -> None:
         super().__init__()
-        inputs = (COLORS + TOLD, *(w + t for w, t in zip(WIDTHS, channels, strict=False)))
+        first = COLORS + TOLD + channels[0]
+        inputs = (first, *(w + t for w, t in zip(WIDTHS, channels[1:], strict=False)))
         self.down = nn.ModuleList(_block(before, after) for before, after in zip(inputs, WIDTHS, strict=True))
         self.halve = nn.ModuleList(nn.Conv2d(w, w, 3, 2, 1, groups=w) for w in WIDTHS[:-1])
-        self.up = nn.ModuleList(_block(WIDTHS[k + 1] + WIDTHS[k], WIDTHS[k]) for k in range(LEVELS))
-        self.heads = nn.ModuleList(_head(WIDTHS[k], (0.0, 0.0, 0.0, 0.0, KEPT_BASE, KEPT_BASE)) for k in range(LEVELS))
-        self.rest = _head(WIDTHS[0], (0.0, SURE, 0.0))
+        self.up = nn.ModuleList(_block(w + below, w) for w, below in pairwise(WIDTHS))
+        self.head = nn.Conv2d(WIDTHS[0], FILLS + 2, 3, 1, 1)
+        nn.init.zeros_(self.head.weight)  # at first fills count by their errors alone
+        self.power = nn.Parameter(torch.tensor(POWER))
+        self.head.bias = nn.Parameter(torch.tensor([0.0] * (FILLS + 1) + [SURE]))
 
     def forward(
         self,
         images: Tensor,  # [B, H, W, 3] uint8, sides multiples of 32
         features: list[Tensor],  # of the trunk
-        told: Tensor,  # [B, TOLD, h, w] of `SparseInput`, h = H / 2 and w = W / 2
-        base: Tensor,  # [B, h, w] log-depth
-        known: Tensor,  # [B, h, w] bool
-        iterations: int,  # of conjugate gradients
+        told: Tensor,  # [B, TOLD, h, w] of `told_channels`, h = H / 2 and w = W / 2
+        fills: Tensor,  # [B, FILLS, h, w] log-depth
+        errors: Tensor,  # [B, FILLS] of log-depth, of `errors_of_fills`
     ) -> Prediction:
-        colors = F.pixel_unshuffle(images.permute(0, 3, 1, 2).float() / 64 - 1.8, 2)
-        x, skips = torch.cat([colors, told], 1), []
+        colors = F.pixel_unshuffle(images.permute(0, 3, 1, 2).float() / 64 - 1.8, 4)
+        x, skips = torch.cat([colors, F.avg_pool2d(told, 2), features[0]], 1), []
         for k, block in enumerate(self.down):
             if k:
-                x = torch.cat([self.halve[k - 1](x), features[k - 1]], 1)
+                x = torch.cat([self.halve[k - 1](x), features[k]], 1)
             x = block(x)
             skips.append(x)
-        levels: list[Differences] = []
-        for k in reversed(range(LEVELS)):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = self.up[k](torch.cat([x, skips[k]], 1))
-            levels.insert(0, _differences(self.heads[k](x), F.avg_pool2d(base[:, None], 2**k)[:, 0], k))
-        rest = self.rest(x)
-        correction = integrate(levels, known * KNOWN_PULL * _weight(rest[:, 0]), iterations)
-        return Prediction(correction, rest[:, 1].clamp(NARROWEST, WIDEST), rest[:, 2])
+        for k in reversed(range(len(self.up))):
+            x = self.up[k](torch.cat([_doubled(x), skips[k]], 1))
+        out = _doubled(self.head(x))
+        shares = (out[:, :FILLS] - self.power * errors.log()[..., None, None]).softmax(1)
+        mean = (shares * fills).sum(1)
+        spread = (shares * (fills - mean[:, None]).abs()).sum(1)
+        moved = mean + MOVED * spread * out[:, FILLS].tanh()
+        return Prediction(moved, out[:, FILLS + 1].clamp(NARROWEST, WIDEST), shares)
 
 
-def _weight(logarithm: Tensor) -> Tensor:
-    return logarithm.clamp(WEAKEST, STRONGEST).exp()
+def told_channels(
+    fills: Tensor,  # [B, FILLS, h, w] log-depth about that of what is known
+    weight: Tensor,  # [B, h, w] of what is known, 0 elsewhere
+    distance: Tensor,  # [B, h, w] from what is known
+    place: Tensor,  # [B, 2, h, w] row and column, -1 to 1 over the picture
+    errors: Tensor,  # [B, FILLS] of `errors_of_fills`
+) -> Tensor:
+    """The decoder's input [B, TOLD, h, w]; nothing in it depends on the unit of depth.
+
+    Fills about their middle, their errors about the least, and: middle, known, weight, distance, row, column, spread,
+    least error.
+    """
+    middle = fills.median(1).values
+    least = errors.amin(1)
+    relative = (errors / least[:, None]).log()
+    different = (fills - middle[:, None]).clamp(-DIFFERENT, DIFFERENT)
+    rest = [
+        middle.clamp(-RANGE, RANGE), (weight > 0).float(), weight.log1p(), distance.log1p() / 2,
+        place[:, 0], place[:, 1], different.abs().mean(1), (least.log() + 3).reshape(-1, 1, 1).expand_as(middle),
+    ]  # fmt: skip
+    return torch.cat([different, relative[..., None, None].expand_as(different), torch.stack(rest, 1)], 1)
 
 
-def _differences(output: Tensor, base: Tensor, level: int) -> Differences:
-    """Of outputs [B, 6, h, w]: steps, ties, and shares of the base's own steps that are taken back."""
-    step = STEP * 2**level * output[:, :2]
-    tie, back = _weight(output[:, 2:4]), output[:, 4:].sigmoid()
-    right = step[:, 0, :, :-1] - back[:, 0, :, :-1] * (base[:, :, 1:] - base[:, :, :-1])
-    down = step[:, 1, :-1] - back[:, 1, :-1] * (base[:, 1:] - base[:, :-1])
-    return Differences(right, down, tie[:, 0, :, :-1], tie[:, 1, :-1])
+def places(rows: int, columns: int) -> Tensor:
+    """The rows and columns [2, rows, columns] of a picture's pixels, from -1 to 1."""
+    return torch.stack(torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij"))
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _block(before: int, after: int) -> nn.Sequential:
@@ -142,11 +162,3 @@ def _block(before: int, after: int) -> nn.Sequential:
         nn.GroupNorm(8, after),
         nn.ReLU(inplace=True),
     )
-
-
-def _head(before: int, bias: tuple[float, ...]) -> nn.Conv2d:
-    """A convolution that at first gives its bias whatever it sees: there is no correction yet."""
-    head = nn.Conv2d(before, len(bias), 3, 1, 1)
-    nn.init.zeros_(head.weight)
-    head.bias = nn.Parameter(torch.tensor(bias))
-    return head

@@ -12,6 +12,8 @@ from ....scene.files import write_bytes
 from .network import DepthPrior
 
 KIND = "a depth prior of this version"
+# Trained by scripts/train_priors/depth.py on generated pictures; its trunk is EfficientNet-Lite0's (Apache-2.0).
+BUNDLED = Path(__file__).with_name("depth_prior.safetensors")
 
 
 def save_prior(path: Path, network: DepthPrior) -> None:

@@ -19,7 +19,7 @@ from ....scene.point_cloud import PointCloud
 from ...evidence import DepthMap, Stereo
 from ...evidence.affine_fit import fit_inverse_depth
 from ...evidence.depth_maps import unproject
-from ...evidence.depth_prior.sparse_input import MIN_KNOWN, interpolated_inverse
+from ...evidence.depth_prior.fills import MIN_KNOWN, interpolated_inverse
 from ...evidence.filled_disparity import known_inverse_depth, points_of_view
 from ...evidence.hidden_pixels import ErrorByDistance, distance_to, hidden_parts
 from ...evidence.monocular_depth import MonocularDepth

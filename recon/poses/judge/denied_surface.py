@@ -65,7 +65,7 @@ class _View:
         return float(self.lens.mean_focal_length() * self.scale.mean())
 
     def surface(self) -> _Surface:
-        """What its pixels show, where that faces the camera."""
+        """Surface that its pixels show, where that faces the camera."""
         pixels = np.argwhere(self.triangle >= 0)
         row, column = pixels.T
         xy = (pixels[:, ::-1] + 0.5) / self.scale
