@@ -121,7 +121,7 @@ def _like_in_colour(image: np.ndarray, inverse: np.ndarray, places: np.ndarray) 
     """[h, w] the median of the known cells that are near both in the picture and in colour."""
     height, width = inverse.shape
     smooth = cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32) / 255 * COLOR * max(height, width)
-    grid = np.stack(np.mgrid[:height, :width], -1).astype(np.float32)
+    grid = np.stack([*np.mgrid[:height, :width]], -1).astype(np.float32)
     cells = np.concatenate([grid, smooth], -1)
     some = places[_spread_over(places, inverse.shape, 3 * LOCAL)]
     tree = cKDTree(cells[tuple(some.T)])
@@ -133,7 +133,7 @@ def _like_in_colour(image: np.ndarray, inverse: np.ndarray, places: np.ndarray) 
 
 def _of_neighbours(inverse: np.ndarray, some: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(quantiles [3, h, w], robust plane [h, w]) of the inverse depth of the nearest of some known cells."""
-    grid = np.stack(np.mgrid[: inverse.shape[0] : SMOOTH, : inverse.shape[1] : SMOOTH], -1).reshape(-1, 2)
+    grid = np.stack([*np.mgrid[: inverse.shape[0] : SMOOTH, : inverse.shape[1] : SMOOTH]], -1).reshape(-1, 2)
     distance, rows = cKDTree(some).query(grid, min(count, len(some)))
     distance, rows = distance.reshape(len(grid), -1), rows.reshape(len(grid), -1)
     values = inverse[tuple(some.T)][rows].astype(np.float64)
