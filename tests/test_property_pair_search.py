@@ -104,6 +104,22 @@ def test_a_second_lap_is_tied_to_the_first() -> None:
     assert max(b for _, b in closing) - min(b for _, b in closing) > lap / 2  # all along the lap, not at one place
 
 
+def test_a_corner_of_a_walk_is_seen_by_three_at_a_time_whatever_looks_alike() -> None:
+    """Beyond a corner others look more alike than the frame after next, which shows the same nevertheless."""
+    n, corner = 40, 20
+
+    def votes(a: int, b: int) -> int:
+        across = a < corner <= b
+        return (2 if across else 60 - abs(a - b)) if abs(a - b) < 10 else 40 + (a * 7 + b * 13) % 5
+
+    def inliers(a: int, b: int) -> int:
+        return max(0, 3 - abs(a - b)) * 150 if a < corner <= b else max(0, 10 - abs(a - b)) * 40
+
+    _, rounds = searched(likeness_of(n, votes), inliers)
+    tried = set(itertools.chain(*rounds))
+    assert {(corner - 1, corner), (corner - 2, corner), (corner - 1, corner + 1)} <= tried
+
+
 def test_parts_that_one_pair_joins_are_tied_together_where_they_can_be() -> None:
     """Two groups, complete inside; each view has its partners there, and likes them best."""
     n, half = 24, 12

@@ -17,6 +17,8 @@ STEP = 1  # more for each view that lacks partners, in every round
 FAR = 3  # verified pairs between two views, beyond which a match between them would close a loop
 LIKELY = 16  # votes from which two views may well show the same; fewer come of chance, too
 ACROSS = 2  # pairs between parts of the graph that are tried for each part, in every round
+STRONG = 0.5  # of a view's most matches with any, from which on a partner should be held to it by a third view
+HOLDING = 0.25  # of the matches of two views, that a third one has with both where it holds them together
 LONELY = 4  # verified partners of a view below which unlikely ones are tried, too, and all keypoints are matched
 MAX_LOOPS = 3  # tries of each view to close a loop
 
@@ -47,6 +49,8 @@ class PairSearch:
             self._add(chosen, self._wanted, STEP)
             self._add_across(chosen)
             self._add_loops(chosen)
+            if not chosen:
+                self._add_triangles(chosen)
         self._tried |= chosen
         return sorted(chosen)
 
@@ -99,6 +103,26 @@ class PairSearch:
                         best.setdefault(part, []).append((-self._likeness.between(a, b), (a, b)))
         for found in best.values():
             chosen.update(pair for _, pair in sorted(set(found))[:ACROSS])
+
+    def _add_triangles(self, chosen: set[Pair]) -> None:
+        """Of each view and a strong partner, where no third view holds them together: the partner's own strongest one.
+
+        What only two photographs show does not carry a model on: at the corners of a walk, where neighbours have least
+        in common, retrieval may rank look-alikes before the frame after next.
+        """
+        for view in self._views:
+            for other in self._strongest(view):
+                least = HOLDING * self._links[view][other]
+                is_strong = self._links[view][other] >= STRONG * max(self._links[view].values())
+                held = any(min(n, self._links[v].get(other, 0)) >= least for v, n in self._links[view].items())
+                if is_strong and not held:
+                    beyond = [v for v in self._strongest(other) if v != view][:1]
+                    chosen.update(pair for v in beyond if (pair := (min(view, v), max(view, v))) not in self._tried)
+
+    def _strongest(self, view: int) -> list[int]:
+        """Partners of a view, those with most matches first."""
+        links = self._links[view]
+        return sorted(links, key=lambda other: (-links[other], other))
 
     def _add_loops(self, chosen: set[Pair]) -> None:
         """Of each view the most alike one that is far from it in the graph, where they are much alike."""
