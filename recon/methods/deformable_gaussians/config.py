@@ -31,7 +31,7 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> DeformableGaussiansCo
     if inputs.on_cpu:  # the network sees every Gaussian at every step
         values |= {
             "steps": STEPS_CPU, "max_gaussians": GAUSSIANS_CPU, "random_points": 5000, "opacity_resets": 0,
-            "net_depth": 4, "net_width": 128, "position_bands": 4, "network_lr": 3e-3, "coarse_levels": 2,
-            "coarse_until": 0.5,
+            "net_depth": 4, "net_width": 128, "position_bands": 4, "network_lr": 3e-3, "network_lr_final": 1e-4,
+            "coarse_levels": 2, "coarse_until": 0.5,
         }  # fmt: skip
     return DeformableGaussiansConfig(**(values | dict(asked)))

@@ -134,7 +134,7 @@ class ScGsConfig(MovingConfig):
         """
         values: dict[str, Any] = {
             "steps": STEPS_CPU, "net_depth": 4, "net_width": 128, "position_bands": 4,
-            "network_lr": 3e-3, "dense_network_lr": 1e-3,
+            "network_lr": 3e-3, "dense_network_lr": 1e-3, "network_lr_final": 1e-4,
             "network_rate_falls": 1.0, "neighbours_every": 50, "arap_every": 16, "node_candidates": 1024,
             "node_steps": 0.4, "node_still": 0.1, "node_loss": "squared", "node_prune_opacity": 0.05,
             "elastic_weight": 0.0, "acceleration_weight": 0.0, "node_arap_weight": 0.0,
