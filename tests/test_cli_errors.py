@@ -74,6 +74,21 @@ def test_values_that_cannot_be_used(
     assert list(here.iterdir()) == []
 
 
+def test_a_prior_that_is_none_is_refused_before_anything_is_compared(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = write_capture(tmp_path / "capture")
+    missing = fewview(capsys, "reconstruct", capture, "--depth-prior", "networks")
+    assert_one_sentence(missing, 2, "nothing at networks", "the word network")
+    (tmp_path / "weights.safetensors").write_bytes(b"none")
+    assert_one_sentence(
+        fewview(capsys, "reconstruct", capture, "--depth-prior", tmp_path / "weights.safetensors"),
+        2,
+        "weights.safetensors",
+    )
+    assert not list(here.glob("runs/*"))
+
+
 def test_a_setting_that_no_method_accepts_is_refused_before_anything_is_done(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

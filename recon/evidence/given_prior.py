@@ -34,11 +34,9 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
 
     Raises BadInputError where the path holds nothing of the kind, or something damaged or unsafe.
     """
-    path, dataset = _prior_path(request), request.dataset
-    if path is None:
+    if request.prior is None:
         return None
-    if not path.exists():
-        raise BadInputError(f"There is nothing at {path}, and Fewview downloads nothing: give {WANTED}.")
+    path, dataset = prior_path(request.prior), request.dataset
     if path.is_file():
         network = load_prior(path)
         stereo: Stereo = request.gather(depth_kind)
@@ -52,15 +50,26 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
     return MonocularDepth(tuple(maps))
 
 
-def _prior_path(request: EvidenceRequest) -> Path | None:
-    return BUNDLED if request.prior == OWN and not OWN.exists() else request.prior
+def prior_path(given: Path) -> Path:
+    """Place of a prior that was given, by its path or a word. Raises BadInputError where there is nothing."""
+    path = BUNDLED if given == OWN and not OWN.exists() else given
+    if not path.exists():
+        raise BadInputError(f"There is nothing at {path}, and Fewview downloads nothing: give {WANTED}.")
+    return path
+
+
+def check_prior(given: Path) -> None:
+    """Raise BadInputError where a prior is missing, or is a file that holds no weights of our own network."""
+    path = prior_path(given)
+    if path.is_file():
+        load_prior(path)
 
 
 def prior_digest(request: EvidenceRequest) -> str:
     """A digest of the names, sizes and times of the prior's files, "" where there is none."""
-    path = _prior_path(request)
-    if path is None or not path.exists():
+    if request.prior is None:
         return ""
+    path = prior_path(request.prior)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     told = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

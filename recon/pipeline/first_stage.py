@@ -9,6 +9,7 @@ from ...scene.capture import Capture
 from ...scene.progress import Progress, silent
 from ...scene.readers import load_run_capture
 from ...scene.run import Run
+from ..evidence.given_prior import check_prior
 from ..evidence.plain_background import with_plain_backgrounds_cut_out
 from ..evidence.stable_zero123 import checked_configs
 from ..methods.registry import method
@@ -25,6 +26,8 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     started = time.perf_counter()
     found = read_input(source, config, progress)
     estimator = pose_estimator(run, found, config)  # loads a network's weights, before anything that takes long
+    if config.depth_prior is not None:
+        check_prior(config.depth_prior)
     if config.view_prior is not None:
         checked_configs(config.view_prior)  # the networks themselves are loaded when the mesh is there
     selected = select_views(found, config, progress)
