@@ -400,7 +400,10 @@ def test_property_without_motion_all_is_as_at_rest() -> None:
         torch.testing.assert_close(now.quats, rest.quats, rtol=0, atol=1e-6)
         assert torch.equal(now.sh, rest.sh)
         pictures = [render(g, dataset.cameras[0]).rgb for g in (now, rest)]
-        torch.testing.assert_close(*pictures, rtol=0, atol=1e-3)
+        # Where rounding carries a Gaussian over the least alpha that is drawn, 1/255, a pixel gains or loses it.
+        off = (pictures[0] - pictures[1]).abs()
+        assert off.max() < 2 / 255
+        assert off.mean() < 2e-5
 
 
 def test_property_each_part_learns_its_own() -> None:
