@@ -20,7 +20,13 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.contradicted_matches import TRIES, contradicted_share, least_contradicted
+from fewview.recon.poses.judge.contradicted_matches import (
+    TRIES,
+    contradicted_share,
+    least_contradicted,
+    notes_on_torn_links,
+    torn_links,
+)
 from fewview.recon.poses.judge.denied_surface import denied_shares
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
@@ -284,6 +290,24 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     # Views that the model does not place contradict nothing.
     seen = np.ones((3, 80), bool)
     assert contradicted_share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
+
+
+def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None:
+    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
+    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
+    seen = np.ones((4, 80), bool)
+    right = model_of(poses, points, seen)
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    torn = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
+    geometries = verified_matches(right, poses, points).geometries
+    for (a, b), geometry in geometries.items():  # the nearer, the more; look-alikes have less than neighbours
+        geometry.inlier_matches = geometry.inlier_matches[: 80 - 20 * (b - a - 1)]
+    graph = ViewGraph(verified_matches(right, poses, points).features, {}, geometries)
+    assert torn_links(right, graph) == []
+    assert notes_on_torn_links("abcd", right, graph) == []
+    assert torn_links(torn, graph) == [(2, 3)]
+    (note,) = notes_on_torn_links("abcd", torn, graph)
+    assert note.startswith("c and d show the same in 80 places")
 
 
 def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it_rests_on() -> None:

@@ -38,7 +38,7 @@ def test_cameras_are_judged_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> No
         raise InterruptedError
 
     monkeypatch.setattr(structure_from_motion, "separated", judged)
-    monkeypatch.setattr(structure_from_motion, "verify", lambda *_: None)
+    monkeypatch.setattr(structure_from_motion, "verify", lambda *_: structure_from_motion.ViewGraph([], {}, {}))
     monkeypatch.setattr(structure_from_motion, "refuse_pure_rotation", lambda *_: None)
     monkeypatch.setattr(structure_from_motion, "solve", lambda *_: None)
     monkeypatch.setattr(structure_from_motion, "lenses_apart", lambda *_: None)

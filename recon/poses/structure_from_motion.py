@@ -30,7 +30,7 @@ from .judge.confidence import (
     notes_on_patterns,
     refused_reasons,
 )
-from .judge.contradicted_matches import least_contradicted
+from .judge.contradicted_matches import least_contradicted, notes_on_torn_links
 from .judge.misleading_pairs import SeparatedModel, separated
 from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
@@ -190,6 +190,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     notes += notes_on_patterns(used.images)
     notes += note_on_lenses(capture.names, _lenses(capture, used), lenses, model)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
+    notes += notes_on_torn_links(capture.names, model, found_model.verified)
     assert placed.cameras is not None
     assert placed.points is not None
     notes += notes_on_weak_links(placed.points, placed.cameras.centers, placed.names)

@@ -11,11 +11,13 @@ from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
+from .contradicted_matches import torn_links
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import Again, moved_deg
 
 MAX_NAMED = 4
+TORN = 0.5  # belief at most in cameras of which neighbours contradict each other: one side is wrong, which is not known
 PATTERNS = 0.5  # of the photographs that show a pattern, for it to be told
 
 # Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene" on 400
@@ -46,7 +48,8 @@ def confidence_of_cameras(
     assert found.model is not None
     moved = moved_deg(found.graph, found.model, found.denied, again, seed)
     features = camera_features(found, images, moved)
-    return {view: _logistic(f.evidence()) for view, f in features.items()}
+    most = TORN if torn_links(found.model, found.verified) else 1.0
+    return {view: min(most, _logistic(f.evidence())) for view, f in features.items()}
 
 
 def _logistic(evidence: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@ wrong (compare the loop constraints of Zach et al., CVPR 2010).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pycolmap
@@ -25,6 +25,8 @@ DOUBTFUL_SHARE = 0.05
 TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time,
 MOST_WORK = 144  # and fewer of more photographs: tries times views
 CLEARLY = 1.02  # times as much agrees with a better model
+NEXT = 0.9  # of the most matches that a view has with any: so many only neighbours have
+MOST_NAMED = 3
 
 Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
 
@@ -50,6 +52,33 @@ def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
     """Share of each pair's verified matches that agree with the model's cameras, of the pairs that it places."""
     cameras = {view: model.camera(view) for view in model.views}
     return {pair: _agreeing_share(cameras, graph, pair) for pair in graph.geometries if set(pair) <= cameras.keys()}
+
+
+def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
+    """Pairs of views that are each other's nearest by their matches, and whose cameras contradict these.
+
+    A ring of photographs that does not close is torn between two neighbours; of all pairs that is one in a thousand.
+    """
+    cameras = {view: model.camera(view) for view in model.views}
+    most = {view: max(graph.links[view].values(), default=0) for view in cameras}
+    return [
+        (a, b)
+        for a, b in sorted(graph.geometries)
+        if a in cameras
+        and b in cameras
+        and graph.links[a][b] >= NEXT * max(most[a], most[b])
+        and _agreeing_share(cameras, graph, (a, b)) < LEAST_AGREEING
+    ]
+
+
+def notes_on_torn_links(names: Sequence[str], model: Model, graph: ViewGraph) -> list[str]:
+    """A sentence about the first of `torn_links`."""
+    return [
+        f"{names[a]} and {names[b]} show the same in {graph.links[a][b]} places, and where their cameras were put they "
+        "would not: the photographs before and after them do not fit together there, and one side may be turned or "
+        "shifted against the other as a whole. More photographs around these two would help."
+        for a, b in torn_links(model, graph)[:MOST_NAMED]
+    ]
 
 
 def least_contradicted(
