@@ -292,17 +292,23 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     assert contradicted_share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
 
 
-def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None:
+def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
+    """Four views, the same with the last one where it would be if it had seen another of four equal sides, matches."""
     points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
     poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
     seen = np.ones((4, 80), bool)
     right = model_of(poses, points, seen)
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    torn = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
-    geometries = verified_matches(right, poses, points).geometries
+    wrong = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
+    return right, wrong, verified_matches(right, poses, points)
+
+
+def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None:
+    right, torn, graph = right_and_wrong()
+    geometries = graph.geometries
     for (a, b), geometry in geometries.items():  # the nearer, the more; look-alikes have less than neighbours
         geometry.inlier_matches = geometry.inlier_matches[: 80 - 20 * (b - a - 1)]
-    graph = ViewGraph(verified_matches(right, poses, points).features, {}, geometries)
+    graph = ViewGraph(graph.features, {}, geometries)  # counts its links
     assert torn_links(right, graph) == []
     assert notes_on_torn_links("abcd", right, graph) == []
     assert torn_links(torn, graph) == [(2, 3)]
@@ -311,13 +317,7 @@ def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None
 
 
 def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it_rests_on() -> None:
-    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
-    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
-    seen = np.ones((4, 80), bool)
-    right = model_of(poses, points, seen)
-    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    wrong = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
-    graph = verified_matches(right, poses, points)
+    right, wrong, graph = right_and_wrong()
     parts: list[ViewGraph] = []
 
     def again(part: ViewGraph, number: int) -> Model | None:

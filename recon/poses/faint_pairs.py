@@ -19,7 +19,7 @@ def faint_pairs(graph: ViewGraph) -> list[Pair]:
 
     What would fall apart without them stays joined by them.
     """
-    most = {view: max(links.values(), default=0) for view, links in graph.links.items()}
+    most = graph.most_inliers()
     faint = [(a, b) for (a, b) in graph.geometries if graph.links[a][b] < FAINT * min(most[a], most[b])]
     part = {view: number for number, views in enumerate(graph.without(faint).components()) for view in views}
     return [(a, b) for a, b in faint if part[a] == part[b]]

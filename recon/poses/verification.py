@@ -38,6 +38,10 @@ class ViewGraph:
         """The same, with nothing verified between these pairs."""
         return replace(self, geometries={pair: g for pair, g in self.geometries.items() if pair not in set(pairs)})
 
+    def most_inliers(self) -> dict[int, int]:
+        """Most verified matches that each view has with any other, 0 where it has none."""
+        return {view: max(links.values(), default=0) for view, links in self.links.items()}
+
     def components(self) -> list[list[int]]:
         """Sets of views joined by verified pairs, largest first (then the one with more inliers)."""
         left, found = set(self.links), []

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..hidden_pixels import distance_to
 from .fills import MIN_KNOWN, fills, interpolated_inverse
 from .network import MULTIPLE, DepthPrior, places, told_channels
 from .trial import errors_of_fills
@@ -49,7 +50,7 @@ def complete_depth(
         return cv2.resize(half[0, :rows, :columns].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
 
     coarse = at_size(found.log_depth) + small.unit
-    away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, 5) / (max(height, width) / max(rows, columns))
+    away = distance_to(known) / (max(height, width) / max(rows, columns))
     depth = np.exp(fine + (coarse - fine) * (1 - np.exp(-((away / BEGINS) ** 2))))
     return CompletedDepth(torch.from_numpy(depth.astype(np.float32)), torch.from_numpy(at_size(found.log_scale)))
 
@@ -67,7 +68,7 @@ class SmallInput:
 
     def told(self) -> Tensor:
         """The channels [1, TOLD, H / 2, W / 2]."""
-        away = cv2.distanceTransform((self.weight == 0).astype(np.uint8), cv2.DIST_L2, 5)
+        away = distance_to(self.weight != 0)
         fills, weight, distance = (torch.from_numpy(v)[None] for v in (self.fills, self.weight, away))
         place = places(*self.size)  # of the photograph; the border's goes on
         beyond = weight.shape[2] - self.size[1], weight.shape[1] - self.size[0]

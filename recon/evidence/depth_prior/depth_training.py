@@ -16,6 +16,7 @@ from torch.optim import AdamW, Optimizer
 
 from ....learn.schedules import OneCycle
 from ....learn.training_task import Forward
+from ..hidden_pixels import distance_to
 from .network import Prediction, places, told_channels
 
 SLOPES = 4  # distances, 1 to 8 pixels, over which differences are compared
@@ -80,7 +81,7 @@ class DepthTraining:
         features: Callable[[Tensor], list[Tensor]],  # the trunk, see `DepthPrior.features`
     ) -> None:
         self.samples, self.schedule, self.features = samples, schedule, features
-        away = [cv2.distanceTransform((w == 0).numpy().astype(np.uint8), cv2.DIST_L2, 5) for w in samples.weight]
+        away = [distance_to((w != 0).numpy()) for w in samples.weight]
         self.distance = torch.from_numpy(np.stack(away))  # [N, h, w]
         self.cycle = OneCycle(peak_factor=10.0, last_factor=1e-2)
 

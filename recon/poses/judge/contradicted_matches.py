@@ -60,7 +60,7 @@ def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
     A ring of photographs that does not close is torn between two neighbours; of all pairs that is one in a thousand.
     """
     cameras = {view: model.camera(view) for view in model.views}
-    most = {view: max(graph.links[view].values(), default=0) for view in cameras}
+    most = graph.most_inliers()
     return [
         (a, b)
         for a, b in sorted(graph.geometries)
