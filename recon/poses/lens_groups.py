@@ -102,19 +102,18 @@ def _adjusted(reconstruction: pycolmap.Reconstruction) -> pycolmap.Reconstructio
 
 
 def note_on_lenses(names: Sequence[str], before: Lenses, after: Lenses, model: Model) -> list[str]:
-    """A sentence about photographs that were told apart by their lenses; none where none were."""
-    new = [view for view, lens in enumerate(after.camera_of_view) if lens > len(before.sizes)]
-    if not new:
+    """A sentence about placed photographs that were told apart by their lenses; none where none were."""
+    new = [view for view in model.views if after.camera_of_view[view] > len(before.sizes)]
+    of_size = {before.camera_of_view[view] for view in new}
+    others = [view for view in model.views if after.camera_of_view[view] in of_size]
+    if not new or not others:  # a lens of which no photograph is placed was told apart by nothing
         return []
-    of_size = before.camera_of_view[new[0]]
-    focal_px = {
-        lens: model.reconstruction.camera(lens).mean_focal_length() for lens in (of_size, len(before.sizes) + 1)
-    }
+    new_px, others_px = (model.camera(views[0])[1].mean_focal_length() for views in (new, others))
     shown = ", ".join(names[view] for view in new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
     return [
         f"The photographs were taken with two lenses, or zoomed: the focal length of {shown} is "
-        f"{focal_px[len(before.sizes) + 1] / focal_px[of_size]:.2f} times that of the others, though EXIF does not "
-        "say so. Photographs with their EXIF would make it certain."
+        f"{new_px / others_px:.2f} times that of the others, though EXIF does not say so. Photographs with their EXIF "
+        "would make it certain."
     ]
 
 
