@@ -306,14 +306,15 @@ def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
 def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None:
     right, torn, graph = right_and_wrong()
     geometries = graph.geometries
-    for (a, b), geometry in geometries.items():  # the nearer, the more; look-alikes have less than neighbours
-        geometry.inlier_matches = geometry.inlier_matches[: 80 - 20 * (b - a - 1)]
+    for (a, b), geometry in geometries.items():  # the nearer, the more: 80, 45 and 10
+        geometry.inlier_matches = geometry.inlier_matches[: 80 - 35 * (b - a - 1)]
     graph = ViewGraph(graph.features, {}, geometries)  # counts its links
     assert torn_links(right, graph) == []
     assert notes_on_torn_links("abcd", right, graph) == []
-    assert torn_links(torn, graph) == [(2, 3)]
-    (note,) = notes_on_torn_links("abcd", torn, graph)
-    assert note.startswith("c and d show the same in 80 places")
+    # Small look-alikes, which right models contradict, have less than half of what neighbours have.
+    assert torn_links(torn, graph) == [(2, 3), (1, 3)]
+    first, _ = notes_on_torn_links("abcd", torn, graph)
+    assert first.startswith("c and d show the same in 80 places")
 
 
 def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it_rests_on() -> None:
