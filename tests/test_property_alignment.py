@@ -12,8 +12,9 @@ from fewview.recon.poses.pointmaps.alignment_variables import Variables
 from fewview.recon.poses.pointmaps.global_alignment import Aligned, AlignmentConfig, align_pairs
 from fewview.recon.poses.pointmaps.pair_prediction import Edge, PairPrediction, all_ordered_pairs
 from fewview.recon.poses.pointmaps.pointmap_focal import focal_of_pointmap
-from fewview.recon.poses.pointmaps.spanning_tree import components, spanning_tree
+from fewview.recon.poses.pointmaps.stitching import components
 from fewview.recon.poses.pose_errors import pose_errors
+from fewview.recon.poses.strongest_tree import strongest_tree
 from fewview.scene.cameras import Cameras
 from fewview.scene.errors import BadInputError, FewviewError
 from support.pointmaps import FOCAL_PX, PosedViews, emptied, pair_predictions, posed_views
@@ -199,9 +200,9 @@ def test_focal_of_a_pointmap_ignores_outliers() -> None:
     assert focal_of_pointmap(-points.abs()) == 48
 
 
-def test_spanning_tree_takes_the_strongest_edges() -> None:
+def test_views_that_edges_join_are_a_component_and_the_strongest_edges_its_tree() -> None:
     scores = {(0, 1): 3.0, (1, 0): 4.0, (1, 2): 1.0, (2, 0): 2.0, (3, 4): 5.0}
-    assert spanning_tree(scores) == [(3, 4), (1, 0), (2, 0)]
+    assert strongest_tree(scores) == [(3, 4), (1, 0), (2, 0)]
     assert components(scores, 6) == [[0, 1, 2], [3, 4], [5]]
 
 

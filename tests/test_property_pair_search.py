@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.poses.features import Features
-from fewview.recon.poses.pair_search import MAX_LOOPS, PairSearch, two_edge_connected
+from fewview.recon.poses.pair_search import FIRM, MAX_LOOPS, PairSearch, two_edge_connected
 from fewview.recon.poses.retrieval import SHORTLIST, Likeness, likeness, most_alike, pooled_descriptors
 
 PARTNERS, WANTED = 12, 6
@@ -133,6 +133,20 @@ def test_parts_that_one_pair_joins_are_tied_together_where_they_can_be() -> None
     _, rounds = searched(likeness_of(n, votes), inliers)
     across = [(a, b) for a, b in itertools.chain(*rounds) if a < half <= b and inliers(a, b)]
     assert len(across) >= 2
+
+
+@pytest.mark.parametrize(("across", "weak"), [(FIRM - 1, {4, 5}), (FIRM, set())])
+def test_ends_of_a_weak_link_that_holds_a_part_are_unsettled_however_much_else_they_match(
+    across: int, weak: set[int]
+) -> None:
+    # Two groups of five that match well within; what lies between them is seen from the ends alone.
+    def inliers(a: int, b: int) -> int:
+        if a < 5 <= b:
+            return across if (a, b) == (4, 5) else max(0, 20 - 5 * (b - a))
+        return 300
+
+    search, _ = searched(likeness_of(10, inliers), inliers)
+    assert search.unsettled(enough_inliers=200) == weak
 
 
 @pytest.mark.parametrize("seed", range(8))

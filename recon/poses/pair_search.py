@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .retrieval import Likeness
+from .strongest_tree import strongest_tree
 from .verification import Pair
 
 FIRST = 3  # partners of each view before anything is known
@@ -20,6 +21,7 @@ ACROSS = 2  # pairs between parts of the graph that are tried for each part, in 
 STRONG = 0.5  # of a view's most matches with any, from which on a partner should be held to it by a third view
 HOLDING = 0.25  # of the matches of two views, that a third one has with both where it holds them together
 LONELY = 4  # verified partners of a view below which unlikely ones are tried, too, and all keypoints are matched
+FIRM = 60  # verified matches of the strongest keypoints, below which a link that holds a part is matched in full
 MAX_LOOPS = 3  # tries of each view to close a loop
 
 
@@ -61,8 +63,14 @@ class PairSearch:
                 self._links[a][b] = self._links[b][a] = inliers
 
     def unsettled(self, enough_inliers: int) -> set[int]:
-        """Views with few verified partners, or few verified matches in all."""
-        return {v for v, links in self._links.items() if len(links) < LONELY or sum(links.values()) < enough_inliers}
+        """Views with few verified partners or few verified matches in all, and those that few hold together.
+
+        The latter are both ends of a weak link of the strongest tree: on it hangs a whole part of the photographs.
+        """
+        few = {v for v, links in self._links.items() if len(links) < LONELY or sum(links.values()) < enough_inliers}
+        verified = {(a, b): count for a, links in self._links.items() for b, count in links.items() if a < b}
+        weak = [edge for edge in strongest_tree(verified) if verified[edge] < FIRM]
+        return few.union(*weak)
 
     @property
     def expected(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...scene.point_cloud import PointCloud
+from .strongest_tree import strongest_tree
 
 # A link is weak up to this share of the points that a photograph usually sees, and up to this many. Chosen on nine
 # photographs of a banana: the two whose cameras are not sure hang by 5 % and 25 %, the others by 57 % and more.
@@ -41,7 +43,7 @@ def shared_points(points: PointCloud, n_views: int) -> Tensor:
 def weak_links(points: PointCloud, centers: Tensor) -> list[WeakLink]:
     """Weak links between the views with these centres [N, 3], the weakest first; those that see no point do not count.
 
-    The parts are those of the tree of strongest pairs (a maximum spanning tree): without one of its edges, no pair
+    The parts are those of the tree of strongest pairs (see `strongest_tree`): without one of its edges, no pair
     across the gap shares more points than its two views do. Of pairs that share as many, the nearest is named.
     """
     n_views = len(centers)
@@ -92,23 +94,13 @@ def notes_on_weak_links(points: PointCloud, centers: Tensor, names: Sequence[str
 def _parts(counts: Tensor) -> list[set[int]]:
     """The smaller part of the views for each edge of the tree of strongest pairs that is taken away."""
     views = counts.diagonal().nonzero()[:, 0].tolist()
-    edges: list[tuple[int, int]] = []
-    if not views:
-        return []
-    best, source = counts[views[0]].clone(), torch.full((len(counts),), views[0])
-    left = set(views[1:])
-    while left:
-        view = max(left, key=lambda v: (int(best[v]), -v))
-        edges.append((int(source[view]), view))
-        left.remove(view)
-        closer = counts[view] > best
-        best, source = torch.where(closer, counts[view], best), torch.where(closer, view, source)
+    tree = strongest_tree({(a, b): int(counts[a, b]) for a, b in itertools.combinations(views, 2)})
     parts = []
-    for a, b in edges:
-        part = {b}
-        for parent, child in edges:  # every edge comes after the one that reached its parent
-            if parent in part and (parent, child) != (a, b):
-                part.add(child)
+    for edge in tree:
+        part, left = {edge[0]}, [other for other in tree if other != edge]
+        while touching := [other for other in left if part & set(other)]:
+            part.update(view for other in touching for view in other)
+            left = [other for other in left if other not in touching]
         parts.append(part if 2 * len(part) <= len(views) else set(views) - part)
     return parts
 

@@ -18,7 +18,7 @@ from ..pose_errors import align_cameras
 from .alignment_loss import alignment_loss
 from .alignment_variables import MEAN_EDGE_SCALE, Observations, Variables
 from .pair_prediction import Edge, PairPrediction
-from .spanning_tree import Stitched, components, stitch
+from .stitching import Stitched, components, stitch
 
 BETAS = (0.9, 0.9)  # of Adam: the released code forgets squared gradients fast
 

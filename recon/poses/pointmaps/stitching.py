@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ....scene.geometry import Similarity, align_similarity, se3_from, se3_inverse, transform_points
+from ..strongest_tree import strongest_tree
 from .pair_prediction import Edge, PairPrediction
 from .pointmap_focal import focal_of_pointmap
 
@@ -59,18 +60,6 @@ def components(edges: Mapping[Edge, float], n: int) -> list[list[int]]:
     return sorted(sets, key=lambda s: (-len(s), -sum(score for (i, _), score in edges.items() if i in s), s[0]))
 
 
-def spanning_tree(scores: Mapping[Edge, float]) -> list[Edge]:
-    """Edges of the maximum spanning tree, strongest first (Kruskal); ties go to the smaller indices."""
-    group: dict[int, int] = {v: v for edge in scores for v in edge}
-    tree = []
-    for i, j in sorted(scores, key=lambda e: (-scores[e], e)):
-        if group[i] != group[j]:
-            old = group[j]
-            group = {v: group[i] if g == old else g for v, g in group.items()}
-            tree.append((i, j))
-    return tree
-
-
 def stitch(
     predictions: Mapping[Edge, PairPrediction],
     scores: Mapping[Edge, float],
@@ -85,7 +74,7 @@ def stitch(
     n = len(confidences)
     points: dict[int, Tensor] = {}
     poses: dict[int, Tensor] = {}
-    tree = spanning_tree(scores)
+    tree = strongest_tree(scores)
     while tree:
         edge = next(e for e in tree if not points or e[0] in points or e[1] in points)
         tree.remove(edge)
