@@ -22,7 +22,9 @@ from fewview.recon.poses.judge.confidence import (
 from fewview.recon.poses.judge.contested_points import contested_share
 from fewview.recon.poses.judge.contradicted_matches import (
     TRIES,
+    agreeing_shares,
     contradicted_share,
+    contradictions,
     least_contradicted,
     notes_on_torn_links,
     torn_links,
@@ -32,6 +34,7 @@ from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, moved_deg
+from fewview.recon.poses.judge.two_against_two import notes_on_dispute, worst_dispute
 from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
@@ -275,21 +278,28 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
     poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
     model = model_of(poses, points, np.ones((4, 80), bool))
-    assert contradicted_share(model, verified_matches(model, poses, points)) == 0
+
+    def share(model: Model, graph: ViewGraph) -> float:
+        return contradicted_share(graph, agreeing_shares(model, graph))
+
+    right = verified_matches(model, poses, points)
+    assert share(model, right) == 0
+    assert contradictions(model, right) == {}
     # The last camera where it would be if it had seen another of four equal sides.
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     elsewhere = [*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])]
     # Three of the six pairs are with it, and all cover much the same.
     elsewhere_seen = verified_matches(model, elsewhere, points)
-    assert contradicted_share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
+    assert share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
+    assert contradictions(model, elsewhere_seen) == {(0, 3): 1.0, (1, 3): 1.0, (2, 3): 1.0}
     # Pairs that cover next to nothing count for nothing.
     for pair, geometry in elsewhere_seen.geometries.items():
         if 3 in pair:
             geometry.inlier_matches = geometry.inlier_matches[:3]
-    assert contradicted_share(model, elsewhere_seen) == 0
+    assert share(model, elsewhere_seen) == 0
     # Views that the model does not place contradict nothing.
     seen = np.ones((3, 80), bool)
-    assert contradicted_share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
+    assert share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
 
 
 def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
@@ -342,6 +352,27 @@ def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it
     assert (found, consistent, len(parts)) == (wrong, graph, TRIES)
     found, consistent = least_contradicted(graph, right, never, 0)
     assert (found, consistent) == (right, graph)
+
+
+def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it() -> None:
+    alike = {(0, 1): 0.05, (2, 3): 0.1, (4, 5): 0.0, (0, 4): 0.02, (1, 5): 0.04}
+    mark = {(0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}  # (0, 3) was not looked at
+    dispute = worst_dispute(alike | mark)
+    assert dispute is not None
+    assert {dispute.ones, dispute.others} == {(0, 1), (2, 3)}
+    assert dispute.share == 0.35
+    (note,) = notes_on_dispute("abcdef", alike | mark)
+    assert note.startswith(("a and b show something that c and d do not", "c and d show something that a and b do not"))
+    # One view alone may show a passer-by, and one pair may be wrong about its surface.
+    assert worst_dispute(alike | {(0, 2): 0.4, (0, 3): 0.4, (0, 4): 0.4}) is None
+    assert worst_dispute(alike | {(1, 3): 0.5}) is None
+    # Those of one side must agree, and be looked at.
+    assert worst_dispute(alike | mark | {(2, 3): 0.3}) is None
+    assert worst_dispute({pair: share for pair, share in (alike | mark).items() if pair != (2, 3)}) is None
+    # Leaves deny everywhere: what all pairs deny is no dispute.
+    assert worst_dispute({**alike, **mark, **{(a, b): 0.32 for a in range(6, 9) for b in range(9, 13)}}) is None
+    assert worst_dispute({}) is None
+    assert notes_on_dispute("abcdef", alike) == []
 
 
 def test_the_weakest_link_to_the_larger_group_counts() -> None:

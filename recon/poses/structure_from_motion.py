@@ -32,6 +32,7 @@ from .judge.confidence import (
 )
 from .judge.contradicted_matches import least_contradicted, notes_on_torn_links
 from .judge.misleading_pairs import SeparatedModel, separated
+from .judge.two_against_two import notes_on_dispute
 from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
 from .matchers import load_matcher, matcher_kinds
@@ -191,6 +192,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     notes += note_on_lenses(capture.names, _lenses(capture, used), lenses, model)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
     notes += notes_on_torn_links(capture.names, model, found_model.verified)
+    notes += notes_on_dispute(capture.names, found_model.denied)
     assert placed.cameras is not None
     assert placed.points is not None
     notes += notes_on_weak_links(placed.points, placed.cameras.centers, placed.names)

@@ -9,11 +9,13 @@ import numpy as np
 
 from ..correspondences import Image
 from .contested_points import contested_share
-from .contradicted_matches import DOUBTFUL_SHARE, contradicted_share
+from .contradicted_matches import agreeing_shares, contradicted_share
 from .misleading_pairs import SeparatedModel, shared_points
 from .rotation_precision import rotation_std_deg
 
-DOUBTFUL_STEP = 0.006  # of the contradicted share, over which belief falls
+# Of the contradicted share: where belief falls, and over how much. Right models of one stamp again and again, and of a
+# turntable before a still background, have up to 0.2, as many wrong ones have.
+DOUBTED_SHARE, DOUBTED_STEP = 0.15, 0.02
 STEADY_DEG = 2.0  # a move up to which half of the matches give nearly the camera that all give
 
 
@@ -34,7 +36,7 @@ class CameraFeatures:
             "precise": float(-np.log(max(0.02, self.std_deg))),
             "linked": float(np.log1p(self.linked)),
             "not_contested": float(-np.sqrt(self.contested)),
-            "uncontradicted": float(-1 / (1 + np.exp((DOUBTFUL_SHARE - self.contradicted) / DOUBTFUL_STEP))),
+            "uncontradicted": float(-1 / (1 + np.exp((DOUBTED_SHARE - self.contradicted) / DOUBTED_STEP))),
             "no_pattern": -self.patterned,
             "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
         }
@@ -50,7 +52,7 @@ def camera_features(
     contested = contested_share(found.comparisons)
     std = rotation_std_deg(model)
     linked = bottlenecks(model.views, shared_points(model))
-    contradicted = contradicted_share(model, found.verified)
+    contradicted = contradicted_share(found.verified, agreeing_shares(model, found.verified))
     patterned = sum(image.pattern for image in images) / max(1, len(images))
     return {
         view: CameraFeatures(

@@ -19,31 +19,28 @@ MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes
 LEAST_AGREEING = 0.4  # of a pair's matches; with fewer the pair shows the cameras elsewhere
 COARSE, FINE = 12, 48  # cells along the longer side of a photograph: how much of it a pair's matches cover
 CHANCE = 0.3  # of the fine cells that agreeing pairs usually cover; of less no pair is believed
-# Share from which on a model is doubted. Right ones of the fox, whose photographs match in small look-alikes, have up
-# to 0.05, wrong ones 0.04 to 0.3, wrong ones of symmetric things 0.05 to 0.24.
+# Share from which on other models are looked for. Right ones of the fox, whose photographs match in small look-alikes,
+# have up to 0.05, wrong ones 0.04 to 0.3, wrong ones of symmetric things 0.05 to 0.24.
 DOUBTFUL_SHARE = 0.05
 TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time,
 MOST_WORK = 144  # and fewer of more photographs: tries times views
 CLEARLY = 1.02  # times as much agrees with a better model
 # Of the most matches that the poorer of both views has with any, from which on a contradicted pair tears a model. Right
-# models contradict pairs of up to 0.38 (stamps again and again, a turntable before a still background), the fox 0.3,
-# walks round a block less than 0.2; wrong ones of symmetric things, tiles and rings that do not close 0.64 and more.
+# models contradict pairs of up to 0.46 (stamps again and again, symmetric things, a turntable before a still
+# background), the fox 0.3, walks round a block less than 0.2; wrong ones of symmetric things, tiles and rings that do
+# not close 0.59 and more, half of them.
 TEARING = 0.5
 MOST_NAMED = 3
 
 Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
 
 
-def contradicted_share(model: Model, graph: ViewGraph) -> float:
-    """Share of the verified pairs between placed views that the model contradicts, by the square of what they cover.
+def contradicted_share(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> float:
+    """Share of the verified pairs that a model contradicts, by the square of what they cover; 0 where there are none.
 
-    `graph` holds all pairs that were verified, those that were taken out later, too. 0 where there are none. Pairs of
-    chance, of which there may be many, cover little and thinly; a look-alike covers as much as what is right.
+    `agreeing` are the shares of `agreeing_shares`. Pairs of chance, of which there may be many, cover little and
+    thinly; a look-alike covers as much as what is right.
     """
-    return _contradicted_share(graph, agreeing_shares(model, graph))
-
-
-def _contradicted_share(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> float:
     wrong = {pair for pair, share in agreeing.items() if share < LEAST_AGREEING}
     fine = {pair: _covered_cells(graph, pair, FINE) for pair in agreeing}
     usual = float(np.median([fine[pair] for pair in agreeing.keys() - wrong] or [0]))
@@ -57,21 +54,27 @@ def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
     return {pair: _agreeing_share(cameras, graph, pair) for pair in graph.geometries if set(pair) <= cameras.keys()}
 
 
+def contradictions(model: Model, graph: ViewGraph) -> dict[Pair, float]:
+    """Pairs that the model contradicts: their matches, as a share of the most that the poorer view has with any.
+
+    `graph` holds all pairs that were verified, those that were taken out later, too; pairs of views that the model does
+    not place are left out.
+    """
+    most = graph.most_inliers()
+    return {
+        (a, b): graph.links[a][b] / max(1, min(most[a], most[b]))
+        for (a, b), agreeing in agreeing_shares(model, graph).items()
+        if agreeing < LEAST_AGREEING
+    }
+
+
 def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
-    """Pairs that match nearly as well as the poorer of both views does with any, and that the model contradicts.
+    """Contradicted pairs that match nearly as well as the poorer of both views does with any, strongest first.
 
     A ring of photographs that does not close is torn between two neighbours. A thing of which several sides look alike
-    is laid upon itself, and then two photographs that show one side as another one agree with nothing else. Those with
-    the largest share of matches come first.
+    is laid upon itself, and then two photographs that show one side as another one agree with nothing else.
     """
-    cameras = {view: model.camera(view) for view in model.views}
-    most = graph.most_inliers()
-    torn = {}
-    for a, b in graph.geometries:
-        share = graph.links[a][b] / max(1, min(most[a], most[b]))
-        strong = {a, b} <= cameras.keys() and share >= TEARING
-        if strong and _agreeing_share(cameras, graph, (a, b)) < LEAST_AGREEING:
-            torn[a, b] = share
+    torn = {pair: share for pair, share in contradictions(model, graph).items() if share >= TEARING}
     return sorted(torn, key=lambda pair: (-torn[pair], pair))
 
 
@@ -97,7 +100,7 @@ def least_contradicted(
     without some that it rests on; what the best of them agrees with is solved as a whole.
     """
     agreeing = agreeing_shares(model, graph)
-    if _contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
+    if contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
         return model, graph
     rng = np.random.default_rng(seed)
     pairs = sorted(graph.geometries)
@@ -108,7 +111,7 @@ def least_contradicted(
         shares = {} if other is None else agreeing_shares(other, graph)
         if other is not None and (matches := _agreeing_matches(graph, shares)) > most:
             best, most, of, agreeing = other, matches, number, shares
-            if _contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
+            if contradicted_share(graph, agreeing) <= DOUBTFUL_SHARE:
                 break
     if best is model:
         return model, graph
