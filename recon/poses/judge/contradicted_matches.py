@@ -25,11 +25,10 @@ DOUBTFUL_SHARE = 0.05
 TRIES, KEPT_PAIRS = 12, 0.65  # models of so many of the pairs, chosen anew each time,
 MOST_WORK = 144  # and fewer of more photographs: tries times views
 CLEARLY = 1.02  # times as much agrees with a better model
-# Of the most matches that the poorer of both views has with any, from which on a contradicted pair tears a model. Right
-# models contradict pairs of up to 0.46 (stamps again and again, symmetric things, a turntable before a still
-# background), the fox 0.3, walks round a block less than 0.2; wrong ones of symmetric things, tiles and rings that do
-# not close 0.59 and more, half of them.
-TEARING = 0.5
+# Strength of a contradicted pair from which on it tears a model; see `contradictions`. Right models contradict pairs of
+# up to 0.43 (stamps again and again, symmetric things, a turntable before a still background), of the fox 0.37, walks
+# round a block less than 0.2; of wrong ones of symmetric things, tiles and rings that do not close half have 0.51 to 1.
+TEARING = 0.47
 MOST_NAMED = 3
 
 Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
@@ -55,26 +54,26 @@ def agreeing_shares(model: Model, graph: ViewGraph) -> dict[Pair, float]:
 
 
 def contradictions(model: Model, graph: ViewGraph) -> dict[Pair, float]:
-    """Pairs that the model contradicts: their matches, as a share of the most that the poorer view has with any.
+    """Strengths of the pairs that the model contradicts: their matches, as a share of the most that the views have.
 
-    `graph` holds all pairs that were verified, those that were taken out later, too; pairs of views that the model does
-    not place are left out.
+    That is the geometric mean of the most that either has with any: 1 for each other's best. `graph` holds all pairs
+    that were verified, those that were taken out later, too; pairs of views that the model does not place are left out.
     """
     most = graph.most_inliers()
     return {
-        (a, b): graph.links[a][b] / max(1, min(most[a], most[b]))
+        (a, b): graph.links[a][b] / float(np.sqrt(most[a] * most[b]))
         for (a, b), agreeing in agreeing_shares(model, graph).items()
         if agreeing < LEAST_AGREEING
     }
 
 
 def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
-    """Contradicted pairs that match nearly as well as the poorer of both views does with any, strongest first.
+    """Contradicted pairs that match about as well as their views do with any, strongest first.
 
     A ring of photographs that does not close is torn between two neighbours. A thing of which several sides look alike
     is laid upon itself, and then two photographs that show one side as another one agree with nothing else.
     """
-    torn = {pair: share for pair, share in contradictions(model, graph).items() if share >= TEARING}
+    torn = {pair: strength for pair, strength in contradictions(model, graph).items() if strength >= TEARING}
     return sorted(torn, key=lambda pair: (-torn[pair], pair))
 
 
