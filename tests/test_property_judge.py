@@ -12,8 +12,9 @@ import pytest
 import torch
 from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features
-from fewview.recon.poses.judge.camera_features import bottlenecks
+from fewview.recon.poses.judge.camera_features import CameraFeatures, bottlenecks
 from fewview.recon.poses.judge.confidence import (
+    _logistic,
     look_alike_reasons,
     notes_on_confidence,
     notes_on_patterns,
@@ -39,6 +40,7 @@ from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
 from fewview.recon.poses.verification import ViewGraph
+from fewview.scene.run import SURE
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
 GENERATOR = torch.Generator().manual_seed(4)
@@ -352,6 +354,16 @@ def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it
     assert (found, consistent, len(parts)) == (wrong, graph, TRIES)
     found, consistent = least_contradicted(graph, right, never, 0)
     assert (found, consistent) == (right, graph)
+
+
+def test_two_photographs_alone_are_sure_only_where_their_rotation_is_precise() -> None:
+    def belief(std_deg: float, alone: bool) -> float:
+        features = CameraFeatures(std_deg, 400, 0.0, 0.0, 0.0, 1.5, alone)
+        return _logistic(features.evidence())
+
+    assert belief(0.7, alone=False) >= SURE
+    assert belief(0.7, alone=True) < SURE
+    assert belief(0.1, alone=True) >= SURE
 
 
 def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it() -> None:

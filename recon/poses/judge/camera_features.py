@@ -29,6 +29,7 @@ class CameraFeatures:
     contradicted: float  # share of all verified pairs that the model contradicts; see `contradicted_share`
     patterned: float  # share of the photographs that show one thing again and again
     moved_deg: float  # mean move of its rotation in solutions from parts of the matches; see `moved_deg`
+    alone: bool  # one of two photographs, whose focal length and whose place no third one checks
 
     def evidence(self) -> dict[str, float]:
         """The figures as confidence weighs them, by name: the larger, the better."""
@@ -39,6 +40,7 @@ class CameraFeatures:
             "uncontradicted": float(-1 / (1 + np.exp((DOUBTED_SHARE - self.contradicted) / DOUBTED_STEP))),
             "no_pattern": -self.patterned,
             "steady": float(-np.log(max(STEADY_DEG, self.moved_deg))),
+            "not_alone": -float(self.alone),
         }
 
 
@@ -62,6 +64,7 @@ def camera_features(
             contradicted=contradicted,
             patterned=patterned,
             moved_deg=moved_deg.get(view, STEADY_DEG),
+            alone=len(model.views) == 2,
         )
         for view in model.views
     }
