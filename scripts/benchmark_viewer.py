@@ -5,6 +5,7 @@
     python scripts/benchmark_viewer.py live PHOTOGRAPHS [--repeats 3]             training with and without a viewer
     python scripts/benchmark_viewer.py move SPLAT                                 frames while the camera is dragged
     python scripts/benchmark_viewer.py play MOVING_SPLAT                          a second of playing, here and shared
+    python scripts/benchmark_viewer.py shared MOVING_SPLAT                        PSNR of its page to our renderings
 
 Needs playwright and a Chromium, which draws in software here: a graphics card is faster. `first` starts `fewview view`
 and opens a tab in a browser that is running already as soon as the port answers. Without a graphics card it gets
@@ -13,13 +14,15 @@ the number of Gaussians by splitting some of them, as 3DGS does.
 
 `move` drags the mouse over the page and reports the time from a frame to the next. `play` presses Play on the Time tab
 and on the page of `fewview share` and counts the pictures that reach the canvas, and the processor seconds that the
-server and the browser spend on each: on a machine that others use, too, only those say what playing costs.
+server and the browser spend on each: on a machine that others use, too, only those say what playing costs. `shared`
+compares the first view of that page at three moments, 400 x 400, where the object is.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import re
@@ -38,16 +41,20 @@ from typing import Any
 import numpy as np
 import torch
 from fewview.render import render
+from fewview.render.paths import look_at
+from fewview.scene.cameras import Cameras
 from fewview.scene.formats import load_splat, save_splat
 from fewview.scene.gaussians import Gaussians
 from fewview.scene.geometry import rotation_from_quat
 from fewview.scene.one_moment import one_moment
-from fewview.scene.splat import StaticSplat
+from fewview.scene.splat import MovingSplat, StaticSplat
 from fewview.viewer.app import serve
 from fewview.viewer.movement import STILL_SECONDS
 from fewview.viewer.served_pictures import MOVING_SIDE_PX
 from fewview.viewer.server import ViewerServer
 from fewview.viewer.share import write_share
+from fewview.viewer.share.first_views import FirstViews
+from fewview.viewer.share.share_file import MIN_ALPHA
 from fewview.viewer.stage import vertical_fov
 from fewview.viewer.subjects.loader import load_subject
 from fewview.viewer.subjects.splat_subject import SplatSubject
@@ -372,14 +379,16 @@ COUNT = """
             return upload.apply(this, a);
         };
     }
-    for (const name of ["drawElementsInstanced", "drawArraysInstanced"]) {
+    for (const name of DRAWS) {
         const draw = WebGL2RenderingContext.prototype[name];
         WebGL2RenderingContext.prototype[name] = function (...a) { note(); return draw.apply(this, a); };
     }
     const tick = () => { window.fewview.frames.push(performance.now()); requestAnimationFrame(tick); };
     requestAnimationFrame(tick);
 """
+VIEWER_DRAWS, PAGE_DRAWS = '["drawElementsInstanced", "drawArraysInstanced"]', '["drawElements"]'  # that are pictures
 WATCHED_S = 12.0
+SHARED_PX, SHARED_SHARES = 400, (0.1, 0.5, 0.83)  # sides of the page, and moments as shares of the motion
 
 
 def processor_seconds() -> tuple[float, float]:
@@ -458,7 +467,7 @@ def run_play(options: argparse.Namespace) -> None:
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         tab.set_default_timeout(300_000)
-        tab.add_init_script(COUNT)
+        tab.add_init_script(COUNT.replace("DRAWS", VIEWER_DRAWS))
         tab.goto(server.url)
         tab.get_by_role("tab", name="Time").click()
         tab.wait_for_timeout(5000)
@@ -474,15 +483,51 @@ def run_play(options: argparse.Namespace) -> None:
         print(f"the shared page has {shared.size_bytes / 1e6:.2f} MB")
         tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         tab.set_default_timeout(300_000)
-        tab.add_init_script(COUNT)
+        tab.add_init_script(COUNT.replace("DRAWS", PAGE_DRAWS))
         tab.goto(shared.path.as_uri())
         tab.wait_for_selector("html[data-state=shown]", state="attached")
         watched(tab, "played in the shared page", lambda s: tab.wait_for_timeout(1000 * s))
 
 
+def run_shared(options: argparse.Namespace) -> None:
+    splat = load_subject(options.input).splat
+    if not isinstance(splat, MovingSplat):
+        raise SystemExit(f"{options.input} does not move.")
+    splat = replace(splat, up=splat.up or (0.0, 0.0, 1.0))
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        shared = write_share(splat, Path(folder) / "page.html", "page")
+        tab = browser.new_page(viewport={"width": SHARED_PX, "height": SHARED_PX}, reduced_motion="reduce")
+        tab.set_default_timeout(300_000)
+        tab.goto(shared.path.as_uri())
+        tab.wait_for_selector("html[data-state=shown]", state="attached")
+        tab.evaluate("for (const id of ['player', 'title']) document.getElementById(id).style.visibility = 'hidden'")
+        kept = splat.rows(splat.gaussians.opacities >= MIN_ALPHA)  # the page, and so its frame, knows no others
+        views = FirstViews.of(None, kept.at(), torch.tensor(splat.up))
+        tan = max(views.tan_x, views.tan_y) ** (1 / 3) * min(views.tan_x, views.tan_y) ** (2 / 3)
+        pose = look_at(views.positions[0], views.targets[0], torch.tensor([0.0, 1, 0]).to(views.positions))
+        camera = Cameras.pinhole(pose.float(), SHARED_PX / 2 / tan, SHARED_PX, SHARED_PX)
+        first, last = splat.time_range_s
+        print(f"the page has {shared.size_bytes / 1e6:.2f} MB")
+        for share in SHARED_SHARES:
+            moment = first + share * (last - first)
+            tab.locator("#time").evaluate(
+                "(slider, t) => { slider.value = t; slider.dispatchEvent(new Event('input')); }", moment
+            )
+            tab.wait_for_timeout(5000)
+            seen = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(np.float32) / 255
+            with torch.no_grad():
+                drawn = render(
+                    kept.at(moment).moved(views.page_from_world), camera, background=torch.tensor(splat.background),
+                    antialiased=splat.antialiased,
+                )  # fmt: skip
+            solid = drawn.alpha.numpy() > 0.5
+            error = (seen - drawn.rgb.clamp(0, 1).numpy())[solid]
+            print(f"at {share:.2f} of the motion: {-10 * np.log10((error**2).mean()):.2f} dB over the object")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("first", "alike", "live", "move", "play"))
+    parser.add_argument("what", choices=("first", "alike", "live", "move", "play", "shared"))
     parser.add_argument("input", type=Path)
     parser.add_argument("--gaussians", type=int, nargs="+", default=[300_000])
     parser.add_argument("--views", type=int, nargs="+", default=[0, 3, 5, 8])
@@ -492,7 +537,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[WIDTH, HEIGHT])
     parser.add_argument("--glossy", action="store_true", help="give the splat strong harmonics, for alike")
     options = parser.parse_args()
-    runs = {"first": run_first, "alike": run_alike, "live": run_live, "move": run_move, "play": run_play}
+    runs = {
+        "first": run_first, "alike": run_alike, "live": run_live, "move": run_move, "play": run_play,
+        "shared": run_shared,
+    }  # fmt: skip
     runs[options.what](options)
 
 

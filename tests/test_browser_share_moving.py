@@ -15,6 +15,7 @@ from fewview.render.paths import look_at
 from fewview.scene.cameras import Cameras
 from fewview.viewer.share import write_share
 from fewview.viewer.share.first_views import FirstViews
+from fewview.viewer.share.share_file import MIN_ALPHA
 from fewview.viewer.share.share_page import CANNOT_RUN
 from PIL import Image
 from support.bending_splat import FIRST_S, LAST_S, bending_splat
@@ -79,6 +80,7 @@ def canvas_of(tab) -> np.ndarray:
 
 def expected(splat, page: SharedPage, moment: float):
     """(our rendering [H, W, 3] of the first view, the object's mask [H, W])"""
+    splat = splat.rows(splat.gaussians.opacities >= MIN_ALPHA)  # the page, and so its frame, knows no others
     gaussians = splat.at(moment).moved(FirstViews.of(None, splat.at(), torch.tensor(splat.up)).page_from_world)
     fits = (page.view["tanX"] * max(1, HEIGHT / WIDTH), page.view["tanY"] * max(1, WIDTH / HEIGHT))
     tan = max(fits) ** (1 / 3) * min(fits) ** (2 / 3)

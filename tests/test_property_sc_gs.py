@@ -389,6 +389,19 @@ def test_the_network_of_a_quick_run_still_learns_when_each_part_ends() -> None:
     assert [stage.optimisers["deformation"].rate(stage.steps) for stage in ends] == pytest.approx([1e-4, 1e-4])
 
 
+def test_further_dimensions_learn_in_the_unit_of_the_scene() -> None:
+    # They are lengths. At a rate that knows no unit Gaussians of a small scene leave one control point for another.
+    model, *_ = model_of()
+
+    def rates() -> list[float]:
+        optimisers = model.stages()[-1].optimisers
+        return [float(optimisers[name].rate(0)) for name in ("gaussians.hyper", "nodes.hyper", "nodes.log_radius")]
+
+    large = rates()
+    model.frame = replace(model.frame, unit=model.frame.unit / 8)
+    assert rates() == pytest.approx([large[0] / 8, large[1] / 8, large[2]])
+
+
 def test_photographs_without_times_or_of_one_time_are_refused() -> None:
     for times, words in ((None, "have no times"), ([1.0] * 5, "have one time")):
         for name in ("sc_gs", "deformable"):

@@ -17,7 +17,7 @@ from ..optimise.dataset import OPAQUE, Dataset
 from ..optimise.step import Step
 from .gaussian_splatting.config import GaussianSplattingConfig
 from .gaussian_splatting.initial_points import random_points
-from .method_contract import Inputs
+from .method_contract import Inputs, Suitability
 
 BOX = 1.3  # half the side of the box that places of the network lie in, as in the synthetic captures of NeRF
 WINDOW = 8  # photographs that follow each other, in all of whose outlines a starting point lies
@@ -37,6 +37,13 @@ def require_times(capture: Capture, method: str) -> None:
             f"{method} follows what moves, and all photographs of {capture.source} have one time; take --method 3dgs, "
             "which takes the scene as still."
         )
+
+
+def suits_what_moves(inputs: Inputs, score: float, reason: str) -> Suitability:
+    """Suitability of a method that follows what moves: none where nothing does."""
+    if not inputs.moves:
+        return Suitability(0.0, "the scene does not move")
+    return Suitability(score, f"the photographs were taken at different times{reason}")
 
 
 def is_synthetic(inputs: Inputs) -> bool:

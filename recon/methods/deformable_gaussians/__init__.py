@@ -1,14 +1,13 @@
 """Deformable 3D Gaussians: a network that moves every Gaussian (Yang et al. 2024)."""
 
 from ..method_contract import Inputs, Method, Suitability
+from ..moving_capture import suits_what_moves
 from .config import DeformableGaussiansConfig, configure
 from .model import DeformableGaussians, initialise
 
 
 def _suits(inputs: Inputs) -> Suitability:
-    if not inputs.moves:
-        return Suitability(0.0, "the scene does not move")
-    return Suitability(0.4, "the photographs were taken at different times, and it moves every Gaussian by itself")
+    return suits_what_moves(inputs, 0.4, ", and it moves every Gaussian by itself")
 
 
 def _initialise(inputs: Inputs, config: DeformableGaussiansConfig) -> DeformableGaussians:

@@ -2,17 +2,16 @@
 
 from ...evidence.evidence_kinds import STATIC_MESH
 from ..method_contract import Inputs, Method, Suitability
+from ..moving_capture import suits_what_moves
 from .config import DreamMesh4dConfig, configure
 from .model import DreamMesh4d
 from .starting_model import initialise
 
 
 def _suits(inputs: Inputs) -> Suitability:
-    if not inputs.moves:
-        return Suitability(0.0, "the scene does not move")
     if inputs.mesh_is_given:
-        return Suitability(1.0, "a mesh of the object is given, and the photographs were taken at different times")
-    return Suitability(0.1, "the photographs were taken at different times")
+        return suits_what_moves(inputs, 1.0, ", and a mesh of the object is given")
+    return suits_what_moves(inputs, 0.1, "")
 
 
 def _initialise(inputs: Inputs, config: DreamMesh4dConfig) -> DreamMesh4d:

@@ -2,14 +2,13 @@
 
 from ...evidence.evidence_kinds import FILM_FLOW
 from ..method_contract import Inputs, Method, Suitability
+from ..moving_capture import suits_what_moves
 from .config import ScGsConfig, configure
 from .model import ScGs, initialise
 
 
 def _suits(inputs: Inputs) -> Suitability:
-    if not inputs.moves:
-        return Suitability(0.0, "the scene does not move")
-    return Suitability(0.9, "the photographs were taken at different times, and it follows what moves")
+    return suits_what_moves(inputs, 0.9, ", and it follows what moves")
 
 
 def _initialise(inputs: Inputs, config: ScGsConfig) -> ScGs:

@@ -47,8 +47,8 @@ class ScGsConfig(MovingConfig):
     motion_mask: bool = False  # Each Gaussian learns how much of the motion it takes part in.
     network_rate_falls: float = 0.5  # Fraction of a part over which the network's rate falls.
     dense_network_lr: float = 8e-4  # Learning rate of the network at the start of the second part.
-    node_lr: float = 8e-4  # Learning rate of the control points' own values.
-    hyper_lr: float = 2.5e-3  # Learning rate of the Gaussians' further dimensions.
+    node_lr: float = 8e-4  # Learning rate of the control points' own values; of further dimensions network units.
+    hyper_lr: float = 2.5e-3  # Learning rate of the Gaussians' further dimensions, network units.
     # -- first part: control points as round Gaussians of one size
     node_steps: float = 1 / 9  # Fraction of the run; 0 for none, then control points lie at starting points.
     node_still: float = 0.2  # Fraction of the first part in which nothing moves.

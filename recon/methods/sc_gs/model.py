@@ -119,8 +119,9 @@ class ScGs(GaussianSplatting):
             "nodes.strength_logits": lambda _: c.node_lr,
             "deformation": self._network_rate(c.dense_network_lr, c.second_part),
         }
-        if c.hyper_dim > 0:
-            rates |= {f"{GAUSSIANS}.hyper": lambda _: c.hyper_lr, "nodes.hyper": lambda _: c.node_lr}
+        if c.hyper_dim > 0:  # lengths, which count beside those of the world
+            hyper_lr, node_hyper_lr = c.hyper_lr * self.frame.unit, c.node_lr * self.frame.unit
+            rates |= {f"{GAUSSIANS}.hyper": lambda _: hyper_lr, "nodes.hyper": lambda _: node_hyper_lr}
         if c.motion_mask:
             rates[f"{GAUSSIANS}.mask_logits"] = lambda _: c.hyper_lr
         return {**dense.optimisers, **{name: Optimiser(rate) for name, rate in rates.items()}}
