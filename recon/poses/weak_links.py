@@ -94,13 +94,20 @@ def notes_on_weak_links(points: PointCloud, centers: Tensor, names: Sequence[str
 def _parts(counts: Tensor) -> list[set[int]]:
     """The smaller part of the views for each edge of the tree of strongest pairs that is taken away."""
     views = counts.diagonal().nonzero()[:, 0].tolist()
-    tree = strongest_tree({(a, b): int(counts[a, b]) for a, b in itertools.combinations(views, 2)})
+    shared = counts.tolist()
+    tree = strongest_tree({(a, b): shared[a][b] for a, b in itertools.combinations(views, 2)})
+    beside: dict[int, list[int]] = {view: [] for view in views}
+    for a, b in tree:
+        beside[a].append(b)
+        beside[b].append(a)
     parts = []
-    for edge in tree:
-        part, left = {edge[0]}, [other for other in tree if other != edge]
-        while touching := [other for other in left if part & set(other)]:
-            part.update(view for other in touching for view in other)
-            left = [other for other in left if other not in touching]
+    for a, b in tree:
+        part, edge = {a}, [a]
+        while edge:
+            view = edge.pop()
+            new = [other for other in beside[view] if other not in part and {view, other} != {a, b}]
+            part.update(new)
+            edge.extend(new)
         parts.append(part if 2 * len(part) <= len(views) else set(views) - part)
     return parts
 
