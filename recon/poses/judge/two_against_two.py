@@ -63,7 +63,7 @@ def notes_on_dispute(names: Sequence[str], denied: Mapping[Pair, float]) -> list
         return []
     ones, others = (" and ".join(names[view] for view in pair) for pair in (dispute.ones, dispute.others))
     return [
-        f"{ones} show something that {others} do not, though their cameras were put on the same side of it: several "
-        "sides of a thing that look alike may have been taken for one. Photographs from in between would tell them "
-        "apart."
+        f"{ones} show something else in one place than {others}, though their cameras were put on the same side of it: "
+        "several sides of a thing that look alike may have been taken for one. Photographs from in between would tell "
+        "them apart."
     ]
