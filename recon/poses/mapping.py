@@ -1,10 +1,11 @@
-"""Incremental structure from motion over a verified view graph, tuned for few views, with several attempts."""
+"""Structure from motion over a verified view graph: one view after the other, tuned for few views, or all at once."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,14 +95,38 @@ class Mapper:
         """The largest model that this attempt gives from these starting intrinsics, or None."""
         options = self._options(attempt)
         options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = refine_focal
+        return self._largest(
+            cameras, functools.partial(pycolmap.incremental_mapping, options=options), not refine_focal
+        )
+
+    def run_globally(self, cameras: list[pycolmap.Camera]) -> Model | None:
+        """The largest model of all views at once, from intrinsics that are nearly right, or None.
+
+        All rotations are averaged, then all places are found (GLOMAP, Pan et al., ECCV 2024): no error adds up along a
+        chain of views, and every wrong pair bends the whole.
+        """
+        options = pycolmap.GlobalPipelineOptions()
+        options.num_threads = options.mapper.num_threads = 1  # sums in a fixed order
+        options.random_seed = options.mapper.random_seed = self._seed
+        options.mapper.rotation_averaging.random_seed = options.mapper.global_positioning.random_seed = self._seed
+        options.mapper.retriangulation.random_seed = self._seed
+        options.mapper.global_positioning.use_gpu = options.mapper.bundle_adjustment.ceres.use_gpu = False
+        options.mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
+        return self._largest(cameras, functools.partial(pycolmap.global_mapping, options=options), focal_held=False)
+
+    def _largest(
+        self,
+        cameras: list[pycolmap.Camera],
+        mapping: Callable[[Path, str, Path], Mapping[int, pycolmap.Reconstruction]],  # of database, images, output
+        focal_held: bool,
+    ) -> Model | None:
         with tempfile.TemporaryDirectory(prefix="fewview-poses-") as folder:
             database = Path(folder) / "database.db"
             write_database(database, self._graph, cameras, self._camera_of_view)
             (Path(folder) / "models").mkdir()
             pycolmap.set_random_seed(self._seed)
-            found = pycolmap.incremental_mapping(database, folder, Path(folder) / "models", options)
-        models = [Model(r, _focal_ratio(r), not refine_focal) for r in found.values()]
-        models = [m for m in models if len(m.views) >= 2]
+            found = mapping(database, folder, Path(folder) / "models")
+        models = [Model(r, _focal_ratio(r), focal_held) for r in found.values() if r.num_reg_images() >= 2]
         return max(models, key=lambda m: (len(m.views), m.observations), default=None)
 
     def _options(self, attempt: Attempt) -> pycolmap.IncrementalPipelineOptions:

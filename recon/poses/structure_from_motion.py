@@ -43,6 +43,7 @@ from .poses_config import PosesConfig
 from .standing_camera import goes_round, is_cut_out, moving_note, standing_camera
 from .still_background import STILL_BACKGROUND, without_still_background, without_still_outline
 from .unplaced import blur_reasons, reasons_for_unplaced, too_blurred
+from .untorn import untorn
 from .verification import Verified, ViewGraph, verify
 from .weak_links import notes_on_weak_links, strongest_links
 
@@ -236,6 +237,7 @@ def _place(
             lenses, first = apart[0], _without_weak_views(apart[1])
         if first is not None:
             first, consistent = least_contradicted(consistent, first, again, config.seed)
+            first = _without_weak_views(untorn(consistent, first, lenses, config.seed))
 
     def mapped(some: ViewGraph) -> Model | None:
         if some is consistent:

@@ -1,0 +1,43 @@
+"""Many photographs whose cameras tear at a place, solved anew all at once.
+
+Photographs that are placed one after the other around a block or a room go off by a little at every corner, and where
+the two ends meet the sum of it tears them apart. Solved all at once there is no end, but a focal length must be known,
+and wrong pairs bend all: so the torn model gives the lenses, and pairs of look-alikes are out before.
+"""
+
+from __future__ import annotations
+
+import pycolmap
+
+from .focal_prior import Lenses
+from .judge.contradicted_matches import torn_links
+from .mapping import Mapper, Model
+from .verification import ViewGraph
+
+MANY_VIEWS = 24  # fewer are solved again from parts of their matches, and hold no ring together
+NEARLY = 0.95  # of the placed views must be placed again
+
+
+def untorn(graph: ViewGraph, model: Model, lenses: Lenses, seed: int) -> Model:
+    """The model, or where it is torn one of all views at once that is not and places about as many."""
+    if len(model.views) < MANY_VIEWS or not torn_links(model, graph):
+        return model
+    other = Mapper(graph, lenses.camera_of_view, seed).run_globally(_lenses_of(model, lenses))
+    if other is None or not other.is_sane() or len(other.views) < NEARLY * len(model.views):
+        return model
+    return model if torn_links(other, graph) else other
+
+
+def _lenses_of(model: Model, lenses: Lenses) -> list[pycolmap.Camera]:
+    """Lenses as the model has them, whose focal lengths count as known."""
+    found = []
+    for start in lenses.cameras("SIMPLE_PINHOLE", 1.0):
+        is_used = start.camera_id in model.reconstruction.cameras
+        known = model.reconstruction.camera(start.camera_id) if is_used else start
+        camera = pycolmap.Camera.create_from_model_name(
+            start.camera_id, known.model_name, known.mean_focal_length(), known.width, known.height
+        )
+        camera.params = [float(p) for p in known.params]
+        camera.has_prior_focal_length = True
+        found.append(camera)
+    return found
