@@ -229,6 +229,9 @@ def _place(
     def again(some: ViewGraph, number: int) -> Model | None:
         return _without_weak_views(solve_again(some, lenses, config, number))
 
+    def closed(some: ViewGraph, model: Model | None) -> Model | None:
+        return None if model is None else _without_weak_views(untorn(some, model, lenses, config.seed))
+
     with timed("mapping", seconds), quiet_pycolmap():
         consistent = graph.without(faint_pairs(graph))
         first = solved(consistent)
@@ -237,13 +240,13 @@ def _place(
             lenses, first = apart[0], _without_weak_views(apart[1])
         if first is not None:
             first, consistent = least_contradicted(consistent, first, again, config.seed)
-            first = _without_weak_views(untorn(consistent, first, lenses, config.seed))
+            first = closed(consistent, first)
 
     def mapped(some: ViewGraph) -> Model | None:
         if some is consistent:
             return first
         with timed("mapping", seconds), quiet_pycolmap():
-            return solved(some)
+            return closed(some, solved(some))
 
     with timed("judging", seconds), torch_threads(1):
         mapping_s = seconds.get("mapping", 0.0)
