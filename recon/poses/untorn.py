@@ -7,6 +7,8 @@ and wrong pairs bend all: so the torn model gives the lenses, and pairs of look-
 
 from __future__ import annotations
 
+import copy
+
 import pycolmap
 
 from .focal_prior import Lenses
@@ -33,11 +35,7 @@ def _lenses_of(model: Model, lenses: Lenses) -> list[pycolmap.Camera]:
     found = []
     for start in lenses.cameras("SIMPLE_PINHOLE", 1.0):
         is_used = start.camera_id in model.reconstruction.cameras
-        known = model.reconstruction.camera(start.camera_id) if is_used else start
-        camera = pycolmap.Camera.create_from_model_name(
-            start.camera_id, known.model_name, known.mean_focal_length(), known.width, known.height
-        )
-        camera.params = [float(p) for p in known.params]
+        camera = copy.deepcopy(model.reconstruction.camera(start.camera_id) if is_used else start)
         camera.has_prior_focal_length = True
         found.append(camera)
     return found
