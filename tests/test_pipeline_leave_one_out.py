@@ -34,7 +34,8 @@ SURFACES = [Plane((0.1, 0.05, 1.0), 4.5), *(Sphere((x, 0.1 * x, 3.0), 0.6) for x
 
 
 def scene() -> StereoScene:
-    return stereo_scene(SURFACES, row_of_cameras(4, WIDTH, HEIGHT, 0.5))
+    """Six photographs, five of them to train on: of fewer the depth network's guesses are taken in any case."""
+    return stereo_scene(SURFACES, row_of_cameras(6, WIDTH, HEIGHT, 0.5))
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_methods_are_compared_where_that_is_asked_for(tmp_path: Path, monkeypatc
 def test_a_comparison_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="--method 3dgs names one"):
         ReconstructConfig(method="3dgs", compare_methods=True)
-    dataset = photographs()
+    dataset = replace(photographs(), train=(0, 1, 3))
     with pytest.raises(BadInputError, match="4 to 8 photographs of one moment; found 3 training"):
         prepare_method(
             Run.create(tmp_path / "run", {}),
@@ -179,7 +180,7 @@ def test_a_comparison_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_says_nothing() -> None:
-    dataset = photographs()
+    dataset = replace(photographs(), train=(0, 1, 3))
     g = torch.Generator().manual_seed(0)
     points = PointCloud(
         torch.rand(4, 3, generator=g),

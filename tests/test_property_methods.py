@@ -105,7 +105,19 @@ def test_cameras_are_refined_where_they_were_estimated(
 ) -> None:
     found = prepared(tmp_path, monkeypatch, cameras, method="instantsplat", refine_poses=asked)
     assert found.choice.config.refine_poses == refined
-    assert list(found.seconds) == ["stereo"]
+    assert list(found.seconds) == ["stereo", "continued_depth"]
+
+
+@pytest.mark.parametrize(
+    ("views", "asked", "takes"), [(4, (), True), (5, (), False), (4, ("farther_guesses=false",), False)]
+)
+def test_the_depth_network_guesses_where_photographs_are_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, asked: tuple[str, ...], takes: bool
+) -> None:
+    dataset = replace(tiny_dataset(6), train=tuple(range(views)), test=())
+    found = prepared(tmp_path, monkeypatch, "given", dataset, method="instantsplat", set=asked)
+    assert ("continued_depth" in found.seconds) == takes
+    assert any("farther than interpolation" in note for note in found.model.notes) == takes
 
 
 def test_what_is_asked_for_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

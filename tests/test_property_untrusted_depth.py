@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from fewview.recon.evidence import Stereo
+from fewview.recon.evidence.depth_prior import BUNDLED, load_prior
 from fewview.recon.evidence.hidden_pixels import MOST_HIDDEN, ErrorByDistance, distance_to, hidden_parts
+from fewview.recon.evidence.learned_disparity import continued_disparity
 from fewview.recon.evidence.monocular_depth import MonocularDepth, load_monocular, save_monocular
-from fewview.recon.methods.instantsplat.untrusted_depth import carried, continued, fitted_inverse
+from fewview.recon.methods.instantsplat.untrusted_depth import carried, continued, farther, fitted_inverse
 from fewview.recon.optimise.dataset import Dataset
 from support.few_views import few_views
 from support.stereo_scenes import Plane, Sphere, row_of_cameras, stereo_scene
@@ -78,6 +80,39 @@ def test_an_expected_error_that_is_given_decides() -> None:
     sure, unsure = (tuple(torch.full_like(t, value) for t in truth) for value in (-9.0, 3.0))
     assert min(continued(dataset, stereo, MonocularDepth(oracle, sure), 0).taken) > 0.9
     assert max(continued(dataset, stereo, MonocularDepth(oracle, unsure), 0).taken) == 0
+
+
+def test_of_two_guesses_the_farther_one_is_taken() -> None:
+    dataset, stereo, truth = scene()
+    network = MonocularDepth(tuple(1 / t for t in truth))
+    found = farther(dataset, stereo, network)
+    for before, after, true in zip(stereo.maps, found.stereo.maps, truth, strict=True):
+        guessed = before.confidence <= 1
+        expected = torch.where(guessed, torch.maximum(before.depth, true), before.depth)
+        assert torch.allclose(after.depth, expected, rtol=1e-4)
+        assert torch.equal(before.confidence, after.confidence)
+        assert (after.depth > before.depth)[guessed].any()
+        assert (true < before.depth)[guessed].any()
+    assert "the depth network's guess was farther than interpolation" in found.note
+
+
+def test_a_network_that_contradicts_what_is_known_changes_nothing() -> None:
+    dataset, stereo, truth = scene()
+    found = farther(dataset, stereo, MonocularDepth(tuple(truth)))  # larger is nearer is expected
+    assert found.taken == (0.0, 0.0, 0.0)
+    assert all(torch.equal(a.depth, b.depth) for a, b in zip(stereo.maps, found.stereo.maps, strict=True))
+
+
+def test_a_view_of_which_nothing_is_known_keeps_its_guesses() -> None:
+    dataset, stereo, _ = scene()
+    first = replace(stereo.maps[0], confidence=torch.ones(HEIGHT, WIDTH))
+    stereo = Stereo(stereo.cameras, (first, *stereo.maps[1:]))
+    continued_depth = continued_disparity(load_prior(BUNDLED), dataset, stereo)
+    assert torch.allclose(continued_depth.disparity[0], 1 / first.depth)
+    found = farther(dataset, stereo, continued_depth)
+    assert torch.equal(found.stereo.maps[0].depth, first.depth)
+    assert found.taken[0] == 0
+    assert max(found.taken[1:]) > 0.05
 
 
 def test_a_prior_does_not_stand_before_what_another_view_is_sure_of() -> None:

@@ -22,13 +22,15 @@ from ..optimise.normalised_frame import world_from_normalised
 from .dense_flow import DenseFlow, load_flow, save_flow
 from .depth_file import load_stereo, save_stereo
 from .depth_maps import Stereo
+from .depth_prior import BUNDLED, load_prior
 from .evidence_file import PLACED, stored_key
 from .evidence_request import EvidenceRequest
 from .filled_disparity import filled_disparity
 from .film_flow import FilmFlow, film_flow, load_film_flow, save_film_flow
 from .flow_by_depth import flow_by_depth
 from .given_depth import given_depth
-from .given_prior import given_prior, prior_digest
+from .given_prior import digest_of, given_prior, prior_digest
+from .learned_disparity import continued_disparity
 from .mesh_file import load_static_mesh, save_static_mesh
 from .monocular_depth import MonocularDepth, load_monocular, save_monocular
 from .patch_features import PatchFeatures, classical_patch_features, load_patch_features, save_patch_features
@@ -37,6 +39,7 @@ from .static_mesh import mesh_of_first_moment
 from .stereo.stereo_depth import stereo_depth
 
 DEPTH = "depth"  # `Stereo`: dense depth with confidence of the training views, in the order of `Dataset.train`
+CONTINUED_DEPTH = "continued_depth"  # `MonocularDepth`: known depth as the depth network that comes along goes on
 MONOCULAR_DEPTH = "monocular_depth"  # `MonocularDepth`: relative inverse depth of the training views, in that order
 FILM_FLOW = "film_flow"  # `FilmFlow`: pixel flow between training views that follow each other in a film
 FLOW = "flow"  # `DenseFlow`: pixel flow between every two training views, with weights of consistency
@@ -70,6 +73,10 @@ def _given_prior(request: EvidenceRequest) -> MonocularDepth | None:
     return given_prior(request, DEPTH)
 
 
+def _continued(request: EvidenceRequest) -> MonocularDepth:
+    return continued_disparity(load_prior(BUNDLED), request.dataset, request.gather(DEPTH), request.progress)
+
+
 def _filled(request: EvidenceRequest) -> MonocularDepth:
     return filled_disparity(request.dataset, request.gather(DEPTH))
 
@@ -95,6 +102,13 @@ KINDS = {
         load=load_monocular,
         transformed=MonocularDepth.transformed,
         made_with=prior_digest,
+    ),
+    CONTINUED_DEPTH: Kind(
+        (_continued,),
+        save=save_monocular,
+        load=load_monocular,
+        transformed=MonocularDepth.transformed,
+        made_with=lambda request: digest_of(BUNDLED),
     ),
     FLOW: Kind(
         (raft_flow, _flow_by_depth),

@@ -66,10 +66,12 @@ def check_prior(given: Path) -> None:
 
 
 def prior_digest(request: EvidenceRequest) -> str:
-    """A digest of the names, sizes and times of the prior's files, "" where there is none."""
-    if request.prior is None:
-        return ""
-    path = prior_path(request.prior)
+    """The digest of the request's prior, "" where there is none."""
+    return "" if request.prior is None else digest_of(prior_path(request.prior))
+
+
+def digest_of(path: Path) -> str:
+    """A digest of the names, sizes and times of a file, or of those in a folder."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     told = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...scene.errors import BadInputError
+from ...scene.point_cloud import PointCloud
 from ...scene.progress import Progress, silent
 from ..optimise.dataset import Dataset
 from .depth_maps import Stereo
@@ -18,6 +19,23 @@ from .monocular_depth import MonocularDepth
 from .stereo.stereo_depth import observed_points
 
 UNKNOWN = 1e3  # error of log-depth where nothing says how large it is
+
+
+def continued_disparity(
+    network: DepthPrior, dataset: Dataset, stereo: Stereo, progress: Progress = silent
+) -> MonocularDepth:
+    """Inverse depth of the training views, in the unit of the cameras; stereo's own where next to nothing is known."""
+    points = observed_points(dataset, list(dataset.train))
+    maps: list[Tensor] = []
+    for number, index in enumerate(dataset.train):
+        progress("depth prior", number, len(dataset.train))
+        view, known = dataset.view(index), _Known(dataset, stereo, points, number)
+        try:
+            depth = complete_depth(network, known.image, known.value, known.weight).depth
+        except ValueError:  # too little to continue
+            depth = stereo.maps[number].depth
+        maps.append(_sized(1 / depth.numpy(), view.width, view.height))
+    return MonocularDepth(tuple(maps))
 
 
 def learned_disparity(
@@ -33,23 +51,34 @@ def learned_disparity(
     errors: list[Tensor] = []
     for number, index in enumerate(dataset.train):
         progress("depth prior", number, len(dataset.train))
-        depth_map = stereo.maps[number]
-        height, width = depth_map.depth.shape
-        view = dataset.view(index)
-        pixels, _ = view.photograph(width, height)
-        value, weight = known_inverse_depth(depth_map, stereo.cameras[number], points_of_view(points, number))
+        view, known = dataset.view(index), _Known(dataset, stereo, points, number)
         try:
-            completed = complete_depth(network, pixels.numpy(), value, weight)
+            completed = complete_depth(network, known.image, known.value, known.weight)
         except ValueError as error:
             raise BadInputError(
                 f"The depth prior continues known depth, and of {dataset.names[index]} hardly any is known ({error}); "
                 "give photographs that overlap, or leave --depth-prior out."
             ) from error
-        expected = expected_error(network, pixels.numpy(), value, weight, completed, seed + number)
-        for found, into in ((1 / completed.depth.numpy(), maps), (np.log(expected), errors)):
-            sized = cv2.resize(found, (view.width, view.height), interpolation=cv2.INTER_LINEAR)
-            into.append(torch.from_numpy(np.ascontiguousarray(sized, np.float32)))
+        expected = expected_error(network, known.image, known.value, known.weight, completed, seed + number)
+        maps.append(_sized(1 / completed.depth.numpy(), view.width, view.height))
+        errors.append(_sized(np.log(expected), view.width, view.height))
     return MonocularDepth(tuple(maps), tuple(errors))
+
+
+class _Known:
+    """A training view's photograph [H, W, 3] uint8 at the size of its map, and what is known of its inverse depth."""
+
+    def __init__(self, dataset: Dataset, stereo: Stereo, points: PointCloud, number: int) -> None:
+        depth_map = stereo.maps[number]
+        height, width = depth_map.depth.shape
+        self.image = dataset.view(dataset.train[number]).photograph(width, height)[0].numpy()
+        here = points_of_view(points, number)
+        self.value, self.weight = known_inverse_depth(depth_map, stereo.cameras[number], here)  # [H, W] each
+
+
+def _sized(values: np.ndarray, width: int, height: int) -> Tensor:
+    sized = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(np.ascontiguousarray(sized, np.float32)).reshape(height, width)
 
 
 def expected_error(

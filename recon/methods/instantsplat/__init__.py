@@ -1,11 +1,11 @@
 """InstantSplat (Fan et al. 2024)."""
 
-from ...evidence.evidence_kinds import DEPTH, MONOCULAR_DEPTH
+from ...evidence.evidence_kinds import CONTINUED_DEPTH, DEPTH, MONOCULAR_DEPTH
 from ..gaussian_splatting.model import GaussianSplatting
 from ..method_contract import Inputs, Method, Suitability
 from .config import FEW_VIEWS, InstantSplatConfig, configure
 from .model import initialise
-from .untrusted_depth import continued
+from .untrusted_depth import continued, farther
 
 
 def _suits(inputs: Inputs) -> Suitability:
@@ -17,11 +17,18 @@ def _suits(inputs: Inputs) -> Suitability:
     return Suitability(0.2, "it is made for few photographs")
 
 
+def _asks(config: InstantSplatConfig) -> tuple[str, ...]:
+    return (CONTINUED_DEPTH,) if config.farther_guesses else ()
+
+
 def _initialise(inputs: Inputs, config: InstantSplatConfig) -> GaussianSplatting:
     stereo, notes = inputs.evidence[DEPTH], []
+    if CONTINUED_DEPTH in inputs.evidence:
+        found = farther(inputs.dataset, stereo, inputs.evidence[CONTINUED_DEPTH])
+        stereo, notes = found.stereo, [found.note]
     if MONOCULAR_DEPTH in inputs.evidence:
         found = continued(inputs.dataset, stereo, inputs.evidence[MONOCULAR_DEPTH], config.seed)
-        stereo, notes = found.stereo, [found.note]
+        stereo, notes = found.stereo, [*notes, found.note]
     model = initialise(inputs.dataset, stereo, config, inputs.dataset.cameras.K.device)
     model.notes = notes
     return model
@@ -36,4 +43,5 @@ METHOD = Method(
     initialise=_initialise,
     needs=(DEPTH,),
     takes=(MONOCULAR_DEPTH,),
+    asks=_asks,
 )

@@ -1,11 +1,13 @@
-"""Monocular depth in place of guesses, at the pixels that stereo does not trust and where it is the surer of the two.
+"""Monocular depth in place of guesses, at the pixels that stereo does not trust.
 
 A prior may be anything, so it has to earn each pixel: its error is measured on trusted pixels that are hidden from it,
-as is the error of interpolation, and it may not stand in front of what another view is sure to see.
+as is the error of interpolation, and it may not stand in front of what another view is sure to see. Of two guesses that
+are made without anybody's prior the farther one is taken: what is put too far hides nothing that others show.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -34,36 +36,68 @@ FARTHEST = 3.0  # times the farthest known depth of a view, and as many times ne
 
 @dataclass(frozen=True)
 class Continued:
-    """Stereo whose guesses are a prior's where that is surer."""
+    """Stereo some of whose guesses are another's."""
 
     stereo: Stereo
-    taken: tuple[float, ...]  # share of each view's guesses that are the prior's now
+    taken: tuple[float, ...]  # share of each view's guesses that are the other's now
+    why: str  # half a sentence for people, after "Of the pixels that stereo does not trust, "
 
     @property
     def note(self) -> str:
         shares = ", ".join(f"{share:.0%}" for share in self.taken)
-        return (
-            "Of the pixels that stereo does not trust, the depth prior was surer than interpolation, by its errors on "
-            f"trusted pixels that were hidden from it, on {shares} in the photographs in their order."
-        )
+        return f"Of the pixels that stereo does not trust, {self.why} on {shares} in the photographs in their order."
+
+
+def farther(dataset: Dataset, stereo: Stereo, continued_depth: MonocularDepth) -> Continued:
+    """The stereo of the training views with the farther of two guesses: its own, and known depth as it was continued.
+
+    A guess that is too near hides what other photographs show, in every view between; one that is too far does not.
+    """
+    points = observed_points(dataset, list(dataset.train))
+
+    def choose(view: int) -> tuple[Tensor, Tensor] | None:
+        fitted = fitted_inverse(*_relative_and_known(stereo, view, points, continued_depth))
+        if fitted is None:
+            return None
+        depth = torch.from_numpy(1 / fitted).to(stereo.maps[view].depth)
+        return depth, depth > stereo.maps[view].depth
+
+    return _replaced(stereo, choose, "the depth network's guess was farther than interpolation, and taken,")
 
 
 def continued(dataset: Dataset, stereo: Stereo, prior: MonocularDepth, seed: int) -> Continued:
     """The stereo of the training views with the prior's depth where it is the surer guess; confidence stays 1 there."""
     points = observed_points(dataset, list(dataset.train))
+    return _replaced(
+        stereo,
+        lambda view: _surer(stereo, view, points, prior, seed + view),
+        "the depth prior was surer than interpolation, by its errors on trusted pixels that were hidden from it,",
+    )
+
+
+def _replaced(stereo: Stereo, choose: Callable[[int], tuple[Tensor, Tensor] | None], why: str) -> Continued:
+    """The stereo with other depth for some guesses: `choose` gives a view's depth [H, W] and where to take it."""
     maps, shares = [], []
     for view, depth_map in enumerate(stereo.maps):
-        guessed = depth_map.confidence <= 1
-        found = _surer(stereo, view, points_of_view(points, view), prior, seed + view)
+        guessed, found = depth_map.confidence <= 1, choose(view)
         if found is None or not bool(guessed.any()):
             maps.append(depth_map)
             shares.append(0.0)
             continue
-        depth, take = found
-        take &= guessed
+        depth, take = found[0], found[1] & guessed
         maps.append(replace(depth_map, depth=torch.where(take, depth, depth_map.depth)))
         shares.append(float(take.sum() / guessed.sum()))
-    return Continued(Stereo(stereo.cameras, tuple(maps)), tuple(shares))
+    return Continued(Stereo(stereo.cameras, tuple(maps)), tuple(shares), why)
+
+
+def _relative_and_known(
+    stereo: Stereo, view: int, points: PointCloud, prior: MonocularDepth
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[H, W] each: the prior's relative inverse depth, the known inverse depth and its weight, 0 where unknown."""
+    value, weight = known_inverse_depth(stereo.maps[view], stereo.cameras[view], points_of_view(points, view))
+    height, width = value.shape
+    relative = cv2.resize(prior.disparity[view].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    return relative.reshape(height, width), value, weight
 
 
 def _surer(
@@ -71,9 +105,8 @@ def _surer(
 ) -> tuple[Tensor, Tensor] | None:
     """The prior's depth [H, W] in the unit of the cameras and where it is surer, bool; None where it says nothing."""
     depth_map: DepthMap = stereo.maps[view]
-    value, weight = known_inverse_depth(depth_map, stereo.cameras[view], points)
+    relative, value, weight = _relative_and_known(stereo, view, points, prior)
     height, width = value.shape
-    relative = cv2.resize(prior.disparity[view].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
     fitted = fitted_inverse(relative, value, weight)
     hidden = hidden_parts(weight, seed)
     told = np.where(hidden, 0, weight).astype(np.float32)
