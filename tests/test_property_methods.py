@@ -109,7 +109,7 @@ def test_cameras_are_refined_where_they_were_estimated(
 
 
 @pytest.mark.parametrize(
-    ("views", "asked", "takes"), [(4, (), True), (5, (), False), (4, ("farther_guesses=false",), False)]
+    ("views", "asked", "takes"), [(4, (), True), (5, (), False), (4, ("network_guesses=false",), False)]
 )
 def test_the_depth_network_guesses_where_photographs_are_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: int, asked: tuple[str, ...], takes: bool

@@ -9,12 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fewview.recon.evidence import Stereo
+from fewview.recon.evidence import DepthMap, Stereo
 from fewview.recon.evidence.depth_prior import BUNDLED, load_prior
 from fewview.recon.evidence.hidden_pixels import MOST_HIDDEN, ErrorByDistance, distance_to, hidden_parts
 from fewview.recon.evidence.learned_disparity import continued_disparity
 from fewview.recon.evidence.monocular_depth import MonocularDepth, load_monocular, save_monocular
-from fewview.recon.methods.instantsplat.untrusted_depth import carried, continued, farther, fitted_inverse
+from fewview.recon.methods.instantsplat.contradiction import BEHIND, blurred, contradiction, smoothed_over
+from fewview.recon.methods.instantsplat.untrusted_depth import (
+    carried,
+    continued,
+    fitted_inverse,
+    with_network_guesses,
+)
 from fewview.recon.optimise.dataset import Dataset
 from support.few_views import few_views
 from support.stereo_scenes import Plane, Sphere, row_of_cameras, stereo_scene
@@ -85,20 +91,65 @@ def test_an_expected_error_that_is_given_decides() -> None:
 def test_of_two_guesses_the_farther_one_is_taken() -> None:
     dataset, stereo, truth = scene()
     network = MonocularDepth(tuple(1 / t for t in truth))
-    found = farther(dataset, stereo, network)
+    found = with_network_guesses(dataset, stereo, network)
     for before, after, true in zip(stereo.maps, found.stereo.maps, truth, strict=True):
-        guessed = before.confidence <= 1
-        expected = torch.where(guessed, torch.maximum(before.depth, true), before.depth)
-        assert torch.allclose(after.depth, expected, rtol=1e-4)
+        guessed, is_farther = before.confidence <= 1, true > 1.001 * before.depth
+        assert (guessed & is_farther).any()
+        assert torch.allclose(after.depth[guessed & is_farther], true[guessed & is_farther], rtol=1e-3)
+        assert torch.equal(after.depth[~guessed], before.depth[~guessed])
         assert torch.equal(before.confidence, after.confidence)
-        assert (after.depth > before.depth)[guessed].any()
-        assert (true < before.depth)[guessed].any()
     assert "the depth network's guess was farther than interpolation" in found.note
+
+
+def before_a_wall(guess: float, network: float) -> tuple[float, float]:
+    """Depth in a hole of the first of two views of a wall at 4, by stereo's guess and the network's, and the share
+    of it that is the network's."""
+    exact = stereo_scene([Plane((0.0, 0.0, 1.0), 4.0)], row_of_cameras(2, WIDTH, HEIGHT, 0.3))
+    dataset, stereo = few_views(exact)
+    hole = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    hole[30:60, 40:80] = True
+    first = DepthMap(torch.where(hole, guess, exact.depths[0]), torch.where(hole, 1.0, 6.0))
+    stereo = Stereo(stereo.cameras, (first, stereo.maps[1]))
+    disparity = 1 / torch.where(hole, network, exact.depths[0])
+    found = with_network_guesses(dataset, stereo, MonocularDepth((disparity, 1 / exact.depths[1])))
+    return float(found.stereo.maps[0].depth[45, 60]), found.taken[0]
+
+
+def test_a_nearer_guess_is_taken_where_others_contradict_it_less() -> None:
+    assert before_a_wall(8.0, 4.0) == pytest.approx((4.0, 1.0), rel=1e-3)  # the other view is sure of the wall
+    assert before_a_wall(4.0, 2.0) == (4.0, 0.0)
+    assert before_a_wall(8.0, 2.0) == (8.0, 0.0)  # hidden by the wall, which is rather believed than to hide it
+
+
+def test_what_others_see_contradicts_a_depth() -> None:
+    exact = stereo_scene([Plane((0.0, 0.0, 1.0), 4.0)], row_of_cameras(3, WIDTH, HEIGHT, 0.3))
+    _, stereo = few_views(exact)
+    photographs = [blurred(image.numpy()) for image in exact.images]
+
+    def costs(depth: float) -> np.ndarray:
+        return contradiction(stereo, photographs, 1, torch.full((HEIGHT, WIDTH), depth))[20:70, 30:90]
+
+    assert np.median(costs(4.0)) < 0.1
+    assert (costs(3.0) == 1).all()  # before what both others are sure to see
+    assert (costs(6.0) == BEHIND).all()
+    unsure = Stereo(stereo.cameras, tuple(replace(m, confidence=torch.ones(HEIGHT, WIDTH)) for m in stereo.maps))
+    wrong = contradiction(unsure, photographs, 1, torch.full((HEIGHT, WIDTH), 3.0))[20:70, 30:90]
+    assert np.median(wrong) > 2 * np.median(costs(4.0))  # by their colours alone
+    assert (contradiction(stereo, photographs, 1, torch.full((HEIGHT, WIDTH), 0.1))[:, 60] == 0).all()  # beside both
+
+
+def test_smoothed_values_are_means_of_what_counts() -> None:
+    rng = np.random.default_rng(0)
+    values, where = rng.random((21, 25)), rng.random((21, 25)) > 0.4
+    found = smoothed_over(values, where, 2.0)
+    y, x = np.mgrid[:21, :25]
+    weight = np.exp(-0.5 * ((y - 10) ** 2 + (x - 12) ** 2) / 4) * where  # no border of the picture is near
+    assert found[10, 12] == pytest.approx(float((weight * values).sum() / weight.sum()), rel=0.01)
 
 
 def test_a_network_that_contradicts_what_is_known_changes_nothing() -> None:
     dataset, stereo, truth = scene()
-    found = farther(dataset, stereo, MonocularDepth(tuple(truth)))  # larger is nearer is expected
+    found = with_network_guesses(dataset, stereo, MonocularDepth(tuple(truth)))  # larger is nearer is expected
     assert found.taken == (0.0, 0.0, 0.0)
     assert all(torch.equal(a.depth, b.depth) for a, b in zip(stereo.maps, found.stereo.maps, strict=True))
 
@@ -109,7 +160,7 @@ def test_a_view_of_which_nothing_is_known_keeps_its_guesses() -> None:
     stereo = Stereo(stereo.cameras, (first, *stereo.maps[1:]))
     continued_depth = continued_disparity(load_prior(BUNDLED), dataset, stereo)
     assert torch.allclose(continued_depth.disparity[0], 1 / first.depth)
-    found = farther(dataset, stereo, continued_depth)
+    found = with_network_guesses(dataset, stereo, continued_depth)
     assert torch.equal(found.stereo.maps[0].depth, first.depth)
     assert found.taken[0] == 0
     assert max(found.taken[1:]) > 0.05

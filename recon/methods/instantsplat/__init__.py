@@ -5,7 +5,7 @@ from ..gaussian_splatting.model import GaussianSplatting
 from ..method_contract import Inputs, Method, Suitability
 from .config import FEW_VIEWS, InstantSplatConfig, configure
 from .model import initialise
-from .untrusted_depth import continued, farther
+from .untrusted_depth import continued, with_network_guesses
 
 
 def _suits(inputs: Inputs) -> Suitability:
@@ -18,13 +18,13 @@ def _suits(inputs: Inputs) -> Suitability:
 
 
 def _asks(config: InstantSplatConfig) -> tuple[str, ...]:
-    return (CONTINUED_DEPTH,) if config.farther_guesses else ()
+    return (CONTINUED_DEPTH,) if config.network_guesses else ()
 
 
 def _initialise(inputs: Inputs, config: InstantSplatConfig) -> GaussianSplatting:
     stereo, notes = inputs.evidence[DEPTH], []
     if CONTINUED_DEPTH in inputs.evidence:
-        found = farther(inputs.dataset, stereo, inputs.evidence[CONTINUED_DEPTH])
+        found = with_network_guesses(inputs.dataset, stereo, inputs.evidence[CONTINUED_DEPTH])
         stereo, notes = found.stereo, [found.note]
     if MONOCULAR_DEPTH in inputs.evidence:
         found = continued(inputs.dataset, stereo, inputs.evidence[MONOCULAR_DEPTH], config.seed)

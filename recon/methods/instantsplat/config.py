@@ -37,7 +37,7 @@ class InstantSplatConfig(GaussianSplattingConfig):
     co_visibility: Rule | Literal["off"] = "projected"  # How pixels that a better view shows, too, are told.
     co_visibility_threshold: float = 0.01  # Relative difference of depth up to which two pixels show the same.
     average_from: float = 1.0  # Fraction of the run from which on the result is the mean of all steps, not the last.
-    farther_guesses: bool = False  # Where stereo only guesses, take the depth network's guess if it is the farther one.
+    network_guesses: bool = False  # Where stereo only guesses, take the depth network's guess if it is the safer one.
     border: float = 0.0  # Blurred surroundings beyond each photograph, in its longer sides; the paper has none.
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ def configure(inputs: Inputs, asked: Mapping[str, Any]) -> InstantSplatConfig:
     """Config for some photographs: the fields that are asked for, and for the rest what suits them and the device."""
     values = few_view_values(inputs.dataset, inputs.on_cpu) | {"background": background_of(inputs.dataset)}
     values["refine_poses"] = inputs.cameras_are_estimated
-    values["farther_guesses"] &= not inputs.depth_is_given  # by a network that guesses nothing so coarsely
+    values["network_guesses"] &= not inputs.depth_is_given  # by a network that guesses nothing so coarsely
     if "sh_degree" in asked:
         values["sh_every"] = 1 / (asked["sh_degree"] + 1)  # each degree has its share of the run
     return instantsplat_config(**(values | dict(asked)))
@@ -83,7 +83,7 @@ def few_view_values(dataset: Dataset, on_cpu: bool) -> dict[str, Any]:
         "sh_every": 0.5,
         "coarse_levels": 1,  # a quarter of the time less, and no difference in what is held out
         "average_from": 0.9,
-        "farther_guesses": few,
+        "network_guesses": few,
     }
     per_gaussian = 26 if few else 20
     if on_cpu:

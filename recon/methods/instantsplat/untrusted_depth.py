@@ -1,8 +1,8 @@
 """Monocular depth in place of guesses, at the pixels that stereo does not trust.
 
 A prior may be anything, so it has to earn each pixel: its error is measured on trusted pixels that are hidden from it,
-as is the error of interpolation, and it may not stand in front of what another view is sure to see. Of two guesses that
-are made without anybody's prior the farther one is taken: what is put too far hides nothing that others show.
+as is the error of interpolation, and it may not stand in front of what another view is sure to see. Two guesses that
+are made without anybody's prior are told apart by what they would hide, and by what the other photographs say of them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,13 @@ from ...evidence.monocular_depth import MonocularDepth
 from ...evidence.stereo.source_views import project
 from ...evidence.stereo.stereo_depth import observed_points
 from ...optimise.dataset import Dataset
+from .contradiction import blurred, contradiction, smoothed_over
 
 SURER = 0.8  # of interpolation's error: the prior's must be below that
 IN_FRONT = 0.05  # relative depth by which a guess must not lie before what another view is sure of
+NEARER = 0.02  # relative depth by which one of two guesses counts as the nearer one
+AROUND = 1 / 48  # of the longer side: standard deviation of the pixels that are asked about together
+LESS_CONTRADICTED = 0.1  # by so much, of 1, the other photographs must contradict the nearer guess less
 FARTHEST = 3.0  # times the farthest known depth of a view, and as many times nearer than its nearest, a prior may go
 
 
@@ -48,21 +52,34 @@ class Continued:
         return f"Of the pixels that stereo does not trust, {self.why} on {shares} in the photographs in their order."
 
 
-def farther(dataset: Dataset, stereo: Stereo, continued_depth: MonocularDepth) -> Continued:
-    """The stereo of the training views with the farther of two guesses: its own, and known depth as it was continued.
+def with_network_guesses(dataset: Dataset, stereo: Stereo, continued_depth: MonocularDepth) -> Continued:
+    """The stereo of the training views with the better of two guesses: its own, and known depth as it was continued.
 
-    A guess that is too near hides what other photographs show, in every view between; one that is too far does not.
+    That is the farther one: a guess that is too near hides what other photographs show, in every view between, and one
+    that is too far does not. But the nearer one is taken where the others contradict it less.
     """
     points = observed_points(dataset, list(dataset.train))
+    photographs = [
+        blurred(dataset.view(index).photograph(m.depth.shape[1], m.depth.shape[0])[0].cpu().numpy())
+        for index, m in zip(dataset.train, stereo.maps, strict=True)
+    ]
 
     def choose(view: int) -> tuple[Tensor, Tensor] | None:
         fitted = fitted_inverse(*_relative_and_known(stereo, view, points, continued_depth))
         if fitted is None:
             return None
-        depth = torch.from_numpy(1 / fitted).to(stereo.maps[view].depth)
-        return depth, depth > stereo.maps[view].depth
+        own = stereo.maps[view]
+        depth = torch.from_numpy(1 / fitted).to(own.depth)
+        is_nearer = ((depth < (1 - NEARER) * own.depth) & (own.confidence <= 1)).numpy()
+        gain = contradiction(stereo, photographs, view, own.depth) - contradiction(stereo, photographs, view, depth)
+        believed = smoothed_over(gain, is_nearer, AROUND * max(gain.shape)) > LESS_CONTRADICTED
+        return depth, (depth > own.depth) | torch.from_numpy(is_nearer & believed)
 
-    return _replaced(stereo, choose, "the depth network's guess was farther than interpolation, and taken,")
+    return _replaced(
+        stereo,
+        choose,
+        "the depth network's guess was farther than interpolation, or less contradicted by the other photographs,",
+    )
 
 
 def continued(dataset: Dataset, stereo: Stereo, prior: MonocularDepth, seed: int) -> Continued:
