@@ -11,6 +11,7 @@ from fewview.recon.poses.focal_prior import Lenses
 from fewview.recon.poses.judge.contradicted_matches import torn_links
 from fewview.recon.poses.mapping import Model, quiet_pycolmap
 from fewview.recon.poses.pose_errors import pair_errors
+from fewview.recon.poses.poses_config import PosesConfig
 from fewview.recon.poses.untorn import MANY_VIEWS, untorn
 from fewview.recon.poses.verification import ViewGraph, verify
 
@@ -70,7 +71,7 @@ def test_a_ring_that_tears_is_solved_all_at_once() -> None:
     broken = placed(torn(poses))
     assert (0, MANY_VIEWS - 1) in torn_links(broken, graph)
     with quiet_pycolmap():
-        whole = untorn(graph, broken, lenses, seed=0)
+        whole = untorn(graph, broken, lenses, PosesConfig())
     assert whole.views == broken.views
     assert torn_links(whole, graph) == []
     found = np.tile(np.eye(4), (MANY_VIEWS, 1, 1))
@@ -84,10 +85,10 @@ def test_few_photographs_and_rings_that_close_are_left_as_they_are() -> None:
     poses = ring(MANY_VIEWS)
     graph, lenses = graph_and_lens(poses)
     right = placed(poses)
-    assert untorn(graph, right, lenses, seed=0) is right
+    assert untorn(graph, right, lenses, PosesConfig()) is right
     few = placed(torn(poses)[1:], first=1)
     assert torn_links(few, graph)
-    assert untorn(graph, few, lenses, seed=0) is few
+    assert untorn(graph, few, lenses, PosesConfig()) is few
 
 
 def test_a_solution_that_tears_as_well_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +97,18 @@ def test_a_solution_that_tears_as_well_is_not_taken(monkeypatch: pytest.MonkeyPa
     broken = placed(torn(poses))
     assert torn_links(broken, graph)
     for other in (None, placed(torn(poses)), placed(poses[: MANY_VIEWS // 2])):
-        monkeypatch.setattr("fewview.recon.poses.untorn.Mapper.run_globally", lambda *_, other=other: other)
-        assert untorn(graph, broken, lenses, seed=0) is broken
+        monkeypatch.setattr("fewview.recon.poses.untorn.Mapper.run_globally", lambda *_, other=other, **__: other)
+        assert untorn(graph, broken, lenses, PosesConfig()) is broken
+
+
+def test_a_known_lens_is_held_and_one_that_leaves_exif_is_not_taken() -> None:
+    poses = ring(MANY_VIEWS)
+    graph, unknown = graph_and_lens(poses)
+    broken = placed(torn(poses))  # whose lens is 2 % off
+    known = Lenses(unknown.camera_of_view, unknown.sizes, [1.02 * FOCAL_PX])
+    with quiet_pycolmap():
+        held = untorn(graph, broken, known, PosesConfig(hold_focal=True))
+        assert held is not broken
+        assert held.camera(0)[1].mean_focal_length() == 1.02 * FOCAL_PX
+        far = Lenses(unknown.camera_of_view, unknown.sizes, [1.5 * FOCAL_PX])
+        assert untorn(graph, broken, far, PosesConfig()) is broken

@@ -75,7 +75,7 @@ def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: 
         new = mapper.run(lenses.cameras(kind, start), attempt)
         if new is None and kind == model:
             return None
-        if new is not None and new.is_sane() and _keeps_to_exif(new, lenses):
+        if new is not None and new.is_sane() and keeps_to_exif(new, lenses):
             found = new if found is None or not _explains_more(found, new) else found
             if abs(new.distortion) <= USUAL_RADIAL:
                 break
@@ -93,7 +93,8 @@ def _explains_more(radial: Model, pinhole: Model) -> bool:
     return more > CLEARLY or (more > 1 / CLEARLY and pinhole.error_px > CLEARLY_PX * radial.error_px)
 
 
-def _keeps_to_exif(model: Model, lenses: Lenses) -> bool:
+def keeps_to_exif(model: Model, lenses: Lenses) -> bool:
+    """True where no focal length that EXIF knows has run away from it."""
     for view in model.views:
         camera_id = lenses.camera_of_view[view]
         known_px = lenses.focal_px[camera_id - 1]

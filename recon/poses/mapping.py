@@ -99,7 +99,7 @@ class Mapper:
             cameras, functools.partial(pycolmap.incremental_mapping, options=options), not refine_focal
         )
 
-    def run_globally(self, cameras: list[pycolmap.Camera]) -> Model | None:
+    def run_globally(self, cameras: list[pycolmap.Camera], refine_focal: bool = True) -> Model | None:
         """The largest model of all views at once, from intrinsics that are nearly right, or None.
 
         All rotations are averaged, then all places are found (GLOMAP, Pan et al., ECCV 2024): no error adds up along a
@@ -112,7 +112,8 @@ class Mapper:
         options.mapper.retriangulation.random_seed = self._seed
         options.mapper.global_positioning.use_gpu = options.mapper.bundle_adjustment.ceres.use_gpu = False
         options.mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
-        return self._largest(cameras, functools.partial(pycolmap.global_mapping, options=options), focal_held=False)
+        options.mapper.bundle_adjustment.refine_focal_length = refine_focal
+        return self._largest(cameras, functools.partial(pycolmap.global_mapping, options=options), not refine_focal)
 
     def _largest(
         self,

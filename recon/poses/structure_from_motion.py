@@ -230,7 +230,7 @@ def _place(
         return _without_weak_views(solve_again(some, lenses, config, number))
 
     def closed(some: ViewGraph, model: Model | None) -> Model | None:
-        return None if model is None else _without_weak_views(untorn(some, model, lenses, config.seed))
+        return None if model is None else _without_weak_views(untorn(some, model, lenses, config))
 
     with timed("mapping", seconds), quiet_pycolmap():
         consistent = graph.without(faint_pairs(graph))

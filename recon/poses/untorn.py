@@ -11,23 +11,26 @@ import copy
 
 import pycolmap
 
+from .best_model import keeps_to_exif
 from .focal_prior import Lenses
 from .judge.contradicted_matches import torn_links
 from .mapping import Mapper, Model
+from .poses_config import PosesConfig
 from .verification import ViewGraph
 
 MANY_VIEWS = 24  # fewer are solved again from parts of their matches, and hold no ring together
 NEARLY = 0.95  # of the placed views must be placed again
 
 
-def untorn(graph: ViewGraph, model: Model, lenses: Lenses, seed: int) -> Model:
+def untorn(graph: ViewGraph, model: Model, lenses: Lenses, config: PosesConfig) -> Model:
     """The model, or where it is torn one of all views at once that is not and places about as many."""
     if len(model.views) < MANY_VIEWS or not torn_links(model, graph):
         return model
-    other = Mapper(graph, lenses.camera_of_view, seed).run_globally(_lenses_of(model, lenses))
-    if other is None or not other.is_sane() or len(other.views) < NEARLY * len(model.views):
+    mapper, hold = Mapper(graph, lenses.camera_of_view, config.seed), config.hold_focal and lenses.is_known
+    other = mapper.run_globally(_lenses_of(model, lenses), refine_focal=not hold)
+    if other is None or not (other.is_sane() and keeps_to_exif(other, lenses)):
         return model
-    return model if torn_links(other, graph) else other
+    return model if len(other.views) < NEARLY * len(model.views) or torn_links(other, graph) else other
 
 
 def _lenses_of(model: Model, lenses: Lenses) -> list[pycolmap.Camera]:
