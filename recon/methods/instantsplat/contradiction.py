@@ -1,4 +1,4 @@
-"""How far the other photographs contradict a depth: by what they are sure to see, and by their colours."""
+"""Evidence against a depth: what the other photographs are sure to see, and their colours."""
 
 from __future__ import annotations
 
