@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pycolmap
 import pytest
 from fewview.recon.poses import PosesConfig, best_model
-from fewview.recon.poses.best_model import solve
+from fewview.recon.poses.best_model import held_once_lost, solve
 from fewview.recon.poses.focal_prior import Lenses
-from fewview.recon.poses.mapping import Model
+from fewview.recon.poses.mapping import ATTEMPTS, Model
 from fewview.recon.poses.verification import ViewGraph
 
 VIEWS = 9
@@ -42,7 +42,7 @@ class Whole(ViewGraph):
         return [list(range(VIEWS))]
 
 
-def solved(monkeypatch: pytest.MonkeyPatch, run) -> Solution:
+def solved(monkeypatch: pytest.MonkeyPatch, run, lens: Lenses = LENS) -> Solution:
     """Solution that `solve` takes; `run` gets the lens model, the starting focal ratio, and if it is refined."""
 
     class Mapper:
@@ -54,7 +54,7 @@ def solved(monkeypatch: pytest.MonkeyPatch, run) -> Solution:
             return run(lens.model_name, lens.mean_focal_length() / lens.width, refine_focal)
 
     monkeypatch.setattr(best_model, "Mapper", Mapper)
-    return solve(Whole(), LENS, PosesConfig())
+    return solve(Whole(), lens, PosesConfig())
 
 
 def test_a_focal_length_that_ran_away_is_looked_for_from_other_starts(monkeypatch) -> None:
@@ -92,6 +92,25 @@ def test_without_distortion_is_tried_where_it_ran_away(monkeypatch) -> None:
         return Solution(0.95, sane=name != "SIMPLE_RADIAL", focal_held=not refine)
 
     assert not solved(monkeypatch, run).focal_held
+
+
+def test_a_known_focal_length_that_ran_away_in_many_views_is_held_from_then_on(monkeypatch) -> None:
+    monkeypatch.setattr(best_model, "keeps_to_exif", lambda model, lenses: model.focal_held)
+    runs = []
+
+    def run(name: str, start: float, refine: bool) -> Solution:
+        runs.append((name, refine))
+        return Solution(0.6 if refine else start, focal_held=not refine, views=list(range(VIEWS - 1)))
+
+    known = Lenses([1] * VIEWS, [(640, 480)], [640.0])
+    found = solved(monkeypatch, run, known)
+    assert found.focal_held
+    assert found.focal_ratio == 1.0
+    assert runs == [("SIMPLE_RADIAL", True), *[("SIMPLE_PINHOLE", False)] * len(ATTEMPTS)]
+    assert held_once_lost(PosesConfig(), found, known).hold_focal
+    assert not held_once_lost(PosesConfig(), found, LENS).hold_focal
+    assert not held_once_lost(PosesConfig(), Solution(1.0, focal_held=True, views=[0, 1]), known).hold_focal
+    assert not held_once_lost(PosesConfig(), None, known).hold_focal
 
 
 @pytest.mark.parametrize(("radial", "sane"), [(-0.3, True), (0.1, True), (0.36, False), (-0.6, False)])

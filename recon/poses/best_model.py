@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from ...scene.progress import Progress, silent
 from .focal_prior import UNKNOWN_FOCAL_RATIOS, Lenses
@@ -43,6 +44,7 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
         if done % len(starts) and pinned >= max(MANY_VIEWS, reachable / 2):
             continue
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
+        config = held_once_lost(config, best, lenses)
         hold = config.hold_focal and lenses.is_known
         best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))
         if best is not None and len(best.views) == 2 and not lenses.is_known:
@@ -50,6 +52,12 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
             best = _better(best, fixed)
     progress("Placing cameras", total, total, {"placed": len(best.views) if best else 0})
     return best
+
+
+def held_once_lost(config: PosesConfig, model: Model | None, lenses: Lenses) -> PosesConfig:
+    """The config, with known focal lengths held where they ran away in a model of many views, as they would again."""
+    lost = model is not None and model.focal_held and len(model.views) >= MANY_VIEWS
+    return replace(config, hold_focal=True) if lost and lenses.is_known else config
 
 
 def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: int) -> Model | None:
@@ -75,10 +83,14 @@ def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: 
         new = mapper.run(lenses.cameras(kind, start), attempt)
         if new is None and kind == model:
             return None
-        if new is not None and new.is_sane() and keeps_to_exif(new, lenses):
+        if new is None or not new.is_sane():
+            continue
+        if keeps_to_exif(new, lenses):
             found = new if found is None or not _explains_more(found, new) else found
             if abs(new.distortion) <= USUAL_RADIAL:
                 break
+        elif len(new.views) >= MANY_VIEWS:  # it does without distortion, too, and takes longer
+            break
     if found is not None:
         return found
     found = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)

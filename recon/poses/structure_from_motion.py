@@ -13,7 +13,7 @@ from ...scene.capture import Capture
 from ...scene.errors import BadInputError, FewviewError
 from ...scene.progress import Progress, silent
 from ...scene.torch_threads import torch_threads
-from .best_model import solve, solve_again
+from .best_model import held_once_lost, solve, solve_again
 from .correspondences import Correspondences, timed
 from .degenerate_motion import duplicate_reasons, find_duplicates, refuse_pure_rotation, refuse_still_camera
 from .faint_pairs import faint_pairs
@@ -238,6 +238,7 @@ def _place(
         apart = lenses_apart(consistent, lenses, first, config)
         if apart is not None:
             lenses, first = apart[0], _without_weak_views(apart[1])
+        config = held_once_lost(config, first, lenses)
         if first is not None:
             first, consistent = least_contradicted(consistent, first, again, config.seed)
             first = closed(consistent, first)
