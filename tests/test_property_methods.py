@@ -197,6 +197,20 @@ def test_settings_that_cannot_be_read_are_one_sentence(texts: list[str], words: 
         parse_settings(method("3dgs"), texts)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("network_guesses=maybe", "these settings: .*network_guesses.* true or false is expected"),  # not 3dgs's
+        ("nonsense=2", "these settings: The method 3dgs has no setting 'nonsense'"),
+    ],
+)
+def test_of_all_methods_the_one_that_has_a_setting_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    with pytest.raises(BadInputError, match=words):
+        prepared(tmp_path, monkeypatch, "given", tiny_dataset(), method="auto", set=(text,))
+
+
 def test_bounds_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInputError, match="sh_degree is 9"):
         prepared(tmp_path, monkeypatch, "given", tiny_dataset(), set=("sh_degree=9",))

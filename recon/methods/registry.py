@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from ...scene.errors import BadInputError
 from ..optimise.train_config import TrainConfig
 from .method_contract import Inputs, Method
-from .setting_text import check_settings
+from .setting_text import UnknownSettingError, check_settings
 
 Settings = TypeVar("Settings")
 
@@ -91,14 +91,17 @@ def suitable(inputs: Inputs, asked: Callable[[Method], Mapping[str, Any]]) -> li
 
 def accepting(settings: Callable[[Method], Settings]) -> list[tuple[Method, Settings]]:
     """The methods for which `settings` does not raise BadInputError, with what it gives; raises it for none."""
-    found, refusals = [], []
+    found = []
+    refusals: list[BadInputError] = []
     for candidate in map(method, method_names()):
         try:
             found.append((candidate, settings(candidate)))
         except BadInputError as refusal:
-            refusals.append(str(refusal))
+            refusals.append(refusal)
     if not found:
-        raise BadInputError(f"No method accepts these settings: {refusals[0]}")
+        # A method that has the setting and refuses its value says more than one that has no such setting.
+        told = next((r for r in refusals if not isinstance(r, UnknownSettingError)), refusals[0])
+        raise BadInputError(f"No method accepts these settings: {told}")
     return found
 
 

@@ -16,14 +16,18 @@ from ..optimise.train_config import TrainConfig
 from .method_contract import Method
 
 
+class UnknownSettingError(BadInputError):
+    """A setting that a method does not have."""
+
+
 def check_settings(chosen: Method, asked: Iterable[str]) -> None:
-    """Raises BadInputError for a setting that the method does not have."""
+    """Raises UnknownSettingError for a setting that the method does not have."""
     known = [f.name for f in fields(chosen.config)]
     for name in asked:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"`fewview methods {chosen.name}` lists them."
-            raise BadInputError(f"The method {chosen.name} has no setting {name!r}; {hint}")
+            raise UnknownSettingError(f"The method {chosen.name} has no setting {name!r}; {hint}")
 
 
 def parse_settings(method: Method, texts: Sequence[str]) -> dict[str, Any]:
