@@ -81,6 +81,16 @@ def test_formats_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "IMG_1.DNG" in note
 
 
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    write_photos(tmp_path, 2)
+    (tmp_path / "holiday.jpg").symlink_to(tmp_path / "unmounted" / "holiday.jpg")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "unmounted" / "notes.txt")
+    (tmp_path / "again.jpg").symlink_to(tmp_path / "0.jpg")
+    capture = read_capture(tmp_path)
+    assert capture.names == ["0.jpg", "1.jpg", "again.jpg"]
+    assert "Links to photographs that lead nowhere were left out: holiday.jpg." in capture.notes
+
+
 class TestMasks:
     @pytest.mark.parametrize("name", ["0.png", "0.jpg.png"])
     @pytest.mark.parametrize("below", ["", "images"])

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images import is_image_file
+from ..images import SUFFIXES, is_image_file
 from .mask_files import FOLDERS as MASK_FOLDERS
 from .named_photographs import BESIDE_PHOTOGRAPHS
 from .safe_paths import listed, printable
@@ -60,7 +60,8 @@ def find_photographs(path: Path) -> PhotoFolder:
     taken = [folder for folder, files in level if files]
     root = taken[0] if len(taken) == 1 else path
     files = tuple(sorted((f for _, found in level for f in found), key=lambda f: f.relative_to(root).as_posix()))
-    return PhotoFolder(root, files, (*_other_notes(path, levels, taken), *_unread_notes([path, *taken])))
+    notes = (*_other_notes(path, levels, taken), *_unread_notes([path, *taken]), *_link_notes([path, *taken]))
+    return PhotoFolder(root, files, notes)
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -94,3 +95,10 @@ def _unread_notes(folders: list[Path]) -> list[str]:
     kinds = ", ".join(sorted({Path(name).suffix.lower() for name in unread}))
     names = listed([printable(name) for name in unread])
     return [f"{len(unread)} pictures of kinds that are not read ({kinds}) were left out: {names}. Export JPEGs."]
+
+
+def _link_notes(folders: list[Path]) -> list[str]:
+    """On links that are named like photographs and lead nowhere, as an unmounted disk leaves them."""
+    links = {f.name for folder in folders for f in folder.iterdir() if f.is_symlink() and not f.exists()}
+    lost = [printable(name) for name in sorted(links) if Path(name).suffix.lower() in SUFFIXES]
+    return [f"Links to photographs that lead nowhere were left out: {listed(lost)}."] if lost else []
