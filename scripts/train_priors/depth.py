@@ -119,6 +119,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that photograph")
     parser.add_argument("--only-pictures", action="store_true", help="stop when all pictures are there")
     options = parser.parse_args()
+    if options.pictures <= PORTION and not options.only_pictures:
+        parser.error(
+            f"--pictures {options.pictures}: more than {PORTION} are needed, as {PORTION} or more are held out."
+        )
     options.output.mkdir(parents=True, exist_ok=True)
     paths = write_pictures(options.output / "pictures", options.pictures, 0, options.workers)
     if options.only_pictures:
