@@ -14,6 +14,7 @@ from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features
 from fewview.recon.poses.judge.camera_features import CameraFeatures, bottlenecks
 from fewview.recon.poses.judge.confidence import (
+    MAX_NAMED,
     _logistic,
     look_alike_reasons,
     notes_on_confidence,
@@ -500,9 +501,13 @@ def test_a_hand_held_camera_has_no_still_background_and_a_standing_one_no_turnin
 
 
 def test_sentences_name_the_photographs_and_what_was_found() -> None:
-    note = notes_on_confidence(["a.jpg", "b.jpg", "c.jpg"], [0.9, 0.2, None])[0]
-    assert "1 of 3" in note
-    assert "b.jpg (20%)" in note
+    unsure, unknown = notes_on_confidence(["a.jpg", "b.jpg", "c.jpg"], [0.9, 0.2, None])
+    assert "1 of 3" in unsure
+    assert "b.jpg (20%)" in unsure
+    assert "Nothing tells whether the cameras of 1 of 3 photographs are right: c.jpg." in unknown
+    many = notes_on_confidence([f"{n:02d}.jpg" for n in range(40)], [None] * 40)[0]
+    assert "00.jpg, 01.jpg" in many
+    assert f"and {40 - MAX_NAMED} more" in many
     assert notes_on_confidence(["a.jpg"], [0.9]) == []
     assert refused_reasons(["a.jpg", "b.jpg"], {0: 0.4, 1: None}, 0.5) == {
         0: "a.jpg was placed with a confidence of 40%; 50% was asked for."

@@ -77,17 +77,28 @@ def confidence_of_registered(look: PairLook) -> float | None:
 
 
 def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]) -> list[str]:
-    """A sentence about the cameras that are not sure, if there are any."""
+    """Sentences about the cameras that are not sure, and about those of which nothing is known, if there are any."""
     unsure = sorted((c, name) for c, name in zip(confidence, names, strict=True) if c is not None and c < SURE)
-    if not unsure:
-        return []
-    shown = ", ".join(f"{name} ({c:.0%})" for c, name in unsure[:MAX_NAMED])
-    more = f" and {len(unsure) - MAX_NAMED} more" if len(unsure) > MAX_NAMED else ""
-    return [
-        f"Not sure of the cameras of {len(unsure)} of {len(names)} photographs: {shown}{more}. The share is the belief "
-        "that a camera points where it did; photographs from in between would help, and --min-confidence leaves such "
-        "ones out."
-    ]
+    unknown = sorted(name for c, name in zip(confidence, names, strict=True) if c is None)
+    notes = []
+    if unsure:
+        shown = _named([f"{name} ({c:.0%})" for c, name in unsure])
+        notes.append(
+            f"Not sure of the cameras of {len(unsure)} of {len(names)} photographs: {shown}. The share is the belief "
+            "that a camera points where it did; photographs from in between would help, and --min-confidence leaves "
+            "such ones out."
+        )
+    if unknown:
+        notes.append(
+            f"Nothing tells whether the cameras of {len(unknown)} of {len(names)} photographs are right: "
+            f"{_named(unknown)}. They show too little of what the others do."
+        )
+    return notes
+
+
+def _named(items: Sequence[str]) -> str:
+    more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
+    return ", ".join(items[:MAX_NAMED]) + more
 
 
 def look_alike_reasons(
