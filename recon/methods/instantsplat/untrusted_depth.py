@@ -15,23 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....scene.cameras import Cameras
-from ....scene.geometry import transform_points
 from ....scene.point_cloud import PointCloud
 from ...evidence import DepthMap, Stereo
 from ...evidence.affine_fit import fit_inverse_depth
-from ...evidence.depth_maps import unproject
 from ...evidence.depth_prior.fills import MIN_KNOWN, interpolated_inverse
 from ...evidence.filled_disparity import known_inverse_depth, points_of_view
 from ...evidence.hidden_pixels import ErrorByDistance, distance_to, hidden_parts
 from ...evidence.monocular_depth import MonocularDepth
-from ...evidence.stereo.source_views import project
 from ...evidence.stereo.stereo_depth import observed_points
 from ...optimise.dataset import Dataset
-from .contradiction import blurred, contradiction, smoothed_over
+from .contradiction import blurred, contradiction, in_front, smoothed_over
 
 SURER = 0.8  # of interpolation's error: the prior's must be below that
-IN_FRONT = 0.05  # relative depth by which a guess must not lie before what another view is sure of
 NEARER = 0.02  # relative depth by which one of two guesses counts as the nearer one
 AROUND = 1 / 48  # of the longer side: standard deviation of the pixels that are asked about together
 LESS_CONTRADICTED = 0.1  # by so much, of 1, the other photographs must contradict the nearer guess less
@@ -148,7 +143,7 @@ def _surer(
         return None
     surer = torch.from_numpy(expected < SURER * interpolation.at(distance))
     depth = torch.from_numpy(1 / fitted).to(depth_map.depth)
-    own, guess = _in_front(stereo, view, depth), _in_front(stereo, view, depth_map.depth)
+    own, guess = in_front(stereo, view, depth), in_front(stereo, view, depth_map.depth)
     return depth, surer & ~(own & ~guess)
 
 
@@ -187,20 +182,3 @@ def carried(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         share = np.minimum(1, counts)
         filled = share * (sums / np.maximum(counts, 1e-12)) + (1 - share) * coarse
     return np.where(known, values, filled)
-
-
-def _in_front(stereo: Stereo, view: int, depth: Tensor) -> Tensor:
-    """bool [H, W]: this depth would hide what another view is sure to see."""
-    camera: Cameras = stereo.cameras[view]
-    points = transform_points(camera.world_from_cam, unproject(depth, camera.K).reshape(-1, 3))
-    before = torch.zeros(len(points), dtype=torch.bool)
-    for other, shown in enumerate(stereo.maps):
-        if other == view:
-            continue
-        pixel, z = project(stereo.cameras[other], points)
-        size = pixel.new_tensor([shown.depth.shape[1], shown.depth.shape[0]])
-        inside = (z > 1e-6) & ((pixel >= 0) & (pixel < size)).all(-1)
-        column, row = pixel[inside].long().unbind(-1)
-        sure = shown.confidence[row, column] > 1
-        before[inside] |= sure & (z[inside] < (1 - IN_FRONT) * shown.depth[row, column])
-    return before.reshape(depth.shape)
