@@ -45,13 +45,17 @@ def solve(graph: ViewGraph, lenses: Lenses, config: PosesConfig, progress: Progr
             continue
         progress("Placing cameras", done, total, {"placed": len(best.views) if best else 0})
         config = held_once_lost(config, best, lenses)
-        hold = config.hold_focal and lenses.is_known
-        best = _better(best, _attempt(mapper, lenses, model, start, attempt, hold))
+        best = _better(best, _attempt(mapper, lenses, model, start, attempt, holds_focal(config, lenses)))
         if best is not None and len(best.views) == 2 and not lenses.is_known:
             fixed = mapper.run(lenses.cameras("SIMPLE_PINHOLE", start), attempt, refine_focal=False)
             best = _better(best, fixed)
     progress("Placing cameras", total, total, {"placed": len(best.views) if best else 0})
     return best
+
+
+def holds_focal(config: PosesConfig, lenses: Lenses) -> bool:
+    """True where focal lengths stay as they are known beforehand."""
+    return config.hold_focal and lenses.is_known
 
 
 def held_once_lost(config: PosesConfig, model: Model | None, lenses: Lenses) -> PosesConfig:
@@ -67,7 +71,7 @@ def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: i
     mapper = Mapper(graph, lenses.camera_of_view, config.seed + number)
     radial = config.wants_distortion(len(graph.components()[0])) and number % 2 == 0
     start = 1.0 if lenses.is_known else UNKNOWN_FOCAL_RATIOS[number % len(UNKNOWN_FOCAL_RATIOS)]
-    hold = config.hold_focal and lenses.is_known
+    hold = holds_focal(config, lenses)
     for attempt in ATTEMPTS[:2]:
         found = _attempt(mapper, lenses, "SIMPLE_RADIAL" if radial else "SIMPLE_PINHOLE", start, attempt, hold)
         if found is not None:

@@ -11,7 +11,7 @@ import copy
 
 import pycolmap
 
-from .best_model import keeps_to_exif
+from .best_model import holds_focal, keeps_to_exif
 from .focal_prior import Lenses
 from .judge.contradicted_matches import torn_links
 from .mapping import Mapper, Model
@@ -26,8 +26,8 @@ def untorn(graph: ViewGraph, model: Model, lenses: Lenses, config: PosesConfig) 
     """The model, or where it is torn one of all views at once that is not and places about as many."""
     if len(model.views) < MANY_VIEWS or not torn_links(model, graph):
         return model
-    mapper, hold = Mapper(graph, lenses.camera_of_view, config.seed), config.hold_focal and lenses.is_known
-    other = mapper.run_globally(_lenses_of(model, lenses), refine_focal=not hold)
+    mapper = Mapper(graph, lenses.camera_of_view, config.seed)
+    other = mapper.run_globally(_lenses_of(model, lenses), refine_focal=not holds_focal(config, lenses))
     if other is None or not (other.is_sane() and keeps_to_exif(other, lenses)):
         return model
     return model if len(other.views) < NEARLY * len(model.views) or torn_links(other, graph) else other

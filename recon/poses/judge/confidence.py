@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pycolmap
 
+from ....scene.readers.safe_paths import listed
 from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
@@ -82,7 +83,7 @@ def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]
     unknown = sorted(name for c, name in zip(confidence, names, strict=True) if c is None)
     notes = []
     if unsure:
-        shown = _named([f"{name} ({c:.0%})" for c, name in unsure])
+        shown = listed([f"{name} ({c:.0%})" for c, name in unsure], MAX_NAMED)
         notes.append(
             f"Not sure of the cameras of {len(unsure)} of {len(names)} photographs: {shown}. The share is the belief "
             "that a camera points where it did; photographs from in between would help, and --min-confidence leaves "
@@ -91,14 +92,9 @@ def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]
     if unknown:
         notes.append(
             f"Nothing tells whether the cameras of {len(unknown)} of {len(names)} photographs are right: "
-            f"{_named(unknown)}. They show too little of what the others do."
+            f"{listed(unknown, MAX_NAMED)}. They show too little of what the others do."
         )
     return notes
-
-
-def _named(items: Sequence[str]) -> str:
-    more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
-    return ", ".join(items[:MAX_NAMED]) + more
 
 
 def look_alike_reasons(
