@@ -114,3 +114,43 @@ def test_other_photographs_do_not_change_a_pairs_matches() -> None:
     x = torch.randn(1, 3, COUNT, 8)
     both, alone = (matcher(matcher.features(views), AT) for views in (x, x[:, :2]))
     assert torch.allclose(both.similar[:, :1], alone.similar, atol=1e-5)
+
+
+def some_matcher() -> PlaceMatcher:
+    """A matcher whose attention has learned something: by chance."""
+    torch.manual_seed(4)
+    matcher = PlaceMatcher(grid=3, channels=8, width=16, attention=2)
+    for weights in matcher.parameters():
+        torch.nn.init.normal_(weights, std=0.4)
+    return matcher
+
+
+def test_attention_changes_nothing_before_training() -> None:
+    torch.manual_seed(5)
+    plain, looking = (PlaceMatcher(grid=3, channels=8, width=16, attention=layers) for layers in (0, 2))
+    looking.load_state_dict(plain.state_dict(), strict=False)
+    tokens, at = torch.randn(2, 3, 9, 8), centres(3)
+    without, with_it = (matcher(matcher.features(tokens), at) for matcher in (plain, looking))
+    assert torch.equal(without.similar, with_it.similar)
+    assert torch.equal(without.points, with_it.points)
+
+
+def test_matches_of_two_photographs_are_the_same_in_any_set_and_any_order() -> None:
+    matcher, tokens, at = some_matcher(), torch.randn(1, 4, 9, 8), centres(3)
+    features = matcher.features(tokens)
+    among_others = matcher(features, at)
+    for other in (1, 2, 3):
+        alone = matcher(features[:, [0, other]], at)
+        swapped = matcher(features[:, [other, 0]], at)
+        assert torch.allclose(among_others.similar[:, other - 1], alone.similar[:, 0], atol=1e-5)
+        assert torch.allclose(alone.similar, swapped.similar.transpose(-1, -2), atol=1e-5)
+
+
+def test_what_a_place_is_like_depends_on_what_the_other_photograph_shows() -> None:
+    matcher, at = some_matcher(), centres(3)
+    features = matcher.features(torch.randn(1, 2, 9, 8))
+    before = matcher(features, at).similar
+    features[:, 1, 4] += torch.randn(16)
+    after = matcher(features, at).similar
+    elsewhere = [place for place in range(9) if place != 4]
+    assert float((after - before)[:, :, elsewhere].abs().max()) > 1e-3

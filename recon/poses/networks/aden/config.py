@@ -32,6 +32,7 @@ class AdenConfig:
     query_width: int = 64
     generator_width: int = 160
     scorer_width: int = 128
+    attention: int = 2  # layers of attention between places, of a photograph and then of a pair, where there is a trunk
 
     @property
     def vector(self) -> int:
@@ -41,7 +42,7 @@ class AdenConfig:
     @classmethod
     def paper(cls) -> AdenConfig:
         """The published design with the widths of RelPose++ (arXiv 2305.04926), where ADen's are not known."""
-        return cls("resnet50", 224, 1, 0, 2048, 2096, 10, 2096, 8, 8, 500, 256, 512, 256)
+        return cls("resnet50", 224, 1, 0, 2048, 2096, 10, 2096, 8, 8, 500, 256, 512, 256, 0)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +57,7 @@ class AdenConfig:
         sizes = {k: v for k, v in values.items() if k != "backbone"}
         if config.backbone not in ("efficientnet-lite0", "resnet50"):
             raise ValueError(f"expected the backbone efficientnet-lite0 or resnet50, found {config.backbone!r}")
-        least = {"trunk": 0}
+        least = {"trunk": 0, "attention": 0}
         wrong = [k for k, v in sizes.items() if type(v) is not int or not least.get(k, 1) <= v <= 8192]
         if wrong or config.dropout_percent > 90 or config.fused % config.heads or config.trunk % 4:
             raise ValueError(

@@ -23,6 +23,7 @@ DESCRIPTOR = 48  # numbers of a place that are compared
 START_SHARPNESS = 12.0  # of the learned factor of cosines before the softmax
 ROUNDS = 4  # of reweighting
 RESIDUAL = 0.25  # half sides of the crop at which a match counts half
+HEADS = 2  # of attention between the places of a photograph
 QUALITY = 4  # numbers that say how good a turn is
 SAME_SURFACE = 0.17  # object's radii between the points of two places that are a match
 SPREAD = 0.07  # of a match over the places around it
@@ -64,14 +65,48 @@ class _Block(nn.Module):
         return x + self.within(F.gelu(self.across(self.norm(x))))
 
 
+class _Attention(nn.Module):
+    """A layer of attention from places to places. Before training it changes nothing.
+
+    Written out, as PyTorch's fused attention takes three times as long on processors for so few and narrow rows.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.then = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ask, self.tell = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.give = nn.Linear(width, width)
+        narrow = nn.Linear(2 * width, width)
+        self.within = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), narrow)
+        for last in (self.give, narrow):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(
+        self,
+        x: Tensor,  # [V, places, width]
+        seen: Tensor,  # [V, places, width] of the places that are looked at
+    ) -> Tensor:
+        """Features [V, places, width] after a look at others."""
+        asked = self.ask(self.norm(x)).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        key, value = self.tell(self.norm(seen)).unflatten(-1, (2 * HEADS, -1)).transpose(1, 2).chunk(2, dim=1)
+        share = (asked / math.sqrt(key.shape[-1]) @ key.transpose(-1, -2)).softmax(-1).to(value.dtype)
+        x = x + self.give((share @ value).transpose(1, 2).flatten(2))
+        return x + self.within(self.then(x))
+
+
 class PlaceMatcher(nn.Module):
     """Descriptors and points of places, and their matches."""
 
-    def __init__(self, grid: int, channels: int, width: int, blocks: int = 3) -> None:
+    def __init__(self, grid: int, channels: int, width: int, attention: int = 0, blocks: int = 3) -> None:
         super().__init__()
         self.grid = grid
         self.enter = nn.Sequential(nn.Linear(channels, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
+        # A place's depth and side are known from the whole outline, what it is like from what else there is to choose.
+        self.where = nn.Parameter(torch.zeros(grid**2, width))
+        self.whole = nn.ModuleList(_Attention(width) for _ in range(attention))
+        self.across = nn.ModuleList(_Attention(width) for _ in range(attention))
         self.leave = nn.LayerNorm(width)
         self.describe = nn.Linear(width, DESCRIPTOR)
         self.locate = nn.Linear(width, 4)  # offset from where the place is in the crop, and whether it is of the object
@@ -84,7 +119,10 @@ class PlaceMatcher(nn.Module):
     ) -> Tensor:
         """Features [B, N, places, width] of each photograph by itself."""
         h = self.enter(x).flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        return self.leave(self.blocks(h).flatten(2).transpose(1, 2)).view(*x.shape[:3], -1)
+        h = self.blocks(h).flatten(2).transpose(1, 2) + self.where
+        for layer in self.whole:
+            h = layer(h, h)
+        return self.leave(h).view(*x.shape[:3], -1)
 
     def forward(
         self,
@@ -93,8 +131,11 @@ class PlaceMatcher(nn.Module):
     ) -> Places:
         located = self.locate(h)
         points = located[..., :3] + F.pad(at, (0, 1))
-        unit = F.normalize(self.describe(h), dim=-1)
-        similar = (self.sharpness.exp() * unit[:, 1:]) @ unit[:, :1].transpose(-1, -2)
+        both = torch.cat([h[:, :1].expand_as(h[:, 1:]), h[:, 1:]]).flatten(0, 1)
+        for layer in self.across:
+            both = layer(both, both.roll(len(both) // 2, 0))
+        first, other = F.normalize(self.describe(both), dim=-1).unflatten(0, (2, len(h), -1))
+        similar = (self.sharpness.exp() * other) @ first.transpose(-1, -2)
         # A place that is not of the object is nobody's match. Matches must not teach what is of the object: most places
         # have no match, and would be taken for background.
         solid = F.logsigmoid(located[..., 3].detach())

@@ -47,7 +47,7 @@ class ViewFusion(nn.Module):
         super().__init__()
         places, self.matcher = config.grid**2, None
         if config.trunk:
-            self.matcher = PlaceMatcher(config.grid, channels, config.trunk)
+            self.matcher = PlaceMatcher(config.grid, channels, config.trunk, config.attention)
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
         self.grid = config.grid
