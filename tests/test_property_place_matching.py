@@ -35,6 +35,10 @@ def told(points: Tensor, partner: Tensor, strength: float = 30.0) -> Places:
     return Places(points, torch.zeros(1, 2, COUNT), similar, there, back, nowhere)
 
 
+def matched(matcher: PlaceMatcher, features: Tensor, at: Tensor) -> Places:
+    return matcher(features, matcher.pairs(features), at)
+
+
 def two_views(degrees: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Points [1, 2, COUNT, 3] of two cameras' axes, the turn [4] between them, and each place's partner."""
     g = torch.Generator().manual_seed(seed)
@@ -99,20 +103,20 @@ def test_a_matcher_learns_which_places_are_the_same() -> None:
     optimizer = torch.optim.Adam(matcher.parameters(), 1e-2)
     history = []
     for _ in range(60):
-        loss = match_losses(matcher(matcher.features(x), AT), surface, points)["matches"]
+        loss = match_losses(matched(matcher, matcher.features(x), AT), surface, points)["matches"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         history.append(float(loss.detach()))
     assert history[-1] < 0.5 * history[0]
-    assert (matcher(matcher.features(x), AT).similar[0, 0].argmax(-1) == partner).float().mean() > 0.8
+    assert (matched(matcher, matcher.features(x), AT).similar[0, 0].argmax(-1) == partner).float().mean() > 0.8
 
 
 def test_other_photographs_do_not_change_a_pairs_matches() -> None:
     torch.manual_seed(0)
     matcher = PlaceMatcher(GRID, 8, 8, blocks=1)
     x = torch.randn(1, 3, COUNT, 8)
-    both, alone = (matcher(matcher.features(views), AT) for views in (x, x[:, :2]))
+    both, alone = (matched(matcher, matcher.features(views), AT) for views in (x, x[:, :2]))
     assert torch.allclose(both.similar[:, :1], alone.similar, atol=1e-5)
 
 
@@ -130,7 +134,7 @@ def test_attention_changes_nothing_before_training() -> None:
     plain, looking = (PlaceMatcher(grid=3, channels=8, width=16, attention=layers) for layers in (0, 2))
     looking.load_state_dict(plain.state_dict(), strict=False)
     tokens, at = torch.randn(2, 3, 9, 8), centres(3)
-    without, with_it = (matcher(matcher.features(tokens), at) for matcher in (plain, looking))
+    without, with_it = (matched(matcher, matcher.features(tokens), at) for matcher in (plain, looking))
     assert torch.equal(without.similar, with_it.similar)
     assert torch.equal(without.points, with_it.points)
 
@@ -138,10 +142,10 @@ def test_attention_changes_nothing_before_training() -> None:
 def test_matches_of_two_photographs_are_the_same_in_any_set_and_any_order() -> None:
     matcher, tokens, at = some_matcher(), torch.randn(1, 4, 9, 8), centres(3)
     features = matcher.features(tokens)
-    among_others = matcher(features, at)
+    among_others = matched(matcher, features, at)
     for other in (1, 2, 3):
-        alone = matcher(features[:, [0, other]], at)
-        swapped = matcher(features[:, [other, 0]], at)
+        alone = matched(matcher, features[:, [0, other]], at)
+        swapped = matched(matcher, features[:, [other, 0]], at)
         assert torch.allclose(among_others.similar[:, other - 1], alone.similar[:, 0], atol=1e-5)
         assert torch.allclose(alone.similar, swapped.similar.transpose(-1, -2), atol=1e-5)
 
@@ -149,8 +153,8 @@ def test_matches_of_two_photographs_are_the_same_in_any_set_and_any_order() -> N
 def test_what_a_place_is_like_depends_on_what_the_other_photograph_shows() -> None:
     matcher, at = some_matcher(), centres(3)
     features = matcher.features(torch.randn(1, 2, 9, 8))
-    before = matcher(features, at).similar
+    before = matched(matcher, features, at).similar
     features[:, 1, 4] += torch.randn(16)
-    after = matcher(features, at).similar
+    after = matched(matcher, features, at).similar
     elsewhere = [place for place in range(9) if place != 4]
     assert float((after - before)[:, :, elsewhere].abs().max()) > 1e-3

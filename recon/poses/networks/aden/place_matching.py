@@ -124,17 +124,26 @@ class PlaceMatcher(nn.Module):
             h = layer(h, h)
         return self.leave(h).view(*x.shape[:3], -1)
 
+    def pairs(
+        self,
+        h: Tensor,  # [B, N, places, width] of `features`
+    ) -> Tensor:
+        """Features [2, B, N - 1, places, width] of the first photograph and another, each after a look at the other."""
+        both = torch.stack([h[:, :1].expand_as(h[:, 1:]), h[:, 1:]])
+        shape, both = both.shape, both.flatten(0, 2)
+        for layer in self.across:
+            both = layer(both, both.roll(len(both) // 2, 0))
+        return both.view(shape)
+
     def forward(
         self,
         h: Tensor,  # [B, N, places, width] of `features`
+        pairs: Tensor,  # [2, B, N - 1, places, width]
         at: Tensor,  # [places, 2] middles of the places in the crop, in [-1, 1]
     ) -> Places:
         located = self.locate(h)
         points = located[..., :3] + F.pad(at, (0, 1))
-        both = torch.cat([h[:, :1].expand_as(h[:, 1:]), h[:, 1:]]).flatten(0, 1)
-        for layer in self.across:
-            both = layer(both, both.roll(len(both) // 2, 0))
-        first, other = F.normalize(self.describe(both), dim=-1).unflatten(0, (2, len(h), -1))
+        first, other = F.normalize(self.describe(pairs), dim=-1)
         similar = (self.sharpness.exp() * other) @ first.transpose(-1, -2)
         # A place that is not of the object is nobody's match. Matches must not teach what is of the object: most places
         # have no match, and would be taken for background.

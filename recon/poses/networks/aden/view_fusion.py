@@ -94,23 +94,28 @@ class ViewFusion(nn.Module):
     def features(self, tokens: Tensor) -> Tensor:
         """Features [B, N, places, width] of each photograph by itself, which every pair of it shares.
 
-        In mixed precision this alone is of 16 bits; it is most of the work.
+        In mixed precision these and what pairs see in each other alone are of 16 bits; they are most of the work.
         """
         x = (tokens.float() - self.mean) / self.spread
         return x if self.matcher is None else self.matcher.features(x).float()
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
     def compare(
         self,
         x: Tensor,  # [B, N, places, width] of `features`
         descriptors: Tensor,  # [B, N, 3] of the crops
     ) -> tuple[Tensor, Places | None]:
         """Vectors [B, N - 1, vector], and the matches that they were read from."""
-        places = turn = None
-        at = centres(self.grid).to(x)
-        if self.matcher is not None:
-            places = self.matcher(x, at)
+        pairs = None if self.matcher is None else self.matcher.pairs(x)
+        with torch.autocast(x.device.type, enabled=False):
+            places = None if self.matcher is None or pairs is None else self.matcher(x, pairs.float(), self._at(x))
+            return self._vectors(x, descriptors, places), places
+
+    def _at(self, x: Tensor) -> Tensor:
+        return centres(self.grid).to(x)
+
+    def _vectors(self, x: Tensor, descriptors: Tensor, places: Places | None) -> Tensor:
+        at, turn = self._at(x), None
+        if places is not None:
             turn = F.pad(turn_of_matches(places, at), (0, 0, 1, 0))
             turn[:, 0, 0] = 1
         look = self.drop(self.look(x).flatten(2))  # [B, N, places * look]
@@ -125,7 +130,7 @@ class ViewFusion(nn.Module):
         for layer in self.between:
             vectors = layer(vectors)
         fused = self.last(vectors[:, 1:])
-        return (fused if turn is None else torch.cat([fused, turn[:, 1:]], -1)), places
+        return fused if turn is None else torch.cat([fused, turn[:, 1:]], -1)
 
     def _matches(
         self,
@@ -134,7 +139,7 @@ class ViewFusion(nn.Module):
         """The fields of matches with the reference, both ways, of each photograph [B, N, ...]; it has one itself."""
         found = []
         half = x.shape[-1] // 2
-        at = centres(self.grid).to(x)
+        at = self._at(x)
         for sharpness, part in zip(self.sharpness.exp(), (x[..., :half], x[..., half:]), strict=True):
             unit = F.normalize(part, dim=-1)
             similar = sharpness * unit @ unit[:, :1].transpose(-1, -2)  # [B, N, places, places of the reference]
