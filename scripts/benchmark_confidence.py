@@ -33,7 +33,8 @@ BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 def errors(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation errors in degrees and centre errors in scene radii (nan for under three good ones), cam_from_world [N].
 
-    The world is turned as the camera says with which most others agree within 5 degrees.
+    The world is turned as the camera says with which most others agree within 5 degrees; its scale and place are those
+    that put most centres where they were.
     """
     # A camera's error in the world of another one is the error of the rotation between the two.
     turned = np.zeros((len(found), len(found)))
@@ -41,16 +42,26 @@ def errors(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         first, second = np.triu_indices(len(found), 1)
         turned[first, second] = pair_errors(torch.from_numpy(found), torch.from_numpy(true)).rotation_deg.numpy()
         turned += turned.T
-    best = min(turned, key=lambda e: (-(e < RIGHT_DEG).sum(), np.minimum(e, 20).sum()))
+    agreed = min(range(len(found)), key=lambda i: (-(turned[i] < RIGHT_DEG).sum(), np.minimum(turned[i], 20).sum()))
+    best = turned[agreed]
     good = np.flatnonzero(best < RIGHT_DEG)
-    centres = [torch.from_numpy(np.stack([-p[:3, :3].T @ p[:3, 3] for p in poses])) for poses in (found, true)]
-    off = np.full(len(found), np.nan)
-    radius = float((centres[1] - centres[1].mean(0)).norm(dim=1).max())
-    kept = good
-    for _ in range(4 if len(good) >= 3 else 0):  # the few whose centre is far off have no say
-        aligned = align_similarity(centres[1][kept], centres[0][kept])(centres[0])
-        off = (aligned - centres[1]).norm(dim=1).numpy() / radius
-        kept = good[np.argsort(off[good])[: max(3, int(0.8 * len(good)))]]
+    ours, theirs = (-np.einsum("nji,nj->ni", poses[:, :3, :3], poses[:, :3, 3]) for poses in (found, true))
+    ours = ours @ (true[agreed, :3, :3].T @ found[agreed, :3, :3]).T
+    radius = float(np.linalg.norm(theirs - theirs.mean(0), axis=1).max())
+    if len(good) < 3:
+        return best, np.full(len(found), np.nan)
+    off, kept = np.full(len(found), np.inf), good[:0]
+    for i, j in itertools.combinations(good, 2):  # the scale and the place that most cameras agree with
+        apart = float(np.linalg.norm(ours[i] - ours[j]))
+        scale = float(np.linalg.norm(theirs[i] - theirs[j])) / apart if apart > 0 else 0.0
+        other = np.linalg.norm(theirs[i] + scale * (ours - ours[i]) - theirs, axis=1) / radius
+        near = good[other[good] <= RIGHT_CENTRE]
+        if (len(near), -other[near].sum()) > (len(kept), -off[kept].sum()):
+            off, kept = other, near
+    if len(kept) >= 3:
+        centres = (torch.from_numpy(np.ascontiguousarray(c)) for c in (theirs[kept], ours[kept]))
+        aligned = align_similarity(*centres)(torch.from_numpy(ours)).numpy()
+        off = np.linalg.norm(aligned - theirs, axis=1) / radius
     return best, off
 
 

@@ -30,9 +30,11 @@ from fewview.recon.poses.judge.contradicted_matches import (
     least_contradicted,
     notes_on_torn_links,
     torn_links,
+    torn_views,
 )
 from fewview.recon.poses.judge.denied_surface import denied_shares
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
+from fewview.recon.poses.judge.points_known_without import points_known_without
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, moved_deg
@@ -328,6 +330,57 @@ def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None
     assert torn_links(torn, graph) == [(2, 3), (1, 3)]
     first, _ = notes_on_torn_links("abcd", torn, graph)
     assert first.startswith("c and d show the same in 80 places")
+
+
+def elsewhere(poses: list[np.ndarray], views: tuple[int, ...]) -> list[np.ndarray]:
+    """The same poses, those of some views where they would be if these had seen another of four equal sides."""
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    return [
+        np.column_stack([pose[:, :3] @ quarter, pose[:, 3]]) if view in views else pose
+        for view, pose in enumerate(poses)
+    ]
+
+
+@pytest.mark.parametrize(("strays", "doubted"), [((), []), ((5,), [5]), ((4, 5), [0, 1, 2, 3, 4, 5])])
+def test_a_loose_photograph_that_tears_a_model_is_doubted_alone_and_two_that_agree_leave_it_open(
+    strays: tuple[int, ...], doubted: list[int]
+) -> None:
+    points, seen = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3)), np.ones((6, 80), bool)
+    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.5, -0.2, 0.2, 0.5, 0.8)]
+    graph = verified_matches(model_of(poses, points, seen), poses, points)
+    for pair, geometry in graph.geometries.items():
+        if 5 in pair and pair != (4, 5):
+            geometry.inlier_matches = geometry.inlier_matches[: 20 + 4 * pair[0]]
+    graph = ViewGraph(graph.features, {}, graph.geometries)  # counts its links
+    torn = model_of(elsewhere(poses, strays), points, seen)
+    assert torn_views(torn, graph) == doubted
+    notes = notes_on_torn_links("abcdef", torn, graph)
+    assert ("f may stand elsewhere" in "".join(notes)) is (doubted == [5])
+    assert bool(notes) is bool(doubted)
+
+
+def test_a_view_that_holds_as_well_as_the_others_leaves_open_which_side_is_wrong() -> None:
+    points, seen = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3)), np.ones((6, 80), bool)
+    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.5, -0.2, 0.2, 0.5, 0.8)]
+    model = model_of(poses, points, seen)
+    graph = verified_matches(model, poses, points)
+    # What two photographs show the same is shifted, and both hold on all the others.
+    shifted = graph.geometries[2, 5].inlier_matches
+    shifted[:, 1] = np.roll(shifted[:, 1], 7)
+    graph.geometries[2, 5].inlier_matches = shifted
+    assert torn_links(model, graph) == [(2, 5)]
+    assert torn_views(model, graph) == [0, 1, 2, 3, 4, 5]
+
+
+def test_points_are_known_without_a_view_where_two_others_see_them_from_two_places() -> None:
+    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
+    twice = [looking_down(x, 15 * x) for x in (-0.8, -0.79, 0.8)]  # the first two from one place
+    assert points_known_without(model_of(twice, points, np.ones((3, 80), bool))) == {0: 80, 1: 80, 2: 0}
+    third = [*twice, looking_down(0.1, 0.0)]
+    seen = np.ones((4, 80), bool)
+    seen[3, 50:] = False
+    assert points_known_without(model_of(third, points, seen)) == {0: 80, 1: 80, 2: 50, 3: 50}
+    assert points_known_without(model_of(twice[::2], points, seen[:2])) == {0: 0, 1: 0}  # two alone
 
 
 def test_a_model_that_contradicts_much_is_solved_again_without_the_pairs_that_it_rests_on() -> None:

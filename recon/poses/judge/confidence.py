@@ -12,14 +12,14 @@ from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
-from .contradicted_matches import torn_links
+from .contradicted_matches import torn_views
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import Again, moved_deg
 from .two_against_two import worst_dispute
 
 MAX_NAMED = 4
-TORN = 0.5  # belief at most in cameras of which some contradict each other: one side is wrong, which is not known
+TORN = 0.5  # belief at most in cameras that may be the wrong ones of some which contradict each other
 PATTERNS = 0.5  # of the photographs that show a pattern, for it to be told
 
 # Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene" on 400
@@ -52,9 +52,9 @@ def confidence_of_cameras(
     assert found.model is not None
     moved = moved_deg(found.graph, found.model, found.denied, again, seed)
     features = camera_features(found, images, moved)
-    doubted = torn_links(found.model, found.verified) or worst_dispute(found.denied)
-    most = TORN if doubted else 1.0
-    return {view: min(most, _logistic(f.evidence())) for view, f in features.items()}
+    doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
+    most = {view: TORN for view in doubted}
+    return {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
 
 
 def _logistic(evidence: Mapping[str, float]) -> float:
