@@ -16,6 +16,7 @@ from fewview.recon.poses.judge.camera_features import CameraFeatures, bottleneck
 from fewview.recon.poses.judge.confidence import (
     MAX_NAMED,
     _logistic,
+    against_others,
     look_alike_reasons,
     notes_on_confidence,
     notes_on_patterns,
@@ -370,6 +371,11 @@ def test_a_view_that_holds_as_well_as_the_others_leaves_open_which_side_is_wrong
     graph.geometries[2, 5].inlier_matches = shifted
     assert torn_links(model, graph) == [(2, 5)]
     assert torn_views(model, graph) == [0, 1, 2, 3, 4, 5]
+
+
+def test_no_camera_is_surer_than_the_surest_of_the_others() -> None:
+    assert against_others({3: 0.95, 5: 0.4, 7: 0.2}) == {3: 0.4, 5: 0.4, 7: 0.2}
+    assert against_others({3: 0.95, 5: 0.4, 7: 0.97}) == {3: 0.95, 5: 0.4, 7: 0.95}
 
 
 def test_points_are_known_without_a_view_where_two_others_see_them_from_two_places() -> None:

@@ -54,7 +54,14 @@ def confidence_of_cameras(
     features = camera_features(found, images, moved)
     doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
     most = {view: TORN for view in doubted}
-    return {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
+    beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
+    return against_others(beliefs)
+
+
+def against_others(beliefs: Mapping[int, float]) -> dict[int, float]:
+    """Beliefs of which none is larger than the largest of the others': one camera by itself is nowhere."""
+    second = sorted(beliefs.values())[-2:][0]
+    return {view: min(belief, second) for view, belief in beliefs.items()}
 
 
 def _logistic(evidence: Mapping[str, float]) -> float:
