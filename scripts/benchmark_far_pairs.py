@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 from benchmark_poses import at_size
+from fewview.recon.pipeline.analysis_by_synthesis import refined_by_synthesis
 from fewview.recon.poses import Poses, PosesConfig
 from fewview.recon.poses.networks.aden import AdenEstimator
 from fewview.recon.poses.networks.proposed_cameras import WithProposals
@@ -32,7 +33,7 @@ from fewview.scene.progress import Progress, silent
 from fewview.scene.readers import read_capture
 from torch import Tensor
 
-RIGHT_DEG = 15.0
+RIGHT_DEG = (5.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,15 @@ def rotations(poses: Poses | FewviewError) -> dict[int, Tensor]:
     return found | dict(zip(poses.placed, poses.capture.cameras.cam_from_world[:, :3, :3], strict=True))
 
 
-def right_pairs(found: dict[int, Tensor], true: Tensor) -> list[bool]:
-    """For each pair of N views whether its rotation is right; `true` is [N, 3, 3]."""
-    right = []
+def pair_errors_deg(found: dict[int, Tensor], true: Tensor) -> list[float]:
+    """Error of the relative rotation of each pair of N views, 180 where one is not placed; `true` is [N, 3, 3]."""
+    errors = []
     for i in range(len(true)):
         for j in range(i):
             is_there = i in found and j in found
-            off = found[i] @ found[j].T @ (true[i] @ true[j].T).T if is_there else -torch.eye(3)
-            right.append(is_there and math.degrees(float(rotation_angle(off))) < RIGHT_DEG)
-    return right
+            off = found[i] @ found[j].T @ (true[i] @ true[j].T).T if is_there else None
+            errors.append(180.0 if off is None else math.degrees(float(rotation_angle(off))))
+    return errors
 
 
 def answer(estimator: StructureFromMotion | AdenEstimator | WithProposals, capture: Capture) -> Poses | FewviewError:
@@ -84,6 +85,14 @@ def answer(estimator: StructureFromMotion | AdenEstimator | WithProposals, captu
         return estimator.place(capture)
     except FewviewError as error:
         return error
+
+
+def refined(poses: Poses | FewviewError, capture: Capture) -> Poses | FewviewError:
+    """The same after analysis by synthesis; as it is where that cannot be done."""
+    try:
+        return poses if isinstance(poses, FewviewError) else refined_by_synthesis(poses, capture)
+    except FewviewError:
+        return poses
 
 
 def sets_of(true: Tensor, views: int, count: int, apart_deg: float, seed: int) -> list[list[int]]:
@@ -111,6 +120,7 @@ def main() -> None:
     parser.add_argument("--apart", type=float, default=25.0, help="degrees")
     parser.add_argument("--side", type=int, default=960, help="longer side of the photographs, pixels")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synthesis", action="store_true")
     options = parser.parse_args()
     reference = read_capture(options.reference or options.data)
     assert reference.cameras is not None
@@ -122,7 +132,7 @@ def main() -> None:
     network = AdenEstimator.load(options.weights)
     print(f"{options.data.name}: {len(known)} photographs with reference cameras")
     for views in options.views:
-        right: dict[str, list[bool]] = defaultdict(list)
+        errors: dict[str, list[float]] = defaultdict(list)
         seconds: dict[str, float] = defaultdict(float)
         chosen_sets = sets_of(true, views, options.sets, options.apart, options.seed)
         for chosen in chosen_sets:
@@ -135,11 +145,17 @@ def main() -> None:
             found = {"structure from motion": motion, "ADen": answer(network, some)}
             seconds["ADen"] += time.process_time() - started
             found["together"] = answer(WithProposals(Given(motion), network), some)
+            if options.synthesis:
+                started = time.process_time()
+                found["and synthesis"] = refined(found["together"], some)
+                seconds["and synthesis"] += time.process_time() - started
             for name, poses in found.items():
-                right[name] += right_pairs(rotations(poses) if name != "ADen" else _placed(poses), true[chosen])
-        for name, pairs in right.items():
+                own = name in ("ADen", "and synthesis")  # cameras alone, of what it placed
+                errors[name] += pair_errors_deg(_placed(poses) if own else rotations(poses), true[chosen])
+        for name, pairs in errors.items():
             took = f", {seconds[name] / len(chosen_sets):.1f} s of processor time a set" if name in seconds else ""
-            print(f"N={views} {name}: R@15 {np.mean(pairs):.2f} of {len(pairs)} pairs{took}", flush=True)
+            shares = " ".join(f"R@{limit:g} {np.mean(np.array(pairs) < limit):.2f}" for limit in RIGHT_DEG)
+            print(f"N={views} {name}: {shares} of {len(pairs)} pairs{took}", flush=True)
 
 
 def _placed(poses: Poses | FewviewError) -> dict[int, Tensor]:

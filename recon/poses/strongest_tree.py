@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Edge = tuple[int, int]
 
@@ -18,3 +18,21 @@ def strongest_tree(weights: Mapping[Edge, float]) -> list[Edge]:
             group |= dict.fromkeys(small, large)
             tree.append((a, b))
     return tree
+
+
+def smaller_sides(tree: Sequence[Edge]) -> list[set[int]]:
+    """The fewer views that are left on one side of each edge of a tree, when it is taken away."""
+    beside: dict[int, list[int]] = {view: [] for edge in tree for view in edge}
+    for a, b in tree:
+        beside[a].append(b)
+        beside[b].append(a)
+    sides = []
+    for a, b in tree:
+        side, edge = {a}, [a]
+        while edge:
+            view = edge.pop()
+            new = [other for other in beside[view] if other not in side and {view, other} != {a, b}]
+            side.update(new)
+            edge.extend(new)
+        sides.append(side if 2 * len(side) <= len(beside) else beside.keys() - side)
+    return sides

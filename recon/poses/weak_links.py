@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...scene.point_cloud import PointCloud
-from .strongest_tree import strongest_tree
+from .strongest_tree import smaller_sides, strongest_tree
 
 # A link is weak up to this share of the points that a photograph usually sees, and up to this many. Chosen on nine
 # photographs of a banana: the two whose cameras are not sure hang by 5 % and 25 %, the others by 57 % and more.
@@ -95,21 +95,7 @@ def _parts(counts: Tensor) -> list[set[int]]:
     """The smaller part of the views for each edge of the tree of strongest pairs that is taken away."""
     views = counts.diagonal().nonzero()[:, 0].tolist()
     shared = counts.tolist()
-    tree = strongest_tree({(a, b): shared[a][b] for a, b in itertools.combinations(views, 2)})
-    beside: dict[int, list[int]] = {view: [] for view in views}
-    for a, b in tree:
-        beside[a].append(b)
-        beside[b].append(a)
-    parts = []
-    for a, b in tree:
-        part, edge = {a}, [a]
-        while edge:
-            view = edge.pop()
-            new = [other for other in beside[view] if other not in part and {view, other} != {a, b}]
-            part.update(new)
-            edge.extend(new)
-        parts.append(part if 2 * len(part) <= len(views) else set(views) - part)
-    return parts
+    return smaller_sides(strongest_tree({(a, b): shared[a][b] for a, b in itertools.combinations(views, 2)}))
 
 
 def _seen_from_both(points: PointCloud, group: set[int], n_views: int) -> int:

@@ -7,12 +7,14 @@ wrong (compare the loop constraints of Zach et al., CVPR 2010).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pycolmap
 
+from ....scene.readers.safe_paths import listed
 from ..mapping import Model
+from ..strongest_tree import smaller_sides, strongest_tree
 from ..verification import Pair, ViewGraph, essential_matrix, sampson_distances
 
 MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes are off by a hundred and more
@@ -30,12 +32,14 @@ CLEARLY = 1.02  # times as much agrees with a better model
 # round a block less than 0.2; of wrong ones of symmetric things, tiles and rings that do not close half have 0.51 to 1.
 TEARING = 0.47
 MOST_NAMED = 3
-# A stray photograph: nearly all contradicted matches are its own, and it hangs on the others by less than half of what
-# the usual one does. Six choices of photographs of the fox are torn by one such, which has 0.13 to 0.43 of that (two
-# more have 0.8 and 1.1). Three wrong models of symmetric things, laid upon themselves, are torn at one view, too; it
-# has 0.55 and more.
-CONTRADICTED, NEARLY_ALL, LOOSE = 0.8, 0.95, 0.5
-LEAST_RIGID = 4  # views, of which one may be a stray
+# Strays: a photograph, or a few that hold each other, of which nearly all contradicted matches are, and each of which
+# hangs on the others by less than half of what the usual one does. Nine choices of photographs of the fox are torn by
+# such, by 0.07 to 0.43 of it. Of wrong models of symmetric things, laid upon themselves, parts of 3 of 7 and of 3 and 4
+# of 9 would be taken for strays, and leave the wrong half believed in; so more than two must be a quarter at most. Two
+# of 9 have 0.49, and single ones 0.55 and more.
+CONTRADICTED, NEARLY_ALL, LOOSE = 0.8, 0.95, 0.45
+MOST_STRAYS, MOST_STRAY_SHARE = 2, 0.25
+LEAST_OTHERS = 3  # views that strays may be torn from
 
 Cameras = Mapping[int, tuple[np.ndarray, pycolmap.Camera]]  # cam_from_world [3, 4] and lens of each view
 
@@ -84,33 +88,40 @@ def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
 
 
 def torn_views(model: Model, graph: ViewGraph) -> list[int]:
-    """Views of which `torn_links` leave open where they stand: all of the model, or the stray one alone; else none."""
-    if not torn_links(model, graph):
-        return []
-    stray = _stray(model, graph)
-    return model.views if stray is None else [stray]
+    """Views of which `torn_links` leave open where they stand: all of the model, or the strays alone; else none."""
+    return (_strays(model, graph) or model.views) if torn_links(model, graph) else []
 
 
-def _stray(model: Model, graph: ViewGraph) -> int | None:
-    """The view that hangs loosely on the others and that nearly all contradicted matches are of, if there is one."""
-    against, held = dict.fromkeys(model.views, 0.0), dict.fromkeys(model.views, 0.0)
-    for pair, share in agreeing_shares(model, graph).items():
-        matches = len(graph.geometries[pair].inlier_matches)
-        for view in pair:
-            held[view] += share * matches
-            against[view] += (1 - share) * matches if share < CONTRADICTED else 0.0
-    view = max(against, key=lambda v: against[v])
-    others = float(np.median([held[v] for v in held if v != view]))
-    nearly_all = against[view] >= NEARLY_ALL * sum(against.values()) / 2  # each pair counts at both of its views
-    return view if len(held) >= LEAST_RIGID and nearly_all and held[view] < LOOSE * others else None
+def _strays(model: Model, graph: ViewGraph) -> list[int]:
+    """Few views that hang loosely on the others and that nearly all contradicted matches are of, if there are such."""
+    agreeing, views = agreeing_shares(model, graph), model.views
+    matches = {pair: len(graph.geometries[pair].inlier_matches) for pair in agreeing}
+    held = {pair: share * matches[pair] for pair, share in agreeing.items()}
+    against = {pair: (1 - share) * matches[pair] for pair, share in agreeing.items() if share < CONTRADICTED}
+    of_view = {view: sum(n for pair, n in held.items() if view in pair) for view in views}
+    most = min(max(MOST_STRAYS, int(MOST_STRAY_SHARE * len(views))), len(views) - LEAST_OTHERS)
+    groups = [{view} for view in views] + smaller_sides(strongest_tree({p: n for p, n in held.items() if n}))
+    found: list[tuple[float, list[int]]] = []
+    for group in groups:
+        if len(group) > most or _across(against, group) < NEARLY_ALL * sum(against.values()):
+            continue
+        usual = float(np.median([of_view[view] for view in views if view not in group]))
+        each = _across(held, group) / len(group)
+        if each < LOOSE * usual:
+            found.append((each / usual, sorted(group)))
+    return min(found, default=(0.0, []))[1]
+
+
+def _across(matches: Mapping[Pair, float], group: Collection[int]) -> float:
+    return sum(number for (a, b), number in matches.items() if (a in group) != (b in group))
 
 
 def notes_on_torn_links(names: Sequence[str], model: Model, graph: ViewGraph) -> list[str]:
-    """A sentence about the first of `torn_links`, and which photograph may stand elsewhere, if it is one."""
+    """A sentence about the first of `torn_links`, and which photographs may stand elsewhere, where these are few."""
     torn = torn_views(model, graph)
     what = (
-        f"{names[torn[0]]} may stand elsewhere"
-        if len(torn) == 1
+        f"{listed([names[view] for view in torn], MOST_NAMED)} may stand elsewhere"
+        if len(torn) < len(model.views)
         else "some photographs may be turned or shifted against the others as a whole, as where several sides of a "
         "thing look alike"
     )
