@@ -55,6 +55,7 @@ class PlacesSome:
 
     placed: tuple[int, ...]
     world: Similarity
+    confidence: tuple[float | None, ...] = ()
     name: str = "some system"
 
     def place(self, capture: Capture, progress: Progress = silent) -> Poses:
@@ -63,7 +64,8 @@ class PlacesSome:
         cameras = cameras_around(VIEWS)[torch.tensor(self.placed)].transformed(self.world)
         known = replace(capture.subset(self.placed), cameras=cameras, points=None)
         lost = {v: f"{capture.names[v]} matches nothing." for v in range(len(capture)) if v not in self.placed}
-        return Poses(known, list(self.placed), lost, {}, {})
+        confidence = self.confidence or (None,) * len(self.placed)
+        return Poses(known, list(self.placed), lost, {}, {}, confidence=confidence)
 
 
 HERE = Similarity(torch.tensor(1.0), torch.eye(3), torch.zeros(3))
@@ -101,6 +103,16 @@ def test_where_too_few_are_placed_the_network_places_all_and_says_so(
     assert found.placed == list(range(VIEWS))
     assert set(found.confidence) == {None}
     assert "nothing has confirmed them" in found.notes[0]
+
+
+def test_where_too_few_cameras_are_sure_the_network_places_all(network: AdenEstimator) -> None:
+    every = tuple(range(VIEWS))
+    unsure = PlacesSome(every, HERE, (0.95, 0.99, 0.99, 0.6, 0.2, 0.5))  # the third is held out
+    found = WithProposals(unsure, network).place(photographs())
+    assert set(found.confidence) == {None}
+    assert found.notes[0].startswith("some system is sure of only 2 of the photographs that it placed (5)")
+    enough = replace(unsure, confidence=(0.95, 0.99, 0.1, 0.9, 0.2, 0.5))
+    assert WithProposals(enough, network).place(photographs()).confidence == enough.confidence
 
 
 def test_nothing_is_proposed_where_all_are_placed(network: AdenEstimator) -> None:

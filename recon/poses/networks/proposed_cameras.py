@@ -1,8 +1,9 @@
 """A network's proposals for the photographs of one object that another system could not place.
 
-Where that system placed enough photographs to go on from, its cameras stay, and the network says where the others may
-have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it did not, the network
-places all of them, and a note says that nothing has confirmed it.
+Where that system is sure of enough photographs to go on from, its cameras stay, and the network says where the others
+may have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it is not, the network
+places all of them, and a note says that nothing has confirmed it: of objects whose sides look alike, cameras that
+structure from motion is not sure of are wrong more often than the network's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import torch
 from ....scene.capture import Capture
 from ....scene.errors import BadInputError, FewviewError
 from ....scene.progress import Progress, silent
+from ....scene.run import SURE
 from ..pose_estimator import PoseEstimator, Poses
 from .aden.aden_estimator import AdenEstimator
 
-ENOUGH = 3  # placed photographs to learn from, that an object can be made from
+ENOUGH = 3  # photographs to learn from with cameras that are sure, that an object can be made from
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class WithProposals:
         except FewviewError as error:
             return self._alone(capture, str(error), progress)
         held_out = set(capture.test or ())
+        learning = [c for view, c in zip(poses.placed, poses.confidence, strict=True) if view not in held_out]
+        sure = sum(belief is None or belief >= SURE for belief in learning)
+        if sure < ENOUGH:
+            reason = f"{self.first.name} is sure of only {sure} of the photographs that it placed ({len(learning)})"
+            return self._alone(capture, reason, progress)
         lost = [view for view in poses.unplaced if view not in held_out]
         if not lost:
             return poses
-        learning = [view for view in poses.placed if view not in held_out]
-        if len(learning) < ENOUGH:
-            return self._alone(capture, f"{self.first.name} placed only {len(learning)} photographs", progress)
         proposed = self.network.proposals(capture, poses, lost)
         names = ", ".join(capture.names[view] for view in sorted(proposed))
         note = f"{self.network.name} proposes cameras for what was not placed: {names}." if proposed else ""
