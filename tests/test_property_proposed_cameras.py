@@ -134,6 +134,21 @@ def test_weights_of_something_else_are_refused_in_one_sentence(tmp_path: Path) -
         estimator_for(None, pose_network=tmp_path / "nothing.safetensors")
 
 
+def test_the_word_aden_means_the_weights_that_come_with_fewview(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    estimator = estimator_for(None, pose_network=Path("aden"))
+    assert isinstance(estimator, WithProposals)
+    assert estimator.network.network.config == AdenConfig()
+    first, second = (estimator.network.place(photographs()) for _ in range(2))
+    assert first.placed == list(range(VIEWS))
+    assert torch.equal(first.capture.cameras.cam_from_world, second.capture.cameras.cam_from_world)
+    (tmp_path / "aden").write_text("a file of that name is meant first")
+    with pytest.raises(BadInputError):
+        estimator_for(None, pose_network=Path("aden"))
+
+
 def test_cameras_are_the_photographs_own_lens(network: AdenEstimator) -> None:
     found = WithProposals(PlacesSome((0, 1, 3, 4), HERE), network).place(photographs())
     cameras: Cameras = found.hypotheses[5].cameras

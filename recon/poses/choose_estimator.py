@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 
+from .networks.aden.aden_weights import BUNDLED
 from .networks.proposed_cameras import WithProposals
 from .pointmaps import providers
 from .pointmaps.pointmap_estimator import PointmapEstimator
 from .pose_estimator import PoseEstimator
 from .poses_config import PosesConfig
 from .structure_from_motion import StructureFromMotion
+
+OWN = Path("aden")  # means the weights that come with Fewview, where nothing of that name is there
 
 
 def estimator_for(
@@ -22,10 +25,13 @@ def estimator_for(
 ) -> PoseEstimator:
     """The pointmap network with these weights, which are read at once; structure from motion where there are none.
 
-    With `pose_network` an ADen network proposes cameras for what either of them cannot place.
+    With `pose_network` an ADen network proposes cameras for what either of them cannot place; the word aden is the one
+    that comes with Fewview.
     Raises BadInputError when the weights are not there, not whole, not safe or of another network.
     """
     first: PoseEstimator = StructureFromMotion(config)
     if weights is not None:
         first = PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
-    return first if pose_network is None else WithProposals.load(first, pose_network, device)
+    if pose_network is None:
+        return first
+    return WithProposals.load(first, BUNDLED if pose_network == OWN and not OWN.exists() else pose_network, device)

@@ -17,6 +17,8 @@ from .image_encoder import ImageEncoder
 from .model import Aden
 
 KIND = "an ADen network of this version"
+# Trained by scripts/train_priors/aden.py on rendered objects; its backbone is EfficientNet-Lite0's (Apache-2.0).
+BUNDLED = Path(__file__).with_name("aden.safetensors")
 _SETTINGS = "aden_settings"
 
 
