@@ -85,6 +85,16 @@ def test_the_result_says_where_it_comes_from(refined: Poses) -> None:
     assert float(nearest) < 0.1 * 3 * 1.85
 
 
+def test_of_two_answers_the_one_is_kept_that_an_object_can_be_made_from(photographs: Capture, refined: Poses) -> None:
+    anywhere = estimated(photographs, degrees=80.0)
+    doubted = replace(anywhere, other=estimated(photographs))
+    found = refined_by_synthesis(doubted, replace(photographs, cameras=None), CONFIG)
+    assert torch.equal(found.capture.cameras.cam_from_world, refined.capture.cameras.cam_from_world)
+    assert found.other is None
+    assert found.notes[-1].startswith("Of two answers, neither of which could be believed")
+    assert found.notes[:-1] == refined.notes
+
+
 def test_a_held_out_photograph_has_no_say(photographs: Capture, refined: Poses) -> None:
     poses = estimated(photographs)
     place = poses.placed.index(HELD_OUT)

@@ -111,6 +111,8 @@ def test_where_too_few_cameras_are_sure_the_network_places_all(network: AdenEsti
     found = WithProposals(unsure, network).place(photographs())
     assert set(found.confidence) == {None}
     assert found.notes[0].startswith("some system is sure of only 2 of the photographs that it placed (5)")
+    assert found.other is not None
+    assert found.other.confidence == unsure.confidence
     enough = replace(unsure, confidence=(0.95, 0.99, 0.1, 0.9, 0.2, 0.5))
     assert WithProposals(enough, network).place(photographs()).confidence == enough.confidence
 

@@ -15,6 +15,7 @@ import torch
 
 from ...scene.cameras import Cameras
 from ...scene.capture import Capture
+from ...scene.errors import BadInputError
 from ...scene.progress import Progress, silent
 from ..evidence.view_prior import ViewPrior
 from ..poses.pose_estimator import PoseHypotheses, Poses
@@ -42,9 +43,43 @@ def refined_by_synthesis(
     looked at, too. Alpha or masks say what the object is; where only some
     photographs have them the others keep their cameras, and where none has the whole picture is taken for it. Held-out
     photographs have no say, and are fitted to the finished object. The world stays the given one as nearly as the
-    cameras allow. Points and depths belong to the cameras as they were, and are left out. Raises BadInputError for
-    fewer than three placed photographs to learn from, and for silhouettes that cannot be used.
+    cameras allow. Points and depths belong to the cameras as they were, and are left out. Where there is an answer of
+    another system, too (`poses.other`), the object is made from both, and the one is kept that shows photographs better
+    which it is made without. Raises BadInputError for fewer than three placed photographs to learn from, and for
+    silhouettes that cannot be used.
     """
+    first = _refined(replace(poses, other=None), photographs, config, view_prior, progress)
+    if poses.other is None:
+        return first
+    try:
+        second = _refined(poses.other, photographs, config, view_prior, progress)
+    except BadInputError:  # such as too few with a silhouette
+        return first
+    return _more_alike(first, second)
+
+
+def _more_alike(first: Poses, second: Poses) -> Poses:
+    """The answer whose object looks more like photographs that it is made without; unplaced ones count as the worst."""
+    looks = [_distances(answer) for answer in (first, second)]
+    worst = max(max(look.values()) for look in looks)
+    photographs = looks[0].keys() | looks[1].keys()
+    one, two = (sum(look.get(name, worst) for name in photographs) / len(photographs) for look in looks)
+    kept = first if one <= two else second
+    note = (
+        "Of two answers, neither of which could be believed by itself, an object was made each: the one kept is "
+        f"{min(one, two):.3f} away from photographs that it is made without, the other {max(one, two):.3f}."
+    )
+    return replace(kept, notes=(*kept.notes, note))
+
+
+def _distances(answer: Poses) -> dict[str, float]:
+    figures = answer.stats["synthesis"]
+    return figures["distance_when_left_out"] or figures["distance"]
+
+
+def _refined(
+    poses: Poses, photographs: Capture | None, config: SynthesisConfig, view_prior: ViewPrior | None, progress: Progress
+) -> Poses:
     given = poses.capture
     assert given.cameras is not None
     held_out = set(given.test or ())

@@ -57,6 +57,9 @@ class Poses:
     hypotheses: Mapping[int, PoseHypotheses] = field(default_factory=dict)
     depths: Stereo | None = None  # of the placed training views, in order, in the same world; None: without depth
     notes: tuple[str, ...] = ()  # sentences for the report about where the cameras come from
+    # Another system's answer for the same photographs, where neither can be believed more; analysis by synthesis makes
+    # the object from both.
+    other: Poses | None = None
 
     def __post_init__(self) -> None:
         if not self.confidence:

@@ -3,7 +3,7 @@
 Where that system is sure of enough photographs to go on from, its cameras stay, and the network says where the others
 may have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it is not, the network
 places all of them, and a note says that nothing has confirmed it: of objects whose sides look alike, cameras that
-structure from motion is not sure of are wrong more often than the network's.
+structure from motion is not sure of are wrong more often than the network's. Not always: they are kept as `other`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class WithProposals:
         sure = sum(belief is None or belief >= SURE for belief in learning)
         if sure < ENOUGH:
             reason = f"{self.first.name} is sure of only {sure} of the photographs that it placed ({len(learning)})"
-            return self._alone(capture, reason, progress)
+            return replace(self._alone(capture, reason, progress), other=poses if len(learning) >= ENOUGH else None)
         lost = [view for view in poses.unplaced if view not in held_out]
         if not lost:
             return poses
