@@ -132,7 +132,7 @@ def test_weights_of_something_else_are_refused_in_one_sentence(tmp_path: Path) -
     torch.save({"weight": torch.zeros(3)}, other)
     with pytest.raises(BadInputError, match=r"is not an ADen network of this version.*scripts/train_priors/aden.py"):
         estimator_for(None, pose_network=other)
-    with pytest.raises(BadInputError, match="cannot be read"):
+    with pytest.raises(BadInputError, match=r"There is no pose network at .*: give the word aden"):
         estimator_for(None, pose_network=tmp_path / "nothing.safetensors")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ...scene.errors import BadInputError
 from .networks.aden.aden_weights import BUNDLED
 from .networks.proposed_cameras import WithProposals
 from .pointmaps import providers
@@ -34,4 +35,10 @@ def estimator_for(
         first = PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
     if pose_network is None:
         return first
-    return WithProposals.load(first, BUNDLED if pose_network == OWN and not OWN.exists() else pose_network, device)
+    network = BUNDLED if pose_network == OWN and not OWN.exists() else pose_network
+    if not network.exists():
+        raise BadInputError(
+            f"There is no pose network at {network}: give the word {OWN} for the weights that come with Fewview, or a "
+            "file of scripts/train_priors/aden.py."
+        )
+    return WithProposals.load(first, network, device)
