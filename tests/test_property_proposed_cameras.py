@@ -117,6 +117,15 @@ def test_where_too_few_cameras_are_sure_the_network_places_all(network: AdenEsti
     assert WithProposals(enough, network).place(photographs()).confidence == enough.confidence
 
 
+def test_what_was_placed_stays_where_the_network_sees_no_object(network: AdenEstimator) -> None:
+    shown = photographs()
+    empty = tuple(replace(frame, load=lambda: np.zeros((SIDE, SIDE, 4), np.uint8)) for frame in shown.frames)
+    unsure = PlacesSome(tuple(range(VIEWS)), HERE, (0.4,) * VIEWS)
+    found = WithProposals(unsure, network).place(replace(shown, frames=empty))
+    assert found.confidence == unsure.confidence
+    assert "The network could not help" in found.notes[-1]
+
+
 def test_nothing_is_proposed_where_all_are_placed(network: AdenEstimator) -> None:
     found = WithProposals(PlacesSome(tuple(range(VIEWS)), HERE), network).place(photographs())
     assert not found.hypotheses

@@ -52,7 +52,11 @@ class WithProposals:
         sure = sum(belief is None or belief >= SURE for belief in learning)
         if sure < ENOUGH:
             reason = f"{self.first.name} is sure of only {sure} of the photographs that it placed ({len(learning)})"
-            return replace(self._alone(capture, reason, progress), other=poses if len(learning) >= ENOUGH else None)
+            try:
+                alone = self._alone(capture, reason, progress)
+            except FewviewError as error:  # such as of more photographs than it takes; what was placed is there
+                return replace(poses, notes=(*poses.notes, str(error)))
+            return replace(alone, other=poses if len(learning) >= ENOUGH else None)
         lost = [view for view in poses.unplaced if view not in held_out]
         if not lost:
             return poses
