@@ -268,6 +268,15 @@ def test_groups_whose_surfaces_deny_each_other_are_taken_apart_with_all_their_pa
     assert not misleading_pairs(graph, model, {}, {(0, 4): differ})
 
 
+def elsewhere(poses: list[np.ndarray], views: tuple[int, ...]) -> list[np.ndarray]:
+    """The same poses, those of some views where they would be if these had seen another of four equal sides."""
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    return [
+        np.column_stack([pose[:, :3] @ quarter, pose[:, 3]]) if view in views else pose
+        for view, pose in enumerate(poses)
+    ]
+
+
 def verified_matches(model: Model, poses: list[np.ndarray], points: np.ndarray) -> ViewGraph:
     """All pairs of views as cameras at these poses [3, 4] would see points [P, 3], every one of them matched."""
     lens = model.reconstruction.camera(1)
@@ -293,10 +302,9 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     assert share(model, right) == 0
     assert contradictions(model, right) == {}
     # The last camera where it would be if it had seen another of four equal sides.
-    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    elsewhere = [*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])]
+    last_elsewhere = elsewhere(poses, (3,))
     # Three of the six pairs are with it, and all cover much the same.
-    elsewhere_seen = verified_matches(model, elsewhere, points)
+    elsewhere_seen = verified_matches(model, last_elsewhere, points)
     assert share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
     assert contradictions(model, elsewhere_seen) == {(0, 3): 1.0, (1, 3): 1.0, (2, 3): 1.0}
     # Pairs that cover next to nothing count for nothing.
@@ -306,7 +314,7 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     assert share(model, elsewhere_seen) == 0
     # Views that the model does not place contradict nothing.
     seen = np.ones((3, 80), bool)
-    assert share(model_of(poses[:3], points, seen), verified_matches(model, elsewhere, points)) == 0
+    assert share(model_of(poses[:3], points, seen), verified_matches(model, last_elsewhere, points)) == 0
 
 
 def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
@@ -315,8 +323,7 @@ def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
     poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
     seen = np.ones((4, 80), bool)
     right = model_of(poses, points, seen)
-    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    wrong = model_of([*poses[:3], np.column_stack([poses[3][:, :3] @ quarter, poses[3][:, 3]])], points, seen)
+    wrong = model_of(elsewhere(poses, (3,)), points, seen)
     return right, wrong, verified_matches(right, poses, points)
 
 
@@ -332,15 +339,6 @@ def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None
     assert torn_links(torn, graph) == [(2, 3), (1, 3)]
     first, _ = notes_on_torn_links("abcd", torn, graph)
     assert first.startswith("c and d show the same in 80 places")
-
-
-def elsewhere(poses: list[np.ndarray], views: tuple[int, ...]) -> list[np.ndarray]:
-    """The same poses, those of some views where they would be if these had seen another of four equal sides."""
-    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    return [
-        np.column_stack([pose[:, :3] @ quarter, pose[:, 3]]) if view in views else pose
-        for view, pose in enumerate(poses)
-    ]
 
 
 @pytest.mark.parametrize(("strays", "doubted"), [((), []), ((5,), [5]), ((4, 5), [4, 5]), ((3, 4, 5), range(6))])

@@ -69,12 +69,7 @@ def contradictions(model: Model, graph: ViewGraph) -> dict[Pair, float]:
     That is the geometric mean of the most that either has with any: 1 for each other's best. `graph` holds all pairs
     that were verified, those that were taken out later, too; pairs of views that the model does not place are left out.
     """
-    most = graph.most_inliers()
-    return {
-        (a, b): graph.links[a][b] / float(np.sqrt(most[a] * most[b]))
-        for (a, b), agreeing in agreeing_shares(model, graph).items()
-        if agreeing < LEAST_AGREEING
-    }
+    return _strengths(graph, agreeing_shares(model, graph))
 
 
 def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
@@ -83,18 +78,31 @@ def torn_links(model: Model, graph: ViewGraph) -> list[Pair]:
     A ring of photographs that does not close is torn between two neighbours. A thing of which several sides look alike
     is laid upon itself, and then two photographs that show one side as another one agree with nothing else.
     """
-    torn = {pair: strength for pair, strength in contradictions(model, graph).items() if strength >= TEARING}
-    return sorted(torn, key=lambda pair: (-torn[pair], pair))
+    return _tearing(graph, agreeing_shares(model, graph))
 
 
 def torn_views(model: Model, graph: ViewGraph) -> list[int]:
     """Views of which `torn_links` leave open where they stand: all of the model, or the strays alone; else none."""
-    return (_strays(model, graph) or model.views) if torn_links(model, graph) else []
+    agreeing = agreeing_shares(model, graph)
+    return (_strays(model.views, graph, agreeing) or model.views) if _tearing(graph, agreeing) else []
 
 
-def _strays(model: Model, graph: ViewGraph) -> list[int]:
+def _strengths(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> dict[Pair, float]:
+    most = graph.most_inliers()
+    return {
+        (a, b): graph.links[a][b] / float(np.sqrt(most[a] * most[b]))
+        for (a, b), share in agreeing.items()
+        if share < LEAST_AGREEING
+    }
+
+
+def _tearing(graph: ViewGraph, agreeing: Mapping[Pair, float]) -> list[Pair]:
+    torn = {pair: strength for pair, strength in _strengths(graph, agreeing).items() if strength >= TEARING}
+    return sorted(torn, key=lambda pair: (-torn[pair], pair))
+
+
+def _strays(views: Sequence[int], graph: ViewGraph, agreeing: Mapping[Pair, float]) -> list[int]:
     """Few views that hang loosely on the others and that nearly all contradicted matches are of, if there are such."""
-    agreeing, views = agreeing_shares(model, graph), model.views
     matches = {pair: len(graph.geometries[pair].inlier_matches) for pair in agreeing}
     held = {pair: share * matches[pair] for pair, share in agreeing.items()}
     against = {pair: (1 - share) * matches[pair] for pair, share in agreeing.items() if share < CONTRADICTED}
@@ -118,17 +126,19 @@ def _across(matches: Mapping[Pair, float], group: Collection[int]) -> list[float
 
 def notes_on_torn_links(names: Sequence[str], model: Model, graph: ViewGraph) -> list[str]:
     """A sentence about the first of `torn_links`, and which photographs may stand elsewhere, where these are few."""
-    torn = torn_views(model, graph)
+    agreeing = agreeing_shares(model, graph)
+    torn = _tearing(graph, agreeing)
+    strays = _strays(model.views, graph, agreeing) if torn else []
     what = (
-        f"{listed([names[view] for view in torn], MOST_NAMED)} may stand elsewhere"
-        if len(torn) < len(model.views)
+        f"{listed([names[view] for view in strays], MOST_NAMED)} may stand elsewhere"
+        if strays
         else "some photographs may be turned or shifted against the others as a whole, as where several sides of a "
         "thing look alike"
     )
     return [
         f"{names[a]} and {names[b]} show the same in {graph.links[a][b]} places, and where their cameras were put they "
         f"would not: {what}. More photographs around these two would help."
-        for a, b in torn_links(model, graph)[:MOST_NAMED]
+        for a, b in torn[:MOST_NAMED]
     ]
 
 

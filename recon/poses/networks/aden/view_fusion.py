@@ -105,23 +105,23 @@ class ViewFusion(nn.Module):
         descriptors: Tensor,  # [B, N, 3] of the crops
     ) -> tuple[Tensor, Places | None]:
         """Vectors [B, N - 1, vector], and the matches that they were read from."""
-        pairs = None if self.matcher is None else self.matcher.pairs(x)
+        at, places = centres(self.grid).to(x), None
+        if self.matcher is not None:
+            pairs = self.matcher.pairs(x).float()
+            with torch.autocast(x.device.type, enabled=False):
+                places = self.matcher(x, pairs, at)
         with torch.autocast(x.device.type, enabled=False):
-            places = None if self.matcher is None or pairs is None else self.matcher(x, pairs.float(), self._at(x))
-            return self._vectors(x, descriptors, places), places
+            return self._vectors(x, descriptors, places, at), places
 
-    def _at(self, x: Tensor) -> Tensor:
-        return centres(self.grid).to(x)
-
-    def _vectors(self, x: Tensor, descriptors: Tensor, places: Places | None) -> Tensor:
-        at, turn = self._at(x), None
+    def _vectors(self, x: Tensor, descriptors: Tensor, places: Places | None, at: Tensor) -> Tensor:
+        turn = None
         if places is not None:
             turn = F.pad(turn_of_matches(places, at), (0, 0, 1, 0))
             turn[:, 0, 0] = 1
         look = self.drop(self.look(x).flatten(2))  # [B, N, places * look]
         pair = torch.stack([look, look[:, :1].expand_as(look)], 2).flatten(2)
         box = torch.stack([descriptors, descriptors[:, :1].expand_as(descriptors)], 2).flatten(2)
-        field = self.drop(self._matches(x) if places is None else _field(places, at))
+        field = self.drop(self._matches(x, at) if places is None else _field(places, at))
         read = self.read_match(field) + self.read_look(pair) + self.describe(encode_octaves(box, DESCRIPTOR_OCTAVES))
         if turn is not None and self.read_turn is not None:
             read = read + self.read_turn(torch.cat([rotation_from_quat(turn[..., :4]).flatten(-2), turn], -1))
@@ -135,11 +135,11 @@ class ViewFusion(nn.Module):
     def _matches(
         self,
         x: Tensor,  # [B, N, places, channels]
+        at: Tensor,  # [places, 2]
     ) -> Tensor:
         """The fields of matches with the reference, both ways, of each photograph [B, N, ...]; it has one itself."""
         found = []
         half = x.shape[-1] // 2
-        at = self._at(x)
         for sharpness, part in zip(self.sharpness.exp(), (x[..., :half], x[..., half:]), strict=True):
             unit = F.normalize(part, dim=-1)
             similar = sharpness * unit @ unit[:, :1].transpose(-1, -2)  # [B, N, places, places of the reference]
