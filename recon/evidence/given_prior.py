@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from ...learn.bundled_weights import named_by_word
 from ...scene.errors import BadInputError
 from ...scene.images import load_numbers
 from ..optimise.dataset import Dataset
@@ -20,7 +21,7 @@ from .evidence_request import EvidenceRequest
 from .learned_disparity import learned_disparity
 from .monocular_depth import MonocularDepth
 
-OWN = Path("network")  # means the weights that come with Fewview, where nothing of that name is there
+OWN = Path("network")  # the word for the weights that come with Fewview
 WANTED = (
     "the word network for Fewview's own weights, a folder with one map of relative inverse depth for each photograph "
     "(NAME.npy or NAME.png), the folder of a Depth Anything V2 model in Hugging Face's layout, or a file of "
@@ -52,7 +53,7 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
 
 def prior_path(given: Path) -> Path:
     """Place of a prior that was given, by its path or a word. Raises BadInputError where there is nothing."""
-    path = BUNDLED if given == OWN and not OWN.exists() else given
+    path = named_by_word(given, OWN, BUNDLED)
     if not path.exists():
         raise BadInputError(f"There is nothing at {path}, and Fewview downloads nothing: give {WANTED}.")
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ...learn.bundled_weights import named_by_word
 from ...scene.errors import BadInputError
 from .networks.aden.aden_weights import BUNDLED
 from .networks.proposed_cameras import WithProposals
@@ -15,7 +16,7 @@ from .pose_estimator import PoseEstimator
 from .poses_config import PosesConfig
 from .structure_from_motion import StructureFromMotion
 
-OWN = Path("aden")  # means the weights that come with Fewview, where nothing of that name is there
+OWN = Path("aden")  # the word for the weights that come with Fewview
 
 
 def estimator_for(
@@ -35,7 +36,7 @@ def estimator_for(
         first = PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
     if pose_network is None:
         return first
-    network = BUNDLED if pose_network == OWN and not OWN.exists() else pose_network
+    network = named_by_word(pose_network, OWN, BUNDLED)
     if not network.exists():
         raise BadInputError(
             f"There is no pose network at {network}: give the word {OWN} for the weights that come with Fewview, or a "
