@@ -36,10 +36,11 @@ from fewview.recon.poses.judge.contradicted_matches import (
 )
 from fewview.recon.poses.judge.denied_surface import denied_shares
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
+from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
 from fewview.recon.poses.judge.points_known_without import points_known_without
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
-from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, moved_deg
+from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, WITHIN_DEG, moved_deg
 from fewview.recon.poses.judge.two_against_two import notes_on_dispute, worst_dispute
 from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
@@ -476,6 +477,33 @@ def test_rotation_precision_is_the_spread_of_bundle_adjustments_of_noisy_observa
     # 60 draws of three angles know their root mean square to about 8 %; the noise that the model states is what the
     # fit has left of it, and the pairs are not alike.
     assert float(np.mean(stated)) == pytest.approx(float(np.sqrt(np.mean(np.square(turned)))), rel=0.35)
+
+
+def around(radius: float, turns_deg: np.ndarray) -> list[np.ndarray]:
+    """cam_from_world [3, 4] of cameras on an arc that look at the origin."""
+    poses = []
+    for angle in np.radians(turns_deg):
+        rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+        poses.append(np.column_stack([rotation, [0.0, 0.0, radius]]))
+    return poses
+
+
+def test_a_short_arc_leaves_the_focal_length_open_and_a_long_one_does_not() -> None:
+    points = np.random.default_rng(3).uniform(-1.0, 1.0, (150, 3))
+    seen = np.ones((5, 150), bool)
+    short, long = (model_of(around(5.0, step * np.arange(5)), points, seen, noise_px=2.0) for step in (8, 25))
+    bends = bend_deg(short)
+    assert min(bends[0], bends[4]) > 1.3 * bends[2]  # the ends of an arc bend most
+    assert min(bends.values()) > WITHIN_DEG > 2 * max(bend_deg(long).values())
+    (note,) = notes_on_focal_length("abcde", bends)
+    assert "leave their focal length open" in note
+    assert notes_on_focal_length("abcde", bend_deg(long)) == []
+    # Where EXIF knows it, only what that leaves open counts.
+    for camera in short.reconstruction.cameras.values():
+        camera.has_prior_focal_length = True
+    assert 0 < max(bend_deg(short).values()) < 0.5 * max(bends.values())
+    many = model_of([looking_down(0, 0)] * (MOST_VIEWS + 1), plane_points(20), np.ones((MOST_VIEWS + 1, 20), bool))
+    assert not bend_deg(many)
 
 
 def correspondences(moves_px: list[np.ndarray]) -> Correspondences:

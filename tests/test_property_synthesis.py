@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import fewview.recon.pipeline.synthesis.synthesise as synthesise_module
 import pytest
 import torch
 from fewview.recon.pipeline.synthesis import correction
@@ -165,6 +166,25 @@ def test_an_outlier_is_put_back_where_it_belongs(capture, true: Tensor) -> None:
     assert made.corrected == [BAD]
     assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15
     assert made.views == list(range(VIEWS))
+
+
+def test_trusted_cameras_win_where_good_ones_were_taken_for_outliers(
+    capture, true: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The object without the wrong view shows every photograph better than one that was made around the wrong view."""
+    start = disturbed(true, 3)
+    start[BAD] = turned(true[BAD][None], GROSS[None])[0]
+    good = [view for view in range(VIEWS) if view != BAD][:3]
+    rest = [view for view in range(VIEWS) if view not in good]
+
+    def misled(views, candidates, fit_views, config):
+        return Inliers(rest, fit_views(views, rest), list(good), [])
+
+    monkeypatch.setattr(synthesise_module, "find_inliers", misled)
+    made = synthesise(small_views(capture, start), config=CONFIG, doubted=[BAD])
+    assert made.removed == [*good, BAD]
+    assert made.corrected == [BAD]
+    assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15
 
 
 def test_without_removals_the_result_is_that_of_one_fit(capture, true: Tensor) -> None:

@@ -17,6 +17,7 @@ from ...scene.cameras import Cameras
 from ...scene.capture import Capture
 from ...scene.errors import BadInputError
 from ...scene.progress import Progress, silent
+from ...scene.run import SURE
 from ..evidence.view_prior import ViewPrior
 from ..poses.pose_estimator import PoseHypotheses, Poses
 from .synthesis.object_views import has_silhouette, object_views
@@ -98,7 +99,10 @@ def _refined(
         for k, view in enumerate(lost, len(learning))
         if view in poses.hypotheses
     }
-    made = synthesise(views, unknown, config, proposed=proposed, view_prior=view_prior, progress=progress)
+    doubted = [k for k, i in enumerate(learning) if (poses.confidence[i] or 0.0) < SURE]
+    made = synthesise(
+        views, unknown, config, doubted=doubted, proposed=proposed, view_prior=view_prior, progress=progress
+    )
     to_given = made.look_at_from_given.inverse()
     assert joined.cameras is not None
     cameras = replace(joined.cameras, cam_from_world=made.cam_from_world).transformed(to_given)

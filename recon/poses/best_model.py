@@ -66,17 +66,20 @@ def held_once_lost(config: PosesConfig, model: Model | None, lenses: Lenses) -> 
 
 def solve_again(graph: ViewGraph, lenses: Lenses, config: PosesConfig, number: int) -> Model | None:
     """Another solution of the largest connected part, quickly: starting focal length and lens model follow `number`."""
-    if len(graph.components()[0]) < 2:
+    reachable = len(graph.components()[0])
+    if reachable < 2:
         return None
     mapper = Mapper(graph, lenses.camera_of_view, config.seed + number)
-    radial = config.wants_distortion(len(graph.components()[0])) and number % 2 == 0
+    radial = config.wants_distortion(reachable) and number % 2 == 0
     start = 1.0 if lenses.is_known else UNKNOWN_FOCAL_RATIOS[number % len(UNKNOWN_FOCAL_RATIOS)]
     hold = holds_focal(config, lenses)
+    best: Model | None = None
     for attempt in ATTEMPTS[:2]:
         found = _attempt(mapper, lenses, "SIMPLE_RADIAL" if radial else "SIMPLE_PINHOLE", start, attempt, hold)
-        if found is not None:
-            return found
-    return None
+        best = _better(best, found)
+        if best is not None and len(best.views) >= reachable / 2:
+            break
+    return best
 
 
 def _attempt(mapper: Mapper, lenses: Lenses, model: str, start: float, attempt: Attempt, hold: bool) -> Model | None:

@@ -13,8 +13,9 @@ import numpy as np
 import pycolmap
 
 from .best_model import solve
+from .bundle_adjustment import adjusted, error_px2
 from .focal_prior import Lenses
-from .mapping import MAX_ERROR_PX, MAX_FOCAL, MIN_FOCAL, Model
+from .mapping import MAX_FOCAL, MIN_FOCAL, Model
 from .poses_config import PosesConfig
 from .verification import ViewGraph
 
@@ -25,7 +26,6 @@ APART = 1.2  # times as long is the one focal length as the other
 # or bent, of those with two at most 0.94.
 OWN_FITS = 0.975
 CLEARLY = 1.1  # times as many observations as with one lens
-MAX_ITERATIONS = 20
 ROUNDS = 3  # of groups and solutions: what one lens bent shows better in a solution with two
 
 
@@ -36,10 +36,10 @@ def lenses_apart(
     views = graph.components()[0]
     if lenses.is_known or shared is None or not 2 * LEAST_GROUP <= len(views) <= MOST_VIEWS:
         return None
-    before = error_px2(_adjusted(pycolmap.Reconstruction(shared.reconstruction)))
+    before = error_px2(adjusted(pycolmap.Reconstruction(shared.reconstruction)))
     found: tuple[Lenses, Model] | None = None
     for _ in range(ROUNDS):
-        own = _adjusted(_with_own_lenses(shared if found is None else found[1]))
+        own = adjusted(_with_own_lenses(shared if found is None else found[1]))
         grouped = _grouped(lenses, own) if error_px2(own) < OWN_FITS * before else None
         if grouped is None or (found is not None and grouped == found[0]):
             break
@@ -48,13 +48,6 @@ def lenses_apart(
             break
         found = grouped, model
     return found
-
-
-def error_px2(reconstruction: pycolmap.Reconstruction) -> float:
-    """Mean squared reprojection error of the observations, none of which counts more than MAX_ERROR_PX."""
-    errors = np.array([[p.error, p.track.length()] for p in reconstruction.points3D.values()]).reshape(-1, 2)
-    capped = np.minimum(np.nan_to_num(errors[:, 0], nan=MAX_ERROR_PX), MAX_ERROR_PX)
-    return float((capped**2 * errors[:, 1]).sum() / max(1.0, errors[:, 1].sum()))
 
 
 def _explains_more(model: Model, other: Model, clearly: bool) -> bool:
@@ -83,22 +76,6 @@ def _with_own_lenses(model: Model) -> pycolmap.Reconstruction:
     for _, point in sorted(known.points3D.items()):
         copy.add_point3D(point.xyz, pycolmap.Track(elements=[e for e in point.track.elements if e.image_id in placed]))
     return copy
-
-
-def _adjusted(reconstruction: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
-    """The same after a robust bundle adjustment of everything but the distortion."""
-    options = pycolmap.BundleAdjustmentOptions()
-    options.refine_extra_params = options.print_summary = False
-    options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-    options.ceres.solver_options.num_threads = 1  # sums in a fixed order
-    options.ceres.solver_options.max_num_iterations = MAX_ITERATIONS
-    config = pycolmap.BundleAdjustmentConfig()
-    for image_id in reconstruction.reg_image_ids():
-        config.add_image(image_id)
-    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
-    reconstruction.update_point_3d_errors()
-    return reconstruction
 
 
 def note_on_lenses(names: Sequence[str], before: Lenses, after: Lenses, model: Model) -> list[str]:

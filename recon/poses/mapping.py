@@ -30,14 +30,15 @@ class Attempt:
     min_seen: int  # points that a further view must see
     forward_motion: float = 0.95  # the first pair's largest share of motion along the view
     # Whether a view that sees too few points is placed by its matches with several views at once, which have no points
-    # yet: 7 s of processor time for a view that cannot be placed, as often as it is tried.
-    without_points: bool = True
+    # yet: 7 s of processor time for a view that cannot be placed, as often as it is tried. So a last resort.
+    without_points: bool = False
 
 
 ATTEMPTS = (
-    Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20, without_points=False),
+    Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20),
     Attempt(min_angle_deg=2.0, min_inliers=25, min_seen=12, forward_motion=0.99),
     Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0),
+    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0, without_points=True),
 )
 
 

@@ -32,6 +32,7 @@ from .judge.confidence import (
 )
 from .judge.contradicted_matches import least_contradicted, notes_on_torn_links
 from .judge.misleading_pairs import SeparatedModel, separated
+from .judge.open_focal_length import bend_deg, notes_on_focal_length
 from .judge.two_against_two import notes_on_dispute
 from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
@@ -166,13 +167,14 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
             capture, used, lenses, model, sorted(held_out - set(duplicates)), config.seed
         )
     unplaced |= reasons
-    with timed("judging", seconds), torch_threads(1):
+    with timed("judging", seconds), torch_threads(1), quiet_pycolmap():
 
         def again(some: ViewGraph, number: int) -> Model | None:
-            with quiet_pycolmap():
-                return solve_again(some, lenses, config, number)
+            return solve_again(some, lenses, config, number)
 
-        confidence: dict[int, float | None] = {**confidence_of_cameras(found_model, used.images, again, config.seed)}
+        bends = bend_deg(model)
+        beliefs = confidence_of_cameras(found_model, used.images, bends, again, config.seed)
+        confidence: dict[int, float | None] = {**beliefs}
         cameras = {view: (pose, camera_of(lenses, model, view)) for view, pose in registered.items()}
         for view, look in looks_of_registered(found_model, used.images, cameras).items():
             confidence[view] = confidence_of_registered(look)
@@ -192,6 +194,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     notes += notes_on_patterns(used.images)
     notes += note_on_lenses(capture.names, _lenses(capture, used), lenses, model)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
+    notes += notes_on_focal_length(capture.names, bends)
     notes += notes_on_torn_links(capture.names, model, found_model.verified)
     notes += notes_on_dispute(capture.names, found_model.denied)
     assert placed.cameras is not None

@@ -25,7 +25,7 @@ from .correction import Corrected, Correction
 from .joint_fit import JointFitConfig, JointResult, fit_jointly
 from .look_at_frame import look_at_from_world, moved_poses
 from .object_views import with_cameras
-from .outlier_test import Trial, find_inliers, view_distances
+from .outlier_test import Inliers, Trial, find_inliers, view_distances
 from .pose_rounds import FoundPoses
 from .synthesis_config import SynthesisConfig
 
@@ -54,12 +54,14 @@ def synthesise(
     unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
     config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
+    doubted: Sequence[int] = (),  # views whose given cameras are believed less than the others'
     proposed: Mapping[int, Tensor] | None = None,  # cameras [M, 4, 4] that unknown ones may have, in the given world
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
 ) -> Synthesis:
     """Fit object and cameras, take out the views that contradict the others, and look for their cameras.
 
+    Where cameras are found that are not the given ones, this is compared with keeping those that were not doubted.
     Proposed cameras are looked at beside those that the search itself thinks of.
     Raises BadInputError for fewer than three views with poses.
     """
@@ -69,7 +71,10 @@ def synthesise(
             f"{len(known)} of {len(views)} photographs have cameras; analysis by synthesis makes the object from at "
             f"least {MIN_VIEWS}. Place more of them first."
         )
-    return _Run(views, known, sorted(unknown), config, proposed or {}, view_prior, progress).result()
+    trusted = [view for view in known if view not in set(doubted)]
+    if len(trusted) < MIN_VIEWS:
+        trusted = known
+    return _Run(views, known, trusted, sorted(unknown), config, proposed or {}, view_prior, progress).result()
 
 
 class _Run:
@@ -79,13 +84,14 @@ class _Run:
         self,
         views: Dataset,
         known: list[int],
+        trusted: list[int],
         unknown: list[int],
         config: SynthesisConfig,
         proposed: Mapping[int, Tensor],
         view_prior: ViewPrior | None,
         progress: Progress,
     ) -> None:
-        self.given, self.known, self.unknown = views, known, unknown
+        self.given, self.known, self.trusted, self.unknown = views, known, trusted, unknown
         self.config, self.view_prior, self.progress = config, view_prior, progress
         self.proposed = proposed
         self.seconds: dict[str, float] = {}
@@ -94,25 +100,45 @@ class _Run:
         with torch_threads(1):
             with self._timed("outliers"):
                 inliers = find_inliers(self.given, self.known, self._trial, self.config.outliers)
-            corrected, start = None, self.given.cameras.cam_from_world
-            if inliers.removed or self.unknown:
-                with self._timed("correction"):
-                    correction = Correction(self.given, self._trial, self.config, self.proposed)
-                    corrected = correction.of(inliers, self.unknown)
-                start = corrected.fit.cam_from_world
-            chosen = self.known if corrected is None else corrected.views
-            with self._timed("fit"):
-                fit = self._fit(with_cameras(self.given, start), chosen, self.config.fit)
-            views = with_cameras(self.given, fit.cam_from_world)
-            left_out = self._left_out(views, chosen) if self.config.left_out_scores else None
+            found = self._made(inliers, left_out=self.config.left_out_scores)
+            if self.trusted != self.known or set(found.corrected) & set(self.known):
+                found = self._deserved(found, inliers)
+        return found
+
+    def _deserved(self, found: Synthesis, inliers: Inliers) -> Synthesis:
+        """What was found, or what comes of the trusted cameras as they were given where that shows photographs better.
+
+        Each photograph is compared with an object made without it: one made with it looks like it from anywhere.
+        """
+        left_out = self._left_out(found.cam_from_world, found.views) if found.left_out is None else found.left_out
+        with self._timed("as given"):
+            fit = self._trial(self.given, self.trusted)
+        doubted = [view for view in self.known if view not in self.trusted]
+        given = self._made(Inliers(self.trusted, fit, doubted, inliers.tried), left_out=True)
+        assert given.left_out is not None
+        if float(given.left_out[self.known].mean()) > float(left_out[self.known].mean()):
+            return found
+        return replace(given, removed=[*inliers.removed, *(view for view in doubted if view not in inliers.removed)])
+
+    def _made(self, inliers: Inliers, left_out: bool) -> Synthesis:
+        """The object of the views that agree, of the removed ones and of the unknown ones that could be placed."""
+        corrected, start = None, self.given.cameras.cam_from_world
+        if inliers.removed or self.unknown:
+            with self._timed("correction"):
+                correction = Correction(self.given, self._trial, self.config, self.proposed)
+                corrected = correction.of(inliers, self.unknown)
+            start = corrected.fit.cam_from_world
+        chosen = self.known if corrected is None else corrected.views
+        with self._timed("fit"):
+            fit = self._fit(with_cameras(self.given, start), chosen, self.config.fit)
         agreed = inliers.views
         return Synthesis(
             fit.cam_from_world,
             fit.gaussians,
             align_cameras(self.given.cameras.cam_from_world[agreed], fit.cam_from_world[agreed]),
             chosen,
-            view_distances(views, fit),
-            left_out,
+            view_distances(with_cameras(self.given, fit.cam_from_world), fit),
+            self._left_out(fit.cam_from_world, chosen) if left_out else None,
             inliers.removed,
             [] if corrected is None else corrected.corrected,
             inliers.tried,
@@ -128,8 +154,9 @@ class _Run:
         looking_at = views.transformed(look_at_from_world(views.cameras[torch.tensor(list(chosen))]))
         return fit_jointly(looking_at, chosen, config, view_prior=self.view_prior)
 
-    def _left_out(self, views: Dataset, chosen: list[int]) -> Tensor:
+    def _left_out(self, cam_from_world: Tensor, chosen: list[int]) -> Tensor:
         """Distance [N] of each view from an object that the others make, all cameras as they are."""
+        views = with_cameras(self.given, cam_from_world)
         errors = torch.full((len(views),), torch.nan)
         still = replace(self.config.trial, camera_lr=0.0, camera_lr_final=0.0)
         with self._timed("left out"):

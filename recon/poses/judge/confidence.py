@@ -15,11 +15,13 @@ from .camera_features import camera_features
 from .contradicted_matches import torn_views
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
-from .solved_again import Again, moved_deg
+from .solved_again import WITHIN_DEG, Again, moved_deg
 from .two_against_two import worst_dispute
 
 MAX_NAMED = 4
-TORN = 0.5  # belief at most in cameras that may be the wrong ones of some which contradict each other
+# Belief at most in cameras that may be the wrong ones of some which contradict each other, or that the focal length
+# leaves open.
+OPEN = 0.5
 PATTERNS = 0.5  # of the photographs that show a pattern, for it to be told
 
 # Logistic regression, weights not negative, of "rotation within 5 degrees, centre within a quarter of the scene" on 400
@@ -43,17 +45,17 @@ BIAS = -2.36
 
 
 def confidence_of_cameras(
-    found: SeparatedModel, images: Sequence[Image], again: Again, seed: int = 0
+    found: SeparatedModel, images: Sequence[Image], bends: Mapping[int, float], again: Again, seed: int = 0
 ) -> dict[int, float]:
     """Belief in [0, 1] that each camera of a model is within 5 degrees of where it was against the others.
 
-    `again` solves a part of the view graph; see `moved_deg`.
+    `bends` are those of `bend_deg`; `again` solves a part of the view graph, see `moved_deg`.
     """
     assert found.model is not None
     moved = moved_deg(found.graph, found.model, found.denied, again, seed)
     features = camera_features(found, images, moved)
     doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
-    most = {view: TORN for view in doubted}
+    most = {view: OPEN for view in {*doubted, *(view for view, bend in bends.items() if bend > WITHIN_DEG)}}
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
     return against_others(beliefs)
 

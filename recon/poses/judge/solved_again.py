@@ -7,7 +7,7 @@ when the same photographs are solved again from a part of what is known (compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pycolmap
@@ -68,13 +68,19 @@ def _off_deg(model: Model, other: Model | None) -> dict[int, float]:
     views = sorted(set(model.views) & set(other.views))
     if len(views) < 2:
         return {}
-    ours, theirs = (
-        np.stack([m.reconstruction.image(view + 1).cam_from_world().matrix()[:, :3] for view in views])
-        for m in (model, other)
-    )
-    # Rotation of our world into theirs, as each camera has it.
-    turns = np.einsum("nji,njk->nik", theirs, ours)
-    cosine = (np.einsum("aij,bij->ab", turns, turns) - 1) / 2
-    between = np.degrees(np.arccos(cosine.clip(-1, 1)))
+    between = turned_deg(model.reconstruction, other.reconstruction, views)
     best = min(between, key=lambda row: (-(row < WITHIN_DEG).sum(), np.minimum(row, FARTHEST_DEG).sum()))
     return {view: float(min(angle, FARTHEST_DEG)) for view, angle in zip(views, best, strict=True)}
+
+
+def turned_deg(
+    reconstruction: pycolmap.Reconstruction, other: pycolmap.Reconstruction, views: Sequence[int]
+) -> np.ndarray:
+    """Angles [N, N] in degrees between the turns of one world into the other's that every two of the N views have."""
+    ours, theirs = (
+        np.stack([r.image(view + 1).cam_from_world().matrix()[:, :3] for view in views])
+        for r in (reconstruction, other)
+    )
+    turns = np.einsum("nji,njk->nik", theirs, ours)
+    cosine = (np.einsum("aij,bij->ab", turns, turns) - 1) / 2
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))
