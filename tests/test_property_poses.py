@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -93,6 +95,10 @@ def test_reasons_tell_a_blank_photograph_from_a_stranger_and_a_blurred_one() -> 
     assert "less sharp" in reasons[3]
     assert "too little texture" in reasons[4]
     assert "20 features" in reasons[4]
+    frames = list(capture.frames)
+    frames[4] = replace(frames[4], load_mask=lambda: np.zeros((HEIGHT, WIDTH), bool))
+    masked = reasons_for_unplaced(replace(capture, frames=tuple(frames)), graph, [0, 1, 2], np.ones(5))
+    assert "where its mask is white" in masked[4]
 
 
 def test_points_are_seen_where_they_project_and_the_world_is_upright() -> None:

@@ -44,7 +44,8 @@ def reasons_for_unplaced(
     for view in range(len(capture)):
         if view in placed:
             continue
-        reason = _reason(view, names, graph, placed, group_of[view])
+        masked = capture.frames[view].load_mask is not None
+        reason = _reason(view, names, graph, placed, group_of[view], masked)
         others = np.delete(sharpness, view)
         if len(others) and sharpness[view] < BLURRED * float(np.median(others)):
             reason += " It is also much less sharp than the others."
@@ -52,11 +53,15 @@ def reasons_for_unplaced(
     return reasons
 
 
-def _reason(view: int, names: list[str], graph: ViewGraph, placed: list[int], group: list[int]) -> str:
+def _reason(view: int, names: list[str], graph: ViewGraph, placed: list[int], group: list[int], masked: bool) -> str:
     name = names[view]
     n_features = len(graph.features[view])
     if n_features < FEW_FEATURES and not graph.links[view]:
-        return f"{name} has too little texture to hold on to: {n_features} features, {FEW_FEATURES} or more are usual."
+        where = " where its mask is white, which is what counts" if masked else ""
+        return (
+            f"{name} has too little texture to hold on to{where}: {n_features} features, {FEW_FEATURES} or more are "
+            "usual."
+        )
     if not graph.links[view]:
         partner, count = graph.best_partner(view)
         if partner is None:

@@ -106,7 +106,7 @@ class _Run:
         return found
 
     def _deserved(self, found: Synthesis, inliers: Inliers) -> Synthesis:
-        """What was found, or what comes of the trusted cameras as they were given where that shows photographs better.
+        """Object as found, or that of the trusted cameras as they were given where it shows photographs better.
 
         Each photograph is compared with an object made without it: one made with it looks like it from anywhere.
         """
