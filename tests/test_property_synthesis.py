@@ -181,7 +181,9 @@ def test_trusted_cameras_win_where_good_ones_were_taken_for_outliers(
         return Inliers(rest, fit_views(views, rest), list(good), [])
 
     monkeypatch.setattr(synthesise_module, "find_inliers", misled)
-    made = synthesise(small_views(capture, start), config=CONFIG, doubted=[BAD])
+    made = synthesise(
+        small_views(capture, start), config=CONFIG, trusted=[view for view in range(VIEWS) if view != BAD]
+    )
     assert made.removed == [*good, BAD]
     assert made.corrected == [BAD]
     assert float(pair_errors(made.cam_from_world, true).rotation_deg.max()) < 15

@@ -99,9 +99,9 @@ def _refined(
         for k, view in enumerate(lost, len(learning))
         if view in poses.hypotheses
     }
-    doubted = [k for k, i in enumerate(learning) if (poses.confidence[i] or 0.0) < SURE]
+    trusted = [k for k, i in enumerate(learning) if (poses.confidence[i] or 0.0) >= SURE]
     made = synthesise(
-        views, unknown, config, doubted=doubted, proposed=proposed, view_prior=view_prior, progress=progress
+        views, unknown, config, trusted=trusted, proposed=proposed, view_prior=view_prior, progress=progress
     )
     to_given = made.look_at_from_given.inverse()
     assert joined.cameras is not None

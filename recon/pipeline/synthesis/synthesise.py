@@ -54,14 +54,14 @@ def synthesise(
     unknown: Sequence[int] = (),  # views whose pose is not known at all; only their lens is
     config: SynthesisConfig = SynthesisConfig(),  # noqa: B008
     *,
-    doubted: Sequence[int] = (),  # views whose given cameras are believed less than the others'
+    trusted: Sequence[int] = (),  # views whose given cameras are believed to be right, where that is known
     proposed: Mapping[int, Tensor] | None = None,  # cameras [M, 4, 4] that unknown ones may have, in the given world
     view_prior: ViewPrior | None = None,
     progress: Progress = silent,
 ) -> Synthesis:
     """Fit object and cameras, take out the views that contradict the others, and look for their cameras.
 
-    Where cameras are found that are not the given ones, this is compared with keeping those that were not doubted.
+    Where at least three views are trusted, the outcome is compared with what comes of keeping their cameras.
     Proposed cameras are looked at beside those that the search itself thinks of.
     Raises BadInputError for fewer than three views with poses.
     """
@@ -71,10 +71,7 @@ def synthesise(
             f"{len(known)} of {len(views)} photographs have cameras; analysis by synthesis makes the object from at "
             f"least {MIN_VIEWS}. Place more of them first."
         )
-    trusted = [view for view in known if view not in set(doubted)]
-    if len(trusted) < MIN_VIEWS:
-        trusted = known
-    return _Run(views, known, trusted, sorted(unknown), config, proposed or {}, view_prior, progress).result()
+    return _Run(views, known, sorted(trusted), sorted(unknown), config, proposed or {}, view_prior, progress).result()
 
 
 class _Run:
@@ -101,7 +98,8 @@ class _Run:
             with self._timed("outliers"):
                 inliers = find_inliers(self.given, self.known, self._trial, self.config.outliers)
             found = self._made(inliers, left_out=self.config.left_out_scores)
-            if self.trusted != self.known or set(found.corrected) & set(self.known):
+            unlike = self.trusted != self.known or set(found.corrected) & set(self.known)
+            if len(self.trusted) >= MIN_VIEWS and unlike:
                 found = self._deserved(found, inliers)
         return found
 
