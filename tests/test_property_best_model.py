@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pycolmap
 import pytest
 from fewview.recon.poses import PosesConfig, best_model
-from fewview.recon.poses.best_model import held_once_lost, solve
+from fewview.recon.poses.best_model import held_once_lost, solve, solve_again
 from fewview.recon.poses.focal_prior import Lenses
-from fewview.recon.poses.mapping import ATTEMPTS, Model
+from fewview.recon.poses.mapping import ATTEMPTS, Attempt, Model
 from fewview.recon.poses.verification import ViewGraph
 
 VIEWS = 9
@@ -42,19 +42,39 @@ class Whole(ViewGraph):
         return [list(range(VIEWS))]
 
 
+class Mapper:
+    """Stands in for the mapper: solutions that `solutions` gives for cameras, an attempt, and if lenses are refined."""
+
+    def __init__(self, solutions) -> None:
+        self._solutions = solutions
+
+    def run(self, cameras, attempt, refine_focal: bool = True) -> Solution:
+        return self._solutions(cameras[0], attempt, refine_focal)
+
+
 def solved(monkeypatch: pytest.MonkeyPatch, run, lens: Lenses = LENS) -> Solution:
     """Solution that `solve` takes; `run` gets the lens model, the starting focal ratio, and if it is refined."""
 
-    class Mapper:
-        def __init__(self, *_) -> None:
-            pass
+    def solutions(camera: pycolmap.Camera, _, refine_focal: bool) -> Solution:
+        return run(camera.model_name, camera.mean_focal_length() / camera.width, refine_focal)
 
-        def run(self, cameras, attempt, refine_focal: bool = True) -> Solution:
-            lens = cameras[0]
-            return run(lens.model_name, lens.mean_focal_length() / lens.width, refine_focal)
-
-    monkeypatch.setattr(best_model, "Mapper", Mapper)
+    monkeypatch.setattr(best_model, "Mapper", lambda *_: Mapper(solutions))
     return solve(Whole(), lens, PosesConfig())
+
+
+@pytest.mark.parametrize(("first", "tried"), [(2, ATTEMPTS[:2]), (VIEWS - 2, ATTEMPTS[:1])])
+def test_a_quick_solution_of_few_views_goes_on_to_the_next_attempt(monkeypatch, first: int, tried) -> None:
+    asked = []
+
+    def solutions(camera: pycolmap.Camera, attempt: Attempt, refine_focal: bool) -> Solution:
+        asked.append(attempt)
+        return Solution(0.9, views=list(range(first + 2 * (attempt is not ATTEMPTS[0]))))
+
+    monkeypatch.setattr(best_model, "Mapper", lambda *_: Mapper(solutions))
+    found = solve_again(Whole(), LENS, PosesConfig(), 1)
+    assert found is not None
+    assert len(found.views) == first + 2 * (len(tried) - 1)
+    assert asked == list(tried)
 
 
 def test_a_focal_length_that_ran_away_is_looked_for_from_other_starts(monkeypatch) -> None:
