@@ -42,7 +42,7 @@ class Synthesis:
     views: list[int]  # that the object is made of: all but unknown ones that could not be placed
     distances: Tensor  # [N] of appearance, of each view from the object
     left_out: Tensor | None  # [N] the same from an object made without the view; None where it was not asked for
-    removed: list[int]  # views that were outliers, in the order in which they were found
+    removed: list[int]  # views that were outliers, in the order in which they were found, or that were not trusted
     corrected: list[int]  # those of them, and of the unknown ones, whose camera the search gave
     tried: list[Trial]  # views that were left out for a trial, in that order
     found: dict[int, FoundPoses]  # what the search gave for each view that it looked for
@@ -114,9 +114,8 @@ class _Run:
         doubted = [view for view in self.known if view not in self.trusted]
         given = self._made(Inliers(self.trusted, fit, doubted, inliers.tried), left_out=True)
         assert given.left_out is not None
-        if float(given.left_out[self.known].mean()) > float(left_out[self.known].mean()):
-            return found
-        return replace(given, removed=[*inliers.removed, *(view for view in doubted if view not in inliers.removed)])
+        is_better = float(given.left_out[self.known].mean()) < float(left_out[self.known].mean())
+        return given if is_better else found
 
     def _made(self, inliers: Inliers, left_out: bool) -> Synthesis:
         """The object of the views that agree, of the removed ones and of the unknown ones that could be placed."""
