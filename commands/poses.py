@@ -39,8 +39,8 @@ class Options(Common):
     # around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
     # ADen network that proposes cameras for photographs of one object that could not be placed, for --synthesis to look
-    # at; and places all of them where structure from motion is sure of fewer than three. The word aden for the weights
-    # that come with Fewview, or a file of scripts/train_priors/aden.py.
+    # at; and places all of them where structure from motion is sure of fewer than three and does not place all. The
+    # word aden for the weights that come with Fewview, or a file of scripts/train_priors/aden.py.
     pose_network: Path | None = None
     # Leave out photographs whose camera is less likely right than this, 0 to 1.
     min_confidence: float = 0.0

@@ -105,16 +105,33 @@ def test_where_too_few_are_placed_the_network_places_all_and_says_so(
     assert "nothing has confirmed them" in found.notes[0]
 
 
-def test_where_too_few_cameras_are_sure_the_network_places_all(network: AdenEstimator) -> None:
-    every = tuple(range(VIEWS))
-    unsure = PlacesSome(every, HERE, (0.95, 0.99, 0.99, 0.6, 0.2, 0.5))  # the third is held out
+def test_where_too_few_cameras_are_sure_both_answers_are_there(network: AdenEstimator) -> None:
+    unsure = PlacesSome((0, 1, 2, 3, 4), HERE, (0.95, 0.99, 0.99, 0.6, 0.2))  # the third is held out
     found = WithProposals(unsure, network).place(photographs())
     assert set(found.confidence) == {None}
-    assert found.notes[0].startswith("some system is sure of only 2 of the photographs that it placed (5)")
+    assert found.notes[0].startswith("some system is sure of only 2 of the photographs that it placed (4)")
     assert found.other is not None
     assert found.other.confidence == unsure.confidence
-    enough = replace(unsure, confidence=(0.95, 0.99, 0.1, 0.9, 0.2, 0.5))
-    assert WithProposals(enough, network).place(photographs()).confidence == enough.confidence
+    # Where none is missing the first answer stands, unsure as it is.
+    every = replace(unsure, placed=tuple(range(VIEWS)), confidence=(*unsure.confidence, 0.5))
+    found = WithProposals(every, network).place(photographs())
+    assert found.confidence == every.confidence
+    assert "all are placed, so its cameras stay" in found.notes[-1]
+    assert found.other is not None
+    assert set(found.other.confidence) == {None}
+    enough = replace(every, confidence=(0.95, 0.99, 0.1, 0.9, 0.2, 0.5))
+    found = WithProposals(enough, network).place(photographs())
+    assert found.confidence == enough.confidence
+    assert found.other is None
+
+
+def test_two_photographs_that_are_placed_keep_their_cameras(network: AdenEstimator) -> None:
+    """Of a room the network knows nothing, and with two there is no object to compare answers by."""
+    two = replace(photographs(), frames=photographs().frames[:2], test=None)
+    unsure = PlacesSome((0, 1), HERE, (0.4, 0.4))
+    found = WithProposals(unsure, network).place(two)
+    assert found.confidence == unsure.confidence
+    assert found.other is None
 
 
 def test_what_was_placed_stays_where_the_network_sees_no_object(network: AdenEstimator) -> None:

@@ -72,8 +72,8 @@ class ReconstructConfig:
     # and look around it for photographs that could not be placed; takes minutes.
     synthesis: bool = False
     # ADen network that proposes cameras for photographs of one object that could not be placed, for --synthesis to look
-    # at; and places all of them where structure from motion is sure of fewer than three. The word aden for the weights
-    # that come with Fewview, or a file of scripts/train_priors/aden.py.
+    # at; and places all of them where structure from motion is sure of fewer than three and does not place all. The
+    # word aden for the weights that come with Fewview, or a file of scripts/train_priors/aden.py.
     pose_network: Path | None = None
     # The photographs are frames of a film whose camera stands: all have one camera, and none is searched for.
     standing_camera: bool = False

@@ -1,9 +1,10 @@
 """A network's proposals for the photographs of one object that another system could not place.
 
 Where that system is sure of enough photographs to go on from, its cameras stay, and the network says where the others
-may have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it is not, the network
-places all of them, and a note says that nothing has confirmed it: of objects whose sides look alike, cameras that
-structure from motion is not sure of are wrong more often than the network's. Not always: they are kept as `other`.
+may have been taken from: `hypotheses` for analysis by synthesis to look at, not places. Where it is not and could not
+place all, the network places all of them, and a note says that nothing has confirmed it: of objects whose sides look
+alike, cameras that structure from motion is not sure of are wrong more often than the network's. Not always, and of a
+room the network knows nothing: the answer of which nobody is sure is kept as `other` beside the one that counts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class WithProposals:
         return f"{self.first.name}, {self.network.name}"
 
     def place(self, capture: Capture, progress: Progress = silent) -> Poses:
-        """Cameras of the first system, with proposals for what it does not place; else the network's."""
+        """Cameras of the first system where it places all or is sure of enough, with proposals for the others; else the
+        network's."""
         try:
             poses = self.first.place(capture, progress)
         except BadInputError:
@@ -50,14 +52,19 @@ class WithProposals:
         held_out = set(capture.test or ())
         learning = [c for view, c in zip(poses.placed, poses.confidence, strict=True) if view not in held_out]
         sure = sum(belief is None or belief >= SURE for belief in learning)
-        if sure < ENOUGH:
+        lost = [view for view in poses.unplaced if view not in held_out]
+        if sure < ENOUGH and (lost or len(learning) >= ENOUGH):
             reason = f"{self.first.name} is sure of only {sure} of the photographs that it placed ({len(learning)})"
             try:
                 alone = self._alone(capture, reason, progress)
             except FewviewError as error:  # such as of more photographs than it takes; what was placed is there
                 return replace(poses, notes=(*poses.notes, str(error)))
+            if not lost:
+                note = (
+                    f"{reason}; all are placed, so its cameras stay, and --synthesis compares them with the network's."
+                )
+                return replace(poses, other=alone, notes=(*poses.notes, note))
             return replace(alone, other=poses if len(learning) >= ENOUGH else None)
-        lost = [view for view in poses.unplaced if view not in held_out]
         if not lost:
             return poses
         proposed = self.network.proposals(capture, poses, lost)
