@@ -31,6 +31,8 @@ from fewview.recon.poses.judge.contradicted_matches import (
     contradictions,
     least_contradicted,
     notes_on_torn_links,
+    open_views,
+    outvoted_views,
     torn_links,
     torn_views,
 )
@@ -292,8 +294,7 @@ def verified_matches(model: Model, poses: list[np.ndarray], points: np.ndarray) 
 
 
 def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None:
-    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
-    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
+    points, poses = POINTS, POSES
     model = model_of(poses, points, np.ones((4, 80), bool))
 
     def share(model: Model, graph: ViewGraph) -> float:
@@ -318,14 +319,16 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     assert share(model_of(poses[:3], points, seen), verified_matches(model, last_elsewhere, points)) == 0
 
 
+POINTS = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
+POSES = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
+
+
 def right_and_wrong() -> tuple[Model, Model, ViewGraph]:
     """Four views, the same with the last one where it would be if it had seen another of four equal sides, matches."""
-    points = np.random.default_rng(7).uniform(-0.6, 0.6, (80, 3))
-    poses = [looking_down(x, 15 * x) for x in (-0.8, -0.3, 0.3, 0.8)]
     seen = np.ones((4, 80), bool)
-    right = model_of(poses, points, seen)
-    wrong = model_of(elsewhere(poses, (3,)), points, seen)
-    return right, wrong, verified_matches(right, poses, points)
+    right = model_of(POSES, POINTS, seen)
+    wrong = model_of(elsewhere(POSES, (3,)), POINTS, seen)
+    return right, wrong, verified_matches(right, POSES, POINTS)
 
 
 def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None:
@@ -340,6 +343,19 @@ def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None
     assert torn_links(torn, graph) == [(2, 3), (1, 3)]
     first, _ = notes_on_torn_links("abcd", torn, graph)
     assert first.startswith("c and d show the same in 80 places")
+
+
+def test_a_side_that_agrees_with_some_and_contradicts_as_many_is_outvoted() -> None:
+    right, wrong, graph = right_and_wrong()
+    assert outvoted_views(right, graph) == set()
+    # What agrees with nothing is wrong itself, and does not count against the others.
+    assert outvoted_views(wrong, graph) == {3}
+    # Two that hold each other, as a repeat of a wallpaper off: they agree with two of the others, and not with two.
+    pairs = {(0, 1): 900, (2, 3): 800, (4, 5): 700, **dict.fromkeys(itertools.product((0, 1, 2, 3), (4, 5)), 150)}
+    pairs |= dict.fromkeys(itertools.product((0, 1), (2, 3)), 150)
+    agreeing = dict.fromkeys(pairs, 1.0) | dict.fromkeys(itertools.product((0, 1), (4, 5)), 0.0)
+    assert open_views(range(6), agreeing, pairs) == {0, 1, 4, 5}
+    assert open_views(range(6), agreeing, pairs | dict.fromkeys(itertools.product((0, 1), (4, 5)), 40)) == set()
 
 
 @pytest.mark.parametrize(("strays", "doubted"), [((), []), ((5,), [5]), ((4, 5), [4, 5]), ((3, 4, 5), range(6))])

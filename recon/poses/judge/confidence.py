@@ -12,7 +12,7 @@ from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
 from .camera_features import camera_features
-from .contradicted_matches import torn_views
+from .contradicted_matches import outvoted_views, torn_views
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import WITHIN_DEG, Again, moved_deg
@@ -55,7 +55,8 @@ def confidence_of_cameras(
     moved = moved_deg(found.graph, found.model, found.denied, again, seed)
     features = camera_features(found, images, moved)
     doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
-    most = {view: OPEN for view in {*doubted, *(view for view, bend in bends.items() if bend > WITHIN_DEG)}}
+    bent = (view for view, bend in bends.items() if bend > WITHIN_DEG)
+    most = dict.fromkeys([*doubted, *bent, *outvoted_views(found.model, found.verified)], OPEN)
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
     return against_others(beliefs)
 
