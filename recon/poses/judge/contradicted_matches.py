@@ -41,7 +41,7 @@ CONTRADICTED, NEARLY_ALL, LOOSE = 0.8, 0.95, 0.6
 MOST_STRAYS, MOST_STRAY_SHARE = 2, 0.25
 LEAST_OTHERS = 3  # views that strays may be torn from
 # Share of a side's matches with all others from which on pairs that the cameras contradict leave open which of them is
-# right. Of 110 choices of photographs of the fox 9 of 10 cameras that were told as sure and stood elsewhere, most by one
+# right. Of 110 choices of photographs of the fox 9 of 10 cameras that were told as sure and stood elsewhere, most by a
 # repeat of a wallpaper, have more, and 21 of 553 right ones; of 30 others 3 of 3, and none of 138.
 OPEN_SHARE = 0.3
 
