@@ -350,6 +350,8 @@ def test_a_side_that_agrees_with_some_and_contradicts_as_many_is_outvoted() -> N
     assert outvoted_views(right, graph) == set()
     # What agrees with nothing is wrong itself, and does not count against the others.
     assert outvoted_views(wrong, graph) == {3}
+    many = model_of(POSES * 7, POINTS, np.ones((28, 80), bool))
+    assert outvoted_views(many, verified_matches(many, elsewhere(POSES * 7, (3,)), POINTS)) == set()
     # Two that hold each other, as a repeat of a wallpaper off: they agree with two of the others, and not with two.
     pairs = {(0, 1): 900, (2, 3): 800, (4, 5): 700, **dict.fromkeys(itertools.product((0, 1, 2, 3), (4, 5)), 150)}
     pairs |= dict.fromkeys(itertools.product((0, 1), (2, 3)), 150)

@@ -16,6 +16,7 @@ from ....scene.readers.safe_paths import listed
 from ..mapping import Model
 from ..strongest_tree import smaller_sides, strongest_tree
 from ..verification import Pair, ViewGraph, essential_matrix, sampson_distances
+from .solved_again import MOST_VIEWS
 
 MAX_PX = 10.0  # from a match to the nearest that two cameras allow; look-alikes are off by a hundred and more
 LEAST_AGREEING = 0.4  # of a pair's matches; with fewer the pair shows the cameras elsewhere
@@ -96,8 +97,11 @@ def outvoted_views(model: Model, graph: ViewGraph) -> set[int]:
 
     Sides are single views and the smaller parts that a link of the strongest tree of agreeing matches holds: a pair of
     photographs that is a repeat of a wallpaper off agrees with a second pair and contradicts a third. Sides that hardly
-    agree with anything are wrong themselves, and do not count against the others.
+    agree with anything are wrong themselves, and do not count against the others. None for more than MOST_VIEWS
+    photographs: those of a long walk match in so many places by chance that 76 of 200 right ones were among them.
     """
+    if len(model.views) > MOST_VIEWS:
+        return set()
     agreeing = agreeing_shares(model, graph)
     matches = {pair: len(graph.geometries[pair].inlier_matches) for pair in agreeing}
     return open_views(model.views, agreeing, matches)
