@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ from fewview.recon.poses.judge.contradicted_matches import (
     torn_links,
     torn_views,
 )
-from fewview.recon.poses.judge.denied_surface import denied_shares
+from fewview.recon.poses.judge.denied_surface import DeniedSurface, denied_surface
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
 from fewview.recon.poses.judge.points_known_without import points_known_without
@@ -47,7 +48,7 @@ from fewview.recon.poses.judge.two_against_two import notes_on_dispute, worst_di
 from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
-from fewview.recon.poses.verification import ViewGraph
+from fewview.recon.poses.verification import Pair, ViewGraph
 from fewview.scene.run import SURE
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
@@ -157,23 +158,30 @@ def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
     # No points on the mark and around it, as where matches failed.
     seen = np.broadcast_to(np.abs(points[:, :2]).max(1) > 0.25, (3, 300))
     model = model_of(poses, points, seen)
-    alike = denied_shares(model, [picture(pose, marked) for pose in poses])
+    alike = denied_surface(model, [picture(pose, marked) for pose in poses]).shares
     assert set(alike) == {(0, 1), (0, 2), (1, 2)}
     assert max(alike.values()) < 0.02
     other = [picture(poses[0], marked), *(picture(pose, plain) for pose in poses[1:])]
-    shares = denied_shares(model, other)
+    denied = denied_surface(model, other)
+    shares = denied.shares
     # The mark is as large as a place; patches at its edge see some of what is alike.
     assert min(shares[0, 1], shares[0, 2]) > 0.25
     assert shares[1, 2] < 0.02
+    # The first has the mark in the middle against both others, which deny nothing else.
+    assert denied.share_in_one_place(0, (1, 2)) > 0.25
+    at = np.argwhere(denied.places[0, 1] == denied.places[0, 1].max()).mean(0) * 8 + 4
+    assert np.abs(at - np.array(other[0].shape) * min(1.0, 480 / max(other[0].shape)) / 2).max() < 40
+    assert denied.share_in_one_place(1, (0, 2)) < 0.02
+    assert denied.share_in_one_place(0, (1, 7)) == 0.0
 
 
 def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
     poses = [looking_down(0, 0), looking_down(0.3, 3)]
     line = plane_points(50) * np.array([1.0, 0.0, 1.0])
     grey = [picture(pose, texture(1)) for pose in poses]
-    assert not denied_shares(model_of(poses, line, np.ones((2, 50), bool)), grey)
+    assert not denied_surface(model_of(poses, line, np.ones((2, 50), bool)), grey).shares
     flat = model_of(poses, plane_points(50), np.ones((2, 50), bool))
-    assert not denied_shares(flat, [np.zeros((0, 0), np.uint8)] * 2)
+    assert not denied_surface(flat, [np.zeros((0, 0), np.uint8)] * 2).shares
 
 
 def turned(pose: np.ndarray, angle_deg: float) -> np.ndarray:
@@ -445,26 +453,46 @@ def test_two_photographs_alone_are_sure_only_where_their_rotation_is_precise() -
     assert belief(0.1, alone=True) >= SURE
 
 
+def denied_at(
+    shares: Mapping[Pair, float], cells: Mapping[tuple[int, int], int] = MappingProxyType({})
+) -> DeniedSurface:
+    """Shares denied both ways in one of two cells of each view: the first, or what `cells` has of (view, other)."""
+    places = {}
+    for pair, share in shares.items():
+        for view, other in (pair, pair[::-1]):
+            places[view, other] = np.zeros((1, 2), np.float32)
+            places[view, other][0, cells.get((view, other), 0)] = share
+    return DeniedSurface(shares, places)
+
+
 def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it() -> None:
     alike = {(0, 1): 0.05, (2, 3): 0.1, (4, 5): 0.0, (0, 4): 0.02, (1, 5): 0.04}
     mark = {(0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}  # (0, 3) was not looked at
-    dispute = worst_dispute(alike | mark)
+    dispute = worst_dispute(denied_at(alike | mark))
     assert dispute is not None
     assert {dispute.ones, dispute.others} == {(0, 1), (2, 3)}
-    assert dispute.share == 0.35
-    (note,) = notes_on_dispute("abcdef", alike | mark)
+    assert dispute.share == pytest.approx(0.35)
+    (note,) = notes_on_dispute("abcdef", denied_at(alike | mark))
     words = "show something else in one place than"
     assert note.startswith((f"a and b {words} c and d", f"c and d {words} a and b"))
     # One view alone may show a passer-by, and one pair may be wrong about its surface.
-    assert worst_dispute(alike | {(0, 2): 0.4, (0, 3): 0.4, (0, 4): 0.4}) is None
-    assert worst_dispute(alike | {(1, 3): 0.5}) is None
+    assert worst_dispute(denied_at(alike | {(0, 2): 0.4, (0, 3): 0.4, (0, 4): 0.4})) is None
+    assert worst_dispute(denied_at(alike | {(1, 3): 0.5})) is None
     # Those of one side must agree, and be looked at.
-    assert worst_dispute(alike | mark | {(2, 3): 0.3}) is None
-    assert worst_dispute({pair: share for pair, share in (alike | mark).items() if pair != (2, 3)}) is None
+    assert worst_dispute(denied_at(alike | mark | {(2, 3): 0.3})) is None
+    assert worst_dispute(denied_at({pair: share for pair, share in (alike | mark).items() if pair != (2, 3)})) is None
     # Leaves deny everywhere: what all pairs deny is no dispute.
-    assert worst_dispute({**alike, **mark, **{(a, b): 0.32 for a in range(6, 9) for b in range(9, 13)}}) is None
-    assert worst_dispute({}) is None
-    assert notes_on_dispute("abcdef", alike) == []
+    everywhere = {(a, b): 0.32 for a in range(6, 9) for b in range(9, 13)}
+    assert worst_dispute(denied_at({**alike, **mark, **everywhere})) is None
+    assert worst_dispute(DeniedSurface()) is None
+    assert notes_on_dispute("abcdef", denied_at(alike)) == []
+
+
+@pytest.mark.parametrize("elsewhere", [(1, 3), (2, 0)])
+def test_what_is_denied_here_by_one_and_there_by_another_is_no_dispute(elsewhere: tuple[int, int]) -> None:
+    shares = {(0, 1): 0.05, (2, 3): 0.1, (0, 4): 0.0, (1, 4): 0.0, (0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}
+    assert worst_dispute(denied_at(shares)) is not None
+    assert worst_dispute(denied_at(shares, {elsewhere: 1})) is None
 
 
 def test_the_weakest_link_to_the_larger_group_counts() -> None:

@@ -52,7 +52,7 @@ def confidence_of_cameras(
     `bends` are those of `bend_deg`; `again` solves a part of the view graph, see `moved_deg`.
     """
     assert found.model is not None
-    moved = moved_deg(found.graph, found.model, found.denied, again, seed)
+    moved = moved_deg(found.graph, found.model, found.denied.shares, again, seed)
     features = camera_features(found, images, moved)
     doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
     bent = (view for view, bend in bends.items() if bend > WITHIN_DEG)

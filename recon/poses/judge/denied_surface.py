@@ -8,7 +8,7 @@ the place does not, neither a wrong depth nor something in front explains it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -41,6 +41,26 @@ BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
+CELL_PX = 8  # of the maps of places that are kept
+
+
+@dataclass(frozen=True)
+class DeniedSurface:
+    """Surface that views of a model deny each other, though both show it."""
+
+    # Largest share of a place that the two views of a pair deny each other. What only one of them denies is 0: mostly
+    # the surface there is not where it was taken to be.
+    shares: Mapping[Pair, float] = field(default_factory=dict)
+    # Of a view and another [h, w] float16: the largest share, of the places in each cell of the view, that the other
+    # denies.
+    places: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def share_in_one_place(self, view: int, others: Pair) -> float:
+        """Largest share of a place of the view that both others deny; 0 where it was not compared with both."""
+        maps = [self.places.get((view, other)) for other in others]
+        if maps[0] is None or maps[1] is None:
+            return 0.0
+        return float(np.minimum(maps[0], maps[1]).max())
 
 
 @dataclass(frozen=True)
@@ -99,21 +119,31 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return products
 
 
-def denied_shares(model: Model, grey: Sequence[np.ndarray]) -> dict[Pair, float]:
-    """Largest share of a place that the views of a pair deny each other; pairs that show no surface are left out.
+def denied_surface(model: Model, grey: Sequence[np.ndarray]) -> DeniedSurface:
+    """Surface that the views of a model deny each other; pairs that show too little together are left out.
 
-    `grey` holds the photographs [H, W] uint8 of every view. What only one of the two denies is 0: mostly the surface
-    there is not where it was taken to be.
+    `grey` holds the photographs [H, W] uint8 of every view.
     """
     views = {view: _view(model, view, grey[view]) for view in model.views if grey[view].size}
+    places: dict[tuple[int, int], np.ndarray] = {}
     shares: dict[Pair, list[float]] = {}
     for view, others in _partners(views).items():
         surface = views[view].surface()
         for other in others:
-            share = _denied(views[view], surface, views[other])
-            if share is not None:
-                shares.setdefault((min(view, other), max(view, other)), []).append(share)
-    return {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
+            denied = _denied(views[view], surface, views[other])
+            if denied is not None:
+                places[view, other] = _cells(denied)
+                shares.setdefault((min(view, other), max(view, other)), []).append(float(denied.max()))
+    both = {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
+    return DeniedSurface(both, places)
+
+
+def _cells(shares: np.ndarray) -> np.ndarray:
+    """Largest of a map [H, W] in each cell, float16."""
+    height, width = shares.shape
+    padded = np.pad(shares, ((0, -height % CELL_PX), (0, -width % CELL_PX)))
+    cells = padded.reshape(padded.shape[0] // CELL_PX, CELL_PX, -1, CELL_PX)
+    return np.asarray(cells.max((1, 3)), np.float16)
 
 
 def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
@@ -196,8 +226,8 @@ def _surface(
     return triangle, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12), inverse
 
 
-def _denied(a: _View, surface: _Surface, b: _View) -> float | None:
-    """Share of a place on the surface of view a that view b denies; None where they show too little together."""
+def _denied(a: _View, surface: _Surface, b: _View) -> np.ndarray | None:
+    """Share [H, W] of the place around each pixel of view a that view b denies; None where both show too little."""
     towards = b.center - surface.xyz
     distance = np.sqrt(_dots(towards, towards))
     scale = (surface.distance / a.focal_px) / (distance / b.focal_px)
@@ -226,11 +256,13 @@ def _denied(a: _View, surface: _Surface, b: _View) -> float | None:
     both[place] = inside
     here = a.grey[low[0] : high[0], low[1] : high[1]]
     moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
+    shares = np.zeros_like(a.grey)
+    shares[low[0] : high[0], low[1] : high[1]] = _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
+    return shares
 
 
-def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> float:
-    """Share of the place that is denied most, of two pictures [H, W] of one surface where both are `seen` [H, W]."""
+def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Denied share [H, W] of the place around each pixel, of two pictures of one surface where both are `seen`."""
     alike, contrast = _best_correlation(here, moved)
     textured = seen & (contrast > MIN_CONTRAST)
     around = _mean((textured & (alike > AGREEING)).astype(np.float32), AROUND_PX)
@@ -240,7 +272,7 @@ def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> float
             shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             quarters += cv2.warpAffine(around, shift, here.shape[::-1]) > AROUND
     denied = textured & (alike < DENYING) & (quarters >= IN_QUARTERS)
-    return float(_mean(denied.astype(np.float32), PLACE_PX).max())
+    return _mean(denied.astype(np.float32), PLACE_PX)
 
 
 def _best_correlation(here: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..mapping import Model
 from ..verification import MIN_INLIERS, Pair, ViewGraph
-from .denied_surface import denied_shares
+from .denied_surface import DeniedSurface, denied_surface
 from .second_look import MAX_POINTS, NO_LOOK, Comparisons, PairLook, looks_of, second_look
 
 MIN_EXPECTED = 20  # points that one photograph must show of another's before what it shows counts
@@ -17,7 +17,7 @@ LOOKED_AT = 0.5  # of the points that a pair shares must be among what is looked
 # Shares of the points that are looked at. Between right neighbours, photographed and rendered, fewer conflict,
 # more agree, or more are matched.
 MOST_CONFLICTING, LEAST_AGREEING, LEAST_MATCHED = 0.4, 0.35, 0.25
-# Of a place, in the usual pair between two groups; see `denied_shares`. Single right pairs of photographs deny up to
+# Of a place, in the usual pair between two groups; see `DeniedSurface`. Single right pairs of photographs deny up to
 # 0.56, where the surface between points is not what it was taken for.
 MOST_DENIED, LEAST_DENYING = 0.45, 3
 MAX_ROUNDS = 8
@@ -28,7 +28,7 @@ class Contradiction:
     """Two groups of photographs show that they do not belong where their matches put them."""
 
     look: PairLook  # of all pairs between the groups
-    denied: float = 0.0  # share of a place that the usual pair between them denies; see `denied_shares`
+    denied: float = 0.0  # share of a place that the usual pair between them denies; see `DeniedSurface`
 
     @property
     def strength(self) -> float:
@@ -44,7 +44,7 @@ class SeparatedModel:
     graph: ViewGraph  # without the pairs that misled the mapping
     model: Model | None
     comparisons: Comparisons = field(default_factory=dict)  # of the model's pairs
-    denied: dict[Pair, float] = field(default_factory=dict)  # of the same; see `denied_shares`
+    denied: DeniedSurface = field(default_factory=DeniedSurface)  # of its views
     misleading: dict[Pair, Contradiction] = field(default_factory=dict)  # pairs taken out, and what their groups showed
 
 
@@ -62,8 +62,8 @@ def separated(
         if model is None:
             break
         comparisons = second_look(model, grey)
-        denied = denied_shares(model, grey)
-        wrong = misleading_pairs(graph, model, looks_of(comparisons), denied)
+        denied = denied_surface(model, grey)
+        wrong = misleading_pairs(graph, model, looks_of(comparisons), denied.shares)
         if not wrong or not rounds_left:
             return SeparatedModel(verified, graph, model, comparisons, denied, misleading)
         misleading |= wrong

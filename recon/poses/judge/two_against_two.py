@@ -1,17 +1,19 @@
 """Two against two: photographs of one side of a thing that agree in pairs, and show different things in one place.
 
 One photograph alone may show a passer-by, and a surface may not be where it was taken to be. Where two photographs show
-a mark and two others from the same side do not, the sides are two that look alike but for it.
+a mark and two others from the same side do not, the sides are two that look alike but for it. It is one place that
+each has against both others: leaves and fences deny something to many, here this and there that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..verification import Pair
+from .denied_surface import DeniedSurface
 
 AGREEING = 0.15  # denied share of a place up to which two photographs show the same
 # More than the usual pair denies. Right models have up to 0.11 (the fox; leaves and relief deny much everywhere), wrong
@@ -25,18 +27,18 @@ class Dispute:
 
     ones: Pair
     others: Pair
-    share: float  # of a place, that at least three of the four pairs across deny each other
+    share: float  # of one place, that at least three of the four pairs across deny each other
 
 
-def worst_dispute(denied: Mapping[Pair, float]) -> Dispute | None:
-    """The dispute over the largest share of a place, if one is DISPUTED; `denied` as `denied_shares` gives it.
+def worst_dispute(denied: DeniedSurface) -> Dispute | None:
+    """The dispute over the largest share of a place, if one is DISPUTED.
 
     Of the four pairs across one need not have been looked at, or may deny less.
     """
-    least = DISPUTED + (float(np.median(list(denied.values()))) if denied else 0.0)
+    least = DISPUTED + (float(np.median(list(denied.shares.values()))) if denied.shares else 0.0)
     against: dict[int, dict[int, float]] = {}
     alike: dict[int, set[int]] = {}
-    for (a, b), share in denied.items():
+    for (a, b), share in denied.shares.items():
         for here, there in ((a, b), (b, a)):
             if share >= least:
                 against.setdefault(here, {})[there] = share
@@ -46,17 +48,21 @@ def worst_dispute(denied: Mapping[Pair, float]) -> Dispute | None:
         Dispute(
             (min(a, with_a), max(a, with_a)),
             (min(b, with_b), max(b, with_b)),
-            min(across, against[b][with_a], against[a][with_b]),
+            min(
+                *(across, against[b][with_a], against[a][with_b]),
+                *(denied.share_in_one_place(a, (b, with_b)), denied.share_in_one_place(b, (a, with_a))),
+            ),
         )
         for a, shares in against.items()
         for b, across in shares.items()
         for with_a in against[b].keys() & alike.get(a, set())
         for with_b in shares.keys() & alike.get(b, set())
     ]
-    return max(found, key=lambda dispute: (dispute.share, dispute.ones, dispute.others), default=None)
+    disputed = [dispute for dispute in found if dispute.share >= least]
+    return max(disputed, key=lambda dispute: (dispute.share, dispute.ones, dispute.others), default=None)
 
 
-def notes_on_dispute(names: Sequence[str], denied: Mapping[Pair, float]) -> list[str]:
+def notes_on_dispute(names: Sequence[str], denied: DeniedSurface) -> list[str]:
     """A sentence about `worst_dispute`, if there is one."""
     dispute = worst_dispute(denied)
     if dispute is None:
