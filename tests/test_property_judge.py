@@ -14,6 +14,7 @@ import pytest
 import torch
 from fewview.recon.poses.correspondences import Correspondences, Image
 from fewview.recon.poses.features import Features
+from fewview.recon.poses.judge.agreement import agreement, contradicted_share
 from fewview.recon.poses.judge.camera_features import CameraFeatures, bottlenecks
 from fewview.recon.poses.judge.confidence import (
     MAX_NAMED,
@@ -25,25 +26,16 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.contradicted_matches import (
-    TRIES,
-    agreeing_shares,
-    contradicted_share,
-    contradictions,
-    least_contradicted,
-    notes_on_torn_links,
-    open_views,
-    outvoted_views,
-    torn_links,
-    torn_views,
-)
 from fewview.recon.poses.judge.denied_surface import DeniedSurface, denied_surface
+from fewview.recon.poses.judge.least_contradicted import TRIES, least_contradicted
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
+from fewview.recon.poses.judge.outvoted_views import open_views, outvoted_views
 from fewview.recon.poses.judge.points_known_without import points_known_without
 from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, WITHIN_DEG, moved_deg
+from fewview.recon.poses.judge.torn_links import notes_on_torn_links, torn_links, torn_views
 from fewview.recon.poses.judge.two_against_two import notes_on_dispute, worst_dispute
 from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
@@ -306,17 +298,17 @@ def test_a_model_contradicts_the_matches_of_pairs_that_stand_otherwise() -> None
     model = model_of(poses, points, np.ones((4, 80), bool))
 
     def share(model: Model, graph: ViewGraph) -> float:
-        return contradicted_share(graph, agreeing_shares(model, graph))
+        return contradicted_share(agreement(model, graph))
 
     right = verified_matches(model, poses, points)
     assert share(model, right) == 0
-    assert contradictions(model, right) == {}
+    assert torn_links(agreement(model, right)) == []
     # The last camera where it would be if it had seen another of four equal sides.
     last_elsewhere = elsewhere(poses, (3,))
     # Three of the six pairs are with it, and all cover much the same.
     elsewhere_seen = verified_matches(model, last_elsewhere, points)
     assert share(model, elsewhere_seen) == pytest.approx(0.5, abs=0.1)
-    assert contradictions(model, elsewhere_seen) == {(0, 3): 1.0, (1, 3): 1.0, (2, 3): 1.0}
+    assert torn_links(agreement(model, elsewhere_seen)) == [(0, 3), (1, 3), (2, 3)]
     # Pairs that cover next to nothing count for nothing.
     for pair, geometry in elsewhere_seen.geometries.items():
         if 3 in pair:
@@ -345,21 +337,21 @@ def test_neighbours_whose_cameras_contradict_what_they_share_are_named() -> None
     for (a, b), geometry in geometries.items():  # the nearer, the more: 80, 45 and 10
         geometry.inlier_matches = geometry.inlier_matches[: 80 - 35 * (b - a - 1)]
     graph = ViewGraph(graph.features, {}, geometries)  # counts its links
-    assert torn_links(right, graph) == []
-    assert notes_on_torn_links("abcd", right, graph) == []
+    assert torn_links(agreement(right, graph)) == []
+    assert notes_on_torn_links("abcd", agreement(right, graph)) == []
     # Small look-alikes, which right models contradict, have less than half of what neighbours have.
-    assert torn_links(torn, graph) == [(2, 3), (1, 3)]
-    first, _ = notes_on_torn_links("abcd", torn, graph)
+    assert torn_links(agreement(torn, graph)) == [(2, 3), (1, 3)]
+    first, _ = notes_on_torn_links("abcd", agreement(torn, graph))
     assert first.startswith("c and d show the same in 80 places")
 
 
 def test_a_side_that_agrees_with_some_and_contradicts_as_many_is_outvoted() -> None:
     right, wrong, graph = right_and_wrong()
-    assert outvoted_views(right, graph) == set()
+    assert outvoted_views(agreement(right, graph)) == set()
     # What agrees with nothing is wrong itself, and does not count against the others.
-    assert outvoted_views(wrong, graph) == {3}
+    assert outvoted_views(agreement(wrong, graph)) == {3}
     many = model_of(POSES * 7, POINTS, np.ones((28, 80), bool))
-    assert outvoted_views(many, verified_matches(many, elsewhere(POSES * 7, (3,)), POINTS)) == set()
+    assert outvoted_views(agreement(many, verified_matches(many, elsewhere(POSES * 7, (3,)), POINTS))) == set()
     # Two that hold each other, as a repeat of a wallpaper off: they agree with two of the others, and not with two.
     pairs = {(0, 1): 900, (2, 3): 800, (4, 5): 700, **dict.fromkeys(itertools.product((0, 1, 2, 3), (4, 5)), 150)}
     pairs |= dict.fromkeys(itertools.product((0, 1), (2, 3)), 150)
@@ -380,8 +372,8 @@ def test_few_loose_photographs_that_tear_a_model_are_doubted_alone_and_half_of_a
             geometry.inlier_matches = geometry.inlier_matches[: 20 + 4 * pair[0]]
     graph = ViewGraph(graph.features, {}, graph.geometries)  # counts its links
     torn = model_of(elsewhere(poses, strays), points, seen)
-    assert torn_views(torn, graph) == list(doubted)
-    notes = notes_on_torn_links("abcdef", torn, graph)
+    assert torn_views(agreement(torn, graph)) == list(doubted)
+    notes = notes_on_torn_links("abcdef", agreement(torn, graph))
     assert bool(notes) is bool(doubted)
     named = ", ".join("abcdef"[view] for view in doubted)
     assert all((f"{named} may stand elsewhere" in note) is (len(doubted) < 6) for note in notes)
@@ -396,8 +388,8 @@ def test_a_view_that_holds_as_well_as_the_others_leaves_open_which_side_is_wrong
     shifted = graph.geometries[2, 5].inlier_matches
     shifted[:, 1] = np.roll(shifted[:, 1], 7)
     graph.geometries[2, 5].inlier_matches = shifted
-    assert torn_links(model, graph) == [(2, 5)]
-    assert torn_views(model, graph) == [0, 1, 2, 3, 4, 5]
+    assert torn_links(agreement(model, graph)) == [(2, 5)]
+    assert torn_views(agreement(model, graph)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_no_camera_is_surer_than_the_surest_of_the_others() -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from fewview.recon.poses.features import Features
 from fewview.recon.poses.focal_prior import Lenses
-from fewview.recon.poses.judge.contradicted_matches import torn_links
+from fewview.recon.poses.judge.agreement import agreement
+from fewview.recon.poses.judge.torn_links import torn_links
 from fewview.recon.poses.mapping import Model, quiet_pycolmap
 from fewview.recon.poses.pose_errors import pair_errors
 from fewview.recon.poses.poses_config import PosesConfig
@@ -69,11 +70,11 @@ def test_a_ring_that_tears_is_solved_all_at_once() -> None:
     poses = ring(MANY_VIEWS)
     graph, lenses = graph_and_lens(poses)
     broken = placed(torn(poses))
-    assert (0, MANY_VIEWS - 1) in torn_links(broken, graph)
+    assert (0, MANY_VIEWS - 1) in torn_links(agreement(broken, graph))
     with quiet_pycolmap():
         whole = untorn(graph, broken, lenses, PosesConfig())
     assert whole.views == broken.views
-    assert torn_links(whole, graph) == []
+    assert torn_links(agreement(whole, graph)) == []
     found = np.tile(np.eye(4), (MANY_VIEWS, 1, 1))
     found[:, :3] = [whole.camera(view)[0] for view in whole.views]
     errors = pair_errors(torch.from_numpy(found), torch.from_numpy(poses))
@@ -87,7 +88,7 @@ def test_few_photographs_and_rings_that_close_are_left_as_they_are() -> None:
     right = placed(poses)
     assert untorn(graph, right, lenses, PosesConfig()) is right
     few = placed(torn(poses)[1:], first=1)
-    assert torn_links(few, graph)
+    assert torn_links(agreement(few, graph))
     assert untorn(graph, few, lenses, PosesConfig()) is few
 
 
@@ -95,7 +96,7 @@ def test_a_solution_that_tears_as_well_is_not_taken(monkeypatch: pytest.MonkeyPa
     poses = ring(MANY_VIEWS)
     graph, lenses = graph_and_lens(poses)
     broken = placed(torn(poses))
-    assert torn_links(broken, graph)
+    assert torn_links(agreement(broken, graph))
     for other in (None, placed(torn(poses)), placed(poses[: MANY_VIEWS // 2])):
         monkeypatch.setattr("fewview.recon.poses.untorn.Mapper.run_globally", lambda *_, other=other, **__: other)
         assert untorn(graph, broken, lenses, PosesConfig()) is broken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 Edge = tuple[int, int]
 
@@ -36,3 +36,13 @@ def smaller_sides(tree: Sequence[Edge]) -> list[set[int]]:
             edge.extend(new)
         sides.append(side if 2 * len(side) <= len(beside) else beside.keys() - side)
     return sides
+
+
+def sides(views: Sequence[int], weights: Mapping[Edge, float]) -> list[set[int]]:
+    """Every view by itself, and the smaller sides of the strongest tree of the edges that weigh anything."""
+    return [{view} for view in views] + smaller_sides(strongest_tree({e: w for e, w in weights.items() if w}))
+
+
+def across(weights: Mapping[Edge, float], side: Collection[int]) -> list[float]:
+    """Weights of the edges between a side and all other views."""
+    return [weight for (a, b), weight in weights.items() if (a in side) != (b in side)]

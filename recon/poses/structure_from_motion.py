@@ -21,6 +21,7 @@ from .focal_prior import Lenses, group_lenses
 from .gps_scale import in_metres
 from .grown_correspondences import grow_correspondences
 from .held_out import camera_of, register_held_out
+from .judge.agreement import agreement
 from .judge.confidence import (
     confidence_of_cameras,
     confidence_of_registered,
@@ -30,9 +31,10 @@ from .judge.confidence import (
     notes_on_patterns,
     refused_reasons,
 )
-from .judge.contradicted_matches import least_contradicted, notes_on_torn_links
+from .judge.least_contradicted import least_contradicted
 from .judge.misleading_pairs import SeparatedModel, separated
 from .judge.open_focal_length import bend_deg, notes_on_focal_length
+from .judge.torn_links import notes_on_torn_links
 from .judge.two_against_two import notes_on_dispute
 from .lens_groups import lenses_apart, note_on_lenses
 from .mapping import Model, quiet_pycolmap
@@ -195,7 +197,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     notes += note_on_lenses(capture.names, _lenses(capture, used), lenses, model)
     notes += notes_on_confidence([capture.names[view] for view in views], believed)
     notes += notes_on_focal_length(capture.names, bends)
-    notes += notes_on_torn_links(capture.names, model, found_model.verified)
+    notes += notes_on_torn_links(capture.names, agreement(model, found_model.verified))
     notes += notes_on_dispute(capture.names, found_model.denied)
     assert placed.cameras is not None
     assert placed.points is not None

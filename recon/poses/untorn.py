@@ -13,7 +13,8 @@ import pycolmap
 
 from .best_model import holds_focal, keeps_to_exif
 from .focal_prior import Lenses
-from .judge.contradicted_matches import torn_links
+from .judge.agreement import agreement
+from .judge.torn_links import torn_links
 from .mapping import Mapper, Model
 from .poses_config import PosesConfig
 from .verification import ViewGraph
@@ -24,13 +25,13 @@ NEARLY = 0.95  # of the placed views must be placed again
 
 def untorn(graph: ViewGraph, model: Model, lenses: Lenses, config: PosesConfig) -> Model:
     """The model, or where it is torn one of all views at once that is not and places about as many."""
-    if len(model.views) < MANY_VIEWS or not torn_links(model, graph):
+    if len(model.views) < MANY_VIEWS or not torn_links(agreement(model, graph)):
         return model
     mapper = Mapper(graph, lenses.camera_of_view, config.seed)
     other = mapper.run_globally(_lenses_of(model, lenses), refine_focal=not holds_focal(config, lenses))
     if other is None or not (other.is_sane() and keeps_to_exif(other, lenses)):
         return model
-    return model if len(other.views) < NEARLY * len(model.views) or torn_links(other, graph) else other
+    return model if len(other.views) < NEARLY * len(model.views) or torn_links(agreement(other, graph)) else other
 
 
 def _lenses_of(model: Model, lenses: Lenses) -> list[pycolmap.Camera]:

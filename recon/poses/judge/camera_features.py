@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..correspondences import Image
+from .agreement import Agreement, contradicted_share
 from .contested_points import contested_share
-from .contradicted_matches import agreeing_shares, contradicted_share
 from .misleading_pairs import SeparatedModel, shared_points
 from .points_known_without import points_known_without
 from .rotation_precision import rotation_std_deg
@@ -49,16 +49,18 @@ class CameraFeatures:
 
 
 def camera_features(
-    found: SeparatedModel, images: Sequence[Image], moved_deg: Mapping[int, float]
+    found: SeparatedModel, images: Sequence[Image], moved_deg: Mapping[int, float], agreed: Agreement
 ) -> dict[int, CameraFeatures]:
-    """Features of every view of a model that there is; `moved_deg` of those that were solved again, the others count as
-    steady."""
+    """Features of every view of a model that there is, with which all verified pairs are `agreed`.
+
+    `moved_deg` are of those that were solved again; the others count as steady.
+    """
     assert found.model is not None
     model = found.model
     contested = contested_share(found.comparisons)
     std = rotation_std_deg(model)
     linked = bottlenecks(model.views, shared_points(model))
-    contradicted = contradicted_share(found.verified, agreeing_shares(model, found.verified))
+    contradicted = contradicted_share(agreed)
     known = points_known_without(model)
     patterned = sum(image.pattern for image in images) / max(1, len(images))
     return {

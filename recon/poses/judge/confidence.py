@@ -11,11 +11,13 @@ from ....scene.readers.safe_paths import listed
 from ....scene.run import SURE
 from ..correspondences import Image
 from ..verification import Pair
+from .agreement import agreement
 from .camera_features import camera_features
-from .contradicted_matches import outvoted_views, torn_views
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
+from .outvoted_views import outvoted_views
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import WITHIN_DEG, Again, moved_deg
+from .torn_links import torn_views
 from .two_against_two import worst_dispute
 
 MAX_NAMED = 4
@@ -53,10 +55,11 @@ def confidence_of_cameras(
     """
     assert found.model is not None
     moved = moved_deg(found.graph, found.model, found.denied.shares, again, seed)
-    features = camera_features(found, images, moved)
-    doubted = found.model.views if worst_dispute(found.denied) else torn_views(found.model, found.verified)
+    agreed = agreement(found.model, found.verified)
+    features = camera_features(found, images, moved, agreed)
+    doubted = found.model.views if worst_dispute(found.denied) else torn_views(agreed)
     bent = (view for view, bend in bends.items() if bend > WITHIN_DEG)
-    most = dict.fromkeys([*doubted, *bent, *outvoted_views(found.model, found.verified)], OPEN)
+    most = dict.fromkeys([*doubted, *bent, *outvoted_views(agreed)], OPEN)
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
     return against_others(beliefs)
 
