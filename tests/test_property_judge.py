@@ -26,7 +26,7 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import DeniedSurface, denied_surface
+from fewview.recon.poses.judge.denied_surface import DeniedSurface, _Denied, denied_surface
 from fewview.recon.poses.judge.least_contradicted import TRIES, least_contradicted
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
@@ -443,6 +443,18 @@ def test_two_photographs_alone_are_sure_only_where_their_rotation_is_precise() -
     assert belief(0.7, alone=False) >= SURE
     assert belief(0.7, alone=True) < SURE
     assert belief(0.1, alone=True) >= SURE
+
+
+def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None:
+    there = np.stack(np.meshgrid(np.arange(6), np.arange(9), indexing="ij"), axis=-1)
+    there[:, 8] = -1
+    here, back = np.zeros((6, 9), np.float32), np.zeros((6, 9), np.float32)
+    here[1, 1], here[4, 4], here[2, 8] = 0.5, 0.3, 0.7
+    back[4, 5], back[1, 4], back[2, 8] = 0.4, 0.6, 0.7
+    mutual = _Denied(here, there).mutual(_Denied(back, there))
+    # A cell beside it is the same place; what the other does not see it cannot deny.
+    assert mutual.max() == mutual[4, 4] == np.float16(0.3)
+    assert (mutual > 0).sum() == 1
 
 
 def denied_at(

@@ -37,7 +37,6 @@ MAX_SCALE = 1.8  # between the sizes in which the two photographs show a place
 BORDER_PX = 7  # of a photograph, where no whole patch is
 WHOLE = 0.95  # of a patch both must show
 NEAREST = 8  # points in a photograph, of which the usual depth is
-BOTH = 2  # ways in which a pair is looked at
 MIN_PIXELS = 500  # that both see, below which nothing is compared
 MAX_TURN_DEG = 60.0  # between two viewing directions
 MOST_PARTNERS, MOST_PAIRS = 8, 400  # of each view, the nearest; of all together
@@ -51,8 +50,8 @@ class DeniedSurface:
     # Largest share of a place that the two views of a pair deny each other. What only one of them denies is 0: mostly
     # the surface there is not where it was taken to be.
     shares: Mapping[Pair, float] = field(default_factory=dict)
-    # Of a view and another [h, w] float16: the largest share, of the places in each cell of the view, that the other
-    # denies.
+    # Of a view and another [h, w] float16: the largest share, of the places in each cell of the view, that the two deny
+    # each other there.
     places: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def share_in_one_place(self, view: int, others: Pair) -> float:
@@ -119,31 +118,55 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return products
 
 
+@dataclass(frozen=True)
+class _Denied:
+    """Surface that one view shows and another denies, in cells of CELL_PX pixels of the one."""
+
+    shares: np.ndarray  # [h, w] float32, the largest of the places in each cell
+    there: np.ndarray  # [h, w, 2] int, row and column of the cell of the other, -1 where it does not see it
+
+    @property
+    def most(self) -> float:
+        return float(self.shares.max())
+
+    def mutual(self, back: _Denied) -> np.ndarray:
+        """Share [h, w] float16 that both deny in each cell; `back` is of the same two the other way round."""
+        near = cv2.dilate(back.shares, np.ones((3, 3), np.uint8))  # the two surfaces differ a little
+        row, column = (self.there[..., k].clip(0, near.shape[k] - 1) for k in (0, 1))
+        both = np.where(self.there[..., 0] >= 0, np.minimum(self.shares, near[row, column]), 0.0)
+        return np.asarray(both, np.float16)
+
+
+def _cells(pixels: np.ndarray, outside: float) -> np.ndarray:
+    """Largest value [h, w, ...] of an array [H, W, ...] in each cell."""
+    height, width = pixels.shape[:2]
+    rest = [(0, 0)] * (pixels.ndim - 2)
+    padded = np.pad(pixels, [(0, -height % CELL_PX), (0, -width % CELL_PX), *rest], constant_values=outside)
+    cells = padded.reshape(padded.shape[0] // CELL_PX, CELL_PX, -1, CELL_PX, *pixels.shape[2:])
+    return np.asarray(cells.max((1, 3)))
+
+
 def denied_surface(model: Model, grey: Sequence[np.ndarray]) -> DeniedSurface:
     """Surface that the views of a model deny each other; pairs that show too little together are left out.
 
     `grey` holds the photographs [H, W] uint8 of every view.
     """
     views = {view: _view(model, view, grey[view]) for view in model.views if grey[view].size}
-    places: dict[tuple[int, int], np.ndarray] = {}
-    shares: dict[Pair, list[float]] = {}
+    found: dict[tuple[int, int], _Denied] = {}
     for view, others in _partners(views).items():
         surface = views[view].surface()
         for other in others:
             denied = _denied(views[view], surface, views[other])
             if denied is not None:
-                places[view, other] = _cells(denied)
-                shares.setdefault((min(view, other), max(view, other)), []).append(float(denied.max()))
-    both = {pair: min(some) if len(some) == BOTH else 0.0 for pair, some in shares.items()}
-    return DeniedSurface(both, places)
-
-
-def _cells(shares: np.ndarray) -> np.ndarray:
-    """Largest of a map [H, W] in each cell, float16."""
-    height, width = shares.shape
-    padded = np.pad(shares, ((0, -height % CELL_PX), (0, -width % CELL_PX)))
-    cells = padded.reshape(padded.shape[0] // CELL_PX, CELL_PX, -1, CELL_PX)
-    return np.asarray(cells.max((1, 3)), np.float16)
+                found[view, other] = denied
+    shares: dict[Pair, float] = {}
+    places: dict[tuple[int, int], np.ndarray] = {}
+    for (view, other), denied in found.items():
+        back = found.get((other, view))
+        shares[min(view, other), max(view, other)] = 0.0 if back is None else min(denied.most, back.most)
+        if back is not None:
+            places[view, other] = denied.mutual(back)
+    return DeniedSurface(shares, places)
 
 
 def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
@@ -226,8 +249,8 @@ def _surface(
     return triangle, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12), inverse
 
 
-def _denied(a: _View, surface: _Surface, b: _View) -> np.ndarray | None:
-    """Share [H, W] of the place around each pixel of view a that view b denies; None where both show too little."""
+def _denied(a: _View, surface: _Surface, b: _View) -> _Denied | None:
+    """Surface of view a that view b denies; None where they show too little together."""
     towards = b.center - surface.xyz
     distance = np.sqrt(_dots(towards, towards))
     scale = (surface.distance / a.focal_px) / (distance / b.focal_px)
@@ -258,7 +281,9 @@ def _denied(a: _View, surface: _Surface, b: _View) -> np.ndarray | None:
     moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     shares = np.zeros_like(a.grey)
     shares[low[0] : high[0], low[1] : high[1]] = _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
-    return shares
+    at = np.full((*a.grey.shape, 2), -1, np.int64)
+    at[tuple(pixels[inside].T)] = np.stack([row, column], axis=1)[inside] // CELL_PX
+    return _Denied(_cells(shares, 0.0), _cells(at, -1))
 
 
 def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> np.ndarray:

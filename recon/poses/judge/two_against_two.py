@@ -2,7 +2,8 @@
 
 One photograph alone may show a passer-by, and a surface may not be where it was taken to be. Where two photographs show
 a mark and two others from the same side do not, the sides are two that look alike but for it. It is one place that
-each has against both others: leaves and fences deny something to many, here this and there that.
+each has against both others, and they against it: leaves and fences deny something to many, here this and there that,
+and what stands before a wall hides another part of it from each side.
 """
 
 from __future__ import annotations
