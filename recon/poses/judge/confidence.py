@@ -14,9 +14,10 @@ from ..verification import Pair
 from .agreement import agreement
 from .camera_features import camera_features
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
+from .open_focal_length import bent_views
 from .outvoted_views import outvoted_views
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
-from .solved_again import WITHIN_DEG, Again, moved_deg
+from .solved_again import Again, moved_deg
 from .torn_links import torn_views
 from .two_against_two import worst_dispute
 
@@ -58,8 +59,7 @@ def confidence_of_cameras(
     agreed = agreement(found.model, found.verified)
     features = camera_features(found, images, moved, agreed)
     doubted = found.model.views if worst_dispute(found.denied) else torn_views(agreed)
-    bent = (view for view, bend in bends.items() if bend > WITHIN_DEG)
-    most = dict.fromkeys([*doubted, *bent, *outvoted_views(agreed)], OPEN)
+    most = dict.fromkeys([*doubted, *bent_views(bends), *outvoted_views(agreed)], OPEN)
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
     return against_others(beliefs)
 

@@ -63,14 +63,19 @@ def _with_focal_times(reconstruction: pycolmap.Reconstruction, factor: float) ->
     return other
 
 
+def bent_views(bends: Mapping[int, float]) -> list[int]:
+    """Views that the focal length may turn by more than WITHIN_DEG, farthest first; `bends` of `bend_deg`."""
+    return [view for view in sorted(bends, key=lambda view: -bends[view]) if bends[view] > WITHIN_DEG]
+
+
 def notes_on_focal_length(names: Sequence[str], bends: Mapping[int, float]) -> list[str]:
     """A sentence about the photographs whose cameras the focal length leaves open, if there are any."""
-    open_views = [view for view in sorted(bends, key=lambda view: -bends[view]) if bends[view] > WITHIN_DEG]
-    if not open_views:
+    bent = bent_views(bends)
+    if not bent:
         return []
-    shown = listed([names[view] for view in open_views], MOST_NAMED)
+    shown = listed([names[view] for view in bent], MOST_NAMED)
     return [
         f"The photographs leave their focal length open: with another that explains them nearly as well, {shown} "
-        f"would be turned by up to {bends[open_views[0]]:.0f} degrees. Photographs whose EXIF gives the focal length, "
+        f"would be turned by up to {bends[bent[0]]:.0f} degrees. Photographs whose EXIF gives the focal length, "
         "or more of them from further around, would settle it."
     ]
