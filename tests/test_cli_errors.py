@@ -41,6 +41,23 @@ def test_one_photograph(here: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("left", [("--views", "1"), ("--views", "1", "--eval")])
+def test_one_of_several_photographs_is_left(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], left: tuple[str, ...]
+) -> None:
+    photos = write_photographs(tmp_path / "photos", 3)
+    assert_one_sentence(
+        fewview(capsys, "reconstruct", photos, *left), 2, "of 3 photographs one is left", "at least two"
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_an_empty_video(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "film.mp4").touch()
+    assert_one_sentence(fewview(capsys, "reconstruct", tmp_path / "film.mp4"), 2, "film.mp4 is empty")
+    assert list(here.iterdir()) == []
+
+
 def test_photographs_that_show_nothing_in_common(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

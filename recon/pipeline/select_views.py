@@ -25,6 +25,11 @@ def select_views(capture: Capture, config: ReconstructConfig, progress: Progress
     test = out if config.measures else []
     if not chosen:
         raise BadInputError(f"{capture.source}: all {len(capture)} photographs are held out, none is left to train on.")
+    if len(chosen) == 1 and capture.cameras is None and not config.standing_camera:
+        raise BadInputError(
+            f"{capture.source}: of {len(capture)} photographs one is left to find cameras from; at least two that show "
+            "the same things from different places are needed. Ask for more with --views, or hold fewer out."
+        )
     kept = sorted([*chosen, *test])
     if config.views is not None and config.views > len(rest):
         notes.append(f"{config.views} training photographs were asked for; all {len(rest)} that there are were taken.")

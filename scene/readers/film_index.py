@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ class FilmIndex:
 
 def film_index(path: Path, file: IO[bytes], max_megapixels: float) -> FilmIndex:
     """The index of an open video file. Raises BadInputError where it holds no video, or one of too many pixels."""
+    if not file.seek(0, os.SEEK_END):
+        raise BadInputError(f"{path} is empty; was it copied to the end?")
+    file.seek(0)
     try:
         with av.open(file, "r") as container:
             if not container.streams.video or container.format.name in ("image2", "png_pipe", "jpeg_pipe"):
