@@ -641,6 +641,7 @@ def test_sentences_name_the_photographs_and_what_was_found() -> None:
     unsure, unknown = notes_on_confidence(["a.jpg", "b.jpg", "c.jpg"], [0.9, 0.2, None])
     assert "1 of 3" in unsure
     assert "b.jpg (20%)" in unsure
+    assert "a.jpg (89%)" in notes_on_confidence(["a.jpg"], [0.8999])[0]  # and not 90 %, which is sure
     assert "Nothing tells whether the cameras of 1 of 3 photographs are right: c.jpg." in unknown
     many = notes_on_confidence([f"{n:02d}.jpg" for n in range(40)], [None] * 40)[0]
     assert "00.jpg, 01.jpg" in many

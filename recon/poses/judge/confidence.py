@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -96,7 +97,7 @@ def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]
     unknown = sorted(name for c, name in zip(confidence, names, strict=True) if c is None)
     notes = []
     if unsure:
-        shown = listed([f"{name} ({c:.0%})" for c, name in unsure], MAX_NAMED)
+        shown = listed([f"{name} ({_percent(c)})" for c, name in unsure], MAX_NAMED)
         notes.append(
             f"Not sure of the cameras of {len(unsure)} of {len(names)} photographs: {shown}. The share is the belief "
             "that a camera points where it did; photographs from in between would help, and --min-confidence leaves "
@@ -108,6 +109,11 @@ def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]
             f"{listed(unknown, MAX_NAMED)}. They show too little of what the others do."
         )
     return notes
+
+
+def _percent(belief: float) -> str:
+    """Whole percent of a belief, rounded down: what is just not sure is not told as SURE."""
+    return f"{math.floor(100 * belief + 1e-9)}%"
 
 
 def look_alike_reasons(
@@ -150,7 +156,7 @@ def refused_reasons(
 ) -> dict[int, str]:
     """A sentence for every camera that is less likely right than was asked for; those of unknown confidence stay."""
     return {
-        view: f"{names[view]} was placed with a confidence of {belief:.0%}; {min_confidence:.0%} was asked for."
+        view: f"{names[view]} was placed with a confidence of {_percent(belief)}; {min_confidence:.0%} was asked for."
         for view, belief in confidence.items()
         if belief is not None and belief < min_confidence
     }
