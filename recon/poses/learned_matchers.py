@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import io
-import math
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -26,10 +24,6 @@ MIN_COSINE = 0.82  # XFeat's own threshold for mutual nearest neighbours
 # Share of the keypoints from which mutual nearest neighbours are left at that, at a twentieth of the network's time: on
 # 13 of 43 pairs of the fox and the castle, where verification leaves as many of them as of the network's.
 PLENTY = 0.4
-# Share of the keypoints that the network sees, those with the most alike ones in the other photograph: attention costs
-# the square. Of 1,024, on four pairs each of the fox and the bananas, 600 keep 94 and 82 % of the verified matches, and
-# 768 keep 99 and 87 %, at half and at two thirds of the time.
-ALIKE = 0.75
 
 
 class XFeatMatcher:
@@ -78,9 +72,9 @@ class XFeatMatcher:
         nearest = mutual_nearest(a.descriptors, b.descriptors, MIN_COSINE)
         if len(nearest) >= PLENTY * min(len(a), len(b)):
             return nearest
-        rows_a, rows_b = _most_alike(a, b)
-        found = _match_lightglue(self._matcher, _rows(a, rows_a), _rows(b, rows_b), self._device)
-        return np.stack([rows_a.numpy()[found[:, 0]], rows_b.numpy()[found[:, 1]]], axis=1)
+        # The network sees all keypoints, at their square's cost: without those that look most like nothing in the other
+        # photograph it takes look-alikes for each other.
+        return _match_lightglue(self._matcher, a, b, self._device)
 
 
 class AlikedMatcher:
@@ -112,21 +106,6 @@ class AlikedMatcher:
 
     def match(self, a: Features, b: Features) -> np.ndarray:
         return _match_lightglue(self._matcher, a, b, self._device)
-
-
-def _most_alike(a: Features, b: Features) -> tuple[Tensor, Tensor]:
-    """Ascending indices of the keypoints of each side that are most alike to any of the other side."""
-    if not len(a) or not len(b):
-        return torch.arange(len(a)), torch.arange(len(b))
-    cosine = a.descriptors @ b.descriptors.T
-    return tuple(  # type: ignore[return-value]
-        best.topk(max(1, math.ceil(ALIKE * len(best)))).indices.sort().values
-        for best in (cosine.amax(1), cosine.amax(0))
-    )
-
-
-def _rows(features: Features, rows: Tensor) -> Features:
-    return replace(features, xy_px=features.xy_px[rows], descriptors=features.descriptors[rows])
 
 
 def _state(package: str, path: str) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-VERSION = 1  # to be raised when features or matches of the same pixels change
+VERSION = 2  # to be raised when features or matches of the same pixels change
 COMMIT_EVERY = 32  # entries; an interruption loses fewer
 TABLE = "CREATE TABLE arrays (name BLOB PRIMARY KEY, data BLOB NOT NULL)"
 
