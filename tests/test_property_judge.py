@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -160,11 +160,16 @@ def test_a_mark_that_only_one_photograph_shows_is_denied() -> None:
     assert min(shares[0, 1], shares[0, 2]) > 0.25
     assert shares[1, 2] < 0.02
     # The first has the mark in the middle against both others, which deny nothing else.
-    assert denied.share_in_one_place(0, (1, 2)) > 0.25
+    middle = np.minimum(denied.places[0, 1], denied.places[0, 2])
+    assert middle.max() > 0.25
+    # Neither of those shows the same in the middle of the mark, as the two of them do.
+    assert not denied.agreed[0, 1][middle == middle.max()].any()
+    assert denied.agreed[1, 2][denied.places[1, 0] > 0.25].all()
     at = np.argwhere(denied.places[0, 1] == denied.places[0, 1].max()).mean(0) * 8 + 4
     assert np.abs(at - np.array(other[0].shape) * min(1.0, 480 / max(other[0].shape)) / 2).max() < 40
-    assert denied.share_in_one_place(1, (0, 2)) < 0.02
-    assert denied.share_in_one_place(0, (1, 7)) == 0.0
+    assert denied.share_in_one_place(1, (0, 2), alike=2) < 0.02
+    assert denied.share_in_one_place(0, (1, 7), alike=2) == denied.share_in_one_place(0, (1, 2), alike=7) == 0.0
+    assert denied.apart(0, 2) == pytest.approx(0.6, rel=0.02)
 
 
 def test_where_nothing_is_seen_or_all_points_lie_on_a_line_no_surface_is_looked_at() -> None:
@@ -451,22 +456,30 @@ def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None
     here, back = np.zeros((6, 9), np.float32), np.zeros((6, 9), np.float32)
     here[1, 1], here[4, 4], here[2, 8] = 0.5, 0.3, 0.7
     back[4, 5], back[1, 4], back[2, 8] = 0.4, 0.6, 0.7
-    mutual = _Denied(here, there).mutual(_Denied(back, there))
+    nowhere = np.zeros((6, 9), bool)
+    mutual = _Denied(here, nowhere, there).mutual(_Denied(back, nowhere, there))
     # A cell beside it is the same place; what the other does not see it cannot deny.
     assert mutual.max() == mutual[4, 4] == np.float16(0.3)
     assert (mutual > 0).sum() == 1
 
 
 def denied_at(
-    shares: Mapping[Pair, float], cells: Mapping[tuple[int, int], int] = MappingProxyType({})
+    shares: Mapping[Pair, float],
+    cells: Mapping[tuple[int, int], int] = MappingProxyType({}),
+    unlike: Collection[tuple[int, int]] = (),
+    along: Sequence[float] = (0.0,) * 13,
 ) -> DeniedSurface:
-    """Shares denied both ways in one of two cells of each view: the first, or what `cells` has of (view, other)."""
-    places = {}
+    """Shares denied both ways in one of two cells of each view: the first, or what `cells` has of (view, other).
+
+    In both cells all pairs show the same but for the (view, other) of `unlike`. Cameras are on a line, at `along`.
+    """
+    places, agreed = {}, {}
     for pair, share in shares.items():
         for view, other in (pair, pair[::-1]):
             places[view, other] = np.zeros((1, 2), np.float32)
             places[view, other][0, cells.get((view, other), 0)] = share
-    return DeniedSurface(shares, places)
+            agreed[view, other] = np.full((1, 2), (view, other) not in unlike)
+    return DeniedSurface(shares, places, agreed, {view: np.array([x, 0, 0]) for view, x in enumerate(along)})
 
 
 def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it() -> None:
@@ -494,9 +507,31 @@ def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it(
 
 @pytest.mark.parametrize("elsewhere", [(1, 3), (2, 0)])
 def test_what_is_denied_here_by_one_and_there_by_another_is_no_dispute(elsewhere: tuple[int, int]) -> None:
-    shares = {(0, 1): 0.05, (2, 3): 0.1, (0, 4): 0.0, (1, 4): 0.0, (0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}
-    assert worst_dispute(denied_at(shares)) is not None
-    assert worst_dispute(denied_at(shares, {elsewhere: 1})) is None
+    assert worst_dispute(denied_at(ONE_MARK)) is not None
+    assert worst_dispute(denied_at(ONE_MARK, {elsewhere: 1})) is None
+
+
+ONE_MARK = {(0, 1): 0.05, (2, 3): 0.1, (0, 4): 0.0, (1, 4): 0.0, (0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}
+
+
+@pytest.mark.parametrize("unlike", [(1, 0), (2, 3)])
+def test_views_of_one_side_must_show_the_same_in_the_very_place(unlike: tuple[int, int]) -> None:
+    assert worst_dispute(denied_at(ONE_MARK)) is not None
+    assert worst_dispute(denied_at(ONE_MARK, unlike=[unlike])) is None
+
+
+@pytest.mark.parametrize(
+    ("along", "disputed"),
+    [
+        ((0.0, 2.0, 1.0, 3.0, 9.0), True),  # sides that look alike put one view between two others
+        ((0.0, 1.0, 3.0, 4.0, 9.0), False),  # what stands out looks other from far aside
+        ((0.0, 1.0, 2.0, 5.0, 9.0), True),  # two that deny each other as near as two that agree
+        ((0.0, 4.0, 4.5, 5.0, 9.0), True),
+        ((4.0, 0.0, 9.0, 4.1, 1.0), False),  # those near each other were not compared
+    ],
+)
+def test_what_stands_out_is_no_dispute(along: Sequence[float], disputed: bool) -> None:
+    assert (worst_dispute(denied_at(ONE_MARK, along=along)) is not None) == disputed
 
 
 def test_the_weakest_link_to_the_larger_group_counts() -> None:

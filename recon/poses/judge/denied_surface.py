@@ -25,6 +25,7 @@ PLACE_PX = 31  # side of a place, of which the denied share counts
 AROUND_PX = 33  # side of each of the four squares around a pixel, in which the surface must agree
 AROUND = 0.06  # share of such a square that agrees
 IN_QUARTERS = 3  # of the four squares
+AGREED = 0.5  # share of a place that agrees, or shows nothing, in two photographs that show the same there
 MIN_CONTRAST = 6.0  # grey levels of 255, standard deviation of a patch in one of the two photographs
 AGREEING, DENYING = 0.7, 0.4  # the best correlation of what is the same, and of what is not
 MAX_EDGE_PX = 96.0  # of a triangle between points that stands for the surface
@@ -53,13 +54,24 @@ class DeniedSurface:
     # Of a view and another [h, w] float16: the largest share, of the places in each cell of the view, that the two deny
     # each other there.
     places: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    # Of a view and another bool [h, w]: whether the other shows the same in a place of each cell of the view.
+    agreed: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    centers: Mapping[int, np.ndarray] = field(default_factory=dict)  # [3] of each view's camera, in the world
 
-    def share_in_one_place(self, view: int, others: Pair) -> float:
-        """Largest share of a place of the view that both others deny; 0 where it was not compared with both."""
+    def apart(self, a: int, b: int) -> float:
+        """Distance between the cameras of two views, in the model's unit."""
+        return float(np.linalg.norm(self.centers[a] - self.centers[b]))
+
+    def share_in_one_place(self, view: int, others: Pair, alike: int) -> float:
+        """Largest share of a place of the view that both others deny and another view shows alike.
+
+        0 where it was not compared with all three.
+        """
         maps = [self.places.get((view, other)) for other in others]
-        if maps[0] is None or maps[1] is None:
+        agreed = self.agreed.get((view, alike))
+        if maps[0] is None or maps[1] is None or agreed is None:
             return 0.0
-        return float(np.minimum(maps[0], maps[1]).max())
+        return float((np.minimum(maps[0], maps[1]) * agreed).max())
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,7 @@ class _Denied:
     """Surface that one view shows and another denies, in cells of CELL_PX pixels of the one."""
 
     shares: np.ndarray  # [h, w] float32, the largest of the places in each cell
+    agreed: np.ndarray  # [h, w] bool, whether the other shows the same in a place of each cell
     there: np.ndarray  # [h, w, 2] int, row and column of the cell of the other, -1 where it does not see it
 
     @property
@@ -161,12 +174,14 @@ def denied_surface(model: Model, grey: Sequence[np.ndarray]) -> DeniedSurface:
                 found[view, other] = denied
     shares: dict[Pair, float] = {}
     places: dict[tuple[int, int], np.ndarray] = {}
+    agreed: dict[tuple[int, int], np.ndarray] = {}
     for (view, other), denied in found.items():
         back = found.get((other, view))
         shares[min(view, other), max(view, other)] = 0.0 if back is None else min(denied.most, back.most)
         if back is not None:
             places[view, other] = denied.mutual(back)
-    return DeniedSurface(shares, places)
+            agreed[view, other] = denied.agreed
+    return DeniedSurface(shares, places, agreed, {view: views[view].center for view in views})
 
 
 def _partners(views: Mapping[int, _View]) -> dict[int, list[int]]:
@@ -279,15 +294,17 @@ def _denied(a: _View, surface: _Surface, b: _View) -> _Denied | None:
     both[place] = inside
     here = a.grey[low[0] : high[0], low[1] : high[1]]
     moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    shares = np.zeros_like(a.grey)
-    shares[low[0] : high[0], low[1] : high[1]] = _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
+    shares, agreed = np.zeros_like(a.grey), np.zeros_like(a.grey)
+    shown = slice(low[0], high[0]), slice(low[1], high[1])
+    shares[shown], agreed[shown] = _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
     at = np.full((*a.grey.shape, 2), -1, np.int64)
     at[tuple(pixels[inside].T)] = np.stack([row, column], axis=1)[inside] // CELL_PX
-    return _Denied(_cells(shares, 0.0), _cells(at, -1))
+    return _Denied(_cells(shares, 0.0), _cells(agreed, 0.0) > AGREED, _cells(at, -1))
 
 
-def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Denied share [H, W] of the place around each pixel, of two pictures of one surface where both are `seen`."""
+def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Denied and agreed share [H, W] of the place around each pixel, of two pictures of one surface where both are
+    `seen`."""
     alike, contrast = _best_correlation(here, moved)
     textured = seen & (contrast > MIN_CONTRAST)
     around = _mean((textured & (alike > AGREEING)).astype(np.float32), AROUND_PX)
@@ -297,7 +314,8 @@ def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> np.nd
             shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             quarters += cv2.warpAffine(around, shift, here.shape[::-1]) > AROUND
     denied = textured & (alike < DENYING) & (quarters >= IN_QUARTERS)
-    return _mean(denied.astype(np.float32), PLACE_PX)
+    same = seen & ((alike > AGREEING) | (contrast <= MIN_CONTRAST))
+    return _mean(denied.astype(np.float32), PLACE_PX), _mean(same.astype(np.float32), PLACE_PX)
 
 
 def _best_correlation(here: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

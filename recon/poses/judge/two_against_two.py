@@ -3,7 +3,8 @@
 One photograph alone may show a passer-by, and a surface may not be where it was taken to be. Where two photographs show
 a mark and two others from the same side do not, the sides are two that look alike but for it. It is one place that
 each has against both others, and they against it: leaves and fences deny something to many, here this and there that,
-and what stands before a wall hides another part of it from each side.
+and what stands before a wall hides another part of it from each side. And two that deny each other are no farther apart
+than two that agree: what stands out from where the surface was taken to be looks other from far aside, too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def worst_dispute(denied: DeniedSurface) -> Dispute | None:
             (min(b, with_b), max(b, with_b)),
             min(
                 *(across, against[b][with_a], against[a][with_b]),
-                *(denied.share_in_one_place(a, (b, with_b)), denied.share_in_one_place(b, (a, with_a))),
+                *(denied.share_in_one_place(a, (b, with_b), with_a), denied.share_in_one_place(b, (a, with_a), with_b)),
             ),
         )
         for a, shares in against.items()
@@ -59,8 +60,15 @@ def worst_dispute(denied: DeniedSurface) -> Dispute | None:
         for with_a in against[b].keys() & alike.get(a, set())
         for with_b in shares.keys() & alike.get(b, set())
     ]
-    disputed = [dispute for dispute in found if dispute.share >= least]
+    disputed = [dispute for dispute in found if dispute.share >= least and not _may_be_relief(dispute, denied)]
     return max(disputed, key=lambda dispute: (dispute.share, dispute.ones, dispute.others), default=None)
+
+
+def _may_be_relief(dispute: Dispute, denied: DeniedSurface) -> bool:
+    """Whether the views on either side are nearer each other than to any that deny them."""
+    within = min(denied.apart(*dispute.ones), denied.apart(*dispute.others))
+    across = [(min(a, b), max(a, b)) for a in dispute.ones for b in dispute.others]
+    return min(denied.apart(*pair) for pair in across if denied.shares.get(pair, 0.0) >= dispute.share) > within
 
 
 def notes_on_dispute(names: Sequence[str], denied: DeniedSurface) -> list[str]:
