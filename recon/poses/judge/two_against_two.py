@@ -65,7 +65,7 @@ def worst_dispute(denied: DeniedSurface) -> Dispute | None:
 
 
 def _may_be_relief(dispute: Dispute, denied: DeniedSurface) -> bool:
-    """Whether the views on either side are nearer each other than to any that deny them."""
+    """Answer whether the views on either side are nearer each other than to any that deny them."""
     within = min(denied.apart(*dispute.ones), denied.apart(*dispute.others))
     across = [(min(a, b), max(a, b)) for a in dispute.ones for b in dispute.others]
     return min(denied.apart(*pair) for pair in across if denied.shares.get(pair, 0.0) >= dispute.share) > within
