@@ -18,8 +18,11 @@ from fewview.recon.poses.judge.agreement import agreement, contradicted_share
 from fewview.recon.poses.judge.camera_features import CameraFeatures, bottlenecks
 from fewview.recon.poses.judge.confidence import (
     MAX_NAMED,
+    OPEN,
+    UNSTEADY_DEG,
     _logistic,
     against_others,
+    confidence_of_cameras,
     look_alike_reasons,
     notes_on_confidence,
     notes_on_patterns,
@@ -28,7 +31,7 @@ from fewview.recon.poses.judge.confidence import (
 from fewview.recon.poses.judge.contested_points import contested_share
 from fewview.recon.poses.judge.denied_surface import DeniedSurface, _Denied, denied_surface
 from fewview.recon.poses.judge.least_contradicted import TRIES, least_contradicted
-from fewview.recon.poses.judge.misleading_pairs import Contradiction, misleading_pairs
+from fewview.recon.poses.judge.misleading_pairs import Contradiction, SeparatedModel, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
 from fewview.recon.poses.judge.outvoted_views import open_views, outvoted_views
 from fewview.recon.poses.judge.points_known_without import points_known_without
@@ -448,6 +451,20 @@ def test_two_photographs_alone_are_sure_only_where_their_rotation_is_precise() -
     assert belief(0.7, alone=False) >= SURE
     assert belief(0.7, alone=True) < SURE
     assert belief(0.1, alone=True) >= SURE
+
+
+def test_a_camera_that_does_not_stay_where_it_was_is_not_sure() -> None:
+    seen = np.ones((4, 80), bool)
+    model = model_of(POSES, POINTS, seen, noise_px=0.1)
+    graph = verified_matches(model, POSES, POINTS)
+    found = SeparatedModel(graph, graph, model)
+    steady = confidence_of_cameras(found, [], {}, lambda part, number: model)
+    assert min(steady.values()) > 0.8
+    away = model_of([*POSES[:3], turned(POSES[3], 3 * UNSTEADY_DEG)], POINTS, seen)
+    for solutions, doubted in ((1, False), (2, True), (4, True)):
+        beliefs = confidence_of_cameras(found, [], {}, lambda _, number, n=solutions: away if number < n else model)
+        assert min(beliefs[view] for view in range(3)) > 0.8
+        assert (beliefs[3] <= OPEN) == doubted
 
 
 def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None:
