@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -29,7 +28,7 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import DeniedSurface, _Denied, denied_surface
+from fewview.recon.poses.judge.denied_surface import _Denied, denied_surface
 from fewview.recon.poses.judge.least_contradicted import TRIES, least_contradicted
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, SeparatedModel, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
@@ -39,11 +38,10 @@ from fewview.recon.poses.judge.rotation_precision import rotation_std_deg
 from fewview.recon.poses.judge.second_look import NO_LOOK, PairLook, looks_of, second_look
 from fewview.recon.poses.judge.solved_again import MOST, MOST_VIEWS, NOT_PLACED_DEG, WITHIN_DEG, moved_deg
 from fewview.recon.poses.judge.torn_links import notes_on_torn_links, torn_links, torn_views
-from fewview.recon.poses.judge.two_against_two import notes_on_dispute, worst_dispute
 from fewview.recon.poses.mapping import Model
 from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
-from fewview.recon.poses.verification import Pair, ViewGraph
+from fewview.recon.poses.verification import ViewGraph
 from fewview.scene.run import SURE
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
@@ -478,77 +476,6 @@ def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None
     # A cell beside it is the same place; what the other does not see it cannot deny.
     assert mutual.max() == mutual[4, 4] == np.float16(0.3)
     assert (mutual > 0).sum() == 1
-
-
-def denied_at(
-    shares: Mapping[Pair, float],
-    cells: Mapping[tuple[int, int], int] = MappingProxyType({}),
-    unlike: Collection[tuple[int, int]] = (),
-    along: Sequence[float] = (0.0,) * 13,
-) -> DeniedSurface:
-    """Shares denied both ways in one of two cells of each view: the first, or what `cells` has of (view, other).
-
-    In both cells all pairs show the same but for the (view, other) of `unlike`. Cameras are on a line, at `along`.
-    """
-    places, agreed = {}, {}
-    for pair, share in shares.items():
-        for view, other in (pair, pair[::-1]):
-            places[view, other] = np.zeros((1, 2), np.float32)
-            places[view, other][0, cells.get((view, other), 0)] = share
-            agreed[view, other] = np.full((1, 2), (view, other) not in unlike)
-    return DeniedSurface(shares, places, agreed, {view: np.array([x, 0, 0]) for view, x in enumerate(along)})
-
-
-def test_two_views_that_show_what_two_others_of_the_same_side_do_not_dispute_it() -> None:
-    alike = {(0, 1): 0.05, (2, 3): 0.1, (4, 5): 0.0, (0, 4): 0.02, (1, 5): 0.04}
-    mark = {(0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}  # (0, 3) was not looked at
-    dispute = worst_dispute(denied_at(alike | mark))
-    assert dispute is not None
-    assert {dispute.ones, dispute.others} == {(0, 1), (2, 3)}
-    assert dispute.share == pytest.approx(0.35)
-    (note,) = notes_on_dispute("abcdef", denied_at(alike | mark))
-    words = "show something else in one place than"
-    assert note.startswith((f"a and b {words} c and d", f"c and d {words} a and b"))
-    # One view alone may show a passer-by, and one pair may be wrong about its surface.
-    assert worst_dispute(denied_at(alike | {(0, 2): 0.4, (0, 3): 0.4, (0, 4): 0.4})) is None
-    assert worst_dispute(denied_at(alike | {(1, 3): 0.5})) is None
-    # Those of one side must agree, and be looked at.
-    assert worst_dispute(denied_at(alike | mark | {(2, 3): 0.3})) is None
-    assert worst_dispute(denied_at({pair: share for pair, share in (alike | mark).items() if pair != (2, 3)})) is None
-    # Leaves deny everywhere: what all pairs deny is no dispute.
-    everywhere = {(a, b): 0.32 for a in range(6, 9) for b in range(9, 13)}
-    assert worst_dispute(denied_at({**alike, **mark, **everywhere})) is None
-    assert worst_dispute(DeniedSurface()) is None
-    assert notes_on_dispute("abcdef", denied_at(alike)) == []
-
-
-@pytest.mark.parametrize("elsewhere", [(1, 3), (2, 0)])
-def test_what_is_denied_here_by_one_and_there_by_another_is_no_dispute(elsewhere: tuple[int, int]) -> None:
-    assert worst_dispute(denied_at(ONE_MARK)) is not None
-    assert worst_dispute(denied_at(ONE_MARK, {elsewhere: 1})) is None
-
-
-ONE_MARK = {(0, 1): 0.05, (2, 3): 0.1, (0, 4): 0.0, (1, 4): 0.0, (0, 2): 0.4, (1, 2): 0.35, (1, 3): 0.5}
-
-
-@pytest.mark.parametrize("unlike", [(1, 0), (2, 3)])
-def test_views_of_one_side_must_show_the_same_in_the_very_place(unlike: tuple[int, int]) -> None:
-    assert worst_dispute(denied_at(ONE_MARK)) is not None
-    assert worst_dispute(denied_at(ONE_MARK, unlike=[unlike])) is None
-
-
-@pytest.mark.parametrize(
-    ("along", "disputed"),
-    [
-        ((0.0, 2.0, 1.0, 3.0, 9.0), True),  # sides that look alike put one view between two others
-        ((0.0, 1.0, 3.0, 4.0, 9.0), False),  # what stands out looks other from far aside
-        ((0.0, 1.0, 2.0, 5.0, 9.0), True),  # two that deny each other as near as two that agree
-        ((0.0, 4.0, 4.5, 5.0, 9.0), True),
-        ((4.0, 0.0, 9.0, 4.1, 1.0), False),  # those near each other were not compared
-    ],
-)
-def test_what_stands_out_is_no_dispute(along: Sequence[float], disputed: bool) -> None:
-    assert (worst_dispute(denied_at(ONE_MARK, along=along)) is not None) == disputed
 
 
 def test_the_weakest_link_to_the_larger_group_counts() -> None:

@@ -296,15 +296,14 @@ def _denied(a: _View, surface: _Surface, b: _View) -> _Denied | None:
     moved = cv2.remap(b.grey, there[..., 0], there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     shares, agreed = np.zeros_like(a.grey), np.zeros_like(a.grey)
     shown = slice(low[0], high[0]), slice(low[1], high[1])
-    shares[shown], agreed[shown] = _denied_here(here, moved, _mean(both, PATCH_PX) > WHOLE)
+    shares[shown], agreed[shown] = _denied_and_agreed(here, moved, _mean(both, PATCH_PX) > WHOLE)
     at = np.full((*a.grey.shape, 2), -1, np.int64)
     at[tuple(pixels[inside].T)] = np.stack([row, column], axis=1)[inside] // CELL_PX
     return _Denied(_cells(shares, 0.0), _cells(agreed, 0.0) > AGREED, _cells(at, -1))
 
 
-def _denied_here(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Denied and agreed share [H, W] of the place around each pixel, of two pictures of one surface where both are
-    `seen`."""
+def _denied_and_agreed(here: np.ndarray, moved: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares [H, W] of the place around each pixel that two pictures of one surface deny and agree on where `seen`."""
     alike, contrast = _best_correlation(here, moved)
     textured = seen & (contrast > MIN_CONTRAST)
     around = _mean((textured & (alike > AGREEING)).astype(np.float32), AROUND_PX)
