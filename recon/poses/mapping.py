@@ -28,7 +28,6 @@ class Attempt:
     min_angle_deg: float  # triangulation angle of the first pair
     min_inliers: int  # of the first pair
     min_seen: int  # points that a further view must see
-    forward_motion: float = 0.95  # the first pair's largest share of motion along the view
     # Whether a view that sees too few points is placed by its matches with several views at once, which have no points
     # yet: 7 s of processor time for a view that cannot be placed, as often as it is tried. So a last resort.
     without_points: bool = False
@@ -36,9 +35,9 @@ class Attempt:
 
 ATTEMPTS = (
     Attempt(min_angle_deg=6.0, min_inliers=50, min_seen=20),
-    Attempt(min_angle_deg=2.0, min_inliers=25, min_seen=12, forward_motion=0.99),
-    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0),
-    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, forward_motion=1.0, without_points=True),
+    Attempt(min_angle_deg=2.0, min_inliers=25, min_seen=12),
+    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8),
+    Attempt(min_angle_deg=0.7, min_inliers=15, min_seen=8, without_points=True),
 )
 
 
@@ -145,7 +144,9 @@ class Mapper:
         mapper = options.mapper
         mapper.init_min_tri_angle = attempt.min_angle_deg
         mapper.init_min_num_inliers = attempt.min_inliers
-        mapper.init_max_forward_motion = attempt.forward_motion
+        # Where somebody walks ahead every right pair moves along the view. COLMAP's limit to begin with, 0.95, left the
+        # wrong ones only; what forward motion leaves open, the least angle asks for.
+        mapper.init_max_forward_motion = 1.0
         mapper.abs_pose_min_num_inliers = attempt.min_seen
         mapper.abs_pose_min_inlier_ratio = 0.15
         mapper.abs_pose_max_error = 6.0
