@@ -15,7 +15,7 @@ from fewview.recon.evidence.depth_file import check_size
 from fewview.recon.evidence.evidence_kinds import MONOCULAR_DEPTH
 from fewview.recon.evidence.stereo import stereo_depth
 from fewview.recon.optimise.dataset import Dataset
-from fewview.recon.pipeline import leave_one_out
+from fewview.recon.pipeline import first_stage, leave_one_out
 from fewview.recon.pipeline import prepare_method as preparing
 from fewview.recon.pipeline.leave_one_out import MARGIN_DB, TABLE, Comparison, Measured, reduced, without
 from fewview.recon.pipeline.prepare_method import Prepared, prepare_method
@@ -24,6 +24,8 @@ from fewview.scene.errors import BadInputError
 from fewview.scene.files import read_json
 from fewview.scene.point_cloud import PointCloud
 from fewview.scene.run import Run
+from support.capture_folder import write_capture
+from support.command import assert_one_sentence, fewview
 from support.few_views import few_views
 from support.stereo_scenes import Plane, Sphere, StereoScene, row_of_cameras, stereo_scene
 from support.threads import one_torch_thread as one_torch_thread
@@ -177,6 +179,18 @@ def test_a_comparison_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
             dataset,
             ReconstructConfig(steps=60, compare_methods=True),
         )
+
+
+def test_too_few_photographs_to_compare_are_refused_before_they_are_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(first_stage, "place", None)
+    capture, run = tmp_path / "capture", tmp_path / "run"
+    write_capture(capture, views=3)
+    outcome = fewview(capsys, "reconstruct", capture, "-o", run, "--compare-methods", "--quiet")
+    assert_one_sentence(outcome, 2)
+    assert "4 to 8 photographs of one moment; found 3 training photographs" in outcome.err
+    assert not run.exists()
 
 
 def test_what_is_left_out_says_nothing() -> None:

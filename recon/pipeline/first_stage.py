@@ -14,6 +14,7 @@ from ..evidence.plain_background import with_plain_backgrounds_cut_out
 from ..evidence.stable_zero123 import checked_configs
 from ..methods.registry import method
 from .placement import place, pose_estimator
+from .prepare_method import refuse_few_to_compare
 from .read_input import read_input
 from .reconstruct_config import ReconstructConfig
 from .select_views import select_views
@@ -31,6 +32,8 @@ def placed_input(run: Run, source: Path | str, config: ReconstructConfig, progre
     if config.view_prior is not None:
         checked_configs(config.view_prior)  # the networks themselves are loaded when the mesh is there
     selected = select_views(found, config, progress)
+    if config.compare_methods:
+        refuse_few_to_compare(len(selected) - len(selected.test or ()))
     if config.method != "auto" and method(config.method).needs_mattes:
         selected = with_plain_backgrounds_cut_out(selected, progress)
     run.add_metrics(seconds={"read": time.perf_counter() - started})

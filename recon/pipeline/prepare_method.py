@@ -112,16 +112,24 @@ def _compared(
     return compare(run, capture, dataset, inputs, config, candidates, progress)
 
 
+def refuse_few_to_compare(photographs: int) -> None:
+    """Raise BadInputError where methods cannot be compared on so few training photographs, however they are placed."""
+    if photographs < FEWEST_FOR_METHODS:
+        raise _incomparable(f"{photographs} training photographs")
+
+
 def _check_comparable(dataset: Dataset, inputs: Inputs) -> None:
-    if not FEWEST_FOR_METHODS <= len(dataset.train) <= MOST_VIEWS:
-        found = f"{len(dataset.train)} training photographs"
-    elif inputs.moves:
-        found = "photographs of several moments"
-    elif inputs.depth_is_given:
-        found = "depth that was made from all of them"
-    else:
-        return
-    raise BadInputError(
+    refuse_few_to_compare(len(dataset.train))
+    if len(dataset.train) > MOST_VIEWS:
+        raise _incomparable(f"{len(dataset.train)} training photographs")
+    if inputs.moves:
+        raise _incomparable("photographs of several moments")
+    if inputs.depth_is_given:
+        raise _incomparable("depth that was made from all of them")
+
+
+def _incomparable(found: str) -> BadInputError:
+    return BadInputError(
         f"--compare-methods fits each method without one of {FEWEST_FOR_METHODS} to {MOST_VIEWS} photographs of one "
         f"moment; found {found}: leave it out, or name a method with --method."
     )
