@@ -28,7 +28,7 @@ from fewview.recon.poses.judge.confidence import (
     refused_reasons,
 )
 from fewview.recon.poses.judge.contested_points import contested_share
-from fewview.recon.poses.judge.denied_surface import _Denied, denied_surface
+from fewview.recon.poses.judge.denied_surface import SurfaceComparison, denied_surface
 from fewview.recon.poses.judge.least_contradicted import TRIES, least_contradicted
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, SeparatedModel, misleading_pairs
 from fewview.recon.poses.judge.open_focal_length import bend_deg, notes_on_focal_length
@@ -472,7 +472,7 @@ def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None
     here[1, 1], here[4, 4], here[2, 8] = 0.5, 0.3, 0.7
     back[4, 5], back[1, 4], back[2, 8] = 0.4, 0.6, 0.7
     nowhere = np.zeros((6, 9), bool)
-    mutual = _Denied(here, nowhere, there).mutual(_Denied(back, nowhere, there))
+    mutual = SurfaceComparison(here, nowhere, there).mutual(SurfaceComparison(back, nowhere, there))
     # A cell beside it is the same place; what the other does not see it cannot deny.
     assert mutual.max() == mutual[4, 4] == np.float16(0.3)
     assert (mutual > 0).sum() == 1
