@@ -465,6 +465,18 @@ def test_a_camera_that_does_not_stay_where_it_was_is_not_sure() -> None:
         assert (beliefs[3] <= OPEN) == doubted
 
 
+def test_no_camera_is_sure_where_a_side_of_the_thing_was_cut_off() -> None:
+    model = model_of(POSES, POINTS, np.ones((4, 80), bool), noise_px=0.1)
+    graph = verified_matches(model, POSES, POINTS)
+    most = max(graph.most_inliers().values())
+    cut = {(view, other): most for view in (0, 3) for other in (4, 5)}
+    geometries = graph.geometries | graph_with(cut, 6).geometries
+    verified = ViewGraph([*graph.features, *graph.features[:2]], graph.matches, geometries)
+    found = SeparatedModel(verified, graph, model, misleading=dict.fromkeys(cut, Contradiction(NO_LOOK)))
+    beliefs = confidence_of_cameras(found, [], {}, lambda part, number: model)
+    assert max(beliefs.values()) <= OPEN
+
+
 def test_what_each_of_two_views_denies_elsewhere_is_not_denied_by_both() -> None:
     there = np.stack(np.meshgrid(np.arange(6), np.arange(9), indexing="ij"), axis=-1)
     there[:, 8] = -1

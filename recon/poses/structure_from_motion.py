@@ -31,6 +31,7 @@ from .judge.confidence import (
     notes_on_patterns,
     refused_reasons,
 )
+from .judge.cut_off_side import notes_on_cut_off_side
 from .judge.least_contradicted import least_contradicted
 from .judge.misleading_pairs import SeparatedModel, separated
 from .judge.open_focal_length import bend_deg, notes_on_focal_length
@@ -199,6 +200,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
     notes += notes_on_focal_length(capture.names, bends)
     notes += notes_on_torn_links(capture.names, agreement(model, found_model.verified))
     notes += notes_on_dispute(capture.names, found_model.denied)
+    notes += notes_on_cut_off_side(capture.names, found_model)
     assert placed.cameras is not None
     assert placed.points is not None
     notes += notes_on_weak_links(placed.points, placed.cameras.centers, placed.names)

@@ -14,6 +14,7 @@ from ..correspondences import Image
 from ..verification import Pair
 from .agreement import agreement
 from .camera_features import camera_features
+from .cut_off_side import cut_off_side
 from .misleading_pairs import MIN_EXPECTED, MOST_DENIED, Contradiction, SeparatedModel
 from .open_focal_length import bent_views
 from .outvoted_views import outvoted_views
@@ -63,7 +64,8 @@ def confidence_of_cameras(
     moved = moved_deg(found.graph, found.model, found.denied.shares, again, seed)
     agreed = agreement(found.model, found.verified)
     features = camera_features(found, images, moved, agreed)
-    doubted = found.model.views if worst_dispute(found.denied) else torn_views(agreed)
+    all_are_open = worst_dispute(found.denied) is not None or bool(cut_off_side(found))
+    doubted = found.model.views if all_are_open else torn_views(agreed)
     unsteady = [view for view, deg in moved.items() if deg > UNSTEADY_DEG]
     most = dict.fromkeys([*doubted, *unsteady, *bent_views(bends), *outvoted_views(agreed)], OPEN)
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
