@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fewview.recon.pipeline.read_input import read_input
+from fewview.recon.pipeline.reconstruct_config import ReconstructConfig
 from fewview.scene.errors import BadInputError
 from fewview.scene.images import check_decodes, load_depth, load_mask, load_pixels, read_header
 from fewview.scene.readers import read_capture
@@ -126,6 +128,9 @@ def test_unreadable_photos_are_left_out_with_their_names(tmp_path: Path) -> None
     capture = read_capture(tmp_path)
     assert capture.names == ["b.jpg", "d.jpg"]
     assert capture.notes == ("2 of 4 photographs could not be read and were left out: a.jpg, c.jpg.",)
+    (tmp_path / "d.jpg").unlink()
+    with pytest.raises(BadInputError, match=r"holds one photograph; .* 2 of 3 .* could not be read .* a\.jpg, c\.jpg"):
+        read_input(tmp_path, ReconstructConfig())
 
 
 def test_folders_without_any_usable_photo(tmp_path: Path) -> None:

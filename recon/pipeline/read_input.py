@@ -33,9 +33,8 @@ def read_input(source: Path | str, config: ReconstructConfig, progress: Progress
         video_frames=max(wanted * (VIDEO_CHOICE if config.choose == "useful" else 1), VIDEO_FRAMES),
     )
     if len(capture) == 1 and capture.cameras is None:
-        raise BadInputError(
-            f"{source} holds one photograph; at least two that show the same things from different places are needed."
-        )
+        needed = "at least two that show the same things from different places are needed."
+        raise BadInputError(" ".join([f"{source} holds one photograph; {needed}", *capture.notes]))
     if config.method != "auto" and method(config.method).uses_time:
         require_times(capture, config.method)  # here, and not after minutes in which cameras are looked for
     if config.focal_px is None:
