@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pycolmap
 import pytest
-import torch
-from fewview.recon.poses.features import Features
 from fewview.recon.poses.judge.cut_off_side import cut_off_side, notes_on_cut_off_side
 from fewview.recon.poses.judge.misleading_pairs import Contradiction, SeparatedModel
 from fewview.recon.poses.judge.second_look import NO_LOOK
 from fewview.recon.poses.mapping import Model
-from fewview.recon.poses.verification import Pair, ViewGraph
+from fewview.recon.poses.verification import Pair
+from support.view_graphs import graph_with
 
 # A ring of eight photographs of a thing of two like sides. Those of the far side, 5 to 7, were laid upon the near one,
 # 0 to 2, whose points they match; 3 and 4 are from in between.
@@ -23,12 +21,7 @@ CUT = {(2, 3): 300, (3, 4): 320, (4, 5): 280, (3, 5): 200, (2, 4): 210}
 
 def found(cut: Mapping[Pair, int], placed: Sequence[int], views: int = 8) -> SeparatedModel:
     """A model of the placed views, without the pairs that were cut."""
-    geometries = {}
-    for pair, count in (HELD | dict(cut)).items():
-        geometries[pair] = pycolmap.TwoViewGeometry()
-        geometries[pair].inlier_matches = np.zeros((count, 2), np.uint32)
-    features = [Features(torch.zeros(0, 2), torch.zeros(0, 0), 640, 480)] * views
-    verified = ViewGraph(features, {}, geometries)
+    verified = graph_with(HELD | dict(cut), views)
     reconstruction = pycolmap.Reconstruction()
     reconstruction.add_camera_with_trivial_rig(
         pycolmap.Camera.create_from_model_name(1, "SIMPLE_PINHOLE", 560, 640, 480)

@@ -43,6 +43,7 @@ from fewview.recon.poses.repetition import shows_pattern
 from fewview.recon.poses.still_background import without_still_background, without_still_outline
 from fewview.recon.poses.verification import ViewGraph
 from fewview.scene.run import SURE
+from support.view_graphs import graph_with
 
 WIDTH, HEIGHT, FOCAL_PX = 320, 240, 300.0
 GENERATOR = torch.Generator().manual_seed(4)
@@ -226,16 +227,6 @@ def test_solutions_are_of_most_matches_and_without_suspects() -> None:
     assert (1, 2) in parts[2].geometries
     many = model_of([looking_down(0, 0)] * (MOST_VIEWS + 1), plane_points(20), np.ones((MOST_VIEWS + 1, 20), bool))
     assert not moved_deg(graph, many, {}, again, 0)
-
-
-def graph_with(matches: dict[tuple[int, int], int], views: int) -> ViewGraph:
-    geometries = {}
-    for pair, count in matches.items():
-        geometry = pycolmap.TwoViewGeometry()
-        geometry.inlier_matches = np.zeros((count, 2), np.uint32)
-        geometries[pair] = geometry
-    features = [Features(torch.zeros(0, 2), torch.zeros(0, 0), WIDTH, HEIGHT)] * views
-    return ViewGraph(features, dict(matches), geometries)
 
 
 def glued() -> tuple[ViewGraph, Model]:

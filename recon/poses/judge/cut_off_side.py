@@ -7,15 +7,16 @@ that is taken out so may itself be what is odd. Several are a side of the thing,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ....scene.readers.safe_paths import listed
 from .misleading_pairs import SeparatedModel
-from .torn_links import MOST_NAMED, TEARING, strength
+from .torn_links import MOST_NAMED, TEARING, strengths
 
-# Of 280 models of look-alikes (seeds 31000 to 81000, choices of the fox and a castle) with sure cameras five have two
-# such photographs and more: two wrong halves that were told as sure, a wall of tiles with three right ones that were,
-# and two in which none was. Of right models seven have one.
+# Of 36 models with sure cameras and with photographs that were cut off (look-alikes of seeds 31000 to 81000, choices of
+# the fox) three have two such photographs and more: two symmetric things with wrong halves that were told as sure, and
+# a wall of tiles, all of whose three sure cameras are right. Six, none of whose sure cameras is wrong, have one.
 LEAST_CUT_OFF, LEAST_SHARE = 2, 0.25  # photographs, and of those that are placed
 LEAST_PAIRS = 2  # of each such photograph with placed ones
 
@@ -24,12 +25,9 @@ def cut_off_side(found: SeparatedModel) -> list[int]:
     """Views left out that several strong pairs join to placed ones, where these are enough to be a side of a thing."""
     assert found.model is not None
     placed = set(found.model.views)
-    pairs: dict[int, int] = {}
-    for pair in found.misleading:
-        outside = set(pair) - placed
-        if len(outside) == 1 and strength(found.verified, pair) >= TEARING:
-            view = outside.pop()
-            pairs[view] = pairs.get(view, 0) + 1
+    strong = [pair for pair, strength in strengths(found.verified, found.misleading).items() if strength >= TEARING]
+    outside = [set(pair) - placed for pair in strong]
+    pairs = Counter(view for one in outside if len(one) == 1 for view in one)
     views = sorted(view for view, count in pairs.items() if count >= LEAST_PAIRS)
     return views if len(views) >= max(LEAST_CUT_OFF, LEAST_SHARE * len(placed)) else []
 

@@ -17,7 +17,7 @@ from ..mapping import Model
 from ..verification import Pair
 from .shown_surface import MIN_COSINE, Surface, View, dots, project, view_of
 
-# Lengths in pixels are in copies of SIDE_PX.
+# Lengths in pixels are in the copies that `shown_surface` makes.
 PATCH_PX = 11  # that normalised cross-correlation looks at
 SHIFTS_PX = (-3, 0, 3)  # both ways, that a patch may be off: the surface between points is not quite flat
 PLACE_PX = 31  # side of a place, of which the denied share counts

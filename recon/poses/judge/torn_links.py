@@ -6,7 +6,7 @@ laid upon itself, and then two photographs that show one side as another one agr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -32,17 +32,16 @@ MOST_STRAYS, MOST_STRAY_SHARE = 2, 0.25
 LEAST_OTHERS = 3  # views that strays may be torn from
 
 
-def strength(graph: ViewGraph, pair: Pair) -> float:
-    """Matches of a verified pair over the most that its views have with any, by the geometric mean of the two."""
-    a, b = pair
-    most = [max(graph.links[view].values()) for view in pair]
-    return graph.links[a][b] / float(np.sqrt(most[0] * most[1]))
+def strengths(graph: ViewGraph, pairs: Iterable[Pair]) -> dict[Pair, float]:
+    """Matches of verified pairs over the most that their views have with any, the geometric mean of the two."""
+    most = graph.most_inliers()
+    return {(a, b): graph.links[a][b] / float(np.sqrt(most[a] * most[b])) for a, b in pairs}
 
 
 def torn_links(found: Agreement) -> list[Pair]:
     """Contradicted pairs that match about as well as their views do with any, strongest first."""
-    strengths = {pair: strength(found.graph, pair) for pair in found.contradicted}
-    return sorted((pair for pair in strengths if strengths[pair] >= TEARING), key=lambda pair: (-strengths[pair], pair))
+    strength = strengths(found.graph, found.contradicted)
+    return sorted((pair for pair in strength if strength[pair] >= TEARING), key=lambda pair: (-strength[pair], pair))
 
 
 def torn_views(found: Agreement) -> list[int]:
