@@ -229,6 +229,53 @@ def test_a_proposed_camera_is_looked_at_beside_those_of_the_search(
     assert float(pair_errors(nothing.cam_from_world, true).rotation_deg.max()) > 30
 
 
+def test_views_are_put_back_in_turn_around_an_object_that_grows(capture, true: Tensor) -> None:
+    """Of two outliers and a good view the good one comes first, and each is looked for around all before it."""
+    start, good, others = disturbed(true, 3), 6, [0, 2, 4, 5, 7]
+    for view, twist in ((BAD, GROSS), (1, GROSS.flip(0))):
+        start[view] = turned(true[view][None], twist[None])[0]
+    views, known = small_views(capture, start), list(range(VIEWS))
+
+    def fit_views(views, chosen):
+        return fit_jointly(views, chosen, TRIAL)
+
+    inliers = Inliers(others, fit_views(views, others), [BAD, good, 1], [])
+    putting = Correction(views, fit_views, CONFIG)
+    ways = putting._both_ways(inliers.fit, inliers.removed, others)
+    made = putting._put_back_so(inliers, ways, in_turn=True)
+    assert made.views == known
+    assert made.corrected == [1, BAD]
+    assert float(pair_errors(made.fit.cam_from_world, true).rotation_deg.max()) < 15
+    assert made.trusted[good][0] == others
+    first, last = sorted([BAD, 1], key=lambda view: len(made.trusted[view][0]))
+    assert made.trusted[first][0] == sorted([*others, good])
+    assert made.trusted[last][0] == sorted([*others, good, first])
+    # What was found then, in the frame of the cameras of then, is right for each.
+    for view, (trusted, then) in made.trusted.items():
+        cameras = torch.cat([then, made.found[view].cam_from_world[:1]])
+        assert float(pair_errors(cameras, true[[*trusted, view]]).rotation_deg.max()) < 20
+
+
+@pytest.mark.parametrize(("in_turn_deg", "is_taken"), [(0.0, True), (6.0, False)])
+def test_turns_are_taken_only_where_all_views_gain_clearly(
+    capture, true: Tensor, monkeypatch: pytest.MonkeyPatch, in_turn_deg: float, is_taken: bool
+) -> None:
+    views, removed = small_views(capture, true), [1, BAD]
+    others = [view for view in range(VIEWS) if view not in removed]
+
+    def fit_views(views, chosen):
+        return fit_jointly(views, chosen, replace(TRIAL, camera_lr=0.0, camera_lr_final=0.0))
+
+    made = {
+        in_turn: Corrected(fit_views(small_views(capture, disturbed(true, deg)), range(VIEWS)), list(range(VIEWS)), [])
+        for in_turn, deg in ((False, 6.0), (True, in_turn_deg))
+    }
+    monkeypatch.setattr(Correction, "_both_ways", lambda *_: dict.fromkeys(removed))
+    monkeypatch.setattr(Correction, "_put_back_so", lambda *_, in_turn: made[in_turn])
+    kept = Correction(views, fit_views, CONFIG)._put_back(Inliers(others, fit_views(views, others), removed, []))
+    assert kept is made[is_taken]
+
+
 def test_the_other_side_is_taken_where_all_views_agree_better(capture, true: Tensor) -> None:
     """One picture alone was mistaken about the side; the object that all make together is not."""
     views = small_views(capture, true)
@@ -242,9 +289,9 @@ def test_the_other_side_is_taken_where_all_views_agree_better(capture, true: Ten
     others = [view for view in range(VIEWS) if view != BAD]
     both = torch.stack([wrong[BAD], true[BAD]])
     found = FoundPoses(both, torch.zeros(2), torch.zeros(2))
-    so_far = Corrected(fit_views(small_views(capture, wrong), range(VIEWS)), list(range(VIEWS)), [BAD], {BAD: found})
-    inliers = Inliers(others, fit_views(views, others), [BAD], [])
-    Correction(views, fit_views, config)._other_sides(so_far, inliers, views, wrong)
+    fit = fit_views(small_views(capture, wrong), range(VIEWS))
+    so_far = Corrected(fit, list(range(VIEWS)), [BAD], {BAD: found}, {BAD: (others, true[others])})
+    Correction(views, fit_views, config)._other_sides(so_far, [BAD], fit_views(views, others), views, wrong)
     assert so_far.corrected == [BAD]
     assert float(pair_errors(so_far.fit.cam_from_world, true).rotation_deg.max()) < 15
 

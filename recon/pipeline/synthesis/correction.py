@@ -40,6 +40,26 @@ class Corrected:
     trusted: dict[int, tuple[list[int], Tensor]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _BothWays:
+    """Cameras of a removed view from a search everywhere around an object, and from near where it was given."""
+
+    found: FoundPoses
+    near: Tensor  # [4, 4]
+    is_better_elsewhere: bool  # whether both errors are clearly smaller for the first one that was found
+    distance: float  # of appearance for that one, by the object's share of the picture
+
+    @property
+    def better(self) -> Tensor:
+        return self.found.cam_from_world[0] if self.is_better_elsewhere else self.near
+
+
+def _first(ways: Mapping[int, _BothWays]) -> list[int]:
+    """Views to put back next: those that stay where they were given, else the one that is likeliest elsewhere."""
+    stay = [view for view, way in ways.items() if not way.is_better_elsewhere]
+    return stay or [min(ways, key=lambda view: ways[view].distance)]
+
+
 class Correction:
     """The cameras that a run corrects, with its settings."""
 
@@ -56,10 +76,7 @@ class Correction:
     def of(self, inliers: Inliers, unknown: Sequence[int]) -> Corrected:
         """Places for the removed views, then for those of the unknown ones that agree with the others."""
         self._agreeing = inliers.views
-        known = sorted(inliers.views + inliers.removed)
-        so_far = Corrected(inliers.fit, known, [])
-        if inliers.removed:
-            self._put_back(so_far, inliers)
+        so_far = self._put_back(inliers) if inliers.removed else Corrected(inliers.fit, inliers.views, [])
         remaining = list(unknown)
         while remaining:
             view = self._place_one(so_far, remaining)
@@ -80,55 +97,105 @@ class Correction:
 
     # -- views that were removed ------------------------------------------------------------------------------------
 
-    def _put_back(self, so_far: Corrected, inliers: Inliers) -> None:
-        """All known views, the removed ones where they agree best.
+    def _put_back(self, inliers: Inliers) -> Corrected:
+        """All known views, the removed ones where they agree best: looked for at once, or in turn.
+
+        An object of few views does not tell where a photograph of its other side belongs, and each view that is put
+        back tells more; but one that is put on the wrong side misleads the next. So all views must gain by the turns.
+        """
+        ways = self._both_ways(inliers.fit, inliers.removed, inliers.views)
+        at_once = self._put_back_so(inliers, ways, in_turn=False)
+        if len(ways) == 1:
+            return at_once
+        in_turn = self._put_back_so(inliers, ways, in_turn=True)
+        before, after = (float(view_distances(self._views, c.fit)[c.views].mean()) for c in (at_once, in_turn))
+        return in_turn if after < (1 - self._config.turns_gain) * before else at_once
+
+    def _put_back_so(self, inliers: Inliers, ways: Mapping[int, _BothWays], in_turn: bool) -> Corrected:
+        """All known views, the removed ones at once or in turn.
 
         In one set of cameras each removed view has the better one of both ways, in the other the best near the given
-        one. From elsewhere it comes only where both errors are clearly smaller there.
+        one; objects of all views decide.
         """
-        c, gaussians = self._config, inliers.fit.gaussians
-        views = with_cameras(self._views, inliers.fit.cam_from_world)
-        searched, near = (inliers.fit.cam_from_world.clone() for _ in range(2))
-        moved: list[int] = []
-        for view in inliers.removed:
-            photograph = Photograph(views, view)
-            found = self._remember(so_far, inliers.fit, view, inliers.views)
-            near[view] = reconsidered(gaussians, photograph, near[view], c.rounds, c.fit.seed)
-            errors = photograph.errors(gaussians, torch.stack([found.cam_from_world[0], near[view]]))
-            if all(bool(error[0] < c.advantage * error[1]) for error in errors):
-                moved.append(view)
-            searched[view] = found.cam_from_world[0] if view in moved else near[view]
-        fit = self._fit(with_cameras(views, searched), so_far.views)
+        so_far = Corrected(inliers.fit, sorted(inliers.views + inliers.removed), [])
+        fit, searched, near, moved = self._looked_for(so_far, inliers, ways, in_turn)
+        views = with_cameras(self._views, searched)
+        so_far.fit = self._fit(views, so_far.views)
         if moved:
-            fit, moved = self._compared(views, searched, near, fit, moved, so_far.views)
-        so_far.fit, so_far.corrected = fit, moved
+            so_far.fit, so_far.corrected = self._compared(views, searched, near, so_far.fit, moved, so_far.views)
         chosen = near.clone()
-        chosen[moved] = searched[moved]
-        self._other_sides(so_far, inliers, views, chosen)
+        chosen[so_far.corrected] = searched[so_far.corrected]
+        self._other_sides(so_far, inliers.removed, fit, views, chosen)
+        return so_far
 
-    def _other_sides(self, so_far: Corrected, inliers: Inliers, views: Dataset, chosen: Tensor) -> None:
+    def _looked_for(
+        self, so_far: Corrected, inliers: Inliers, ways: Mapping[int, _BothWays], in_turn: bool
+    ) -> tuple[JointResult, Tensor, Tensor, list[int]]:
+        """The last object, cameras [N, 4, 4] with the better of both ways and with the near ones, and who has moved.
+
+        In turn come first the views that the object shows near where they were given about as well as anywhere, then
+        one after the other those that it shows elsewhere, the likeliest first; each is part of the next object.
+        """
+        trusted, fit = inliers.views, inliers.fit
+        searched, near = (fit.cam_from_world.clone() for _ in range(2))
+        moved: list[int] = []
+        while True:
+            now = _first(ways) if in_turn else list(ways)
+            for view, way in ways.items():
+                so_far.found[view], so_far.trusted[view] = way.found, (trusted, fit.cam_from_world[trusted])
+            for view in now:
+                searched[view], near[view] = ways[view].better, ways[view].near
+            moved += [view for view in now if ways[view].is_better_elsewhere]
+            remaining = [view for view in ways if view not in now]
+            if not remaining:
+                return fit, searched, near, sorted(moved)
+            known = sorted([*trusted, *now])
+            grown = self._fit(with_cameras(self._views, searched), known)
+            near = moved_poses(near, align_cameras(fit.cam_from_world[trusted], grown.cam_from_world[trusted]))
+            near[inliers.views] = grown.cam_from_world[inliers.views]
+            searched, trusted, fit = grown.cam_from_world.clone(), known, grown
+            ways = self._both_ways(fit, remaining, trusted)
+
+    def _both_ways(self, fit: JointResult, removed: Sequence[int], trusted: Sequence[int]) -> dict[int, _BothWays]:
+        """Cameras of removed views from everywhere around the object of a fit, and near where they were given."""
+        c, views, shares = self._config, with_cameras(self._views, fit.cam_from_world), area_fractions(self._views)
+        ways = {}
+        for view in removed:
+            photograph = Photograph(views, view)
+            found = self.search(fit, view, trusted)
+            near = reconsidered(fit.gaussians, photograph, fit.cam_from_world[view], c.rounds, c.fit.seed)
+            errors = photograph.errors(fit.gaussians, torch.stack([found.cam_from_world[0], near]))
+            is_better = all(bool(error[0] < c.advantage * error[1]) for error in errors)
+            ways[view] = _BothWays(found, near, is_better, float(found.distance[0] / shares[view]))
+        return ways
+
+    def _other_sides(
+        self, so_far: Corrected, removed: Sequence[int], fit: JointResult, views: Dataset, chosen: Tensor
+    ) -> None:
         """Exchange the camera of a removed view for another mode of its search where all views agree better with it.
 
         From the other side an object may look much the same, so that one picture does not tell; but what it shows then
         contradicts what the others show there, as that of an outlier does. Each view in turn, the worst first.
         """
         c, known = self._config, so_far.views
-        alone = {view: Photograph(views, view) for view in inliers.removed}
+        alone = {view: Photograph(views, view) for view in removed}
         distances = view_distances(views, so_far.fit)
-        for view in sorted(inliers.removed, key=lambda view: -float(distances[view])):
-            poses = so_far.found[view].cam_from_world
+        for view in sorted(removed, key=lambda view: -float(distances[view])):
+            trusted, then = so_far.trusted[view]
+            move = align_cameras(then, fit.cam_from_world[trusted])
+            poses = moved_poses(so_far.found[view].cam_from_world, move)
             rivals = poses[modes_of(poses, c.rounds)]
-            errors, _ = alone[view].errors(inliers.fit.gaussians, torch.cat([rivals, chosen[view][None]]))
+            errors, _ = alone[view].errors(fit.gaussians, torch.cat([rivals, chosen[view][None]]))
             for rival, error in zip(rivals, errors[:-1], strict=True):
                 turn = rotation_angle(rival[:3, :3] @ chosen[view, :3, :3].T)
                 if float(turn) < math.radians(c.rounds.mode_deg) or float(error) > c.rival * float(errors.min()):
                     continue
                 other = chosen.clone()
                 other[view] = rival
-                fit = self._fit(with_cameras(views, other), known)
-                now = view_distances(views, fit)
+                again = self._fit(with_cameras(views, other), known)
+                now = view_distances(views, again)
                 if float(now[known].mean()) < float(distances[known].mean()):
-                    so_far.fit, chosen, distances = fit, other, now
+                    so_far.fit, chosen, distances = again, other, now
                     so_far.corrected = sorted({*so_far.corrected, view})
 
     def _compared(
