@@ -8,8 +8,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fewview.scene.png import write_png
 from support.capture_folder import write_capture, write_photographs
 from support.command import assert_one_sentence, fewview, fewview_process
 
@@ -32,6 +34,18 @@ def test_missing_input(here: Path, capsys: pytest.CaptureFixture[str], command: 
 def test_empty_folder(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photos").mkdir()
     assert_one_sentence(fewview(capsys, "reconstruct", tmp_path / "photos"), 2, "photos")
+    assert list(here.iterdir()) == []
+
+
+def test_synthesis_says_why_masks_cannot_be_used(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_photographs(tmp_path / "photos", 3)
+    (tmp_path / "masks").mkdir()
+    for photograph in photos.iterdir():
+        write_png(tmp_path / "masks" / f"{photograph.stem}.png", np.full((11, 37), 255, np.uint8))
+    outcome = fewview(capsys, "poses", photos, "--synthesis")
+    assert_one_sentence(outcome, 2, "--synthesis", "3 masks", "another aspect")
     assert list(here.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from fewview.recon.poses.correspondences import find_correspondences
+from fewview.recon.poses.correspondences import extract, find_correspondences
 from fewview.recon.poses.features import Features
 from fewview.recon.poses.quarter_turns import JOINED
 from fewview.scene.capture import Capture, Frame
@@ -86,3 +86,21 @@ def test_photographs_that_no_turn_joins_stay_as_they_are() -> None:
     found = find_correspondences(capture, DotMatcher(), every_pair, 64, {}, lambda *_: None)
     assert len(found.matches[0, 2]) == POINTS
     assert all(len(m) < JOINED for pair, m in found.matches.items() if pair[1] >= 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1)])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_photograph_of_one_row_or_column_is_turned_into_pixels_that_do_not_run_backwards(
+    shape: tuple[int, int], turns: int
+) -> None:
+    """PyTorch takes no array with a negative stride, and NumPy calls such a picture contiguous."""
+    seen = []
+
+    class Matcher(DotMatcher):
+        def extract(self, image: np.ndarray) -> Features:
+            seen.append(torch.from_numpy(image).shape)
+            return Features(torch.zeros(0, 2), torch.zeros(0, 2), image.shape[1], image.shape[0])
+
+    frame = Frame("thin.png", shape[1], shape[0], lambda: np.full((*shape, 3), 7, np.uint8))
+    extract(Capture((frame,), "thin"), 0, Matcher(), 64, turns)
+    assert seen == [(*(shape if turns % 2 == 0 else shape[::-1]), 3)]

@@ -47,10 +47,11 @@ def pose_estimator(run: Run, capture: Capture, config: ReconstructConfig) -> Pos
             "folder of the photographs alone."
         )
     if config.synthesis and not any(has_silhouette(capture, i) for i in range(len(capture))):
-        raise BadInputError(
-            f"--synthesis needs to know what the object is, and no photograph of {capture.source} has a mask or is "
-            "transparent: give masks (a folder masks/ beside the photographs), or leave it out."
+        needed = (
+            f"--synthesis needs to know what the object is, and no photograph of {capture.source} has a mask that can "
+            "be used or is transparent: give masks (a folder masks/ beside the photographs), or leave it out."
         )
+        raise BadInputError(" ".join([needed, *capture.notes]))  # the notes say which masks could not be used, and why
     if config.standing_camera:
         from ..poses.standing_camera import StandingCamera
 

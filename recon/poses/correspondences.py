@@ -161,7 +161,8 @@ def extract(
     pixels = capture.image(index, width, height).numpy()
     image = np.ascontiguousarray(pixels[..., :3])
     digest = hashlib.blake2b(pixels.tobytes()).digest()
-    turned = _features(matcher, np.ascontiguousarray(np.rot90(image, turns)), (digest, turns), store)
+    # A picture of one row or column is contiguous in whichever direction it is read: only a copy never runs backwards.
+    turned = _features(matcher, np.rot90(image, turns).copy(), (digest, turns), store)
     xy_px = turned_back(turned.xy_px.numpy(), turned.width, turned.height, turns)
     features = Features(torch.from_numpy(np.ascontiguousarray(xy_px)), turned.descriptors, width, height)
     keep = _inside_mask(features, counted_pixels(frame, pixels)) & _inside_mask(features, _still_pixels(frame, pixels))
