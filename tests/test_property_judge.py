@@ -22,6 +22,7 @@ from fewview.recon.poses.judge.confidence import (
     _logistic,
     against_others,
     confidence_of_cameras,
+    confidence_of_registered,
     look_alike_reasons,
     notes_on_confidence,
     notes_on_patterns,
@@ -392,6 +393,20 @@ def test_a_view_that_holds_as_well_as_the_others_leaves_open_which_side_is_wrong
 def test_no_camera_is_surer_than_the_surest_of_the_others() -> None:
     assert against_others({3: 0.95, 5: 0.4, 7: 0.2}) == {3: 0.4, 5: 0.4, 7: 0.2}
     assert against_others({3: 0.95, 5: 0.4, 7: 0.97}) == {3: 0.95, 5: 0.4, 7: 0.95}
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "believed", "expected"), [(90, 0.97, 0.9), (90, 0.5, 0.5), (10, 0.5, 0.1), (0, 0.99, 0.0)]
+)
+def test_a_photograph_registered_afterwards_is_no_surer_than_the_cameras_it_hangs_on(
+    agreeing: int, believed: float, expected: float
+) -> None:
+    look = PairLook(1000, 100, agreeing, 100 - agreeing)
+    assert confidence_of_registered(look, {3: 0.1, 5: believed}) == pytest.approx(expected)
+
+
+def test_nothing_is_known_of_a_registered_photograph_that_must_show_little() -> None:
+    assert confidence_of_registered(NO_LOOK, {3: 0.99}) is None
 
 
 def test_points_are_known_without_a_view_where_two_others_see_them_from_two_places() -> None:

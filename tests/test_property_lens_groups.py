@@ -53,6 +53,10 @@ def test_two_lenses_of_one_size_are_told_apart_and_one_is_not(zoom: float) -> No
     assert px[1] / px[0] == pytest.approx(zoom, rel=0.1)
     (note,) = note_on_lenses([f"{i}.jpg" for i in range(VIEWS)], lenses, grouped, model)
     assert "1.jpg, 4.jpg, 6.jpg" in note
+    zoomed = model.reconstruction.camera(2)
+    zoomed.focal_length = px[0]  # as where they came out alike in the end
+    assert note_on_lenses([f"{i}.jpg" for i in range(VIEWS)], lenses, grouped, model) == []
+    zoomed.focal_length = px[1]
     for view in (1, 4, 6):  # as where the judge takes a group out again
         model.reconstruction.deregister_frame(model.reconstruction.image(view + 1).frame_id)
     assert note_on_lenses([f"{i}.jpg" for i in range(VIEWS)], lenses, grouped, model) == []

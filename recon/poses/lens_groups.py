@@ -79,13 +79,18 @@ def _with_own_lenses(model: Model) -> pycolmap.Reconstruction:
 
 
 def note_on_lenses(names: Sequence[str], before: Lenses, after: Lenses, model: Model) -> list[str]:
-    """A sentence about placed photographs that were told apart by their lenses; none where none were."""
+    """A sentence about placed photographs that were told apart by their lenses; none where none were.
+
+    Lenses that came out alike in the end are not told: what set the photographs apart was not their focal lengths.
+    """
     new = [view for view in model.views if after.camera_of_view[view] > len(before.sizes)]
     of_size = {before.camera_of_view[view] for view in new}
     others = [view for view in model.views if after.camera_of_view[view] in of_size]
     if not new or not others:  # a lens of which no photograph is placed was told apart by nothing
         return []
     new_px, others_px = (model.camera(views[0])[1].mean_focal_length() for views in (new, others))
+    if max(new_px, others_px) < APART * min(new_px, others_px):
+        return []
     shown = ", ".join(names[view] for view in new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
     return [
         f"The photographs were taken with two lenses, or zoomed: the focal length of {shown} is "

@@ -180,7 +180,7 @@ def _placed(capture: Capture, config: PosesConfig, progress: Progress) -> Poses:
         confidence: dict[int, float | None] = {**beliefs}
         cameras = {view: (pose, camera_of(lenses, model, view)) for view, pose in registered.items()}
         for view, look in looks_of_registered(found_model, used.images, cameras).items():
-            confidence[view] = confidence_of_registered(look)
+            confidence[view] = confidence_of_registered(look, beliefs)
     refused = refused_reasons(capture.names, confidence, config.min_confidence)
     unplaced |= refused
     registered = {view: pose for view, pose in registered.items() if view not in refused}

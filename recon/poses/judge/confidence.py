@@ -91,11 +91,14 @@ def looks_of_registered(
     return {view: sum((look for pair, look in looks.items() if view in pair), NO_LOOK) for view in registered}
 
 
-def confidence_of_registered(look: PairLook) -> float | None:
-    """Share of the points that such a photograph must show and does show; None where it must show too few."""
+def confidence_of_registered(look: PairLook, beliefs: Mapping[int, float]) -> float | None:
+    """Share of the points that such a photograph must show and does show; None where it must show too few.
+
+    It is no surer than the surest camera of the model that it was registered in: where that may be wrong, so may this.
+    """
     if look.expected < MIN_EXPECTED:
         return None
-    return look.agreeing / max(1, look.agreeing + look.conflicting)
+    return min(look.agreeing / max(1, look.agreeing + look.conflicting), max(beliefs.values()))
 
 
 def notes_on_confidence(names: Sequence[str], confidence: Sequence[float | None]) -> list[str]:
