@@ -21,7 +21,7 @@ from .outvoted_views import outvoted_views
 from .second_look import NO_LOOK, PairLook, looks_of, second_look
 from .solved_again import Again, moved_deg
 from .torn_links import torn_views
-from .two_against_two import worst_dispute
+from .two_against_two import disputed_views
 
 MAX_NAMED = 4
 # Belief at most in cameras that may be the wrong ones of some which contradict each other, or that the focal length or
@@ -64,8 +64,8 @@ def confidence_of_cameras(
     moved = moved_deg(found.graph, found.model, found.denied.shares, again, seed)
     agreed = agreement(found.model, found.verified)
     features = camera_features(found, images, moved, agreed)
-    all_are_open = worst_dispute(found.denied) is not None or bool(cut_off_side(found))
-    doubted = found.model.views if all_are_open else torn_views(agreed)
+    views = found.model.views
+    doubted = views if cut_off_side(found) else [*torn_views(agreed), *disputed_views(found.denied, views)]
     unsteady = [view for view, deg in moved.items() if deg > UNSTEADY_DEG]
     most = dict.fromkeys([*doubted, *unsteady, *bent_views(bends), *outvoted_views(agreed)], OPEN)
     beliefs = {view: min(most.get(view, 1.0), _logistic(f.evidence())) for view, f in features.items()}
