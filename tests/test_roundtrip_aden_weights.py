@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from fewview.learn.bundled_weights import named_by_word
 from fewview.recon.poses.networks.aden.aden_weights import load_aden, save_aden
 from fewview.recon.poses.networks.aden.config import AdenConfig
 from fewview.recon.poses.networks.aden.image_encoder import ImageEncoder, read_backbone
@@ -36,6 +37,20 @@ def test_weights_are_read_as_they_were_written(written: tuple[Path, ImageEncoder
             # Matrices are kept in float16: 11 bits, and 6e-8 where a number is nearly nothing.
             assert torch.allclose(theirs.state_dict()[name].float(), tensor.float(), rtol=2**-11, atol=6e-8), name
     assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_the_word_for_the_bundled_weights_is_not_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    word, bundled = Path("aden"), Path("elsewhere") / "aden.safetensors"
+    assert named_by_word(word, word, bundled) == bundled
+    word.mkdir()
+    assert named_by_word(word, word, bundled) == bundled
+    word.rmdir()
+    word.write_bytes(b"weights of one's own")
+    assert named_by_word(word, word, bundled) == word
+    assert named_by_word(tmp_path, word, bundled) == tmp_path
 
 
 def test_the_encoder_gives_a_grid_of_three_scales(written: tuple[Path, ImageEncoder, Aden]) -> None:
