@@ -1,8 +1,9 @@
 """Correction: cameras for the views that were taken out, and for those that never had any.
 
 SparseAGS, outlier correction. A camera is looked for everywhere around the object that the trusted views make, and near
-where it was given; objects of all views decide between the two. Views that nobody placed are then placed one by one,
-the likeliest first, because each of them adds a side to the object by which the next is found.
+where it was given; objects of all views decide between the two. Unlike there that is done for all views at once and in
+turn, and the better outcome is kept. Views that nobody placed are then placed one by one, the likeliest first, because
+each of them adds a side to the object by which the next is found.
 """
 
 from __future__ import annotations
