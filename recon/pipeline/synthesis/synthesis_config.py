@@ -26,8 +26,8 @@ class SynthesisConfig:
     # Squared error, over the best one, up to which another mode of a removed view's search is tried with all views.
     rival: float = 4.0
     # Share of the views' mean distance that must go away for removed views to be put back in turn instead of at once.
-    # On six objects with two outliers each, none of which BENCHMARKS.md measures on, turns that mended a camera had
-    # gained 6 to 16 %, those that did not 2 % at most.
+    # On six objects with two outliers each, none of those of BENCHMARKS.md's table, turns that mended a camera had
+    # gained 6 to 16 % (one of them for the loss of another), those that did not 2 % at most.
     turns_gain: float = 0.05
     left_out_scores: bool = True  # whether each view is also measured in an object made without it
 
