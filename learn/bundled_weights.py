@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def named_by_word(given: Path, word: Path, bundled: Path) -> Path:
-    """The bundled weights where the word for them was given and no file of that name is there; else what was given.
+def named_by_word(given: Path, word: Path, bundled: Path, *, may_be_folder: bool) -> Path:
+    """The bundled weights where the word for them was given and nothing usable has that name; else what was given.
 
-    A folder that happens to have the name, such as one of results, does not stand in the word's way.
+    Where a folder is nothing that may be given, one that happens to have the name does not stand in the word's way.
     """
-    return bundled if given == word and not word.is_file() else given
+    is_there = word.exists() if may_be_folder else word.is_file()
+    return bundled if given == word and not is_there else given

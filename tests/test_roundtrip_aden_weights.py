@@ -39,18 +39,23 @@ def test_weights_are_read_as_they_were_written(written: tuple[Path, ImageEncoder
     assert not any(p.requires_grad for p in again.parameters())
 
 
-def test_the_word_for_the_bundled_weights_is_not_a_folder_of_that_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("may_be_folder", [False, True])
+def test_the_word_for_the_bundled_weights_gives_way_to_what_may_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_be_folder: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     word, bundled = Path("aden"), Path("elsewhere") / "aden.safetensors"
-    assert named_by_word(word, word, bundled) == bundled
+
+    def named(given: Path) -> Path:
+        return named_by_word(given, word, bundled, may_be_folder=may_be_folder)
+
+    assert named(word) == bundled
     word.mkdir()
-    assert named_by_word(word, word, bundled) == bundled
+    assert named(word) == (word if may_be_folder else bundled)
     word.rmdir()
     word.write_bytes(b"weights of one's own")
-    assert named_by_word(word, word, bundled) == word
-    assert named_by_word(tmp_path, word, bundled) == tmp_path
+    assert named(word) == word
+    assert named(tmp_path) == tmp_path
 
 
 def test_the_encoder_gives_a_grid_of_three_scales(written: tuple[Path, ImageEncoder, Aden]) -> None:

@@ -53,7 +53,7 @@ def given_prior(request: EvidenceRequest, depth_kind: str) -> MonocularDepth | N
 
 def prior_path(given: Path) -> Path:
     """Place of a prior that was given, by its path or a word. Raises BadInputError where there is nothing."""
-    path = named_by_word(given, OWN, BUNDLED)
+    path = named_by_word(given, OWN, BUNDLED, may_be_folder=True)
     if not path.exists():
         raise BadInputError(f"There is nothing at {path}, and Fewview downloads nothing: give {WANTED}.")
     return path

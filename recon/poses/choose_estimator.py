@@ -36,7 +36,7 @@ def estimator_for(
         first = PointmapEstimator(providers.load_provider(weights, device), weights.name, config)
     if pose_network is None:
         return first
-    network = named_by_word(pose_network, OWN, BUNDLED)
+    network = named_by_word(pose_network, OWN, BUNDLED, may_be_folder=False)
     if not network.exists():
         raise BadInputError(
             f"There is no pose network at {network}: give the word {OWN} for the weights that come with Fewview, or a "
