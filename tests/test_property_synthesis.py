@@ -291,7 +291,7 @@ def test_the_other_side_is_taken_where_all_views_agree_better(capture, true: Ten
     found = FoundPoses(both, torch.zeros(2), torch.zeros(2))
     fit = fit_views(small_views(capture, wrong), range(VIEWS))
     so_far = Corrected(fit, list(range(VIEWS)), [BAD], {BAD: found}, {BAD: (others, true[others])})
-    Correction(views, fit_views, config)._other_sides(so_far, [BAD], fit_views(views, others), views, wrong)
+    Correction(views, fit_views, config)._other_sides(so_far, [BAD], fit_views(views, others), wrong)
     assert so_far.corrected == [BAD]
     assert float(pair_errors(so_far.fit.cam_from_world, true).rotation_deg.max()) < 15
 

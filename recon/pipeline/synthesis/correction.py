@@ -96,6 +96,10 @@ class Correction:
             starts = torch.cat([moved_poses(self._proposed[view], move), starts])
         return refine_candidates(fit.gaussians, Photograph(views, view), starts, c.rounds, c.fit.seed)
 
+    def _mean_distance(self, fit: JointResult, views: Sequence[int]) -> float:
+        """Mean distance of some views from the object of a fit."""
+        return float(view_distances(self._views, fit)[views].mean())
+
     # -- views that were removed ------------------------------------------------------------------------------------
 
     def _put_back(self, inliers: Inliers) -> Corrected:
@@ -109,7 +113,7 @@ class Correction:
         if len(ways) == 1:
             return at_once
         in_turn = self._put_back_so(inliers, ways, in_turn=True)
-        before, after = (float(view_distances(self._views, c.fit)[c.views].mean()) for c in (at_once, in_turn))
+        before, after = (self._mean_distance(made.fit, made.views) for made in (at_once, in_turn))
         return in_turn if after < (1 - self._config.turns_gain) * before else at_once
 
     def _put_back_so(self, inliers: Inliers, ways: Mapping[int, _BothWays], in_turn: bool) -> Corrected:
@@ -120,13 +124,12 @@ class Correction:
         """
         so_far = Corrected(inliers.fit, sorted(inliers.views + inliers.removed), [])
         fit, searched, near, moved = self._looked_for(so_far, inliers, ways, in_turn)
-        views = with_cameras(self._views, searched)
-        so_far.fit = self._fit(views, so_far.views)
+        so_far.fit = self._fit(with_cameras(self._views, searched), so_far.views)
         if moved:
-            so_far.fit, so_far.corrected = self._compared(views, searched, near, so_far.fit, moved, so_far.views)
+            so_far.fit, so_far.corrected = self._compared(searched, near, so_far.fit, moved, so_far.views)
         chosen = near.clone()
         chosen[so_far.corrected] = searched[so_far.corrected]
-        self._other_sides(so_far, inliers.removed, fit, views, chosen)
+        self._other_sides(so_far, inliers.removed, fit, chosen)
         return so_far
 
     def _looked_for(
@@ -170,15 +173,13 @@ class Correction:
             ways[view] = _BothWays(found, near, is_better, float(found.distance[0] / shares[view]))
         return ways
 
-    def _other_sides(
-        self, so_far: Corrected, removed: Sequence[int], fit: JointResult, views: Dataset, chosen: Tensor
-    ) -> None:
+    def _other_sides(self, so_far: Corrected, removed: Sequence[int], fit: JointResult, chosen: Tensor) -> None:
         """Exchange the camera of a removed view for another mode of its search where all views agree better with it.
 
         From the other side an object may look much the same, so that one picture does not tell; but what it shows then
         contradicts what the others show there, as that of an outlier does. Each view in turn, the worst first.
         """
-        c, known = self._config, so_far.views
+        c, views, known = self._config, self._views, so_far.views
         alone = {view: Photograph(views, view) for view in removed}
         distances = view_distances(views, so_far.fit)
         for view in sorted(removed, key=lambda view: -float(distances[view])):
@@ -200,7 +201,7 @@ class Correction:
                     so_far.corrected = sorted({*so_far.corrected, view})
 
     def _compared(
-        self, views: Dataset, searched: Tensor, near: Tensor, a: JointResult, moved: list[int], known: list[int]
+        self, searched: Tensor, near: Tensor, a: JointResult, moved: list[int], known: list[int]
     ) -> tuple[JointResult, list[int]]:
         """The object of all views with the cameras that deserve it, and the views whose camera the search gave.
 
@@ -208,6 +209,7 @@ class Correction:
         (B) and each former outlier is better in both errors, all or none. Here each view is judged for itself, so that
         a good view that was removed does not decide about the others; where they differ, a third object is made.
         """
+        views = self._views
         b = self._fit(with_cameras(views, near), known)
         distances = [view_distances(views, fit) for fit in (a, b)]
         kept = []
@@ -232,12 +234,12 @@ class Correction:
         """
         found = {view: self._remember(so_far, so_far.fit, view, so_far.views) for view in remaining}
         shares = area_fractions(self._views)
-        alone = float(view_distances(self._views, so_far.fit)[so_far.views].mean())
+        alone = self._mean_distance(so_far.fit, so_far.views)
         for view in sorted(remaining, key=lambda view: float(found[view].distance[0] / shares[view])):
             poses = so_far.fit.cam_from_world.clone()
             poses[view] = found[view].cam_from_world[0]
             fit = self._fit(with_cameras(self._views, poses), [*so_far.views, view])
-            together = float(view_distances(self._views, fit)[so_far.views].mean())
+            together = self._mean_distance(fit, so_far.views)
             if Trial(view, before=together, after=alone).gain < self._config.outliers.least_gain:
                 so_far.fit, so_far.views = fit, sorted([*so_far.views, view])
                 so_far.corrected.append(view)
